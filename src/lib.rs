@@ -1,1 +1,9 @@
+//! windlass moves an Anchore Engine deployment's archive documents between
+//! object-store drivers, and never loses its place.
+//!
+//! The layers, each importing only what stands to its right:
+//! `cli → engine → driver | catalog | journal → config | database | batch → model`.
 
+pub mod batch;
+pub mod driver;
+pub mod model;

@@ -1,0 +1,114 @@
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{StreamExt, stream};
+
+use super::StoreError;
+use crate::model::{DriverKind, ObjectKey, Place};
+
+/// What every store must do, held by one conformance suite.
+///
+/// Objects are named by the `content_url` that stands in the catalog, taken raw. Every write is
+/// atomic: a reader sees the old object, the new one or none, never half of one, and so does a
+/// machine that lost its power. Every step can be repeated.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// How this store turns keys into URLs.
+    fn place(&self) -> &Place;
+
+    /// Which of the five drivers this is.
+    fn kind(&self) -> DriverKind {
+        self.place().driver
+    }
+
+    /// The `content_url` that an object has here.
+    fn url_for(&self, key: &ObjectKey) -> String {
+        self.place().url_for(key, super::md5_hex)
+    }
+
+    /// Makes sure that the store can be used: the bucket or directory is there (or is made,
+    /// where the configuration says so) and can be written.
+    async fn prepare(&self) -> Result<(), StoreError>;
+
+    /// Makes sure that the store can be read, and changes nothing in it.
+    async fn prepare_to_read(&self) -> Result<(), StoreError>;
+
+    /// The stored bytes of an object. `size` is what the catalog believes, where it does; small
+    /// objects may be read together.
+    async fn get(&self, url: &str, size: Option<u64>) -> Result<Reader, StoreError>;
+
+    /// Stores a whole object, replacing what was there. `md5` is the digest of `body`.
+    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), StoreError>;
+
+    /// Begins to store an object whose parts come one after the other.
+    async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError>;
+
+    /// What the store says of an object without sending it; `None` where there is none.
+    async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError>;
+
+    /// Deletes objects; one that is absent counts as deleted. One answer for each, in order.
+    async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>>;
+
+    /// Whether the whole place holds nothing: one listing of one key.
+    async fn is_empty(&self) -> Result<bool, StoreError>;
+}
+
+/// What a store says of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// Length of the stored bytes.
+    pub size: u64,
+    /// MD5 of the stored bytes in hex, where the store itself vouches for it. The ETag of a
+    /// multipart upload is no MD5 and does not stand here.
+    pub md5: Option<String>,
+}
+
+/// An object being stored in parts. Until `finish` has answered, readers see nothing of it;
+/// dropped without `finish` it leaves nothing behind that a reader could see.
+#[async_trait]
+pub trait Upload: Send {
+    /// Adds bytes. The parts that go out are of the store's size, not the caller's.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Makes the whole object visible, durably.
+    async fn finish(self: Box<Self>) -> Result<(), StoreError>;
+
+    /// Gives up, and clears away what has been sent.
+    async fn abort(self: Box<Self>);
+}
+
+/// The stored bytes of an object, as they come.
+pub struct Reader {
+    /// Their length, where the store tells it beforehand.
+    pub size: Option<u64>,
+    /// The bytes, in pieces.
+    pub stream: BoxStream<'static, Result<Bytes, StoreError>>,
+}
+
+impl Reader {
+    /// A reader over bytes that are already here.
+    pub fn whole(bytes: Bytes) -> Self {
+        let size = Some(bytes.len() as u64);
+        Self {
+            size,
+            stream: stream::once(async move { Ok(bytes) }).boxed(),
+        }
+    }
+
+    /// All the bytes in one piece; for objects that are known to be small.
+    pub async fn bytes(mut self) -> Result<Bytes, StoreError> {
+        let Some(first) = self.stream.next().await.transpose()? else {
+            return Ok(Bytes::new());
+        };
+        let Some(second) = self.stream.next().await.transpose()? else {
+            return Ok(first);
+        };
+        let mut all = Vec::with_capacity(self.size.unwrap_or(0).min(64 << 20) as usize);
+        all.extend_from_slice(&first);
+        all.extend_from_slice(&second);
+        while let Some(piece) = self.stream.next().await.transpose()? {
+            all.extend_from_slice(&piece);
+        }
+        Ok(all.into())
+    }
+}

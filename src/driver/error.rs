@@ -1,0 +1,66 @@
+use crate::model::{DriverKind, FailureClass};
+
+/// What went wrong at a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// There is no such object.
+    NotFound,
+    /// The object is there but cannot be what was stored (bad base64, short body).
+    Corrupt,
+    /// The store does not take this object: its key or size is not for it.
+    Unsupported,
+    /// The store refuses this object to these credentials.
+    Denied,
+    /// The credentials are wrong.
+    Credentials,
+    /// The bucket, container or directory is not there.
+    NoSuchPlace,
+    /// No space, or a quota is used up.
+    Full,
+    /// The configuration cannot work.
+    Misconfigured,
+    /// The store asks for less.
+    Throttled,
+    /// Time-outs, resets, 5xx.
+    Unavailable,
+}
+
+/// An operation on a store that failed. The message names the driver, the operation and the
+/// object, never a secret.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{driver}: {operation} {subject}: {message}")]
+pub struct StoreError {
+    /// The driver.
+    pub driver: DriverKind,
+    /// What was tried: `get`, `put`, `delete`, …
+    pub operation: &'static str,
+    /// The object's URL, or the place's.
+    pub subject: String,
+    /// What went wrong, for the program.
+    pub kind: StoreErrorKind,
+    /// What went wrong, for people, with what to do where there is something to do.
+    pub message: String,
+}
+
+impl StoreError {
+    /// What it means for the run.
+    pub fn class(&self) -> FailureClass {
+        match self.kind {
+            StoreErrorKind::NotFound
+            | StoreErrorKind::Corrupt
+            | StoreErrorKind::Unsupported
+            | StoreErrorKind::Denied => FailureClass::Permanent,
+            StoreErrorKind::Credentials
+            | StoreErrorKind::NoSuchPlace
+            | StoreErrorKind::Full
+            | StoreErrorKind::Misconfigured => FailureClass::Fatal,
+            StoreErrorKind::Throttled => FailureClass::Throttled,
+            StoreErrorKind::Unavailable => FailureClass::Retryable,
+        }
+    }
+
+    /// Whether the same operation may succeed a little later.
+    pub fn is_retryable(&self) -> bool {
+        self.class().is_retryable()
+    }
+}

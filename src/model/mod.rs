@@ -1,0 +1,24 @@
+//! The pure core: what a migration is, without I/O, clock or randomness.
+//!
+//! Everything here knows std, serde and thiserror only. Time is passed in.
+//! The state machine is small enough to be tested exhaustively, phase by event.
+
+mod entry;
+mod failure;
+mod key;
+mod place;
+mod plan;
+mod state;
+mod summary;
+
+pub use entry::{
+    Committed, Completed, Copied, Created, ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed, Entry,
+    EntryObject, Event, Failed, Interrupted, PhaseCounts, Rebuilt, Resumed, Returned, Skipped,
+    SourceDeleted, SourceKept, Started, Verified,
+};
+pub use failure::FailureClass;
+pub use key::ObjectKey;
+pub use place::{DriverKind, Place, UnknownDriver};
+pub use plan::{Facts, Object, Policy, RowImage, Shard, TaskKind, VerifyMode};
+pub use state::{Action, IllegalTransition, Outcome, Phase, State, UnknownWord};
+pub use summary::{Summary, TaskState};

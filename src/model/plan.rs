@@ -1,0 +1,169 @@
+use serde::{Deserialize, Serialize};
+
+use super::{Copied, EntryObject, ObjectKey, State};
+
+/// What a task does with the objects in its plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskKind {
+    /// From one store to another.
+    Forward,
+    /// Undoes a forward task from its journal.
+    Reverse,
+    /// Deletes the sources that a forward task kept.
+    DeleteSource,
+}
+
+impl TaskKind {
+    /// The word used in the catalog.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskKind::Forward => "forward",
+            TaskKind::Reverse => "reverse",
+            TaskKind::DeleteSource => "delete-source",
+        }
+    }
+}
+
+/// How a copy is proven equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VerifyMode {
+    /// The whole payload is read back and hashed.
+    #[default]
+    Full,
+    /// The store's own end-to-end checksum, where it has one.
+    Checksum,
+}
+
+/// What the operator asked for; part of the plan, and the same on every resume.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Policy {
+    /// `--nodelete`: the sources stay.
+    pub nodelete: bool,
+    /// `--verify`.
+    pub verify: VerifyMode,
+    /// `--overwrite`: other content at the destination may be replaced.
+    pub overwrite: bool,
+    /// `--bucket`: only these of Anchore's buckets; all where empty.
+    pub buckets: Vec<String>,
+    /// `--user`: only these; all where empty.
+    pub users: Vec<String>,
+}
+
+/// A row of `archive_metadata` as it was when the plan was made: what the commit swaps against.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowImage {
+    /// `content_url`.
+    pub url: String,
+    /// `digest`: MD5 of the stored bytes. Without one nothing can be checked.
+    pub digest: Option<String>,
+    /// `size`: length of the stored bytes.
+    pub size: Option<i64>,
+    /// `is_compressed`.
+    pub compressed: Option<bool>,
+    /// `created_at`, in seconds since 1970.
+    pub created_at: Option<i64>,
+    /// `last_updated`, in seconds since 1970.
+    pub last_updated: Option<i64>,
+}
+
+/// What is known of a copy once the destination has acknowledged it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// Where it is.
+    pub url: String,
+    /// MD5 of the stored bytes, in hex.
+    pub digest: String,
+    /// Length of the stored bytes.
+    pub size: u64,
+    /// Whether the stored bytes are compressed.
+    pub compressed: bool,
+    /// SHA-256 of the plain content, in hex.
+    pub content_sha256: String,
+    /// Length of the plain content.
+    pub content_size: u64,
+}
+
+impl From<&Copied> for Facts {
+    fn from(copied: &Copied) -> Self {
+        Self {
+            url: copied.dest_url.clone(),
+            digest: copied.dest_digest.clone(),
+            size: copied.dest_size,
+            compressed: copied.dest_compressed,
+            content_sha256: copied.content_sha256.clone(),
+            content_size: copied.content_size,
+        }
+    }
+}
+
+/// One object of a task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Object {
+    /// Its number within the task, from 0.
+    pub idx: u64,
+    /// Its key in the catalog.
+    pub key: ObjectKey,
+    /// Its row as planned.
+    pub source: RowImage,
+    /// Where the copy goes.
+    pub dest_url: String,
+    /// Whether another row of the whole table pointed at the same source when it was planned.
+    pub shared: bool,
+    /// How far it has come.
+    pub state: State,
+    /// What is known of the copy, from `copied` on.
+    pub copy: Option<Facts>,
+    /// Steps that failed so far.
+    pub attempts: u32,
+}
+
+impl Object {
+    /// The object as entries name it.
+    pub fn entry_object(&self) -> EntryObject {
+        let ObjectKey {
+            user,
+            bucket,
+            id,
+            document,
+        } = self.key.clone();
+        EntryObject {
+            idx: self.idx,
+            user,
+            bucket,
+            id,
+            document,
+        }
+    }
+
+    /// The detail of `copied` for a copy of this object.
+    pub fn copied(&self, facts: &Facts) -> Copied {
+        let source = self.source.clone();
+        Copied {
+            source_url: source.url,
+            source_digest: source.digest,
+            source_size: source.size,
+            source_compressed: source.compressed,
+            created_at: source.created_at,
+            last_updated: source.last_updated,
+            dest_url: facts.url.clone(),
+            dest_digest: facts.digest.clone(),
+            dest_size: facts.size,
+            dest_compressed: facts.compressed,
+            content_sha256: facts.content_sha256.clone(),
+            content_size: facts.content_size,
+        }
+    }
+}
+
+/// A range of a task's objects: the unit that an executor claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// Its number within the task, from 0.
+    pub shard: u64,
+    /// The first object.
+    pub first_idx: u64,
+    /// The last object.
+    pub last_idx: u64,
+}

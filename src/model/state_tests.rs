@@ -1,0 +1,230 @@
+//! The state machine, exhaustively: every state by every event.
+
+use super::*;
+use crate::model::{
+    Committed, Copied, Failed, PhaseCounts, Resumed, Returned, Skipped, SourceDeleted, SourceKept,
+    Verified,
+};
+
+fn copied() -> Event {
+    Event::Copied(Copied {
+        source_url: "db://u/b/i".into(),
+        source_digest: None,
+        source_size: None,
+        source_compressed: None,
+        created_at: None,
+        last_updated: None,
+        dest_url: "s3://b/u/b/i".into(),
+        dest_digest: "d".into(),
+        dest_size: 1,
+        dest_compressed: false,
+        content_sha256: "c".into(),
+        content_size: 1,
+    })
+}
+
+fn returned(to: Phase) -> Event {
+    Event::Returned(Returned {
+        to,
+        why: "test".into(),
+    })
+}
+
+fn object_events() -> Vec<Event> {
+    let mut events = vec![
+        copied(),
+        Event::Verified(Verified {
+            method: "full".into(),
+            bytes: 1,
+        }),
+        Event::Committed(Committed {
+            old_content_url: "a".into(),
+            new_content_url: "b".into(),
+        }),
+        Event::SourceDeleted(SourceDeleted {
+            source_url: "a".into(),
+        }),
+        Event::SourceKept(SourceKept {
+            why: "--nodelete".into(),
+        }),
+        Event::Failed(Failed {
+            phase: Phase::Pending,
+            class: "permanent".into(),
+            attempt: 1,
+            error: "gone".into(),
+        }),
+        Event::Skipped(Skipped {
+            why: "superseded".into(),
+        }),
+    ];
+    events.extend(Phase::ALL.map(returned));
+    events
+}
+
+fn states() -> Vec<State> {
+    let outcomes = [
+        None,
+        Some(Outcome::Skipped),
+        Some(Outcome::SourceKept),
+        Some(Outcome::Failed),
+    ];
+    let mut all = Vec::new();
+    for phase in Phase::ALL {
+        for outcome in outcomes {
+            for proven in [false, true] {
+                all.push(State {
+                    phase,
+                    outcome,
+                    proven,
+                });
+            }
+        }
+    }
+    all
+}
+
+/// The table of the design, written out a second time as what each event asks for and gives.
+fn expected(state: State, event: &Event) -> Option<State> {
+    let State {
+        phase,
+        outcome,
+        proven,
+    } = state;
+    let settled = phase == Phase::SourceDeleted
+        || outcome == Some(Outcome::Skipped)
+        || outcome == Some(Outcome::SourceKept);
+    let to = |phase, proven| {
+        Some(State {
+            phase,
+            outcome: None,
+            proven,
+        })
+    };
+    let held = |outcome| {
+        Some(State {
+            phase,
+            outcome: Some(outcome),
+            proven: false,
+        })
+    };
+    match event.name() {
+        "returned" => {
+            let Event::Returned(Returned { to: target, .. }) = event else {
+                unreachable!()
+            };
+            if *target < phase {
+                to(*target, false)
+            } else {
+                None
+            }
+        }
+        _ if settled => None,
+        "copied" if phase == Phase::Pending => to(Phase::Copied, false),
+        "verified" if phase == Phase::Copied => to(Phase::Verified, true),
+        "verified" if phase == Phase::Verified && !proven => to(Phase::Verified, true),
+        "verified" if phase == Phase::Committed && !proven => to(Phase::Committed, true),
+        "committed" if phase == Phase::Verified && proven => to(Phase::Committed, true),
+        "source-deleted" if phase == Phase::Committed && proven && outcome.is_none() => {
+            to(Phase::SourceDeleted, true)
+        }
+        "source-kept" if phase == Phase::Committed => held(Outcome::SourceKept),
+        "failed" => held(Outcome::Failed),
+        "skipped" if phase < Phase::Committed => held(Outcome::Skipped),
+        _ => None,
+    }
+}
+
+#[test]
+fn every_event_in_every_state_does_what_the_table_says() {
+    for state in states() {
+        for event in object_events() {
+            assert_eq!(
+                state.apply(&event).ok(),
+                expected(state, &event),
+                "{state:?} {event:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn following_the_next_action_ends_in_a_deleted_source() {
+    let mut state = State::at(Phase::Pending);
+    let mut seen = Vec::new();
+    loop {
+        let action = state.next(false);
+        let event = match action {
+            Action::Copy => copied(),
+            Action::Verify => Event::Verified(Verified {
+                method: "full".into(),
+                bytes: 1,
+            }),
+            Action::Commit => Event::Committed(Committed {
+                old_content_url: "a".into(),
+                new_content_url: "b".into(),
+            }),
+            Action::DeleteSource => Event::SourceDeleted(SourceDeleted {
+                source_url: "a".into(),
+            }),
+            Action::KeepSource => Event::SourceKept(SourceKept { why: "x".into() }),
+            Action::Rest => break,
+        };
+        seen.push(action);
+        state = state.apply(&event).unwrap();
+    }
+    assert_eq!(
+        seen,
+        [
+            Action::Copy,
+            Action::Verify,
+            Action::Commit,
+            Action::DeleteSource
+        ]
+    );
+    assert_eq!(state.phase, Phase::SourceDeleted);
+}
+
+#[test]
+fn no_action_is_ever_illegal_and_none_follows_a_failure() {
+    for state in states() {
+        for keep_source in [false, true] {
+            let event = match state.next(keep_source) {
+                Action::Rest => continue,
+                Action::Copy => copied(),
+                Action::Verify => Event::Verified(Verified {
+                    method: "full".into(),
+                    bytes: 1,
+                }),
+                Action::Commit => Event::Committed(Committed {
+                    old_content_url: "a".into(),
+                    new_content_url: "b".into(),
+                }),
+                Action::DeleteSource => Event::SourceDeleted(SourceDeleted {
+                    source_url: "a".into(),
+                }),
+                Action::KeepSource => Event::SourceKept(SourceKept { why: "x".into() }),
+            };
+            assert!(state.outcome != Some(Outcome::Failed), "{state:?}");
+            assert!(state.apply(&event).is_ok(), "{state:?} {event:?}");
+        }
+    }
+}
+
+#[test]
+fn a_source_is_never_deleted_without_a_proof_of_this_tenure() {
+    let deleted = Event::SourceDeleted(SourceDeleted {
+        source_url: "a".into(),
+    });
+    for state in states() {
+        if state.apply(&deleted).is_ok() {
+            assert!(state.proven && state.phase == Phase::Committed && state.outcome.is_none());
+        }
+        let resumed = Event::Resumed(Resumed {
+            host: "h".into(),
+            pid: 1,
+            version: "v".into(),
+            phases: PhaseCounts::default(),
+        });
+        assert!(state.apply(&resumed).unwrap().apply(&deleted).is_err());
+    }
+}

@@ -1,0 +1,97 @@
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::PhaseCounts;
+
+/// Where a task stands, in windlass's own table. Anchore's `tasks.state` knows no
+/// "interrupted": there it is `pending` with last_state `running`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TaskState {
+    /// An executor is at work, or died at it.
+    Running,
+    /// Stopped early, in good order.
+    Interrupted,
+    /// Every object came to its end.
+    Complete,
+    /// Ended with failed or undeleted objects.
+    Failed,
+}
+
+impl TaskState {
+    /// The word used in the catalog and on the terminal.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskState::Running => "running",
+            TaskState::Interrupted => "interrupted",
+            TaskState::Complete => "complete",
+            TaskState::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for TaskState {
+    type Err = super::UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [
+            Self::Running,
+            Self::Interrupted,
+            Self::Complete,
+            Self::Failed,
+        ]
+        .into_iter()
+        .find(|state| state.name() == word)
+        .ok_or_else(|| super::UnknownWord::new("task state", word))
+    }
+}
+
+/// A task's objects, counted so that the sum can be checked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Objects in the plan.
+    pub planned: u64,
+    /// Rows that point at the destination: committed or beyond.
+    pub committed: u64,
+    /// Committed, and the source is gone.
+    pub source_deleted: u64,
+    /// Committed, and the source was left on purpose.
+    pub source_kept: u64,
+    /// Committed, but the source could not be deleted.
+    pub undeleted: u64,
+    /// Left alone for good.
+    pub skipped: u64,
+    /// Failed before the commit.
+    pub failed: u64,
+    /// Not come to an end yet.
+    pub remaining: u64,
+    /// Stored bytes at the destination.
+    pub bytes: u64,
+    /// Objects per phase, whatever their outcome.
+    pub phases: PhaseCounts,
+}
+
+impl Summary {
+    /// planned = committed + skipped + failed + remaining, and the committed ones by what became
+    /// of their source.
+    pub fn reconciles(&self) -> bool {
+        self.planned == self.committed + self.skipped + self.failed + self.remaining
+            && self.committed >= self.source_deleted + self.source_kept + self.undeleted
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_complete(&self) -> bool {
+        self.reconciles()
+            && self.remaining == 0
+            && self.failed == 0
+            && self.committed == self.source_deleted + self.source_kept
+    }
+}
