@@ -1,0 +1,74 @@
+use crate::database::{ErrorClass, LockError, classify};
+use crate::model::FailureClass;
+
+/// What went wrong in the catalog.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// A statement failed.
+    #[error("catalog: cannot {what}: {source}")]
+    Statement {
+        /// What was being done.
+        what: &'static str,
+        /// The database's own words.
+        source: sqlx::Error,
+    },
+    /// The connection that holds the lock is gone.
+    #[error("catalog: {0}")]
+    Lock(#[from] LockError),
+    /// The database is not Anchore's.
+    #[error(
+        "the database has no table {0:?}: this is not an Anchore Engine database, or its schema \
+         was never made; check the database URL"
+    )]
+    NotAnchore(&'static str),
+    /// A newer windlass was here.
+    #[error(
+        "the windlass tables in this database are of version {found}, this windlass knows up to \
+         {known}: use the newer windlass"
+    )]
+    NewerSchema {
+        /// The newest migration applied.
+        found: i64,
+        /// The newest migration known.
+        known: i64,
+    },
+    /// A migration could not be applied.
+    #[error("catalog: cannot make windlass's own tables: {0}")]
+    Schema(#[from] sqlx::migrate::MigrateError),
+    /// There is no such task.
+    #[error("there is no windlass task {wanted} in this database; {known}")]
+    NoSuchTask {
+        /// What was asked for.
+        wanted: String,
+        /// A sentence with the ids that there are.
+        known: String,
+    },
+    /// A row of windlass's own tables holds what this version can't have written.
+    #[error("catalog: {0}")]
+    Unreadable(String),
+}
+
+impl CatalogError {
+    /// Wraps a statement's error, for `map_err`.
+    pub(crate) fn of(what: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Statement { what, source }
+    }
+
+    /// What it means for the run.
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Statement { source, .. } => match classify(source) {
+                ErrorClass::Retryable => FailureClass::Retryable,
+                ErrorClass::Permanent => FailureClass::Permanent,
+                ErrorClass::Fatal => FailureClass::Fatal,
+            },
+            Self::Lock(_) => FailureClass::Retryable,
+            _ => FailureClass::Fatal,
+        }
+    }
+
+    /// Whether the same statement may succeed a little later.
+    pub fn is_retryable(&self) -> bool {
+        self.class().is_retryable()
+    }
+}

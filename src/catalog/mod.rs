@@ -1,0 +1,62 @@
+//! The SQL side: Anchore's tables plus windlass's own, on PostgreSQL and on SQLite.
+//!
+//! Reads and the mirror go over the pool. Plans and commits go over the [`Session`] that holds
+//! Anchore's advisory lock, so that a lost lock is a lost commit.
+//!
+//! [`Session`]: crate::database::Session
+
+mod anchore;
+mod commit;
+mod error;
+mod mirror;
+mod objects;
+mod plan;
+mod plan_postgres;
+mod plan_sqlite;
+mod schema;
+mod tasks;
+
+pub use anchore::{LiveService, Migration};
+pub use commit::{Deletable, Swap, Swapped};
+pub use error::CatalogError;
+pub use mirror::{Heartbeat, MirrorUpdate};
+pub use objects::Loaded;
+pub use plan::{PlanNotices, PlanRequest, Planned, Side, TaskPlan};
+pub use tasks::{Executor, TaskRow};
+
+use crate::database::Database;
+
+/// Objects in one shard: what an executor claims, loads and checks at once.
+pub const SHARD_OBJECTS: u64 = 1_000;
+
+/// Runs the same statement on whichever database it is: the body is compiled once for each.
+macro_rules! on_either {
+    ($connection:expr, $name:ident => $body:expr) => {
+        match $connection {
+            $crate::database::Database::Postgres($name) => $body,
+            $crate::database::Database::Sqlite($name) => $body,
+        }
+    };
+}
+pub(crate) use on_either;
+
+/// The catalog of one deployment. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    db: Database,
+}
+
+impl Catalog {
+    /// The catalog in a database, which must be Anchore's. Changes nothing.
+    pub async fn open(db: Database) -> Result<Self, CatalogError> {
+        let catalog = Self { db };
+        catalog.require_anchore_tables().await?;
+        catalog.refuse_newer_schema().await?;
+        Ok(catalog)
+    }
+
+    /// The database, for the drivers that keep documents in it.
+    pub fn database(&self) -> &Database {
+        &self.db
+    }
+}
