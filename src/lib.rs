@@ -5,5 +5,8 @@
 //! `cli → engine → driver | catalog | journal → config | database | batch → model`.
 
 pub mod batch;
+pub mod catalog;
+pub mod config;
+pub mod database;
 pub mod driver;
 pub mod model;

@@ -1,0 +1,182 @@
+//! Anchore's own tables, in Anchore's own words.
+
+use serde::Serialize;
+
+use super::{Catalog, CatalogError, on_either};
+use crate::database::{Database, SessionConnection};
+
+/// A row of Anchore's `list-migrations`, with what windlass knows beside it.
+#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+pub struct Migration {
+    /// `tasks.id`.
+    pub id: i64,
+    /// `tasks.state`.
+    pub state: String,
+    /// `tasks.started_at`, UTC.
+    pub started_at: Option<String>,
+    /// `tasks.ended_at`, UTC.
+    pub ended_at: Option<String>,
+    /// `archive_migration_tasks.migrate_from_driver`.
+    pub migrate_from_driver: Option<String>,
+    /// `archive_migration_tasks.migrate_to_driver`.
+    pub migrate_to_driver: Option<String>,
+    /// `archive_migration_tasks.archive_documents_migrated`.
+    pub archive_documents_migrated: Option<i64>,
+    /// `archive_migration_tasks.archive_documents_to_migrate`.
+    pub archive_documents_to_migrate: Option<i64>,
+    /// `tasks.last_updated`, UTC.
+    pub last_updated: Option<String>,
+    /// windlass's UUID for it; none for a migration of Anchore's own tool.
+    pub task_uuid: Option<String>,
+    /// windlass's state for it: tells `interrupted` from `pending`.
+    pub task_state: Option<String>,
+    /// Seconds since its executor's last heartbeat.
+    pub heartbeat_age_s: Option<i64>,
+}
+
+/// An Anchore service that has told of itself lately.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct LiveService {
+    /// `services.hostid`.
+    pub host: String,
+    /// `services.servicename`.
+    pub name: String,
+    /// Seconds since its heartbeat.
+    pub age_s: i64,
+}
+
+const MIGRATIONS_POSTGRES: &str = r#"
+    SELECT t.id::bigint AS id, t.state::text AS state, t.started_at::text AS started_at,
+           t.ended_at::text AS ended_at, a.migrate_from_driver, a.migrate_to_driver,
+           a.archive_documents_migrated::bigint AS archive_documents_migrated,
+           a.archive_documents_to_migrate::bigint AS archive_documents_to_migrate,
+           t.last_updated::text AS last_updated,
+           w.uuid AS task_uuid, w.state AS task_state,
+           (SELECT floor(extract(epoch FROM now() - max(e.heartbeat)))::bigint
+              FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s
+      FROM archive_migration_tasks a JOIN tasks t ON t.id = a.id
+      LEFT JOIN windlass_tasks w ON w.task_id = t.id
+     ORDER BY t.id"#;
+
+const MIGRATIONS_SQLITE: &str = r#"
+    SELECT t.id AS id, t.state AS state, t.started_at AS started_at, t.ended_at AS ended_at,
+           a.migrate_from_driver, a.migrate_to_driver,
+           a.archive_documents_migrated, a.archive_documents_to_migrate,
+           t.last_updated AS last_updated, w.uuid AS task_uuid, w.state AS task_state,
+           (SELECT CAST((julianday('now') - julianday(max(e.heartbeat))) * 86400 AS INTEGER)
+              FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s
+      FROM archive_migration_tasks a JOIN tasks t ON t.id = a.id
+      LEFT JOIN windlass_tasks w ON w.task_id = t.id
+     ORDER BY t.id"#;
+
+impl Catalog {
+    /// All migrations of this deployment, Anchore's own too, by id.
+    pub async fn migrations(&self) -> Result<Vec<Migration>, CatalogError> {
+        self.ensure_schema().await?;
+        match &self.db {
+            Database::Postgres(pool) => {
+                sqlx::query_as(MIGRATIONS_POSTGRES).fetch_all(pool).await
+            }
+            Database::Sqlite(pool) => sqlx::query_as(MIGRATIONS_SQLITE).fetch_all(pool).await,
+        }
+        .map_err(CatalogError::of("list the migrations"))
+    }
+
+    /// Anchore's services whose heartbeat is younger than `max_age_s`. A deployment without a
+    /// `services` table has none.
+    pub async fn live_services(
+        &self,
+        now_s: i64,
+        max_age_s: i64,
+    ) -> Result<Vec<LiveService>, CatalogError> {
+        let exists: Option<(i32,)> = match &self.db {
+            Database::Postgres(pool) => {
+                sqlx::query_as("SELECT 1 WHERE to_regclass('services') IS NOT NULL")
+                    .fetch_optional(pool)
+                    .await
+            }
+            Database::Sqlite(pool) => {
+                sqlx::query_as("SELECT 1 FROM sqlite_master WHERE name = 'services'")
+                    .fetch_optional(pool)
+                    .await
+            }
+        }
+        .map_err(CatalogError::of("look for Anchore's services"))?;
+        if exists.is_none() {
+            return Ok(Vec::new());
+        }
+        on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT hostid AS host, servicename AS name, CAST($1 - heartbeat AS bigint) AS age_s
+                   FROM services
+                  WHERE status AND heartbeat > $1 - $2 ORDER BY 2, 1",
+            )
+            .bind(now_s)
+            .bind(max_age_s)
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("read the heartbeats of Anchore's services"))
+    }
+}
+
+/// What Anchore's `tasks.state` is set to; `executor_id` is `host:pid:threadid:`.
+pub(super) async fn insert_task(
+    connection: &mut SessionConnection,
+    executor_id: &str,
+    from: &str,
+    to: &str,
+    planned: i64,
+) -> Result<i64, sqlx::Error> {
+    match connection {
+        SessionConnection::Postgres(pg) => {
+            let (id,): (i64,) = sqlx::query_as(
+                "INSERT INTO tasks (state, last_state, created_at, started_at, last_updated,
+                                    executor_id, type)
+                 VALUES ('running', NULL, now() AT TIME ZONE 'utc', now() AT TIME ZONE 'utc',
+                         now() AT TIME ZONE 'utc', $1, 'archivemigrationtask')
+                 RETURNING id::bigint",
+            )
+            .bind(executor_id)
+            .fetch_one(&mut *pg)
+            .await?;
+            sqlx::query(
+                "INSERT INTO archive_migration_tasks (id, migrate_from_driver, migrate_to_driver,
+                     archive_documents_to_migrate, archive_documents_migrated, online_migration)
+                 VALUES ($1, $2, $3, $4, 0, NULL)",
+            )
+            .bind(id)
+            .bind(from)
+            .bind(to)
+            .bind(planned)
+            .execute(pg)
+            .await?;
+            Ok(id)
+        }
+        SessionConnection::Sqlite(sqlite) => {
+            let (id,): (i64,) = sqlx::query_as(
+                "INSERT INTO tasks (state, last_state, created_at, started_at, last_updated,
+                                    executor_id, type)
+                 VALUES ('running', NULL, strftime('%Y-%m-%d %H:%M:%f000', 'now'),
+                         strftime('%Y-%m-%d %H:%M:%f000', 'now'),
+                         strftime('%Y-%m-%d %H:%M:%f000', 'now'), $1, 'archivemigrationtask')
+                 RETURNING id",
+            )
+            .bind(executor_id)
+            .fetch_one(&mut *sqlite)
+            .await?;
+            sqlx::query(
+                "INSERT INTO archive_migration_tasks (id, migrate_from_driver, migrate_to_driver,
+                     archive_documents_to_migrate, archive_documents_migrated, online_migration)
+                 VALUES ($1, $2, $3, $4, 0, NULL)",
+            )
+            .bind(id)
+            .bind(from)
+            .bind(to)
+            .bind(planned)
+            .execute(sqlite)
+            .await?;
+            Ok(id)
+        }
+    }
+}
