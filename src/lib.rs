@@ -8,5 +8,6 @@ pub mod batch;
 pub mod catalog;
 pub mod config;
 pub mod database;
+pub mod digest;
 pub mod driver;
 pub mod model;

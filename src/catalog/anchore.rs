@@ -74,9 +74,7 @@ impl Catalog {
     pub async fn migrations(&self) -> Result<Vec<Migration>, CatalogError> {
         self.ensure_schema().await?;
         match &self.db {
-            Database::Postgres(pool) => {
-                sqlx::query_as(MIGRATIONS_POSTGRES).fetch_all(pool).await
-            }
+            Database::Postgres(pool) => sqlx::query_as(MIGRATIONS_POSTGRES).fetch_all(pool).await,
             Database::Sqlite(pool) => sqlx::query_as(MIGRATIONS_SQLITE).fetch_all(pool).await,
         }
         .map_err(CatalogError::of("list the migrations"))
@@ -116,7 +114,9 @@ impl Catalog {
             .fetch_all(pool)
             .await
         })
-        .map_err(CatalogError::of("read the heartbeats of Anchore's services"))
+        .map_err(CatalogError::of(
+            "read the heartbeats of Anchore's services",
+        ))
     }
 }
 

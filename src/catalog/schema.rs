@@ -84,7 +84,9 @@ impl Catalog {
                     .await
             }
         };
-        Ok(found.map_err(CatalogError::of("look for a table"))?.is_some())
+        Ok(found
+            .map_err(CatalogError::of("look for a table"))?
+            .is_some())
     }
 }
 

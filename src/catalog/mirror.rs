@@ -1,0 +1,205 @@
+//! The mirror: each object's latest transition in `windlass_objects`, in batches.
+
+use uuid::Uuid;
+
+use super::{Catalog, CatalogError};
+use crate::database::Database;
+use crate::model::{Facts, Outcome, Phase};
+
+/// What the journal's entries up to `seq` say of one object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MirrorUpdate {
+    /// The object.
+    pub idx: u64,
+    /// The entry that this stands for: an older update never undoes a newer one.
+    pub seq: u64,
+    /// Its phase.
+    pub phase: Phase,
+    /// What holds it there.
+    pub outcome: Option<Outcome>,
+    /// What is known of its copy.
+    pub copy: Option<Facts>,
+    /// When it was copied, RFC 3339; `None` leaves what stands there. So with the others.
+    pub copied_at: Option<String>,
+    /// When it was verified.
+    pub verified_at: Option<String>,
+    /// When its source was deleted.
+    pub source_deleted_at: Option<String>,
+    /// Steps that failed so far.
+    pub attempts: u32,
+    /// The class of its last failure.
+    pub failure_class: Option<String>,
+    /// Its last failure, or why it was skipped or kept.
+    pub last_error: Option<String>,
+}
+
+/// How far the journal is mirrored; goes out with every batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// The checkpoint.
+    pub executor: Uuid,
+    /// Its epoch within the task.
+    pub epoch: i32,
+    /// The last entry that is synced and in this batch or an earlier one.
+    pub seq: u64,
+    /// Its hash, in hex.
+    pub head: String,
+}
+
+const UPDATE_POSTGRES: &str = "
+    UPDATE windlass_objects o
+       SET phase = u.phase, outcome = u.outcome, attempts = u.attempts,
+           failure_class = u.failure_class, last_error = u.last_error,
+           dest_digest = coalesce(u.dest_digest, o.dest_digest),
+           dest_size = coalesce(u.dest_size, o.dest_size),
+           dest_compressed = coalesce(u.dest_compressed, o.dest_compressed),
+           content_sha256 = coalesce(u.content_sha256, o.content_sha256),
+           content_size = coalesce(u.content_size, o.content_size),
+           copied_at = coalesce(u.copied_at::timestamptz, o.copied_at),
+           verified_at = coalesce(u.verified_at::timestamptz, o.verified_at),
+           source_deleted_at = coalesce(u.source_deleted_at::timestamptz, o.source_deleted_at),
+           epoch = $2, seq = u.seq
+      FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::text[],
+                  $9::text[], $10::text[], $11::bigint[], $12::bool[], $13::text[],
+                  $14::bigint[], $15::text[], $16::text[], $17::text[])
+        AS u(idx, seq, phase, outcome, attempts, failure_class, last_error, dest_digest,
+             dest_size, dest_compressed, content_sha256, content_size, copied_at, verified_at,
+             source_deleted_at)
+     WHERE o.task_id = $1 AND o.idx = u.idx AND (o.epoch, o.seq) < ($2, u.seq)";
+
+const UPDATE_SQLITE: &str = "
+    UPDATE windlass_objects
+       SET phase = $5, outcome = $6, attempts = $7, failure_class = $8, last_error = $9,
+           dest_digest = coalesce($10, dest_digest), dest_size = coalesce($11, dest_size),
+           dest_compressed = coalesce($12, dest_compressed),
+           content_sha256 = coalesce($13, content_sha256),
+           content_size = coalesce($14, content_size), copied_at = coalesce($15, copied_at),
+           verified_at = coalesce($16, verified_at),
+           source_deleted_at = coalesce($17, source_deleted_at), epoch = $2, seq = $4
+     WHERE task_id = $1 AND idx = $3 AND (epoch, seq) < ($2, $4)";
+
+const HEAD_POSTGRES: &str = "
+    UPDATE windlass_executors SET heartbeat = now(), seq = $3, head = $4
+     WHERE task_id = $1 AND executor = $2 AND seq <= $3";
+
+const HEAD_SQLITE: &str = "
+    UPDATE windlass_executors
+       SET heartbeat = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), seq = $3, head = $4
+     WHERE task_id = $1 AND executor = $2 AND seq <= $3";
+
+impl Catalog {
+    /// Mirrors a batch and the head of the journal, in one transaction. At most one update per
+    /// object.
+    pub async fn mirror(
+        &self,
+        task_id: i64,
+        heartbeat: &Heartbeat,
+        updates: &[MirrorUpdate],
+    ) -> Result<(), CatalogError> {
+        let what = "mirror the journal";
+        match &self.db {
+            Database::Postgres(pool) => {
+                let mut transaction = pool.begin().await.map_err(CatalogError::of(what))?;
+                if !updates.is_empty() {
+                    bind_columns(task_id, heartbeat.epoch, updates)
+                        .execute(&mut *transaction)
+                        .await
+                        .map_err(CatalogError::of(what))?;
+                }
+                head(HEAD_POSTGRES, task_id, heartbeat)
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(CatalogError::of(what))?;
+                transaction.commit().await.map_err(CatalogError::of(what))
+            }
+            Database::Sqlite(pool) => {
+                // IMMEDIATE: a transaction that reads first could not be made to wait for its
+                // turn to write.
+                let mut transaction = pool
+                    .begin_with("BEGIN IMMEDIATE")
+                    .await
+                    .map_err(CatalogError::of(what))?;
+                for update in updates {
+                    bind_row(task_id, heartbeat.epoch, update)
+                        .execute(&mut *transaction)
+                        .await
+                        .map_err(CatalogError::of(what))?;
+                }
+                head(HEAD_SQLITE, task_id, heartbeat)
+                    .execute(&mut *transaction)
+                    .await
+                    .map_err(CatalogError::of(what))?;
+                transaction.commit().await.map_err(CatalogError::of(what))
+            }
+        }
+    }
+}
+
+fn head<'q, DB: sqlx::Database>(
+    sql: &'static str,
+    task_id: i64,
+    heartbeat: &Heartbeat,
+) -> sqlx::query::Query<'q, DB, DB::Arguments>
+where
+    i64: sqlx::Encode<'q, DB> + sqlx::Type<DB>,
+    String: sqlx::Encode<'q, DB> + sqlx::Type<DB>,
+{
+    sqlx::query(sql)
+        .bind(task_id)
+        .bind(heartbeat.executor.to_string())
+        .bind(heartbeat.seq as i64)
+        .bind(heartbeat.head.clone())
+}
+
+type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+fn bind_columns<'q>(task_id: i64, epoch: i32, updates: &[MirrorUpdate]) -> PgQuery<'q> {
+    fn column<T>(updates: &[MirrorUpdate], of: impl Fn(&MirrorUpdate) -> T) -> Vec<T> {
+        updates.iter().map(of).collect()
+    }
+    let copy = |update: &MirrorUpdate| update.copy.clone();
+    sqlx::query(UPDATE_POSTGRES)
+        .bind(task_id)
+        .bind(epoch)
+        .bind(column(updates, |u| u.idx as i64))
+        .bind(column(updates, |u| u.seq as i64))
+        .bind(column(updates, |u| u.phase.name()))
+        .bind(column(updates, |u| u.outcome.map(Outcome::name)))
+        .bind(column(updates, |u| u.attempts as i32))
+        .bind(column(updates, |u| u.failure_class.clone()))
+        .bind(column(updates, |u| u.last_error.clone()))
+        .bind(column(updates, |u| copy(u).map(|copy| copy.digest)))
+        .bind(column(updates, |u| copy(u).map(|copy| copy.size as i64)))
+        .bind(column(updates, |u| copy(u).map(|copy| copy.compressed)))
+        .bind(column(updates, |u| copy(u).map(|copy| copy.content_sha256)))
+        .bind(column(updates, |u| {
+            copy(u).map(|copy| copy.content_size as i64)
+        }))
+        .bind(column(updates, |u| u.copied_at.clone()))
+        .bind(column(updates, |u| u.verified_at.clone()))
+        .bind(column(updates, |u| u.source_deleted_at.clone()))
+}
+
+type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+fn bind_row<'q>(task_id: i64, epoch: i32, update: &MirrorUpdate) -> SqliteQuery<'q> {
+    let copy = update.copy.clone();
+    sqlx::query(UPDATE_SQLITE)
+        .bind(task_id)
+        .bind(epoch)
+        .bind(update.idx as i64)
+        .bind(update.seq as i64)
+        .bind(update.phase.name())
+        .bind(update.outcome.map(Outcome::name))
+        .bind(update.attempts as i32)
+        .bind(update.failure_class.clone())
+        .bind(update.last_error.clone())
+        .bind(copy.as_ref().map(|copy| copy.digest.clone()))
+        .bind(copy.as_ref().map(|copy| copy.size as i64))
+        .bind(copy.as_ref().map(|copy| copy.compressed))
+        .bind(copy.as_ref().map(|copy| copy.content_sha256.clone()))
+        .bind(copy.as_ref().map(|copy| copy.content_size as i64))
+        .bind(update.copied_at.clone())
+        .bind(update.verified_at.clone())
+        .bind(update.source_deleted_at.clone())
+}

@@ -1,0 +1,236 @@
+//! Shards and the objects in them.
+
+use super::{Catalog, CatalogError, on_either};
+use crate::database::Database;
+use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, RowImage, Shard, State};
+
+/// An object, with what its row in `archive_metadata` looks like now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// The object as planned, as far as it has come.
+    pub object: Object,
+    /// Why it can't be moved, known since the plan was made.
+    pub refused: Option<String>,
+    /// Whether the row is still the planned one, by its whole tuple.
+    pub row_as_planned: bool,
+    /// Whether the row is the one that the commit wrote, by its whole tuple.
+    pub row_as_committed: bool,
+    /// Whether a row with the same user, bucket and id points at the destination already.
+    pub dest_in_use: bool,
+}
+
+#[derive(sqlx::FromRow)]
+struct RawObject {
+    idx: i64,
+    user_id: String,
+    bucket: String,
+    archive_id: String,
+    document_name: String,
+    source_url: String,
+    source_digest: Option<String>,
+    source_size: Option<i64>,
+    source_compressed: Option<bool>,
+    created_at: Option<i64>,
+    last_updated: Option<i64>,
+    dest_url: String,
+    shared: bool,
+    refused: Option<String>,
+    phase: String,
+    outcome: Option<String>,
+    dest_digest: Option<String>,
+    dest_size: Option<i64>,
+    dest_compressed: Option<bool>,
+    content_sha256: Option<String>,
+    content_size: Option<i64>,
+    attempts: i32,
+    row_as_planned: bool,
+    row_as_committed: bool,
+    dest_in_use: bool,
+}
+
+/// The objects of a range that are not at their end, with their rows. The join goes through
+/// both tables' keys.
+const LOAD: &str = r#"
+    SELECT o.idx, o.user_id, o.bucket, o.archive_id, o.document_name, o.source_url,
+           o.source_digest, o.source_size, o.source_compressed, o.created_at, o.last_updated,
+           o.dest_url, o.shared, o.refused, o.phase, o.outcome, o.dest_digest, o.dest_size,
+           o.dest_compressed, o.content_sha256, o.content_size, o.attempts,
+           (m.content_url IS NOT DISTINCT FROM o.source_url
+            AND m.digest IS NOT DISTINCT FROM o.source_digest
+            AND m.size IS NOT DISTINCT FROM o.source_size
+            AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
+            AND m.last_updated IS NOT DISTINCT FROM o.last_updated) AS row_as_planned,
+           (m.content_url IS NOT DISTINCT FROM o.dest_url
+            AND m.digest IS NOT DISTINCT FROM o.dest_digest
+            AND m.size IS NOT DISTINCT FROM o.dest_size
+            AND m.is_compressed IS NOT DISTINCT FROM o.dest_compressed
+            AND m.last_updated IS NOT DISTINCT FROM o.dest_last_updated) AS row_as_committed,
+           EXISTS (SELECT 1 FROM archive_metadata s
+                    WHERE s.bucket = o.bucket AND s."archiveId" = o.archive_id
+                      AND s."userId" = o.user_id AND s."documentName" <> o.document_name
+                      AND s.content_url = o.dest_url) AS dest_in_use
+      FROM windlass_objects o
+      LEFT JOIN archive_metadata m
+        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
+       AND m."userId" = o.user_id AND m."documentName" = o.document_name
+     WHERE o.task_id = $1 AND o.idx BETWEEN $2 AND $3
+       AND o.phase <> 'source-deleted' AND (o.outcome IS NULL OR o.outcome = 'failed')
+     ORDER BY o.idx"#;
+
+impl Catalog {
+    /// Claims a shard that nobody has and that is not done; `None` where there is none left.
+    pub async fn claim_shard(
+        &self,
+        task_id: i64,
+        executor: uuid::Uuid,
+    ) -> Result<Option<Shard>, CatalogError> {
+        let sql = match &self.db {
+            Database::Postgres(_) => {
+                "UPDATE windlass_shards SET owner = $2, lease_until = now() + interval '5 minutes'
+                  WHERE task_id = $1 AND shard = (
+                        SELECT shard FROM windlass_shards
+                         WHERE task_id = $1 AND NOT done AND owner IS NULL
+                         ORDER BY shard FOR UPDATE SKIP LOCKED LIMIT 1)
+                 RETURNING shard, first_idx, last_idx"
+            }
+            Database::Sqlite(_) => {
+                "UPDATE windlass_shards SET owner = $2,
+                        lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+5 minutes')
+                  WHERE task_id = $1 AND shard = (
+                        SELECT shard FROM windlass_shards
+                         WHERE task_id = $1 AND NOT done AND owner IS NULL
+                         ORDER BY shard LIMIT 1)
+                 RETURNING shard, first_idx, last_idx"
+            }
+        };
+        let shard: Option<(i64, i64, i64)> = on_either!(&self.db, pool => {
+            sqlx::query_as(sql)
+                .bind(task_id)
+                .bind(executor.to_string())
+                .fetch_optional(pool)
+                .await
+        })
+        .map_err(CatalogError::of("claim a shard"))?;
+        Ok(shard.map(|(shard, first, last)| Shard {
+            shard: shard as u64,
+            first_idx: first as u64,
+            last_idx: last as u64,
+        }))
+    }
+
+    /// Notes that a shard holds nothing more to do.
+    pub async fn shard_done(&self, task_id: i64, shard: Shard) -> Result<(), CatalogError> {
+        on_either!(&self.db, pool => {
+            sqlx::query(
+                "UPDATE windlass_shards SET done = true, owner = NULL, lease_until = NULL
+                  WHERE task_id = $1 AND shard = $2
+                    AND NOT EXISTS (
+                        SELECT 1 FROM windlass_objects
+                         WHERE task_id = $1 AND idx BETWEEN $3 AND $4
+                           AND phase <> 'source-deleted'
+                           AND (outcome IS NULL OR outcome = 'failed'))",
+            )
+            .bind(task_id)
+            .bind(shard.shard as i64)
+            .bind(shard.first_idx as i64)
+            .bind(shard.last_idx as i64)
+            .execute(pool)
+            .await
+            .map(drop)
+        })
+        .map_err(CatalogError::of("close a shard"))
+    }
+
+    /// The objects of a range that are not at their end, each with its row as it is now.
+    pub async fn load(
+        &self,
+        task_id: i64,
+        first_idx: u64,
+        last_idx: u64,
+    ) -> Result<Vec<Loaded>, CatalogError> {
+        let rows: Vec<RawObject> = on_either!(&self.db, pool => {
+            sqlx::query_as(LOAD)
+                .bind(task_id)
+                .bind(first_idx as i64)
+                .bind(last_idx as i64)
+                .fetch_all(pool)
+                .await
+        })
+        .map_err(CatalogError::of("load a shard"))?;
+        rows.into_iter().map(Loaded::try_from).collect()
+    }
+}
+
+impl TryFrom<RawObject> for Loaded {
+    type Error = CatalogError;
+
+    fn try_from(raw: RawObject) -> Result<Self, CatalogError> {
+        let unreadable = |error: crate::model::UnknownWord| {
+            CatalogError::Unreadable(format!("object {}: {error}", raw.idx))
+        };
+        let phase: Phase = raw.phase.parse().map_err(unreadable)?;
+        let outcome: Option<Outcome> = raw
+            .outcome
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(unreadable)?;
+        let copy = match (
+            raw.dest_digest,
+            raw.dest_size,
+            raw.dest_compressed,
+            raw.content_sha256,
+        ) {
+            (Some(digest), Some(size), Some(compressed), Some(content_sha256)) => Some(Facts {
+                url: raw.dest_url.clone(),
+                digest,
+                size: size as u64,
+                compressed,
+                content_sha256,
+                content_size: raw.content_size.unwrap_or(0) as u64,
+            }),
+            _ => None,
+        };
+        if phase > Phase::Pending && copy.is_none() {
+            return Err(CatalogError::Unreadable(format!(
+                "object {} is {phase} but the facts of its copy are missing from windlass_objects",
+                raw.idx
+            )));
+        }
+        let key = ObjectKey {
+            user: raw.user_id,
+            bucket: raw.bucket,
+            id: raw.archive_id,
+            document: raw.document_name,
+        };
+        let source = RowImage {
+            url: raw.source_url,
+            digest: raw.source_digest,
+            size: raw.source_size,
+            compressed: raw.source_compressed,
+            created_at: raw.created_at,
+            last_updated: raw.last_updated,
+        };
+        let object = Object {
+            idx: raw.idx as u64,
+            key,
+            source,
+            dest_url: raw.dest_url,
+            shared: raw.shared,
+            state: State {
+                phase,
+                outcome,
+                proven: false,
+            },
+            copy,
+            attempts: raw.attempts as u32,
+        };
+        Ok(Self {
+            object,
+            refused: raw.refused,
+            row_as_planned: raw.row_as_planned,
+            row_as_committed: raw.row_as_committed,
+            dest_in_use: raw.dest_in_use,
+        })
+    }
+}

@@ -1,0 +1,266 @@
+//! Making the plan: inside the database, in one transaction on the locked session.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Catalog, CatalogError, SHARD_OBJECTS, anchore, plan_postgres, plan_sqlite};
+use crate::database::{Session, SessionConnection};
+use crate::model::{Place, Policy, TaskKind};
+
+/// The longest key that is planned, in bytes of its four parts. The journal keeps each entry
+/// within 8 KiB, and an entry names the key up to four times; S3 itself ends at 1,024.
+pub const KEY_MAX_BYTES: i64 = 1_500;
+
+/// One side of a task: the store's rule for URLs, and how to find it again.
+#[derive(Debug, Clone)]
+pub struct Side {
+    /// How keys become URLs here.
+    pub place: Place,
+    /// For people, redacted.
+    pub display: String,
+    /// Tells whether a configuration still means this place.
+    pub fingerprint: String,
+    /// The configuration file, absolute.
+    pub config: String,
+    /// Its section: `object_store` or `analysis_archive`.
+    pub section: String,
+}
+
+/// What to plan.
+#[derive(Debug, Clone)]
+pub struct PlanRequest {
+    /// The new task's UUID.
+    pub uuid: Uuid,
+    /// Where documents are.
+    pub from: Side,
+    /// Where they go.
+    pub to: Side,
+    /// Whether the destination held nothing when it was looked at.
+    pub destination_was_empty: bool,
+    /// What the operator asked for.
+    pub policy: Policy,
+    /// Anchore's `executor_id`: `host:pid:threadid:`.
+    pub executor_id: String,
+}
+
+/// What the plan found besides its objects: nothing is left out silently.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PlanNotices {
+    /// Rows with the source's scheme that are in another place.
+    pub elsewhere: u64,
+    /// Rows without a `content_url`.
+    pub without_url: u64,
+    /// Planned objects that Anchore could not read back from the destination.
+    pub unreadable_by_anchore: u64,
+    /// Rows whose key is too long to be journaled; they are not in the plan.
+    pub keys_too_long: u64,
+    /// Planned objects that cannot be moved, each with its reason in the mirror.
+    pub refused: u64,
+    /// Planned objects whose source another row points at as well.
+    pub shared: u64,
+}
+
+/// A plan, counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// `tasks.id`.
+    pub task_id: i64,
+    /// Objects in it.
+    pub objects: u64,
+    /// Their stored size together, as the catalog has it.
+    pub bytes: u64,
+    /// What else was found.
+    pub notices: PlanNotices,
+}
+
+/// What to do with a plan once it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskPlan {
+    /// Keep it: the task exists from here on.
+    Keep,
+    /// Roll it back: a dry run, or nothing to do.
+    Discard,
+}
+
+impl Catalog {
+    /// Plans a forward task. `decide` sees the counted plan before it is committed; with
+    /// [`TaskPlan::Discard`] not a row is left.
+    pub async fn plan<E>(
+        &self,
+        session: &Session,
+        request: &PlanRequest,
+        decide: impl AsyncFnOnce(&Planned) -> Result<TaskPlan, E>,
+    ) -> Result<Planned, E>
+    where
+        E: From<CatalogError>,
+    {
+        let mut guard = session.lock().await.map_err(CatalogError::from)?;
+        let planned = session
+            .note(begin_and_plan(&mut guard, request).await)
+            .map_err(CatalogError::of("make the plan"));
+        let decision = match &planned {
+            Ok(planned) => decide(planned).await,
+            Err(_) => Ok(TaskPlan::Discard),
+        };
+        let end = match decision {
+            Ok(TaskPlan::Keep) => "COMMIT",
+            _ => "ROLLBACK",
+        };
+        let ended = session
+            .note(execute(&mut guard, end).await)
+            .map_err(CatalogError::of("end the plan's transaction"));
+        decision?;
+        let planned = planned?;
+        ended?;
+        Ok(planned)
+    }
+}
+
+async fn execute(connection: &mut SessionConnection, sql: &'static str) -> Result<(), sqlx::Error> {
+    match connection {
+        SessionConnection::Postgres(pg) => sqlx::query(sql).execute(pg).await.map(drop),
+        SessionConnection::Sqlite(sqlite) => sqlx::query(sql).execute(sqlite).await.map(drop),
+    }
+}
+
+async fn begin_and_plan(
+    connection: &mut SessionConnection,
+    request: &PlanRequest,
+) -> Result<Planned, sqlx::Error> {
+    // Statements of our own rather than sqlx's guard: the transaction outlives this function.
+    execute(connection, "BEGIN").await?;
+    let from = request.from.place.driver.name();
+    let to = request.to.place.driver.name();
+    let task_id = anchore::insert_task(connection, &request.executor_id, from, to, 0).await?;
+    let notices = match connection {
+        SessionConnection::Postgres(pg) => plan_postgres::plan(pg, task_id, request).await?,
+        SessionConnection::Sqlite(sqlite) => plan_sqlite::plan(sqlite, task_id, request).await?,
+    };
+    let (objects, bytes) = count(connection, task_id).await?;
+    insert_own_rows(connection, task_id, request, objects, bytes).await?;
+    let (objects, bytes) = (objects as u64, bytes as u64);
+    Ok(Planned {
+        task_id,
+        objects,
+        bytes,
+        notices,
+    })
+}
+
+async fn count(
+    connection: &mut SessionConnection,
+    task_id: i64,
+) -> Result<(i64, i64), sqlx::Error> {
+    let sql = "SELECT count(*), CAST(coalesce(sum(source_size), 0) AS bigint)
+                 FROM windlass_objects WHERE task_id = $1";
+    match connection {
+        SessionConnection::Postgres(pg) => sqlx::query_as(sql).bind(task_id).fetch_one(pg).await,
+        SessionConnection::Sqlite(sqlite) => {
+            sqlx::query_as(sql).bind(task_id).fetch_one(sqlite).await
+        }
+    }
+}
+
+async fn insert_own_rows(
+    connection: &mut SessionConnection,
+    task_id: i64,
+    request: &PlanRequest,
+    objects: i64,
+    bytes: i64,
+) -> Result<(), sqlx::Error> {
+    let policy = serde_json::to_string(&request.policy)
+        .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    macro_rules! insert {
+        ($connection:expr) => {{
+            sqlx::query(
+                "UPDATE archive_migration_tasks SET archive_documents_to_migrate = $1
+                  WHERE id = $2",
+            )
+            .bind(objects)
+            .bind(task_id)
+            .execute(&mut *$connection)
+            .await?;
+            sqlx::query(
+                "INSERT INTO windlass_tasks (task_id, uuid, kind, state,
+                     source_driver, source_place, source_fingerprint, source_config,
+                     source_section, destination_driver, destination_place,
+                     destination_fingerprint, destination_config, destination_section,
+                     destination_was_empty, policy, planned, planned_bytes)
+                 VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+                         $14, $15, $16, $17)",
+            )
+            .bind(task_id)
+            .bind(request.uuid.to_string())
+            .bind(TaskKind::Forward.name())
+            .bind(request.from.place.driver.name())
+            .bind(&request.from.display)
+            .bind(&request.from.fingerprint)
+            .bind(&request.from.config)
+            .bind(&request.from.section)
+            .bind(request.to.place.driver.name())
+            .bind(&request.to.display)
+            .bind(&request.to.fingerprint)
+            .bind(&request.to.config)
+            .bind(&request.to.section)
+            .bind(request.destination_was_empty)
+            .bind(policy)
+            .bind(objects)
+            .bind(bytes)
+            .execute(&mut *$connection)
+            .await?;
+            sqlx::query(
+                "WITH RECURSIVE s(shard) AS (
+                     SELECT CAST(0 AS bigint) WHERE $2 > 0
+                      UNION ALL SELECT shard + 1 FROM s WHERE (shard + 1) * $3 < $2)
+                 INSERT INTO windlass_shards (task_id, shard, first_idx, last_idx)
+                 SELECT $1, shard, shard * $3,
+                        CASE WHEN (shard + 1) * $3 < $2 THEN (shard + 1) * $3 - 1 ELSE $2 - 1 END
+                   FROM s",
+            )
+            .bind(task_id)
+            .bind(objects)
+            .bind(SHARD_OBJECTS as i64)
+            .execute(&mut *$connection)
+            .await?;
+        }};
+    }
+    match connection {
+        SessionConnection::Postgres(pg) => insert!(pg),
+        SessionConnection::Sqlite(sqlite) => insert!(sqlite),
+    }
+    Ok(())
+}
+
+/// Checks that hold on both databases: what may not be moved, and what is shared. Each is one
+/// pass over the whole table; `archive_metadata` has no index on `content_url`.
+pub(super) const MARK_SHARED: &str = "
+    UPDATE windlass_objects SET shared = true
+     WHERE task_id = $1 AND source_url IN (
+           SELECT content_url FROM archive_metadata WHERE content_url IS NOT NULL
+            GROUP BY content_url HAVING count(*) > 1)";
+
+/// Different sources that meet at one destination key: nobody can say which is right.
+pub(super) const REFUSE_MEETING: &str = "
+    UPDATE windlass_objects
+       SET refused = 'another object of this task, from another source, goes to the same place: '
+                     || dest_url
+     WHERE task_id = $1 AND dest_url IN (
+           SELECT dest_url FROM windlass_objects WHERE task_id = $1
+            GROUP BY dest_url HAVING min(source_url) <> max(source_url))";
+
+/// A row of another key that points at the destination already.
+pub(super) const REFUSE_TAKEN: &str = r#"
+    UPDATE windlass_objects
+       SET refused = 'another document is stored at its destination: ' || dest_url
+     WHERE task_id = $1 AND refused IS NULL AND EXISTS (
+           SELECT 1 FROM archive_metadata m
+            WHERE m.content_url = windlass_objects.dest_url
+              AND (m."userId" <> windlass_objects.user_id
+                   OR m.bucket <> windlass_objects.bucket
+                   OR m."archiveId" <> windlass_objects.archive_id))"#;
+
+/// The two counts that the marks left.
+pub(super) const COUNT_MARKS: &str = "
+    SELECT count(CASE WHEN refused IS NOT NULL THEN 1 END),
+           count(CASE WHEN shared THEN 1 END)
+      FROM windlass_objects WHERE task_id = $1";
