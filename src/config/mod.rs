@@ -23,3 +23,6 @@ pub use store::{
     Compression, DRIVER_NAMES, DriverConfig, LocalfsConfig, S3Auth, S3Config, StoreConfig,
     SwiftConfig,
 };
+
+#[cfg(test)]
+mod tests;
