@@ -23,7 +23,7 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-pub use error::{DatabaseError, ErrorClass, classify};
+pub use error::{DatabaseError, ErrorClass, classify, describe};
 pub use holder::{Holder, LockError};
 pub use session::{Session, SessionConnection, SessionGuard, SessionState};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
