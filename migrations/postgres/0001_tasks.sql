@@ -71,6 +71,7 @@ CREATE TABLE windlass_objects (
     verified_at       timestamptz,
     committed_at      timestamptz,
     source_deleted_at timestamptz,
+    journaled         boolean NOT NULL DEFAULT true,    -- false: committed, the entry not seen yet
     attempts          integer NOT NULL DEFAULT 0,
     failure_class     text,
     last_error        text,

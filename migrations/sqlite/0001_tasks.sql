@@ -70,6 +70,7 @@ CREATE TABLE windlass_objects (
     verified_at       text,
     committed_at      text,
     source_deleted_at text,
+    journaled         boolean NOT NULL DEFAULT true,    -- false: committed, the entry not seen yet
     attempts          integer NOT NULL DEFAULT 0,
     failure_class     text,
     last_error        text,

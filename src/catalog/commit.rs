@@ -79,7 +79,7 @@ const SWAP_POSTGRES: &str = r#"
            content_sha256 = w.content_sha256, content_size = w.content_size,
            copied_at = coalesce(w.copied_at::timestamptz, o.copied_at),
            verified_at = coalesce(w.verified_at::timestamptz, o.verified_at),
-           committed_at = now(), epoch = $22, seq = w.seq
+           committed_at = now(), journaled = false, epoch = $22, seq = w.seq
       FROM moved JOIN want w USING (idx)
      WHERE o.task_id = $1 AND o.idx = moved.idx
     RETURNING o.idx"#;
@@ -98,7 +98,8 @@ const MARK_SQLITE: &str = "
            dest_digest = $3, dest_size = $4, dest_compressed = $5, dest_last_updated = $6,
            content_sha256 = $7, content_size = $8, copied_at = coalesce($9, copied_at),
            verified_at = coalesce($10, verified_at),
-           committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), epoch = $11, seq = $12
+           committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), journaled = false,
+           epoch = $11, seq = $12
      WHERE task_id = $1 AND idx = $2";
 
 /// Both counters, by rows really moved. `last_updated` is Anchore's sign of life.

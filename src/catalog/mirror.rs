@@ -1,4 +1,8 @@
 //! The mirror: each object's latest transition in `windlass_objects`, in batches.
+//!
+//! An update never crosses the commit: into `committed` leads only the transaction that swaps
+//! the row, and back from it nothing. So what the mirror says of a commit is what the database
+//! itself has kept, whatever a journal says that outlived a failover.
 
 use uuid::Uuid;
 
@@ -58,14 +62,16 @@ const UPDATE_POSTGRES: &str = "
            copied_at = coalesce(u.copied_at::timestamptz, o.copied_at),
            verified_at = coalesce(u.verified_at::timestamptz, o.verified_at),
            source_deleted_at = coalesce(u.source_deleted_at::timestamptz, o.source_deleted_at),
-           epoch = $2, seq = u.seq
+           journaled = true, epoch = $2, seq = u.seq
       FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::text[],
                   $9::text[], $10::text[], $11::bigint[], $12::bool[], $13::text[],
                   $14::bigint[], $15::text[], $16::text[], $17::text[])
         AS u(idx, seq, phase, outcome, attempts, failure_class, last_error, dest_digest,
              dest_size, dest_compressed, content_sha256, content_size, copied_at, verified_at,
              source_deleted_at)
-     WHERE o.task_id = $1 AND o.idx = u.idx AND (o.epoch, o.seq) < ($2, u.seq)";
+     WHERE o.task_id = $1 AND o.idx = u.idx AND (o.epoch, o.seq) < ($2, u.seq)
+       AND (o.phase IN ('committed', 'source-deleted'))
+           = (u.phase IN ('committed', 'source-deleted'))";
 
 const UPDATE_SQLITE: &str = "
     UPDATE windlass_objects
@@ -75,8 +81,11 @@ const UPDATE_SQLITE: &str = "
            content_sha256 = coalesce($13, content_sha256),
            content_size = coalesce($14, content_size), copied_at = coalesce($15, copied_at),
            verified_at = coalesce($16, verified_at),
-           source_deleted_at = coalesce($17, source_deleted_at), epoch = $2, seq = $4
-     WHERE task_id = $1 AND idx = $3 AND (epoch, seq) < ($2, $4)";
+           source_deleted_at = coalesce($17, source_deleted_at), journaled = true,
+           epoch = $2, seq = $4
+     WHERE task_id = $1 AND idx = $3 AND (epoch, seq) < ($2, $4)
+       AND (phase IN ('committed', 'source-deleted'))
+           = ($5 IN ('committed', 'source-deleted'))";
 
 const HEAD_POSTGRES: &str = "
     UPDATE windlass_executors SET heartbeat = now(), seq = $3, head = $4

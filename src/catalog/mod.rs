@@ -22,7 +22,7 @@ pub use error::CatalogError;
 pub use mirror::{Heartbeat, MirrorUpdate};
 pub use objects::Loaded;
 pub use plan::{PlanNotices, PlanRequest, Planned, Side, TaskPlan};
-pub use tasks::{Executor, TaskRow};
+pub use tasks::{Executor, Failure, TaskRow, TaskSide};
 
 use crate::database::Database;
 

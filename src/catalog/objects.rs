@@ -17,6 +17,11 @@ pub struct Loaded {
     pub row_as_committed: bool,
     /// Whether a row with the same user, bucket and id points at the destination already.
     pub dest_in_use: bool,
+    /// Whether the journal is known to have the commit; false where the row was swapped and the
+    /// entry is not known to have followed.
+    pub journaled: bool,
+    /// The last entry applied to it.
+    pub seq: u64,
 }
 
 #[derive(sqlx::FromRow)]
@@ -46,6 +51,8 @@ struct RawObject {
     row_as_planned: bool,
     row_as_committed: bool,
     dest_in_use: bool,
+    journaled: bool,
+    seq: i64,
 }
 
 /// The objects of a range that are not at their end, with their rows. The join goes through
@@ -55,6 +62,7 @@ const LOAD: &str = r#"
            o.source_digest, o.source_size, o.source_compressed, o.created_at, o.last_updated,
            o.dest_url, o.shared, o.refused, o.phase, o.outcome, o.dest_digest, o.dest_size,
            o.dest_compressed, o.content_sha256, o.content_size, o.attempts,
+           o.journaled, o.seq,
            (m.content_url IS NOT DISTINCT FROM o.source_url
             AND m.digest IS NOT DISTINCT FROM o.source_digest
             AND m.size IS NOT DISTINCT FROM o.source_size
@@ -231,6 +239,8 @@ impl TryFrom<RawObject> for Loaded {
             row_as_planned: raw.row_as_planned,
             row_as_committed: raw.row_as_committed,
             dest_in_use: raw.dest_in_use,
+            journaled: raw.journaled,
+            seq: raw.seq as u64,
         })
     }
 }

@@ -68,6 +68,27 @@ pub struct Executor {
     pub heartbeat_age_s: i64,
 }
 
+/// An object that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Failure {
+    /// Its number within the task.
+    pub idx: i64,
+    /// `userId`.
+    pub user_id: String,
+    /// `bucket`.
+    pub bucket: String,
+    /// `archiveId`.
+    pub archive_id: String,
+    /// `documentName`.
+    pub document_name: String,
+    /// The phase that it stays in.
+    pub phase: String,
+    /// What kind of failure.
+    pub class: String,
+    /// What went wrong.
+    pub error: String,
+}
+
 #[derive(sqlx::FromRow)]
 struct RawTask {
     task_id: i64,
@@ -314,6 +335,49 @@ impl Catalog {
             .watch(statements)
             .await
             .map_err(CatalogError::of("set the task's state"))
+    }
+
+    /// The first failures of a task, by object.
+    pub async fn failures(&self, task_id: i64, most: u32) -> Result<Vec<Failure>, CatalogError> {
+        on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT idx, user_id, bucket, archive_id, document_name, phase,
+                        coalesce(failure_class, '') AS class, coalesce(last_error, '') AS error
+                   FROM windlass_objects WHERE task_id = $1 AND outcome = 'failed'
+                  ORDER BY idx LIMIT $2",
+            )
+            .bind(task_id)
+            .bind(i64::from(most))
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("list the failures"))
+    }
+
+    /// Which of these objects the database has as committed or beyond.
+    pub async fn committed_among(
+        &self,
+        task_id: i64,
+        idxs: &[u64],
+    ) -> Result<Vec<u64>, CatalogError> {
+        let list = format!("{idxs:?}");
+        let sql = match &self.db {
+            Database::Postgres(_) => {
+                "SELECT idx FROM windlass_objects WHERE task_id = $1
+                    AND phase IN ('committed', 'source-deleted')
+                    AND idx IN (SELECT value::bigint FROM json_array_elements_text($2::json))"
+            }
+            Database::Sqlite(_) => {
+                "SELECT idx FROM windlass_objects WHERE task_id = $1
+                    AND phase IN ('committed', 'source-deleted')
+                    AND idx IN (SELECT value FROM json_each($2))"
+            }
+        };
+        let found: Vec<(i64,)> = on_either!(&self.db, pool => {
+            sqlx::query_as(sql).bind(task_id).bind(list).fetch_all(pool).await
+        })
+        .map_err(CatalogError::of("look for commits"))?;
+        Ok(found.into_iter().map(|(idx,)| idx as u64).collect())
     }
 
     /// Counts a task's objects by phase and outcome.

@@ -1,0 +1,93 @@
+//! Counters that a run keeps for whoever looks on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// What has happened so far. Written by the engine, read by a progress display.
+#[derive(Debug)]
+pub struct Progress {
+    planned: AtomicU64,
+    planned_bytes: AtomicU64,
+    before: AtomicU64,
+    settled: AtomicU64,
+    copied_bytes: AtomicU64,
+    failed: AtomicU64,
+    skipped: AtomicU64,
+    started: Instant,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Objects in the plan.
+    pub planned: u64,
+    /// Their stored size together.
+    pub planned_bytes: u64,
+    /// Objects that had come to their end before this run.
+    pub before: u64,
+    /// Objects that came to their end in this run.
+    pub settled: u64,
+    /// Bytes copied in this run.
+    pub copied_bytes: u64,
+    /// Objects that failed in this run.
+    pub failed: u64,
+    /// Objects that were skipped in this run.
+    pub skipped: u64,
+    /// Time since the run began.
+    pub elapsed: Duration,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        let zero = || AtomicU64::new(0);
+        Self {
+            planned: zero(),
+            planned_bytes: zero(),
+            before: zero(),
+            settled: zero(),
+            copied_bytes: zero(),
+            failed: zero(),
+            skipped: zero(),
+            started: Instant::now(),
+        }
+    }
+}
+
+impl Progress {
+    pub(super) fn begin(&self, planned: u64, planned_bytes: u64, before: u64) {
+        self.planned.store(planned, Ordering::Relaxed);
+        self.planned_bytes.store(planned_bytes, Ordering::Relaxed);
+        self.before.store(before, Ordering::Relaxed);
+    }
+
+    pub(super) fn copied(&self, bytes: u64) {
+        self.copied_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn settled(&self) {
+        self.settled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn skipped(&self) {
+        self.skipped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Snapshot {
+            planned: get(&self.planned),
+            planned_bytes: get(&self.planned_bytes),
+            before: get(&self.before),
+            settled: get(&self.settled),
+            copied_bytes: get(&self.copied_bytes),
+            failed: get(&self.failed),
+            skipped: get(&self.skipped),
+            elapsed: self.started.elapsed(),
+        }
+    }
+}

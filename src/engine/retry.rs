@@ -1,0 +1,194 @@
+//! Retries, in one place: the SDKs' own are off.
+//!
+//! Two things look alike at first: one object that a store chokes on, and a store that is away.
+//! The first is given up after a few tries and recorded; the second is waited out, with every
+//! object in flight keeping its place. What tells them apart is whether anything else succeeds
+//! at that side meanwhile.
+
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use backoff::ExponentialBackoffBuilder;
+use backoff::backoff::Backoff as _;
+
+use super::Stop;
+use super::stop::StopReason;
+use crate::catalog::CatalogError;
+use crate::driver::StoreError;
+use crate::model::FailureClass;
+
+/// Tries of one step on one object while others succeed.
+const MAX_ATTEMPTS: u32 = 6;
+
+/// The pauses between tries: from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Where a step can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The source store.
+    Source,
+    /// The destination store.
+    Destination,
+    /// The catalog.
+    Database,
+}
+
+impl Side {
+    fn name(self) -> &'static str {
+        match self {
+            Side::Source => "the source store",
+            Side::Destination => "the destination store",
+            Side::Database => "the database",
+        }
+    }
+}
+
+/// A step that failed: plain data, since one failed batch answers many objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepError {
+    /// Where.
+    pub side: Side,
+    /// What it means.
+    pub class: FailureClass,
+    /// For people.
+    pub message: String,
+}
+
+impl StepError {
+    /// A failure of this object alone.
+    pub fn permanent(side: Side, message: String) -> Self {
+        Self { side, class: FailureClass::Permanent, message }
+    }
+
+    /// Wraps a store's error, for `map_err`.
+    pub fn store(side: Side) -> impl Fn(StoreError) -> Self {
+        move |error| Self { side, class: error.class(), message: error.to_string() }
+    }
+}
+
+impl From<CatalogError> for StepError {
+    fn from(error: CatalogError) -> Self {
+        Self { side: Side::Database, class: error.class(), message: error.to_string() }
+    }
+}
+
+/// When each side last did what it was asked.
+#[derive(Debug)]
+pub struct Weather {
+    outage_limit: Duration,
+    last_success: Mutex<[Instant; 3]>,
+}
+
+impl Weather {
+    /// `outage_limit`: how long a side may be away before the run stops.
+    pub fn new(outage_limit: Duration) -> Self {
+        Self { outage_limit, last_success: Mutex::new([Instant::now(); 3]) }
+    }
+
+    /// How long a side may be away.
+    pub fn outage_limit(&self) -> Duration {
+        self.outage_limit
+    }
+
+    /// Notes that a side answered as it should.
+    pub fn fair(&self, side: Side) {
+        self.last_success.lock().unwrap_or_else(|e| e.into_inner())[side as usize] =
+            Instant::now();
+    }
+
+    fn last_success(&self, side: Side) -> Instant {
+        self.last_success.lock().unwrap_or_else(|e| e.into_inner())[side as usize]
+    }
+}
+
+/// The tries of one step on one object.
+pub struct Tries<'a> {
+    weather: &'a Weather,
+    stop: &'a Stop,
+    pauses: backoff::ExponentialBackoff,
+    failing_since: Option<Instant>,
+    attempts: u32,
+}
+
+/// What to do after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Try again; the pause is over.
+    Again,
+    /// Record the failure and go on with other objects.
+    GiveUp,
+    /// The run is ending; the object keeps its place.
+    Stopping,
+}
+
+impl<'a> Tries<'a> {
+    /// No try yet.
+    pub fn new(weather: &'a Weather, stop: &'a Stop) -> Self {
+        let pauses = ExponentialBackoffBuilder::new()
+            .with_initial_interval(FIRST_PAUSE)
+            .with_max_interval(LONGEST_PAUSE)
+            .with_max_elapsed_time(None)
+            .build();
+        Self { weather, stop, pauses, failing_since: None, attempts: 0 }
+    }
+
+    /// Tries counted so far.
+    pub fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    /// Decides on a failure, and waits before the next try. `is_alive` asks the side something
+    /// cheap, to tell a store that is away from an object that it chokes on.
+    pub async fn after(
+        &mut self,
+        error: &StepError,
+        is_alive: impl AsyncFnOnce() -> bool,
+    ) -> Verdict {
+        self.attempts += 1;
+        if self.stop.is_asked() {
+            return Verdict::Stopping;
+        }
+        match error.class {
+            FailureClass::Permanent => return Verdict::GiveUp,
+            FailureClass::Fatal => {
+                self.stop.ask(StopReason::Fatal(error.message.clone()));
+                return Verdict::Stopping;
+            }
+            FailureClass::Retryable | FailureClass::Throttled => {}
+        }
+        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        tracing::warn!(attempt = self.attempts, class = error.class.name(), "{}", error.message);
+        if !self.pause(error.class).await {
+            return Verdict::Stopping;
+        }
+        let others_succeed = self.weather.last_success(error.side) > since || is_alive().await;
+        if others_succeed {
+            self.weather.fair(error.side);
+            return if self.attempts < MAX_ATTEMPTS { Verdict::Again } else { Verdict::GiveUp };
+        }
+        let away = self.weather.last_success(error.side).max(since).elapsed();
+        if away >= self.weather.outage_limit() {
+            let (side, minutes) = (error.side.name(), away.as_secs_f64() / 60.0);
+            let why = format!("{side} was away for {minutes:.1} minutes: {}", error.message);
+            self.stop.ask(StopReason::Outage(why));
+            return Verdict::Stopping;
+        }
+        // Tries during an outage are not the object's fault.
+        self.attempts -= 1;
+        Verdict::Again
+    }
+
+    /// False if the run was asked to end meanwhile.
+    async fn pause(&mut self, class: FailureClass) -> bool {
+        let mut pause = self.pauses.next_backoff().unwrap_or(LONGEST_PAUSE);
+        if class == FailureClass::Throttled {
+            pause *= 2;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => true,
+            () = self.stop.asked() => false,
+        }
+    }
+}

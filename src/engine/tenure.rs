@@ -1,0 +1,132 @@
+//! Holding the advisory lock, and getting it back.
+//!
+//! A lost lock is the loss of the right to commit or delete; getting it again begins a new
+//! tenure, in which every proof has to be made anew.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::Stop;
+use super::stop::StopReason;
+use crate::database::{ConnectOptions, DatabaseUrl, Session, SessionState};
+
+/// How often the lock is asked after, to notice a loss that no statement has met.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The current session, if there is one. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Tenure {
+    slot: watch::Sender<Option<Session>>,
+}
+
+impl Default for Tenure {
+    fn default() -> Self {
+        Self { slot: watch::Sender::new(None) }
+    }
+}
+
+impl Tenure {
+    /// Begins with a session that has just been acquired.
+    pub fn begin(&self, session: Session) {
+        self.slot.send_replace(Some(session));
+    }
+
+    /// For the drivers that delete over the locked session.
+    pub fn subscribe(&self) -> watch::Receiver<Option<Session>> {
+        self.slot.subscribe()
+    }
+
+    /// The session, where it is held.
+    pub fn session(&self) -> Option<Session> {
+        self.slot.borrow().clone().filter(|session| !session.is_lost())
+    }
+
+    /// Which tenure this is, where the lock is held.
+    pub fn id(&self) -> Option<Uuid> {
+        self.session().map(|session| session.tenure())
+    }
+
+    /// Waits until the lock is held; `None` if the run is asked to end first.
+    pub async fn held(&self, stop: &Stop) -> Option<Session> {
+        let mut slot = self.slot.subscribe();
+        let held = |slot: &Option<Session>| slot.as_ref().is_some_and(|s| !s.is_lost());
+        tokio::select! {
+            biased;
+            () = stop.asked() => None,
+            found = slot.wait_for(held) => found.ok().and_then(|slot| slot.clone()),
+        }
+    }
+
+    /// Releases the lock.
+    pub async fn end(&self) {
+        if let Some(session) = self.slot.send_replace(None) {
+            session.release().await;
+        }
+    }
+
+    /// Watches over the lock for as long as the run lasts: asks after it, and gets it back when
+    /// it is lost, or ends the run when that takes longer than `limit`.
+    pub async fn keep(&self, url: DatabaseUrl, options: ConnectOptions, limit: Duration, stop: Stop) {
+        loop {
+            let Some(session) = self.slot.borrow().clone() else { return };
+            self.until_lost(&session).await;
+            if *session.state().borrow() == SessionState::Released {
+                return;
+            }
+            tracing::warn!("the migration lock is lost; nothing is committed or deleted without it");
+            self.slot.send_replace(None);
+            // The server holds the lock for as long as it takes the old connection for alive.
+            drop(session);
+            match reacquire(&url, &options, limit, &stop).await {
+                Some(session) => {
+                    tracing::info!("the migration lock is held again");
+                    self.slot.send_replace(Some(session));
+                }
+                None => return,
+            }
+        }
+    }
+
+    async fn until_lost(&self, session: &Session) {
+        let mut state = session.state();
+        loop {
+            let lost = state.wait_for(|state| *state != SessionState::Held);
+            if tokio::time::timeout(HEARTBEAT, lost).await.is_ok() {
+                return;
+            }
+            // A loss that it finds shows in the state.
+            let _ = session.check_alive().await;
+        }
+    }
+}
+
+async fn reacquire(
+    url: &DatabaseUrl,
+    options: &ConnectOptions,
+    limit: Duration,
+    stop: &Stop,
+) -> Option<Session> {
+    let since = Instant::now();
+    loop {
+        if stop.is_asked() {
+            return None;
+        }
+        let error = match Session::try_acquire(url, options).await {
+            Ok(session) => return Some(session),
+            Err(error) => error,
+        };
+        if since.elapsed() >= limit {
+            let why = format!("the migration lock was lost and did not come back: {error}");
+            stop.ask(StopReason::Outage(why));
+            return None;
+        }
+        tracing::warn!("{error}");
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = stop.asked() => return None,
+        }
+    }
+}
