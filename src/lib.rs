@@ -6,4 +6,5 @@
 
 pub mod batch;
 pub mod driver;
+pub mod journal;
 pub mod model;
