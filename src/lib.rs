@@ -10,4 +10,5 @@ pub mod config;
 pub mod database;
 pub mod digest;
 pub mod driver;
+pub mod journal;
 pub mod model;

@@ -41,6 +41,27 @@ impl Entry {
     pub const VERSION: u32 = 1;
 }
 
+impl Event {
+    /// Cuts the event's free text, where it has one, to `max_bytes` at a character's end; an
+    /// ellipsis shows it.
+    pub fn cut_text(&mut self, max_bytes: usize) {
+        const ELLIPSIS: &str = "…";
+        let text = match self {
+            Event::Failed(detail) => &mut detail.error,
+            Event::Rebuilt(Rebuilt { why, .. })
+            | Event::SourceKept(SourceKept { why })
+            | Event::Returned(Returned { why, .. })
+            | Event::Skipped(Skipped { why })
+            | Event::Interrupted(Interrupted { why, .. }) => why,
+            _ => return,
+        };
+        if text.len() > max_bytes {
+            text.truncate(text.floor_char_boundary(max_bytes.saturating_sub(ELLIPSIS.len())));
+            text.push_str(ELLIPSIS);
+        }
+    }
+}
+
 /// An object as entries name it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryObject {

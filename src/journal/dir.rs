@@ -1,0 +1,268 @@
+//! The checkpoint directory: private, locked by one process, and copied before a recovery.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::chain::Head;
+use super::error::JournalError;
+
+const LOCK: &str = "lock";
+const CLEAN: &str = "clean";
+/// The copy that a recovery works from; it stays until the recovery has come to a good end.
+const BEFORE_RECOVERY: &str = "before-recovery";
+/// The same copy after that, until the next clean end.
+const RECOVERED: &str = "recovered";
+/// sled holds some ten thousand entries at most; what is far larger is not worth copying.
+const COPY_MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Where sled lives within a checkpoint.
+pub(super) fn sled_dir(dir: &Path) -> PathBuf {
+    dir.join("sled")
+}
+
+/// Where the sealed segments are.
+pub(super) fn segments_dir(dir: &Path) -> PathBuf {
+    dir.join("segments")
+}
+
+/// Makes a directory's entries durable.
+pub(super) fn sync(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// A directory that only its owner can enter, durable together with its new parents.
+pub(super) fn create_private(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let parent = match dir.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    create_private(parent)?;
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
+    sync(parent)
+}
+
+/// Takes group's and others' permissions away.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    let meta = fs::symlink_metadata(path)?;
+    if meta.is_symlink() || meta.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(meta.mode() & 0o700))
+}
+
+/// A new file for its owner only.
+pub(super) fn create_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Removes the files of a directory whose names match.
+pub(super) fn remove_matching(dir: &Path, matches: impl Fn(&str) -> bool) -> io::Result<()> {
+    for file in fs::read_dir(dir)? {
+        let file = file?;
+        if file.file_name().to_str().is_some_and(&matches) {
+            fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a directory that somebody else could have put there.
+pub(super) fn refuse_foreign(dir: &Path) -> Result<(), JournalError> {
+    let refused = |why| JournalError::Refused {
+        dir: dir.into(),
+        why,
+    };
+    let meta = match fs::symlink_metadata(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(JournalError::NotFound { dir: dir.into() });
+        }
+        other => other.map_err(JournalError::io(dir))?,
+    };
+    if meta.is_symlink() {
+        return Err(refused("it is a symbolic link"));
+    }
+    if !meta.is_dir() {
+        return Err(refused("it is not a directory"));
+    }
+    if meta.uid() != rustix::process::geteuid().as_raw() {
+        return Err(refused("it belongs to another user"));
+    }
+    make_private(dir).map_err(JournalError::io(dir))
+}
+
+/// The right to work with a checkpoint, held by one process at a time.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    pub fn take(dir: &Path) -> Result<Self, JournalError> {
+        let path = dir.join(LOCK);
+        let io = |error| JournalError::io(&path)(error);
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&path)
+            .map_err(io)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                let mut holder = String::new();
+                // For the message only; the holder may be about to write it.
+                let _ = file.take(256).read_to_string(&mut holder);
+                return Err(JournalError::InUse {
+                    dir: dir.into(),
+                    holder: match holder.trim() {
+                        "" => "another process".into(),
+                        holder => holder.into(),
+                    },
+                });
+            }
+            other => other.map_err(|errno| io(errno.into()))?,
+        }
+        // The directory may have been set aside between the opening and the lock.
+        let held = file.metadata().map_err(io)?;
+        match fs::metadata(&path) {
+            Ok(named) if named.ino() == held.ino() && named.dev() == held.dev() => {}
+            _ => return Err(JournalError::NotFound { dir: dir.into() }),
+        }
+        let uname = rustix::system::uname();
+        let host = uname.nodename().to_string_lossy();
+        file.set_len(0).map_err(io)?;
+        writeln!(file, "{host}:{}", std::process::id()).map_err(io)?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// The head that the last clean end left behind; `None` after a crash.
+pub(super) fn clean_head(dir: &Path) -> Result<Option<Head>, JournalError> {
+    match fs::read_to_string(dir.join(CLEAN)) {
+        // A power cut can leave it empty: then the end was not clean.
+        Ok(text) => Ok(text.trim().parse().ok()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(JournalError::io(&dir.join(CLEAN))(error)),
+    }
+}
+
+/// From here on the end is unclean, until `mark_clean`.
+pub(super) fn unmark_clean(dir: &Path) -> io::Result<()> {
+    match fs::remove_file(dir.join(CLEAN)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    sync(dir)
+}
+
+/// Says that everything up to `head` is written and nothing is under way.
+pub(super) fn mark_clean(dir: &Path, head: Head) -> io::Result<()> {
+    let mut file = create_file(&dir.join(CLEAN))?;
+    writeln!(file, "{head}")?;
+    file.sync_all()?;
+    match fs::remove_dir_all(dir.join(RECOVERED)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => sync(dir),
+    }
+}
+
+/// Copies sled's directory before sled may write to it. A copy that is there already is from a
+/// recovery that never ended well: it is nearer to the truth than what that recovery left.
+pub(super) fn copy_before_recovery(dir: &Path) -> io::Result<()> {
+    let (from, to) = (sled_dir(dir), dir.join(BEFORE_RECOVERY));
+    if to.exists() || !from.exists() {
+        return Ok(());
+    }
+    let bytes = size_bytes(&from)?;
+    if bytes > COPY_MAX_BYTES {
+        tracing::warn!(
+            bytes,
+            "the checkpoint is too large to copy before its recovery"
+        );
+        return Ok(());
+    }
+    let unfinished = dir.join("before-recovery.tmp");
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished)?;
+    }
+    copy_dir(&from, &unfinished)?;
+    fs::rename(&unfinished, &to)?;
+    sync(dir)
+}
+
+/// The recovery ended well.
+pub(super) fn recovered(dir: &Path) -> io::Result<()> {
+    let (copy, done) = (dir.join(BEFORE_RECOVERY), dir.join(RECOVERED));
+    if !copy.exists() {
+        return Ok(());
+    }
+    if done.exists() {
+        fs::remove_dir_all(&done)?;
+    }
+    fs::rename(copy, done)?;
+    sync(dir)
+}
+
+fn size_bytes(dir: &Path) -> io::Result<u64> {
+    let mut bytes = 0;
+    for file in fs::read_dir(dir)? {
+        bytes += file?.metadata()?.len();
+    }
+    Ok(bytes)
+}
+
+fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
+    create_private(to)?;
+    for file in fs::read_dir(from)? {
+        let file = file?;
+        let target = to.join(file.file_name());
+        if file.file_type()?.is_dir() {
+            copy_dir(&file.path(), &target)?;
+        } else {
+            io::copy(&mut File::open(file.path())?, &mut create_file(&target)?)?;
+            File::open(&target)?.sync_all()?;
+        }
+    }
+    sync(to)
+}
+
+/// Moves a bad or outdated checkpoint out of the way, to `DIR.set-aside-<time>`, and tells where
+/// it went. Nothing is ever deleted.
+///
+/// # Errors
+/// `WouldBlock` where a process works with it.
+pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
+    let _lock = match Lock::take(dir) {
+        Ok(lock) => lock,
+        Err(JournalError::Io { source, .. }) => return Err(source),
+        Err(error @ JournalError::InUse { .. }) => {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, error.to_string()));
+        }
+        Err(error) => return Err(io::Error::other(error.to_string())),
+    };
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%.6fZ");
+    let mut name = dir.as_os_str().to_owned();
+    name.push(format!(".set-aside-{now}"));
+    let aside = PathBuf::from(name);
+    fs::rename(dir, &aside)?;
+    sync(dir.parent().unwrap_or(Path::new(".")))?;
+    Ok(aside)
+}

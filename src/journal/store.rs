@@ -1,0 +1,221 @@
+//! The only file that knows sled. Its traps, measured with 0.34.7, are why it looks like this:
+//! `flush` does not survive a power cut (so the file is synced behind it), `flush_async` hangs,
+//! damage makes it panic, and values from some 100 KB on go to files that it never syncs.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::RangeInclusive;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::codec::{self, EntryV1, MetaV1};
+use super::error::JournalError;
+use super::{dir, quiet};
+
+/// Keys: `m` for the meta record, `e` and the big-endian sequence number for entries, so that
+/// sled appends to its right edge.
+const META: &[u8] = b"m";
+
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// How long sled's own lock may outlive a journal that this process has closed: its helper
+/// threads let go a little later.
+const LINGER: Duration = Duration::from_secs(5);
+
+/// What sled could not do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// The operating system refused: not the data's fault.
+    #[error("{0}")]
+    Os(io::Error),
+    /// A newer windlass wrote this record version.
+    #[error("record version {0} was written by a newer windlass")]
+    Newer(u8),
+    /// The data is not what was written.
+    #[error("{0}")]
+    Damage(String),
+}
+
+impl Fault {
+    /// What it means for whoever opened or read the checkpoint `dir`.
+    pub fn in_checkpoint(self, dir: &Path) -> JournalError {
+        match self {
+            Fault::Os(source) => JournalError::io(dir)(source),
+            Fault::Newer(version) => JournalError::Newer {
+                dir: dir.into(),
+                version,
+            },
+            Fault::Damage(what) => JournalError::damaged(dir, what),
+        }
+    }
+}
+
+impl From<sled::Error> for Fault {
+    fn from(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(io) if io.raw_os_error().is_some() => Self::Os(io),
+            sled::Error::Io(io) if io.kind() == io::ErrorKind::WouldBlock => Self::Os(io),
+            other => Self::Damage(format!("sled: {other}")),
+        }
+    }
+}
+
+impl From<codec::FrameError> for Fault {
+    fn from(error: codec::FrameError) -> Self {
+        match error {
+            codec::FrameError::Version(version) => Self::Newer(version),
+            other => Self::Damage(other.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Os(error)
+    }
+}
+
+/// sled in a directory of its own.
+#[derive(Clone)]
+pub(super) struct Store {
+    db: sled::Db,
+    /// sled's log, opened a second time: syncing this handle syncs the file.
+    log: Arc<File>,
+    syncs: Arc<AtomicU64>,
+}
+
+impl Store {
+    /// Opens or creates it.
+    pub fn open(path: &Path) -> Result<Self, Fault> {
+        dir::create_private(path)?;
+        dir::remove_matching(path, |name| {
+            // Left by a kill while opening; the next open would fail on it.
+            name.starts_with("snap.") && name.ends_with(".generating")
+        })?;
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE_BYTES)
+            .mode(sled::Mode::LowSpace)
+            // Its periodic thread also frees segments; durability does not hang on it.
+            .flush_every_ms(Some(500));
+        let since = Instant::now();
+        let db = loop {
+            match guarded(|| Ok(config.open()?)) {
+                Err(Fault::Os(error))
+                    if error.kind() == io::ErrorKind::WouldBlock && since.elapsed() < LINGER =>
+                {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                other => break other?,
+            }
+        };
+        let log = File::open(path.join("db"))?;
+        for file in fs::read_dir(path)? {
+            dir::make_private(&file?.path())?;
+        }
+        dir::sync(path)?;
+        Ok(Self {
+            db,
+            log: Arc::new(log),
+            syncs: Arc::default(),
+        })
+    }
+
+    pub fn meta(&self) -> Result<Option<MetaV1>, Fault> {
+        guarded(|| match self.db.get(META)? {
+            Some(frame) => Ok(Some(codec::decode(&frame)?)),
+            None => Ok(None),
+        })
+    }
+
+    /// Durable when it returns.
+    pub fn put_meta(&self, meta: &MetaV1) -> Result<(), Fault> {
+        guarded(|| {
+            self.db.insert(META, codec::encode(meta)?)?;
+            self.sync()
+        })
+    }
+
+    /// Adds and removes entries; durable when it returns.
+    pub fn write(
+        &self,
+        entries: &[(u64, EntryV1)],
+        remove: Option<RangeInclusive<u64>>,
+    ) -> Result<(), Fault> {
+        guarded(|| {
+            let mut batch = sled::Batch::default();
+            for (seq, entry) in entries {
+                batch.insert(&key(*seq), codec::encode(entry)?);
+            }
+            for seq in remove.into_iter().flatten() {
+                batch.remove(&key(seq));
+            }
+            self.db.apply_batch(batch)?;
+            self.sync()
+        })
+    }
+
+    fn sync(&self) -> Result<(), Fault> {
+        self.db.flush()?;
+        self.log.sync_data()?;
+        self.syncs.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// How often it was synced.
+    pub fn syncs(&self) -> u64 {
+        self.syncs.load(Ordering::Relaxed)
+    }
+
+    pub fn get(&self, seq: u64) -> Result<Option<EntryV1>, Fault> {
+        guarded(|| match self.db.get(key(seq))? {
+            Some(frame) => Ok(Some(codec::decode(&frame)?)),
+            None => Ok(None),
+        })
+    }
+
+    /// At most `limit` entries, from `from` on.
+    pub fn chunk(&self, from: u64, limit: usize) -> Result<Vec<(u64, EntryV1)>, Fault> {
+        guarded(|| {
+            let mut entries = Vec::new();
+            for pair in self.db.range(key(from)..=key(u64::MAX)).take(limit) {
+                let (key, frame) = pair?;
+                entries.push((seq_of(&key)?, codec::decode(&frame)?));
+            }
+            Ok(entries)
+        })
+    }
+}
+
+fn key(seq: u64) -> [u8; 9] {
+    let mut key = [b'e'; 9];
+    key[1..].copy_from_slice(&seq.to_be_bytes());
+    key
+}
+
+fn seq_of(key: &[u8]) -> Result<u64, Fault> {
+    match key.split_first() {
+        Some((b'e', seq)) => seq
+            .try_into()
+            .map(u64::from_be_bytes)
+            .map_err(|_| Fault::Damage("a key of a wrong length".into())),
+        _ => Err(Fault::Damage("a key that is not an entry's".into())),
+    }
+}
+
+/// Turns sled's panics on damage into errors, without their noise.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+    let _quiet = quiet::hush();
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        let first_line = message.lines().next().unwrap_or_default();
+        Err(Fault::Damage(format!("sled panicked: {first_line}")))
+    })
+}
