@@ -11,7 +11,6 @@ pub mod deployment;
 pub mod guarded;
 pub mod journal_checker;
 pub mod memory_s3;
-pub mod memory_s3_store;
 pub mod postgres;
 pub mod program;
 pub mod random;
