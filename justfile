@@ -1,0 +1,26 @@
+# What a developer types; `just` alone lists it.
+_:
+    @just --list --unsorted
+
+# The main job on SQLite and local directories; needs no server.
+demo *ARGS:
+    cargo run --release -- demo {{ ARGS }}
+
+# Everything, on real servers; fetches what is missing.
+test *ARGS:
+    scripts/test {{ ARGS }}
+
+# What must hold before a commit is pushed.
+check: && test
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+    cargo deny check licenses bans sources
+
+# Apart from `check`: it fetches the advisory database over the network.
+advisories:
+    cargo deny check advisories
+
+# PostgreSQL and SeaweedFS on loopback to play with, until Ctrl-C.
+services:
+    scripts/services

@@ -1,0 +1,185 @@
+//! An S3 client that shares no code with windlass: signing by rusty-s3, HTTP by reqwest.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use rusty_s3::actions::ListObjectsV2;
+use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
+
+const SIGNATURE_LIFE: Duration = Duration::from_secs(600);
+
+#[derive(Clone, Debug)]
+pub struct Client {
+    url: reqwest::Url,
+    credentials: Credentials,
+    http: reqwest::Client,
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: String,
+    pub size: u64,
+}
+
+impl Client {
+    pub fn new(url: &str, access_key: &str, secret_key: &str) -> Self {
+        Self {
+            url: url.parse().expect("an S3 server's URL"),
+            credentials: Credentials::new(access_key, secret_key),
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(60))
+                .build()
+                .expect("the HTTP client is built"),
+        }
+    }
+
+    fn bucket(&self, name: &str) -> Bucket {
+        Bucket::new(
+            self.url.clone(),
+            UrlStyle::Path,
+            name.to_owned(),
+            "us-east-1",
+        )
+        .expect("a bucket's URL")
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: reqwest::Url,
+        body: Vec<u8>,
+    ) -> Result<(StatusCode, Vec<u8>), String> {
+        let request = self.http.request(method, url).body(body);
+        let response = request.send().await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(|error| error.to_string())?;
+        Ok((status, body.to_vec()))
+    }
+
+    pub async fn try_create_bucket(&self, bucket: &str) -> Result<(), String> {
+        let bucket = self.bucket(bucket);
+        let url = bucket.create_bucket(&self.credentials).sign(SIGNATURE_LIFE);
+        match self.send(Method::PUT, url, Vec::new()).await? {
+            (status, _) if status.is_success() || status == StatusCode::CONFLICT => Ok(()),
+            answer => Err(unexpected("create bucket", bucket.name(), answer)),
+        }
+    }
+
+    pub async fn create_bucket(&self, bucket: &str) {
+        self.try_create_bucket(bucket)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    pub async fn try_put(&self, bucket: &str, key: &str, body: Vec<u8>) -> Result<(), String> {
+        let bucket = self.bucket(bucket);
+        let url = bucket
+            .put_object(Some(&self.credentials), checked(key))
+            .sign(SIGNATURE_LIFE);
+        match self.send(Method::PUT, url, body).await? {
+            (status, _) if status.is_success() => Ok(()),
+            answer => Err(unexpected("put", key, answer)),
+        }
+    }
+
+    pub async fn put(&self, bucket: &str, key: &str, body: impl Into<Vec<u8>>) {
+        self.try_put(bucket, key, body.into())
+            .await
+            .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// None: there is no such object (or no such bucket).
+    pub async fn try_get(&self, bucket: &str, key: &str) -> Result<Option<Vec<u8>>, String> {
+        let bucket = self.bucket(bucket);
+        let url = bucket
+            .get_object(Some(&self.credentials), checked(key))
+            .sign(SIGNATURE_LIFE);
+        match self.send(Method::GET, url, Vec::new()).await? {
+            (status, body) if status.is_success() => Ok(Some(body)),
+            (StatusCode::NOT_FOUND, _) => Ok(None),
+            answer => Err(unexpected("get", key, answer)),
+        }
+    }
+
+    pub async fn get(&self, bucket: &str, key: &str) -> Option<Vec<u8>> {
+        self.try_get(bucket, key)
+            .await
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    pub async fn delete(&self, bucket: &str, key: &str) {
+        let bucket = self.bucket(bucket);
+        let url = bucket
+            .delete_object(Some(&self.credentials), checked(key))
+            .sign(SIGNATURE_LIFE);
+        let answer = self
+            .send(Method::DELETE, url, Vec::new())
+            .await
+            .expect("the server answers");
+        assert!(
+            answer.0.is_success(),
+            "{}",
+            unexpected("delete", key, answer)
+        );
+    }
+
+    /// All keys with the prefix, in the server's order, page by page.
+    pub async fn list(&self, bucket: &str, prefix: &str) -> Vec<Listed> {
+        self.list_in_pages(bucket, prefix, 1000).await
+    }
+
+    pub async fn list_in_pages(&self, bucket: &str, prefix: &str, page: usize) -> Vec<Listed> {
+        let bucket = self.bucket(bucket);
+        let mut listed = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let mut action = bucket.list_objects_v2(Some(&self.credentials));
+            action.with_prefix(prefix.to_owned());
+            action.with_max_keys(page);
+            if let Some(token) = token {
+                action.with_continuation_token(token);
+            }
+            let url = action.sign(SIGNATURE_LIFE);
+            let answer = self
+                .send(Method::GET, url, Vec::new())
+                .await
+                .expect("the server answers");
+            assert!(
+                answer.0.is_success(),
+                "{}",
+                unexpected("list", prefix, answer)
+            );
+            let page = ListObjectsV2::parse_response(&answer.1).expect("a listing in XML");
+            listed.extend(page.contents.into_iter().map(|entry| Listed {
+                key: entry.key,
+                size: entry.size,
+            }));
+            token = page
+                .next_continuation_token
+                .filter(|token| !token.is_empty());
+            if token.is_none() {
+                return listed;
+            }
+        }
+    }
+}
+
+/// URL joining would silently turn these keys into others.
+fn checked(key: &str) -> &str {
+    let steps = key
+        .split('/')
+        .any(|segment| segment == "." || segment == "..");
+    assert!(
+        !key.starts_with('/') && !steps,
+        "the independent client can't address {key:?}"
+    );
+    key
+}
+
+fn unexpected(operation: &str, what: &str, (status, body): (StatusCode, Vec<u8>)) -> String {
+    format!(
+        "{operation} {what}: {status}: {}",
+        String::from_utf8_lossy(&body)
+    )
+}
