@@ -80,6 +80,14 @@ impl Catalog {
         .map_err(CatalogError::of("list the migrations"))
     }
 
+    /// Whether the database answers.
+    pub async fn ping(&self) -> Result<(), CatalogError> {
+        on_either!(&self.db, pool => {
+            sqlx::query("SELECT 1").execute(pool).await.map(drop)
+        })
+        .map_err(CatalogError::of("reach the database"))
+    }
+
     /// Anchore's services whose heartbeat is younger than `max_age_s`. A deployment without a
     /// `services` table has none.
     pub async fn live_services(

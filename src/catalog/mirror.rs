@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Catalog, CatalogError};
 use crate::database::Database;
-use crate::model::{Facts, Outcome, Phase};
+use crate::model::{Event, Facts, Outcome, Phase};
 
 /// What the journal's entries up to `seq` say of one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +17,8 @@ pub struct MirrorUpdate {
     pub idx: u64,
     /// The entry that this stands for: an older update never undoes a newer one.
     pub seq: u64,
-    /// Its phase.
-    pub phase: Phase,
+    /// Its phase; `None` leaves what stands there.
+    pub phase: Option<Phase>,
     /// What holds it there.
     pub outcome: Option<Outcome>,
     /// What is known of its copy.
@@ -29,12 +29,79 @@ pub struct MirrorUpdate {
     pub verified_at: Option<String>,
     /// When its source was deleted.
     pub source_deleted_at: Option<String>,
-    /// Steps that failed so far.
-    pub attempts: u32,
+    /// Steps that failed so far; `None` leaves what stands there.
+    pub attempts: Option<u32>,
     /// The class of its last failure.
     pub failure_class: Option<String>,
     /// Its last failure, or why it was skipped or kept.
     pub last_error: Option<String>,
+}
+
+impl MirrorUpdate {
+    /// What an event about an object says by itself: a failure or a proof made again leaves the
+    /// phase open.
+    pub fn of(idx: u64, seq: u64, at: &str, event: &Event) -> Self {
+        let at = Some(at.to_owned());
+        let mut update = Self {
+            idx,
+            seq,
+            phase: None,
+            outcome: None,
+            copy: None,
+            copied_at: None,
+            verified_at: None,
+            source_deleted_at: None,
+            attempts: None,
+            failure_class: None,
+            last_error: None,
+        };
+        match event {
+            Event::Copied(copied) => {
+                update.phase = Some(Phase::Copied);
+                update.copy = Some(Facts::from(copied));
+                update.copied_at = at;
+            }
+            Event::Verified(_) => update.verified_at = at,
+            Event::Committed(_) => update.phase = Some(Phase::Committed),
+            Event::SourceDeleted(_) => {
+                update.phase = Some(Phase::SourceDeleted);
+                update.source_deleted_at = at;
+            }
+            Event::SourceKept(kept) => {
+                update.phase = Some(Phase::Committed);
+                update.outcome = Some(Outcome::SourceKept);
+                update.last_error = Some(kept.why.clone());
+            }
+            Event::Failed(failed) => {
+                update.phase = Some(failed.phase);
+                update.outcome = Some(Outcome::Failed);
+                update.attempts = Some(failed.attempt);
+                update.failure_class = Some(failed.class.clone());
+                update.last_error = Some(failed.error.clone());
+            }
+            Event::Returned(returned) => update.phase = Some(returned.to),
+            Event::Skipped(skipped) => {
+                update.outcome = Some(Outcome::Skipped);
+                update.last_error = Some(skipped.why.clone());
+            }
+            _ => {}
+        }
+        update
+    }
+
+    /// Takes in a later update of the same object; what that does not tell stays.
+    pub fn follow(&mut self, later: MirrorUpdate) {
+        if later.seq <= self.seq {
+            return;
+        }
+        let before = std::mem::replace(self, later);
+        self.phase = self.phase.or(before.phase);
+        self.attempts = self.attempts.or(before.attempts);
+        self.copy = self.copy.take().or(before.copy);
+        self.copied_at = self.copied_at.take().or(before.copied_at);
+        self.verified_at = self.verified_at.take().or(before.verified_at);
+        self.source_deleted_at = self.source_deleted_at.take().or(before.source_deleted_at);
+    }
 }
 
 /// How far the journal is mirrored; goes out with every batch.
@@ -52,7 +119,8 @@ pub struct Heartbeat {
 
 const UPDATE_POSTGRES: &str = "
     UPDATE windlass_objects o
-       SET phase = u.phase, outcome = u.outcome, attempts = u.attempts,
+       SET phase = coalesce(u.phase, o.phase), outcome = u.outcome,
+           attempts = coalesce(u.attempts, o.attempts),
            failure_class = u.failure_class, last_error = u.last_error,
            dest_digest = coalesce(u.dest_digest, o.dest_digest),
            dest_size = coalesce(u.dest_size, o.dest_size),
@@ -70,12 +138,13 @@ const UPDATE_POSTGRES: &str = "
              dest_size, dest_compressed, content_sha256, content_size, copied_at, verified_at,
              source_deleted_at)
      WHERE o.task_id = $1 AND o.idx = u.idx AND (o.epoch, o.seq) < ($2, u.seq)
-       AND (o.phase IN ('committed', 'source-deleted'))
-           = (u.phase IN ('committed', 'source-deleted'))";
+       AND (u.phase IS NULL OR (o.phase IN ('committed', 'source-deleted'))
+                               = (u.phase IN ('committed', 'source-deleted')))";
 
 const UPDATE_SQLITE: &str = "
     UPDATE windlass_objects
-       SET phase = $5, outcome = $6, attempts = $7, failure_class = $8, last_error = $9,
+       SET phase = coalesce($5, phase), outcome = $6, attempts = coalesce($7, attempts),
+           failure_class = $8, last_error = $9,
            dest_digest = coalesce($10, dest_digest), dest_size = coalesce($11, dest_size),
            dest_compressed = coalesce($12, dest_compressed),
            content_sha256 = coalesce($13, content_sha256),
@@ -84,8 +153,8 @@ const UPDATE_SQLITE: &str = "
            source_deleted_at = coalesce($17, source_deleted_at), journaled = true,
            epoch = $2, seq = $4
      WHERE task_id = $1 AND idx = $3 AND (epoch, seq) < ($2, $4)
-       AND (phase IN ('committed', 'source-deleted'))
-           = ($5 IN ('committed', 'source-deleted'))";
+       AND ($5 IS NULL OR (phase IN ('committed', 'source-deleted'))
+                          = ($5 IN ('committed', 'source-deleted')))";
 
 const HEAD_POSTGRES: &str = "
     UPDATE windlass_executors SET heartbeat = now(), seq = $3, head = $4
@@ -172,9 +241,9 @@ fn bind_columns<'q>(task_id: i64, epoch: i32, updates: &[MirrorUpdate]) -> PgQue
         .bind(epoch)
         .bind(column(updates, |u| u.idx as i64))
         .bind(column(updates, |u| u.seq as i64))
-        .bind(column(updates, |u| u.phase.name()))
+        .bind(column(updates, |u| u.phase.map(Phase::name)))
         .bind(column(updates, |u| u.outcome.map(Outcome::name)))
-        .bind(column(updates, |u| u.attempts as i32))
+        .bind(column(updates, |u| u.attempts.map(|n| n as i32)))
         .bind(column(updates, |u| u.failure_class.clone()))
         .bind(column(updates, |u| u.last_error.clone()))
         .bind(column(updates, |u| copy(u).map(|copy| copy.digest)))
@@ -198,9 +267,9 @@ fn bind_row<'q>(task_id: i64, epoch: i32, update: &MirrorUpdate) -> SqliteQuery<
         .bind(epoch)
         .bind(update.idx as i64)
         .bind(update.seq as i64)
-        .bind(update.phase.name())
+        .bind(update.phase.map(Phase::name))
         .bind(update.outcome.map(Outcome::name))
-        .bind(update.attempts as i32)
+        .bind(update.attempts.map(|n| n as i32))
         .bind(update.failure_class.clone())
         .bind(update.last_error.clone())
         .bind(copy.as_ref().map(|copy| copy.digest.clone()))

@@ -86,18 +86,21 @@ const LOAD: &str = r#"
      ORDER BY o.idx"#;
 
 impl Catalog {
-    /// Claims a shard that nobody has and that is not done; `None` where there is none left.
+    /// Claims the first shard behind `after` that is not done and that nobody else has; `None`
+    /// where there is none left. Asked again after a lost answer it gives the same shard.
     pub async fn claim_shard(
         &self,
         task_id: i64,
         executor: uuid::Uuid,
+        after: Option<u64>,
     ) -> Result<Option<Shard>, CatalogError> {
         let sql = match &self.db {
             Database::Postgres(_) => {
                 "UPDATE windlass_shards SET owner = $2, lease_until = now() + interval '5 minutes'
                   WHERE task_id = $1 AND shard = (
                         SELECT shard FROM windlass_shards
-                         WHERE task_id = $1 AND NOT done AND owner IS NULL
+                         WHERE task_id = $1 AND NOT done AND shard > $3
+                           AND (owner IS NULL OR owner = $2)
                          ORDER BY shard FOR UPDATE SKIP LOCKED LIMIT 1)
                  RETURNING shard, first_idx, last_idx"
             }
@@ -106,7 +109,8 @@ impl Catalog {
                         lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+5 minutes')
                   WHERE task_id = $1 AND shard = (
                         SELECT shard FROM windlass_shards
-                         WHERE task_id = $1 AND NOT done AND owner IS NULL
+                         WHERE task_id = $1 AND NOT done AND shard > $3
+                           AND (owner IS NULL OR owner = $2)
                          ORDER BY shard LIMIT 1)
                  RETURNING shard, first_idx, last_idx"
             }
@@ -115,6 +119,7 @@ impl Catalog {
             sqlx::query_as(sql)
                 .bind(task_id)
                 .bind(executor.to_string())
+                .bind(after.map_or(-1, |shard| shard as i64))
                 .fetch_optional(pool)
                 .await
         })
@@ -124,6 +129,28 @@ impl Catalog {
             first_idx: first as u64,
             last_idx: last as u64,
         }))
+    }
+
+    /// Objects that the database has as committed while the journal is not known to have it: a
+    /// crash fell between the two. They are in shards that are not done.
+    pub async fn unjournaled_commits(&self, task_id: i64) -> Result<Vec<Loaded>, CatalogError> {
+        let found: Vec<(i64,)> = on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT o.idx FROM windlass_shards s
+                   JOIN windlass_objects o
+                     ON o.task_id = s.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx
+                  WHERE s.task_id = $1 AND NOT s.done AND NOT o.journaled",
+            )
+            .bind(task_id)
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("look for commits without an entry"))?;
+        let mut loaded = Vec::new();
+        for (idx,) in found {
+            loaded.extend(self.load(task_id, idx as u64, idx as u64).await?);
+        }
+        Ok(loaded)
     }
 
     /// Notes that a shard holds nothing more to do.

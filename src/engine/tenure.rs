@@ -3,9 +3,10 @@
 //! A lost lock is the loss of the right to commit or delete; getting it again begins a new
 //! tenure, in which every proof has to be made anew.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use uuid::Uuid;
 
 use super::Stop;
@@ -20,11 +21,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Tenure {
     slot: watch::Sender<Option<Session>>,
+    steps: Arc<RwLock<()>>,
 }
 
 impl Default for Tenure {
     fn default() -> Self {
-        Self { slot: watch::Sender::new(None) }
+        Self { slot: watch::Sender::new(None), steps: Arc::default() }
     }
 }
 
@@ -60,6 +62,11 @@ impl Tenure {
         }
     }
 
+    /// A step on an object, begun in this tenure: the next tenure begins only when it is over.
+    pub async fn step(&self) -> OwnedRwLockReadGuard<()> {
+        self.steps.clone().read_owned().await
+    }
+
     /// Releases the lock.
     pub async fn end(&self) {
         if let Some(session) = self.slot.send_replace(None) {
@@ -68,8 +75,16 @@ impl Tenure {
     }
 
     /// Watches over the lock for as long as the run lasts: asks after it, and gets it back when
-    /// it is lost, or ends the run when that takes longer than `limit`.
-    pub async fn keep(&self, url: DatabaseUrl, options: ConnectOptions, limit: Duration, stop: Stop) {
+    /// it is lost, or ends the run when that takes longer than `limit`. `regained` is called
+    /// before anything is done in a new tenure.
+    pub async fn keep(
+        &self,
+        url: DatabaseUrl,
+        options: ConnectOptions,
+        limit: Duration,
+        stop: Stop,
+        regained: impl AsyncFn(),
+    ) {
         loop {
             let Some(session) = self.slot.borrow().clone() else { return };
             self.until_lost(&session).await;
@@ -82,7 +97,9 @@ impl Tenure {
             drop(session);
             match reacquire(&url, &options, limit, &stop).await {
                 Some(session) => {
-                    tracing::info!("the migration lock is held again");
+                    let _between_steps = self.steps.write().await;
+                    tracing::warn!("the migration lock is held again");
+                    regained().await;
                     self.slot.send_replace(Some(session));
                 }
                 None => return,

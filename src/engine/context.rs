@@ -1,0 +1,119 @@
+//! What the parts of a run share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::Semaphore;
+
+use super::item::Item;
+use super::mirroring::Mirroring;
+use super::progress::Progress;
+use super::retry::{StepError, Weather};
+use super::settle::{Commits, Deletes};
+use super::stop::{Stop, StopReason};
+use super::tenure::Tenure;
+use crate::catalog::{Catalog, TaskRow};
+use crate::config::Compression;
+use crate::driver::Driver;
+use crate::journal::{Journal, JournalError, NewEntry};
+use crate::model::Event;
+
+/// What the parts of a run share. Each part has a file of its own; this only brings them
+/// together.
+pub struct Context {
+    /// The task.
+    pub task: TaskRow,
+    /// The checkpoint's epoch within the task.
+    pub epoch: i32,
+    /// The SQL side.
+    pub catalog: Catalog,
+    /// The journal.
+    pub journal: Journal,
+    /// The way to the mirror.
+    pub mirroring: Mirroring,
+    /// Where documents are.
+    pub source: Arc<dyn Driver>,
+    /// Where they go.
+    pub destination: Arc<dyn Driver>,
+    /// How the destination wants them.
+    pub compression: Compression,
+    /// The advisory lock.
+    pub tenure: Tenure,
+    /// Commits, in batches.
+    pub commits: Commits,
+    /// Deletes, in batches.
+    pub deletes: Deletes,
+    /// How the stores and the database are doing.
+    pub weather: Weather,
+    /// Whether the run is to end.
+    pub stop: Stop,
+    /// Counters for whoever looks on.
+    pub progress: Arc<Progress>,
+    /// Bytes in flight, in KiB.
+    pub bytes_in_flight: Arc<Semaphore>,
+    /// Whether it has been said that the destination has no checksums of its own.
+    pub told_no_checksum: AtomicBool,
+}
+
+impl Context {
+    /// Whether something may lie at the object's destination already.
+    pub fn must_look(&self, item: &Item) -> bool {
+        !self.task.destination_was_empty || item.dest_in_use || item.object.shared
+    }
+
+    /// Journals an event about an object, takes it in and hands it to the mirror. It is durable
+    /// when this returns; only then may the next step's effect begin.
+    pub async fn record(&self, item: &mut Item, event: Event) -> Result<(), RunError> {
+        let object = Some(item.object.entry_object());
+        let appended = self.append(NewEntry { object, event: event.clone() }).await?;
+        let update = item.apply(&event, &appended.head, &appended.at).map_err(|illegal| {
+            self.fatal(format!("{}: {illegal}; this is a bug in windlass", item.object.key))
+        })?;
+        self.mirroring.note(appended.head, Some(update));
+        Ok(())
+    }
+
+    /// Journals an event about the task.
+    pub async fn record_task(&self, event: Event) -> Result<(), RunError> {
+        let appended = self.append(NewEntry { object: None, event }).await?;
+        self.mirroring.note(appended.head, None);
+        Ok(())
+    }
+
+    async fn append(&self, entry: NewEntry) -> Result<crate::journal::Appended, RunError> {
+        match self.journal.append_one(entry.object, entry.event).await {
+            Ok(appended) => Ok(appended),
+            Err(error @ JournalError::TooLarge { .. }) => Err(RunError::TooLarge(error.to_string())),
+            Err(error) => Err(self.fatal(error.to_string())),
+        }
+    }
+
+    /// Ends the run: no object can be moved any more.
+    pub fn fatal(&self, why: String) -> RunError {
+        self.stop.ask(StopReason::Fatal(why));
+        RunError::Stopping
+    }
+
+    /// Asks the side of an error something cheap, to tell a store that is away from an object
+    /// that it chokes on.
+    pub async fn is_alive(&self, error: &StepError) -> bool {
+        use super::retry::Side;
+        let probe = crate::model::ObjectKey::new("windlass", "windlass-probe", self.task.uuid.to_string());
+        match error.side {
+            Side::Source => self.source.stat(&self.source.url_for(&probe)).await.is_ok(),
+            Side::Destination => {
+                self.destination.stat(&self.destination.url_for(&probe)).await.is_ok()
+            }
+            Side::Database => self.tenure.session().is_some() && self.catalog.ping().await.is_ok(),
+        }
+    }
+}
+
+/// Why an object's loop ends before the object does.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// The run is ending; the object keeps its place.
+    Stopping,
+    /// The object can't be journaled.
+    TooLarge(String),
+}

@@ -1,0 +1,279 @@
+//! The first two steps: write the copy, and read it back.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use md5::{Digest as _, Md5};
+
+use super::context::Context;
+use super::item::Item;
+use super::retry::{Side, StepError};
+use super::transform::{BadSource, Transform, make_whole, wants_compression};
+use crate::driver::{Reader, StoreErrorKind};
+use crate::model::{Facts, Returned, VerifyMode, Verified};
+use crate::model::{Event, FailureClass, Phase};
+
+/// Objects up to here are made ready in memory and stored with one request.
+pub const WHOLE_MAX_BYTES: usize = 8 << 20;
+
+/// Above this a digest or a compression is worth a thread of its own.
+const BLOCKING_BYTES: usize = 256 << 10;
+
+/// Copies an object. The destination has acknowledged the whole payload when this returns.
+pub async fn copy(context: &Context, item: &Item) -> Result<Facts, StepError> {
+    let object = &item.object;
+    let mut reader = read_source(context, item).await?;
+    match gather(&mut reader, WHOLE_MAX_BYTES).await? {
+        Gathered::All(stored) => {
+            let (source, dest_url) = (object.source.clone(), object.dest_url.clone());
+            let (kind, compression) = (context.destination.kind(), context.compression);
+            let size = stored.len();
+            let make = move || make_whole(stored, &source, kind, compression, &dest_url);
+            let whole = match size > BLOCKING_BYTES {
+                true => tokio::task::spawn_blocking(make).await.map_err(panicked)?,
+                false => make(),
+            };
+            match whole.map_err(|bad| bad_source(item, bad))? {
+                Some(whole) => {
+                    if !is_there_already(context, item, &whole.facts).await? {
+                        let put = context.destination.put(&object.dest_url, whole.bytes, whole.md5);
+                        put.await.map_err(StepError::store(Side::Destination))?;
+                    }
+                    Ok(whole.facts)
+                }
+                None => stream(context, item).await,
+            }
+        }
+        Gathered::TooMuch => {
+            drop(reader);
+            stream(context, item).await
+        }
+    }
+}
+
+fn panicked(error: tokio::task::JoinError) -> StepError {
+    StepError {
+        side: Side::Source,
+        class: FailureClass::Fatal,
+        message: format!("a worker thread failed: {error}"),
+    }
+}
+
+fn bad_source(item: &Item, bad: BadSource) -> StepError {
+    let url = &item.object.source.url;
+    StepError::permanent(Side::Source, format!("{url}: {bad}: repair or restore the document"))
+}
+
+async fn read_source(context: &Context, item: &Item) -> Result<Reader, StepError> {
+    let source = &item.object.source;
+    let size = source.size.and_then(|size| u64::try_from(size).ok());
+    context.source.get(&source.url, size).await.map_err(StepError::store(Side::Source))
+}
+
+enum Gathered {
+    All(Bytes),
+    TooMuch,
+}
+
+async fn gather(reader: &mut Reader, most: usize) -> Result<Gathered, StepError> {
+    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut total = 0;
+    while let Some(piece) = reader.stream.next().await {
+        let piece = piece.map_err(StepError::store(Side::Source))?;
+        total += piece.len();
+        if total > most {
+            return Ok(Gathered::TooMuch);
+        }
+        pieces.push(piece);
+    }
+    Ok(Gathered::All(match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    }))
+}
+
+/// Copies an object that is too large to be held in memory.
+async fn stream(context: &Context, item: &Item) -> Result<Facts, StepError> {
+    let object = &item.object;
+    let compressed = match (object.source.compressed, object.source.size) {
+        _ if !context.compression.enabled => false,
+        (Some(true), _) | (_, None) => {
+            // Nobody knows the plain length before it has been read.
+            let plain = pass(context, item, false, None).await?;
+            wants_compression(context.destination.kind(), context.compression, plain.content_size)
+        }
+        (_, Some(size)) => wants_compression(
+            context.destination.kind(),
+            context.compression,
+            u64::try_from(size).unwrap_or(0),
+        ),
+    };
+    if context.must_look(item) {
+        let facts = pass(context, item, compressed, None).await?;
+        if is_there_already(context, item, &facts).await? {
+            return Ok(facts);
+        }
+    }
+    let upload = context.destination.upload(&object.dest_url).await;
+    let mut upload = Some(upload.map_err(StepError::store(Side::Destination))?);
+    let facts = pass(context, item, compressed, upload.as_mut()).await;
+    match (facts, upload.take()) {
+        (Ok(facts), Some(upload)) => {
+            upload.finish().await.map_err(StepError::store(Side::Destination))?;
+            Ok(facts)
+        }
+        (Err(error), Some(upload)) => {
+            upload.abort().await;
+            Err(error)
+        }
+        (facts, None) => facts,
+    }
+}
+
+/// Reads the source once, from end to end, and writes what becomes of it where there is an
+/// upload. The source has been checked when this returns.
+async fn pass(
+    context: &Context,
+    item: &Item,
+    compressed: bool,
+    mut upload: Option<&mut Box<dyn crate::driver::Upload>>,
+) -> Result<Facts, StepError> {
+    let mut reader = read_source(context, item).await?;
+    let mut transform = Transform::new(&item.object.source, compressed);
+    let bad = |bad| bad_source(item, bad);
+    while let Some(piece) = reader.stream.next().await {
+        let piece = piece.map_err(StepError::store(Side::Source))?;
+        let mut out = transform.feed(piece);
+        loop {
+            if let (Some(bytes), Some(upload)) = (out.take(), upload.as_mut())
+                && !bytes.is_empty()
+            {
+                upload.write(bytes).await.map_err(StepError::store(Side::Destination))?;
+            }
+            match transform.next().map_err(bad)? {
+                Some(bytes) => out = Some(bytes),
+                None => break,
+            }
+        }
+    }
+    let (last, facts) = transform.finish(&item.object.dest_url).map_err(bad)?;
+    if let Some(upload) = upload
+        && !last.is_empty()
+    {
+        upload.write(last).await.map_err(StepError::store(Side::Destination))?;
+    }
+    Ok(facts)
+}
+
+/// Whether what lies at the destination is this copy already. Other content is refused, unless
+/// the operator allowed to replace it and no row points at it.
+async fn is_there_already(
+    context: &Context,
+    item: &Item,
+    facts: &Facts,
+) -> Result<bool, StepError> {
+    if !context.must_look(item) {
+        return Ok(false);
+    }
+    let url = &item.object.dest_url;
+    let stat = context.destination.stat(url).await.map_err(StepError::store(Side::Destination))?;
+    let Some(stat) = stat else { return Ok(false) };
+    if stat.size == facts.size {
+        let (md5, size) = digest_of(context, facts).await?;
+        if (md5.as_str(), size) == (facts.digest.as_str(), facts.size) {
+            return Ok(true);
+        }
+    }
+    let in_use = item.dest_in_use || item.object.shared;
+    if context.task.policy.overwrite && !in_use {
+        return Ok(false);
+    }
+    let hint = match in_use {
+        true => "another row points at it",
+        false => "migrate again with --overwrite to replace it",
+    };
+    let message = format!("{url}: other content lies at the destination; {hint}");
+    Err(StepError::permanent(Side::Destination, message))
+}
+
+/// What reading back found.
+#[derive(Debug)]
+pub enum Proof {
+    /// The copy is equal.
+    Equal(Verified),
+    /// It is not, or it is gone; why.
+    Unequal(String),
+}
+
+/// Reads a copy back.
+pub async fn verify(context: &Context, item: &Item) -> Result<Proof, StepError> {
+    let Some(facts) = &item.object.copy else {
+        let message = format!("{}: nothing is known of its copy", item.object.dest_url);
+        return Err(StepError::permanent(Side::Destination, message));
+    };
+    if context.task.policy.verify == VerifyMode::Checksum
+        && let Some(proof) = verify_by_checksum(context, facts).await?
+    {
+        return Ok(proof);
+    }
+    match digest_of(context, facts).await {
+        Ok((md5, size)) if md5 == facts.digest && size == facts.size => {
+            Ok(Proof::Equal(Verified { method: "full".into(), bytes: size }))
+        }
+        Ok((md5, size)) => Ok(Proof::Unequal(format!(
+            "{}: read back {size} bytes with MD5 {md5}, stored were {} with {}",
+            facts.url, facts.size, facts.digest
+        ))),
+        Err(error) if error.class == FailureClass::Permanent => Ok(Proof::Unequal(error.message)),
+        Err(error) => Err(error),
+    }
+}
+
+/// `None` where the store has no checksum of its own: then the whole payload is read.
+async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<Proof>, StepError> {
+    let stat = context.destination.stat(&facts.url).await;
+    let stat = match stat {
+        Ok(stat) => stat,
+        Err(error) if error.kind == StoreErrorKind::NotFound => None,
+        Err(error) => return Err(StepError::store(Side::Destination)(error)),
+    };
+    let Some(stat) = stat else {
+        return Ok(Some(Proof::Unequal(format!("{}: the copy is gone", facts.url))));
+    };
+    let Some(md5) = stat.md5 else {
+        if !context.told_no_checksum.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "{} gives no checksum of its own for some objects: they are read back in full",
+                context.task.destination.place
+            );
+        }
+        return Ok(None);
+    };
+    Ok(Some(match md5 == facts.digest && stat.size == facts.size {
+        true => Proof::Equal(Verified { method: "checksum".into(), bytes: stat.size }),
+        false => Proof::Unequal(format!(
+            "{}: the store has {} bytes with MD5 {md5}, sent were {} with {}",
+            facts.url, stat.size, facts.size, facts.digest
+        )),
+    }))
+}
+
+async fn digest_of(context: &Context, facts: &Facts) -> Result<(String, u64), StepError> {
+    let reader = context.destination.get(&facts.url, Some(facts.size)).await;
+    let mut reader = reader.map_err(StepError::store(Side::Destination))?;
+    let mut md5 = Md5::new();
+    let mut size = 0;
+    while let Some(piece) = reader.stream.next().await {
+        let piece = piece.map_err(StepError::store(Side::Destination))?;
+        md5.update(&piece);
+        size += piece.len() as u64;
+    }
+    Ok((hex::encode(md5.finalize()), size))
+}
+
+/// The event for a copy that could not be proven: before the commit the object starts over,
+/// after it the source stays where it is.
+pub fn unproven(phase: Phase, why: String) -> Option<Event> {
+    (phase < Phase::Committed).then(|| Event::Returned(Returned { to: Phase::Pending, why }))
+}

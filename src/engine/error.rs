@@ -1,0 +1,79 @@
+use crate::catalog::CatalogError;
+use crate::config::ConfigError;
+use crate::database::{DatabaseError, LockError};
+use crate::driver::StoreError;
+use crate::journal::JournalError;
+
+/// Why a run can't begin, or what has ended it.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A store refused or does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The catalog refused or does not answer.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// The database can't be reached.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// The checkpoint can't be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A configuration can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Another process has the lock.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// Nothing to move.
+    #[error(
+        "source and destination are the same place, {place}: name two configurations that differ"
+    )]
+    SamePlace {
+        /// The place, redacted.
+        place: String,
+    },
+    /// Two names of one place.
+    #[error(
+        "what is written to {to} can be seen in {from}: they are two names of one place, and \
+         migrating would delete what it has just written; nothing was moved"
+    )]
+    Alias {
+        /// The source, redacted.
+        from: String,
+        /// The destination, redacted.
+        to: String,
+    },
+    /// Anchore is at work.
+    #[error(
+        "Anchore services are running: {services}; stop them all, or use \
+         --force-live-services if you know that they are not"
+    )]
+    LiveServices {
+        /// Names and hosts.
+        services: String,
+    },
+    /// The configuration no longer means the task's place.
+    #[error(
+        "the configuration {config} no longer means {place}, where task {task_id} has its \
+         {side}: put back the configuration that the task was made with"
+    )]
+    PlaceChanged {
+        /// The task.
+        task_id: i64,
+        /// `source` or `destination`.
+        side: &'static str,
+        /// The configuration file.
+        config: String,
+        /// The place, redacted.
+        place: String,
+    },
+    /// The state directory can't be used.
+    #[error("cannot use the state directory {path}: {source}; name another with --state-dir")]
+    StateDir {
+        /// The directory or file.
+        path: String,
+        /// The system's own words.
+        source: std::io::Error,
+    },
+}

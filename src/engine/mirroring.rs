@@ -1,0 +1,164 @@
+//! Keeps the mirror within a second of the journal.
+//!
+//! Everything that was journaled passes through here, so that the head that goes out with a
+//! batch is exact: every entry up to it is in this batch or an earlier one. A resume replays
+//! what the journal has beyond that head, and misses nothing.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+use super::Stop;
+use super::stop::StopReason;
+use crate::catalog::{Catalog, Heartbeat, MirrorUpdate};
+use crate::journal::Head;
+use crate::model::Shard;
+
+/// How long a transition may wait to be mirrored.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Objects in one batch at most.
+const BATCH_OBJECTS: usize = 1_000;
+
+/// What reaches the mirroring task.
+#[derive(Debug)]
+enum Message {
+    /// An entry that is durable in the journal, and what it means for its object.
+    Noted(Head, Option<Box<MirrorUpdate>>),
+    /// All objects of a shard have come to rest.
+    ShardAtRest(Shard),
+    /// Answer once all that came before is in the database, or with why it is not.
+    Flush(oneshot::Sender<Result<(), String>>),
+}
+
+/// The way to the mirroring task. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Mirroring {
+    messages: mpsc::UnboundedSender<Message>,
+}
+
+impl Mirroring {
+    /// Starts the task. `head` is what the mirror has of this checkpoint already.
+    pub fn start(catalog: Catalog, task_id: i64, executor: Uuid, epoch: i32, head: Head, stop: Stop) -> Self {
+        let (messages, receiver) = mpsc::unbounded_channel();
+        let task = Task {
+            catalog,
+            task_id,
+            executor,
+            epoch,
+            head,
+            ahead: BTreeMap::new(),
+            updates: HashMap::new(),
+            shards: Vec::new(),
+            stop,
+        };
+        tokio::spawn(task.run(receiver));
+        Self { messages }
+    }
+
+    /// Hands over an entry that is durable in the journal.
+    pub fn note(&self, head: Head, update: Option<MirrorUpdate>) {
+        // The task ends only when every handle is gone.
+        let _ = self.messages.send(Message::Noted(head, update.map(Box::new)));
+    }
+
+    /// Hands over a shard whose objects have come to rest.
+    pub fn shard_at_rest(&self, shard: Shard) {
+        let _ = self.messages.send(Message::ShardAtRest(shard));
+    }
+
+    /// Waits until all that was handed over is in the database.
+    pub async fn flush(&self) -> Result<(), String> {
+        let (answer, answered) = oneshot::channel();
+        let _ = self.messages.send(Message::Flush(answer));
+        answered.await.unwrap_or_else(|_| Err("the mirroring task has ended".into()))
+    }
+}
+
+struct Task {
+    catalog: Catalog,
+    task_id: i64,
+    executor: Uuid,
+    epoch: i32,
+    /// Every entry up to here has been handed over.
+    head: Head,
+    /// Entries handed over out of turn.
+    ahead: BTreeMap<u64, Head>,
+    updates: HashMap<u64, MirrorUpdate>,
+    shards: Vec<Shard>,
+    stop: Stop,
+}
+
+impl Task {
+    async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
+        let mut ticks = tokio::time::interval(INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = messages.recv() => match message {
+                    None => return,
+                    Some(Message::Noted(head, update)) => {
+                        self.note(head, update);
+                        if self.updates.len() >= BATCH_OBJECTS {
+                            self.flush_or_wait().await;
+                        }
+                    }
+                    Some(Message::ShardAtRest(shard)) => self.shards.push(shard),
+                    Some(Message::Flush(answer)) => {
+                        let flushed = self.flush().await;
+                        // Whoever asked may have stopped waiting.
+                        let _ = answer.send(flushed.map_err(|error| error.to_string()));
+                    }
+                },
+                _ = ticks.tick() => self.flush_or_wait().await,
+            }
+        }
+    }
+
+    fn note(&mut self, head: Head, update: Option<Box<MirrorUpdate>>) {
+        self.ahead.insert(head.seq, head);
+        while let Some(next) = self.ahead.remove(&(self.head.seq + 1)) {
+            self.head = next;
+        }
+        if let Some(update) = update {
+            match self.updates.entry(update.idx) {
+                std::collections::hash_map::Entry::Vacant(empty) => drop(empty.insert(*update)),
+                std::collections::hash_map::Entry::Occupied(mut before) => {
+                    before.get_mut().follow(*update);
+                }
+            }
+        }
+    }
+
+    /// A mirror that can't be written is no reason to stop by itself: commits fail too, and
+    /// their retries decide how long to wait.
+    async fn flush_or_wait(&mut self) {
+        match self.flush().await {
+            Ok(()) => {}
+            Err(error) if error.is_retryable() => {
+                tracing::warn!("{error}; the journal keeps what the mirror misses");
+                tokio::time::sleep(INTERVAL).await;
+            }
+            Err(error) => self.stop.ask(StopReason::Fatal(error.to_string())),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), crate::catalog::CatalogError> {
+        let heartbeat = Heartbeat {
+            executor: self.executor,
+            epoch: self.epoch,
+            seq: self.head.seq,
+            head: hex::encode(self.head.hash),
+        };
+        let updates: Vec<_> = self.updates.values().cloned().collect();
+        self.catalog.mirror(self.task_id, &heartbeat, &updates).await?;
+        self.updates.clear();
+        while let Some(shard) = self.shards.last().copied() {
+            self.catalog.shard_done(self.task_id, shard).await?;
+            self.shards.pop();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! The job runner: one loop per object, over a plan in the catalog and a journal beside it.
+
+mod context;
+mod copy;
+mod error;
+mod feed;
+mod gates;
+mod item;
+mod limits;
+mod migrate;
+mod mirroring;
+mod object;
+mod progress;
+mod resume;
+mod retry;
+mod run;
+mod settle;
+mod statedir;
+mod stop;
+mod tenure;
+mod transform;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use error::EngineError;
+pub use limits::Concurrency;
+pub use migrate::{MigrateRequest, Migrated, migrate};
+pub use progress::{Progress, Snapshot};
+pub use resume::{ResumeRequest, Resumed, resume};
+pub use run::RunReport;
+pub use statedir::{StateDir, TaskFile};
+pub use stop::{Stop, StopReason};
+
+use crate::config::StoreConfig;
+use crate::database::{ConnectOptions, Database, DatabaseUrl};
+use crate::driver::Driver;
+
+/// A configured store, opened.
+#[derive(Clone)]
+pub struct Store {
+    /// As configured.
+    pub config: StoreConfig,
+    /// The configuration file, absolute.
+    pub path: std::path::PathBuf,
+    /// Its section: `object_store` or `analysis_archive`.
+    pub section: String,
+    /// The driver.
+    pub driver: Arc<dyn Driver>,
+}
+
+/// How to run, whatever the task.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where Anchore's database is.
+    pub database_url: DatabaseUrl,
+    /// How to connect to it.
+    pub connect: ConnectOptions,
+    /// The database, connected.
+    pub database: Database,
+    /// Where checkpoints are kept.
+    pub state_dir: StateDir,
+    /// How many objects at once.
+    pub concurrency: Concurrency,
+    /// How long a store or the database may be away before the run stops as interrupted.
+    pub outage_limit: Duration,
+    /// Work beside live Anchore services.
+    pub force_live_services: bool,
+    /// Asks the run to end.
+    pub stop: Stop,
+    /// Counters for whoever looks on.
+    pub progress: Arc<Progress>,
+}

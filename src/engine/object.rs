@@ -1,0 +1,264 @@
+//! One object's loop: ask the state for its next action; perform it; journal what happened;
+//! apply it.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::context::{Context, RunError};
+use super::copy::{self, Proof};
+use super::item::Item;
+use super::retry::{Side, StepError, Tries, Verdict};
+use super::settle::Settled;
+use crate::catalog::{Deletable, Swap, Swapped};
+use crate::model::{
+    Action, Committed, Event, Failed, FailureClass, Phase, Returned, Skipped, SourceDeleted,
+    SourceKept,
+};
+
+/// How often a copy that reads back unequal is made again in one run.
+const MAX_RETURNS: u32 = 2;
+
+/// Takes an object as far as it goes in this run.
+pub async fn advance(context: &Arc<Context>, mut item: Item) {
+    match advance_to_rest(context, &mut item).await {
+        Ok(()) | Err(RunError::Stopping) => {}
+        Err(RunError::TooLarge(error)) => {
+            tracing::error!("{}: {error}; it is left where it is", item.object.key);
+            context.progress.failed();
+        }
+    }
+}
+
+async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), RunError> {
+    loop {
+        let Some(tenure) = tenure(context, item).await? else { return Ok(()) };
+        // Held from the first look at the state until what happened is journaled: a new tenure
+        // begins between two steps, never within one.
+        let step_of_tenure = context.tenure.step().await;
+        if context.tenure.id() != Some(tenure) {
+            continue;
+        }
+        item.object.state.proven = item.proven_in == Some(tenure);
+        let action = item.object.state.next(context.task.policy.nodelete);
+        if action == Action::Rest {
+            context.progress.settled();
+            return Ok(());
+        }
+        match perform_with_tries(context, item, action, tenure).await? {
+            Step::Again => {}
+            Step::Happened(event) => happened(context, item, event, tenure).await?,
+        }
+        drop(step_of_tenure);
+    }
+}
+
+async fn perform_with_tries(
+    context: &Context,
+    item: &Item,
+    action: Action,
+    tenure: Uuid,
+) -> Result<Step, RunError> {
+    let mut tries = Tries::new(&context.weather, &context.stop);
+    loop {
+        let error = match perform(context, item, action, tenure).await {
+            Ok(step) => return Ok(step),
+            Err(error) => error,
+        };
+        match tries.after(&error, async || context.is_alive(&error).await).await {
+            Verdict::Again if context.tenure.id() == Some(tenure) => {}
+            // Under another tenure the step may not even be the right one any more.
+            Verdict::Again => return Ok(Step::Again),
+            Verdict::Stopping => return Err(RunError::Stopping),
+            Verdict::GiveUp => return Ok(Step::failed(item, &error, tries.attempts())),
+        }
+    }
+}
+
+/// The tenure to work in; `None` if the object has come to its end elsewhere. Where the lock has
+/// changed hands since the object's row was looked at, it is looked at again.
+async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunError> {
+    let Some(session) = context.tenure.held(&context.stop).await else {
+        return Err(RunError::Stopping);
+    };
+    let tenure = session.tenure();
+    if item.checked_in == tenure {
+        return Ok(Some(tenure));
+    }
+    let idx = item.object.idx;
+    let mut tries = Tries::new(&context.weather, &context.stop);
+    let loaded = loop {
+        match context.catalog.load(context.task.task_id, idx, idx).await {
+            Ok(loaded) => break loaded.into_iter().next(),
+            Err(error) => {
+                let error = StepError::from(error);
+                match tries.after(&error, async || context.is_alive(&error).await).await {
+                    Verdict::Again => {}
+                    _ => return Err(RunError::Stopping),
+                }
+            }
+        }
+    };
+    let Some(loaded) = loaded else { return Ok(None) };
+    let (here, there) = (item.object.state.phase, loaded.object.state.phase);
+    item.checked_in = tenure;
+    // A commit whose answer was lost may have been kept: then the swap will say so.
+    item.row_as_planned = loaded.row_as_planned || there >= Phase::Committed;
+    item.dest_in_use = loaded.dest_in_use;
+    if here >= Phase::Committed && there < Phase::Committed {
+        let why = "the database lost the commit".to_owned();
+        let event = Event::Returned(Returned { to: Phase::Verified, why });
+        context.record(item, event).await?;
+    }
+    Ok(Some(tenure))
+}
+
+/// What a step came to.
+enum Step {
+    /// Something to journal.
+    Happened(Event),
+    /// Nothing has happened; the state decides anew.
+    Again,
+}
+
+impl Step {
+    fn failed(item: &Item, error: &StepError, attempt: u32) -> Self {
+        Self::Happened(Event::Failed(Failed {
+            phase: item.object.state.phase,
+            class: error.class.name().to_owned(),
+            attempt,
+            error: error.message.clone(),
+        }))
+    }
+
+    fn refused(item: &Item, why: String) -> Self {
+        Self::failed(item, &StepError::permanent(Side::Source, why), 1)
+    }
+
+    fn skipped(why: &str) -> Self {
+        Self::Happened(Event::Skipped(Skipped { why: why.to_owned() }))
+    }
+
+    fn source_kept(why: &str) -> Self {
+        Self::Happened(Event::SourceKept(SourceKept { why: why.to_owned() }))
+    }
+}
+
+const SUPERSEDED: &str = "superseded: its row in archive_metadata has changed since the plan";
+
+async fn perform(
+    context: &Context,
+    item: &Item,
+    action: Action,
+    tenure: Uuid,
+) -> Result<Step, StepError> {
+    if item.object.state.phase < Phase::Committed {
+        if let Some(why) = &item.refused {
+            return Ok(Step::refused(item, why.clone()));
+        }
+        if !item.row_as_planned {
+            return Ok(Step::skipped(SUPERSEDED));
+        }
+    }
+    match action {
+        Action::Copy => {
+            let facts = copy::copy(context, item).await?;
+            context.weather.fair(Side::Source);
+            context.weather.fair(Side::Destination);
+            context.progress.copied(facts.size);
+            Ok(Step::Happened(Event::Copied(item.object.copied(&facts))))
+        }
+        Action::Verify => verify(context, item).await,
+        Action::Commit => commit(context, item, tenure).await,
+        Action::DeleteSource => delete_source(context, item, tenure).await,
+        Action::KeepSource => Ok(Step::source_kept("--nodelete")),
+        Action::Rest => Ok(Step::Again),
+    }
+}
+
+async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
+    let proof = copy::verify(context, item).await?;
+    context.weather.fair(Side::Destination);
+    match proof {
+        Proof::Equal(verified) => Ok(Step::Happened(Event::Verified(verified))),
+        Proof::Unequal(why) if item.returns >= MAX_RETURNS => {
+            let why = format!("{why}; copied {} times, and never right", item.returns + 1);
+            Ok(Step::refused(item, why))
+        }
+        Proof::Unequal(why) => {
+            tracing::warn!("{why}");
+            let phase = item.object.state.phase;
+            Ok(match copy::unproven(phase, why.clone()) {
+                Some(event) => Step::Happened(event),
+                None => Step::refused(item, format!("{why}; the source is kept")),
+            })
+        }
+    }
+}
+
+fn committed(item: &Item) -> Event {
+    Event::Committed(Committed {
+        old_content_url: item.object.source.url.clone(),
+        new_content_url: item.object.dest_url.clone(),
+    })
+}
+
+async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
+    let Some(to) = item.object.copy.clone() else { return Ok(Step::Again) };
+    let swap = Swap {
+        idx: item.object.idx,
+        key: item.object.key.clone(),
+        from: item.object.source.clone(),
+        to,
+        seq: item.seq,
+        copied_at: item.copied_at.clone(),
+        verified_at: item.verified_at.clone(),
+    };
+    let settled = context.commits.commit(swap, tenure).await?;
+    context.weather.fair(Side::Database);
+    Ok(match settled {
+        Settled::ProofLapsed => Step::Again,
+        Settled::Done(Swapped::Moved) => Step::Happened(committed(item)),
+        Settled::Done(Swapped::Superseded) => Step::skipped(SUPERSEDED),
+    })
+}
+
+async fn delete_source(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
+    let url = item.object.source.url.clone();
+    let settled = context.deletes.delete(item.object.idx, url.clone(), tenure).await?;
+    context.weather.fair(Side::Source);
+    Ok(match settled {
+        Settled::ProofLapsed => Step::Again,
+        Settled::Done(Deletable::Yes) => {
+            Step::Happened(Event::SourceDeleted(SourceDeleted { source_url: url }))
+        }
+        Settled::Done(Deletable::Shared) => Step::source_kept("another row points at the source"),
+        Settled::Done(Deletable::RowChanged) => {
+            Step::source_kept("its row in archive_metadata has changed since the commit")
+        }
+    })
+}
+
+async fn happened(
+    context: &Context,
+    item: &mut Item,
+    event: Event,
+    tenure: Uuid,
+) -> Result<(), RunError> {
+    match &event {
+        Event::Verified(_) => item.proven_in = Some(tenure),
+        Event::Failed(failed) => {
+            context.progress.failed();
+            tracing::error!("{}: {}", item.object.key, failed.error);
+            if failed.class == FailureClass::Fatal.name() {
+                return Err(context.fatal(failed.error.clone()));
+            }
+        }
+        Event::Skipped(skipped) => {
+            context.progress.skipped();
+            tracing::warn!("{}: {}", item.object.key, skipped.why);
+        }
+        _ => {}
+    }
+    context.record(item, event).await
+}

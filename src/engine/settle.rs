@@ -1,0 +1,172 @@
+//! The last two steps, in batches: swap the row, delete the source.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::retry::{Side, StepError};
+use super::tenure::Tenure;
+use crate::batch::{BatchLimits, Batcher};
+use crate::catalog::{Catalog, Deletable, Swap, Swapped};
+use crate::driver::Driver;
+use crate::model::FailureClass;
+
+/// Rows in one commit transaction, and sources in one delete, at most.
+const BATCH_OBJECTS: usize = 500;
+
+/// A row to swap, with the tenure in which its copy was proven.
+pub struct CommitRequest {
+    swap: Swap,
+    proven_in: Uuid,
+}
+
+/// What became of a commit or a delete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settled<T> {
+    /// Done, or answered.
+    Done(T),
+    /// The lock has changed hands since the proof: read back first.
+    ProofLapsed,
+}
+
+type Answer<T> = Result<Settled<T>, StepError>;
+
+/// Commits rows in batches, over the connection that holds the lock.
+#[derive(Clone)]
+pub struct Commits(Batcher<CommitRequest, Answer<Swapped>>);
+
+impl Commits {
+    /// Starts the batching.
+    pub fn new(catalog: Catalog, tenure: Tenure, task_id: i64, epoch: i32) -> Self {
+        // One at a time: there is one connection, and waiting is what fills the next batch.
+        let limits = BatchLimits { requests: BATCH_OBJECTS, weight: usize::MAX, in_flight: 1 };
+        Self(Batcher::new(limits, move |batch: Vec<CommitRequest>| {
+            let (catalog, tenure) = (catalog.clone(), tenure.clone());
+            async move { commit(&catalog, &tenure, task_id, epoch, batch).await }
+        }))
+    }
+
+    /// Commits one row.
+    pub async fn commit(&self, swap: Swap, proven_in: Uuid) -> Answer<Swapped> {
+        self.0.submit(CommitRequest { swap, proven_in }, 1).await.unwrap_or_else(unanswered)
+    }
+}
+
+fn unanswered<T>() -> Answer<T> {
+    Err(StepError {
+        side: Side::Database,
+        class: FailureClass::Retryable,
+        message: "the batch was abandoned".into(),
+    })
+}
+
+fn no_lock() -> StepError {
+    StepError {
+        side: Side::Database,
+        class: FailureClass::Retryable,
+        message: "the migration lock is not held".into(),
+    }
+}
+
+async fn commit(
+    catalog: &Catalog,
+    tenure: &Tenure,
+    task_id: i64,
+    epoch: i32,
+    batch: Vec<CommitRequest>,
+) -> Vec<Answer<Swapped>> {
+    let Some(session) = tenure.session() else {
+        return batch.iter().map(|_| Err(no_lock())).collect();
+    };
+    let proven = |request: &CommitRequest| request.proven_in == session.tenure();
+    let swaps: Vec<Swap> =
+        batch.iter().filter(|request| proven(request)).map(|r| r.swap.clone()).collect();
+    let now_s = jiff::Timestamp::now().as_second();
+    let swapped = catalog.swap(&session, task_id, epoch, now_s, &swaps).await;
+    let swapped = swapped.map_err(StepError::from);
+    let mut at = 0;
+    let mut answer = |request: &CommitRequest| {
+        if !proven(request) {
+            return Ok(Settled::ProofLapsed);
+        }
+        at += 1;
+        match &swapped {
+            Ok(swapped) => Ok(Settled::Done(swapped[at - 1])),
+            Err(error) => Err(error.clone()),
+        }
+    };
+    batch.iter().map(&mut answer).collect()
+}
+
+/// A source to delete, with the tenure in which its copy was proven.
+pub struct DeleteRequest {
+    idx: u64,
+    url: String,
+    proven_in: Uuid,
+}
+
+/// Deletes sources in batches, after asking the catalog, over the connection that holds the
+/// lock, whether they may go.
+#[derive(Clone)]
+pub struct Deletes(Batcher<DeleteRequest, Answer<Deletable>>);
+
+impl Deletes {
+    /// Starts the batching.
+    pub fn new(catalog: Catalog, tenure: Tenure, source: Arc<dyn Driver>, task_id: i64) -> Self {
+        let limits = BatchLimits { requests: BATCH_OBJECTS, weight: usize::MAX, in_flight: 2 };
+        Self(Batcher::new(limits, move |batch: Vec<DeleteRequest>| {
+            let (catalog, tenure, source) = (catalog.clone(), tenure.clone(), source.clone());
+            async move { delete(&catalog, &tenure, source.as_ref(), task_id, batch).await }
+        }))
+    }
+
+    /// Deletes one source; `Deletable::Yes` says that it is gone.
+    pub async fn delete(&self, idx: u64, url: String, proven_in: Uuid) -> Answer<Deletable> {
+        self.0.submit(DeleteRequest { idx, url, proven_in }, 1).await.unwrap_or_else(unanswered)
+    }
+}
+
+async fn delete(
+    catalog: &Catalog,
+    tenure: &Tenure,
+    source: &dyn Driver,
+    task_id: i64,
+    batch: Vec<DeleteRequest>,
+) -> Vec<Answer<Deletable>> {
+    let Some(session) = tenure.session() else {
+        return batch.iter().map(|_| Err(no_lock())).collect();
+    };
+    let idxs: Vec<u64> = batch.iter().map(|request| request.idx).collect();
+    let deletable = match catalog.deletable(&session, task_id, &idxs).await {
+        Ok(deletable) => deletable,
+        Err(error) => {
+            let error = StepError::from(error);
+            return batch.iter().map(|_| Err(error.clone())).collect();
+        }
+    };
+    let lapsed = |request: &DeleteRequest| request.proven_in != session.tenure();
+    let urls: Vec<String> = batch
+        .iter()
+        .zip(&deletable)
+        .filter(|(request, deletable)| **deletable == Deletable::Yes && !lapsed(request))
+        .map(|(request, _)| request.url.clone())
+        .collect();
+    let mut deleted = match urls.is_empty() {
+        true => Vec::new(),
+        false => source.delete(&urls).await,
+    }
+    .into_iter();
+    let mut answer = |(request, deletable): (&DeleteRequest, &Deletable)| {
+        if lapsed(request) {
+            return Ok(Settled::ProofLapsed);
+        }
+        if *deletable == Deletable::Yes {
+            match deleted.next() {
+                Some(deleted) => deleted.map_err(StepError::store(Side::Source))?,
+                None => return unanswered(),
+            }
+        }
+        Ok(Settled::Done(*deletable))
+    };
+    batch.iter().zip(&deletable).map(&mut answer).collect()
+}

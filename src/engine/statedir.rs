@@ -1,0 +1,127 @@
+//! Where checkpoints are kept: `STATE_DIR/tasks/UUID/`, with a `task.json` in each that tells how
+//! to find the task's database and configurations again. No secret stands there.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::EngineError;
+
+/// What `task.json` holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFile {
+    /// `tasks.id` in its database.
+    pub task_id: i64,
+    /// The task.
+    pub uuid: Uuid,
+    /// The database's URL, without the password.
+    pub database: String,
+    /// The source's configuration file, absolute.
+    pub from_config: PathBuf,
+    /// Its section.
+    pub from_section: String,
+    /// The destination's configuration file, absolute.
+    pub to_config: PathBuf,
+    /// Its section.
+    pub to_section: String,
+}
+
+/// The state directory.
+#[derive(Debug, Clone)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+impl StateDir {
+    /// A state directory; it is made when the first task is.
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// The checkpoint of a task.
+    pub fn checkpoint(&self, task: Uuid) -> PathBuf {
+        self.root.join("tasks").join(task.to_string()).join("checkpoint")
+    }
+
+    fn task_dir(&self, task: Uuid) -> PathBuf {
+        self.root.join("tasks").join(task.to_string())
+    }
+
+    /// Makes sure that the directory can be written before anything else is done.
+    pub fn prepare(&self) -> Result<(), EngineError> {
+        let tasks = self.root.join("tasks");
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&tasks);
+        made.map_err(|source| self.error(&tasks, source))?;
+        let probe = tasks.join(format!(".probe-{}", Uuid::new_v4()));
+        fs::write(&probe, b"").map_err(|source| self.error(&tasks, source))?;
+        fs::remove_file(&probe).map_err(|source| self.error(&tasks, source))
+    }
+
+    /// Writes a task's file, whole or not at all.
+    pub fn write(&self, file: &TaskFile) -> Result<(), EngineError> {
+        let dir = self.task_dir(file.uuid);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.map_err(|source| self.error(&dir, source))?;
+        let path = dir.join("task.json");
+        let write = || -> std::io::Result<()> {
+            let temporary = dir.join(".task.json.tmp");
+            let mut options = fs::OpenOptions::new();
+            let mut out = options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+            serde_json::to_writer_pretty(&mut out, file)?;
+            out.write_all(b"\n")?;
+            out.sync_all()?;
+            fs::rename(&temporary, &path)?;
+            fs::File::open(&dir)?.sync_all()
+        };
+        write().map_err(|source| self.error(&path, source))
+    }
+
+    /// Removes what was made for a task that came to nothing.
+    pub fn discard(&self, task: Uuid) {
+        // What is left behind harms nobody: no database knows this task.
+        let _ = fs::remove_dir_all(self.task_dir(task));
+    }
+
+    /// The tasks that have a file here and are called `wanted`, by id or by UUID. An id can stand
+    /// for several: one in each of several databases.
+    pub fn find(&self, wanted: &str) -> Result<Vec<TaskFile>, EngineError> {
+        let mut found = self.all()?;
+        found.retain(|file| file.task_id.to_string() == wanted || file.uuid.to_string() == wanted);
+        Ok(found)
+    }
+
+    /// All tasks that have a file here.
+    pub fn all(&self) -> Result<Vec<TaskFile>, EngineError> {
+        let tasks = self.root.join("tasks");
+        let entries = match fs::read_dir(&tasks) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(source) => return Err(self.error(&tasks, source)),
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|source| self.error(&tasks, source))?.path().join("task.json");
+            // A directory without a readable file is of a task that never began, or damaged; the
+            // database still finds its task by --db-connect.
+            match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
+                Ok(Ok(file)) => files.push(file),
+                Ok(Err(error)) => tracing::warn!("{}: {error}", path.display()),
+                Err(_) => {}
+            }
+        }
+        Ok(files)
+    }
+
+    fn error(&self, path: &Path, source: std::io::Error) -> EngineError {
+        EngineError::StateDir { path: path.display().to_string(), source }
+    }
+}
