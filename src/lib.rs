@@ -5,5 +5,7 @@
 //! `cli → engine → driver | catalog | journal → config | database | batch → model`.
 
 pub mod batch;
+pub mod config;
+pub mod database;
 pub mod driver;
 pub mod model;

@@ -1,0 +1,92 @@
+//! Anchore's advisory lock on PostgreSQL: `pg_advisory_lock(2, 1)`, held by the session.
+
+use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::{Connection as _, Executor as _, Row as _};
+
+use super::Holder;
+
+/// Settings that the session cannot do without.
+const REQUIRED: &str = "SET synchronous_commit = on";
+
+/// Settings that old servers lack: let the server find out within a minute that our
+/// machine is gone, and never end the session for being idle.
+const WISHED: [&str; 6] = [
+    "SET tcp_keepalives_idle = 20",
+    "SET tcp_keepalives_interval = 10",
+    "SET tcp_keepalives_count = 4",
+    "SET tcp_user_timeout = 60000",
+    "SET idle_session_timeout = 0",
+    "SET idle_in_transaction_session_timeout = 0",
+];
+
+/// `classid` and `objid` are the two keys, and `objsubid` 2 says that there are two.
+const HELD_BY_US: &str = "SELECT pg_backend_pid(), EXISTS (\
+    SELECT 1 FROM pg_locks WHERE locktype = 'advisory' \
+    AND classid = 2 AND objid = 1 AND objsubid = 2 AND granted AND mode = 'ExclusiveLock' \
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+    AND pid = pg_backend_pid())";
+
+/// `pg_stat_activity` hides its columns from other roles: only the pid is certain.
+const HOLDER: &str = "SELECT l.pid, a.application_name, host(a.client_addr) AS client_addr, \
+    to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since \
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+    WHERE l.locktype = 'advisory' AND l.classid = 2 AND l.objid = 1 AND l.objsubid = 2 AND l.granted \
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+    AND l.pid <> pg_backend_pid() ORDER BY l.pid LIMIT 1";
+
+/// Sets the session up, before it takes the lock.
+pub(super) async fn prepare(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
+    pg.execute(REQUIRED).await?;
+    for setting in WISHED {
+        match pg.execute(setting).await {
+            Ok(_) => {}
+            Err(sqlx::Error::Database(error)) => tracing::debug!("{setting}: {}", error.message()),
+            Err(error) => return Err(error),
+        }
+    }
+    pg.ping().await
+}
+
+/// The backend that got the lock, or who holds it.
+pub(super) async fn try_lock(pg: &mut PgConnection) -> Result<Result<i32, Holder>, sqlx::Error> {
+    let row = sqlx::query("SELECT pg_try_advisory_lock(2, 1), pg_backend_pid()")
+        .fetch_one(&mut *pg)
+        .await?;
+    if row.try_get(0)? {
+        return Ok(Ok(row.try_get(1)?));
+    }
+    // Whoever held it may have let go in between; then there is no more to say.
+    let holder = sqlx::query(HOLDER).fetch_optional(pg).await?;
+    Ok(Err(holder
+        .as_ref()
+        .map(read_holder)
+        .transpose()?
+        .unwrap_or_default()))
+}
+
+fn read_holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
+    Ok(Holder {
+        pid: row.try_get("pid")?,
+        application_name: row.try_get("application_name")?,
+        client_addr: row.try_get("client_addr")?,
+        since: row.try_get("since")?,
+    })
+}
+
+/// Whether the lock is held by this backend, and this is the backend that took it.
+pub(super) async fn is_held(
+    pg: &mut PgConnection,
+    backend: Option<i32>,
+) -> Result<bool, sqlx::Error> {
+    let row = sqlx::query(HELD_BY_US).fetch_one(pg).await?;
+    let (answering, held): (i32, bool) = (row.try_get(0)?, row.try_get(1)?);
+    Ok(held && Some(answering) == backend)
+}
+
+/// Lets go of the lock.
+pub(super) async fn unlock(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_advisory_unlock(2, 1)")
+        .execute(pg)
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,166 @@
+//! The connection to Anchore's database: its URL, its pool, and the one session that
+//! holds Anchore's advisory lock.
+//!
+//! URLs are SQLAlchemy's and are parsed here ([`DatabaseUrl`]); sqlx never sees one,
+//! since it reads special characters, `sqlite:///` and unknown options differently
+//! and logs what it does not know. What may be retried is told by [`classify`].
+//!
+//! Invariant: a lost [`Session`] is never replaced behind its user's back. The right
+//! to commit ends with it.
+
+mod advisory;
+mod error;
+mod lockfile;
+mod options;
+mod query;
+mod session;
+mod url;
+
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _};
+
+pub use error::{DatabaseError, ErrorClass, classify};
+pub use session::{Holder, LockError, Session, SessionConnection, SessionGuard, SessionState};
+pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
+
+/// How to connect: what is not in the URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConnectOptions {
+    /// Refuse a connection without TLS (the certificate is checked only where the
+    /// URL's `sslmode` says so, as with Anchore).
+    pub ssl: bool,
+    /// How often to try again when the server cannot be reached, a second apart.
+    pub retries: u32,
+    /// The limit of one attempt; the URL's `connect_timeout` beats it.
+    pub connect_timeout: Duration,
+    /// The limit of one statement; none where `None`.
+    pub statement_timeout: Option<Duration>,
+    /// The most connections that the pool opens.
+    pub max_connections: u32,
+    /// Make the SQLite file where it is missing.
+    pub create: bool,
+}
+
+impl Default for ConnectOptions {
+    fn default() -> Self {
+        Self {
+            ssl: false,
+            retries: 3,
+            connect_timeout: Duration::from_secs(10),
+            statement_timeout: None,
+            max_connections: 8,
+            create: false,
+        }
+    }
+}
+
+/// A pool of connections to either database.
+#[derive(Debug, Clone)]
+pub enum Database {
+    /// PostgreSQL, in earnest.
+    Postgres(PgPool),
+    /// SQLite, the embedded default.
+    Sqlite(SqlitePool),
+}
+
+impl Database {
+    /// Connects, trying again as the options allow.
+    ///
+    /// # Errors
+    /// One clear line: who cannot be reached, and what to do.
+    pub async fn connect(
+        url: &DatabaseUrl,
+        options: &ConnectOptions,
+    ) -> Result<Self, DatabaseError> {
+        // One connection first: a pool turns every failure into "timed out".
+        // The pool's own connections are opened as they are needed.
+        match url {
+            DatabaseUrl::Postgres(postgres) => {
+                connect_postgres(postgres, options)
+                    .await?
+                    .close()
+                    .await
+                    .ok();
+                let pool = PgPoolOptions::new()
+                    .max_connections(options.max_connections)
+                    .acquire_timeout(attempt_limit(url, options))
+                    .connect_lazy_with(options::postgres(postgres, options));
+                Ok(Self::Postgres(pool))
+            }
+            DatabaseUrl::Sqlite { path } => {
+                connect_sqlite(path, options).await?.close().await.ok();
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(options.max_connections)
+                    .acquire_timeout(attempt_limit(url, options))
+                    .connect_lazy_with(options::sqlite(path, options));
+                Ok(Self::Sqlite(pool))
+            }
+        }
+    }
+
+    /// Closes the pool, waiting for what is in use.
+    pub async fn close(&self) {
+        match self {
+            Self::Postgres(pool) => pool.close().await,
+            Self::Sqlite(pool) => pool.close().await,
+        }
+    }
+}
+
+fn attempt_limit(url: &DatabaseUrl, options: &ConnectOptions) -> Duration {
+    match url {
+        DatabaseUrl::Postgres(postgres) => {
+            postgres.connect_timeout.unwrap_or(options.connect_timeout)
+        }
+        DatabaseUrl::Sqlite { .. } => options.connect_timeout,
+    }
+}
+
+async fn connect_postgres(
+    url: &PostgresUrl,
+    options: &ConnectOptions,
+) -> Result<PgConnection, DatabaseError> {
+    let to = DatabaseUrl::Postgres(url.clone());
+    let pg = options::postgres(url, options);
+    retrying(&to, options, async || pg.connect().await).await
+}
+
+async fn connect_sqlite(
+    path: &std::path::Path,
+    options: &ConnectOptions,
+) -> Result<SqliteConnection, DatabaseError> {
+    let to = DatabaseUrl::Sqlite {
+        path: path.to_owned(),
+    };
+    let sqlite = options::sqlite(path, options);
+    retrying(&to, options, async || sqlite.connect().await).await
+}
+
+/// Tries to connect until it succeeds, fails for good, or the attempts are used up.
+async fn retrying<C>(
+    url: &DatabaseUrl,
+    options: &ConnectOptions,
+    connect: impl AsyncFn() -> Result<C, sqlx::Error>,
+) -> Result<C, DatabaseError> {
+    const PAUSE: Duration = Duration::from_secs(1);
+    let limit = attempt_limit(url, options);
+    for attempt in 0.. {
+        let error = match tokio::time::timeout(limit, connect()).await {
+            Ok(Ok(connection)) => return Ok(connection),
+            Ok(Err(error)) => DatabaseError::connecting(url, error),
+            Err(_) => DatabaseError::NoAnswer {
+                place: url.place(),
+                seconds: limit.as_secs(),
+            },
+        };
+        if attempt >= options.retries || !error.is_retryable() {
+            return Err(error);
+        }
+        tracing::warn!("{error}; trying again");
+        tokio::time::sleep(PAUSE).await;
+    }
+    unreachable!("the loop ends by returning")
+}

@@ -1,0 +1,83 @@
+//! sqlx's connect options, set one by one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
+
+use super::{ConnectOptions, PostgresUrl, SslMode};
+
+/// What other users of the database see windlass as.
+const APPLICATION_NAME: &str = "windlass";
+
+/// How long SQLite waits for another process's write.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Options for PostgreSQL. What the URL does not say is libpq's: `PGPASSWORD`,
+/// `PGHOST`, `PGUSER`, `PGSSLMODE` and the like.
+pub(super) fn postgres(url: &PostgresUrl, options: &ConnectOptions) -> PgConnectOptions {
+    // Without `.pgpass`: sqlx would look it up before it knows host and user.
+    let mut pg = PgConnectOptions::new_without_pgpass()
+        .application_name(APPLICATION_NAME)
+        .disable_statement_logging();
+    if let Some(host) = &url.host {
+        pg = pg.host(host);
+    }
+    if let Some(port) = url.port {
+        pg = pg.port(port);
+    }
+    if let Some(user) = &url.user {
+        pg = pg.username(user);
+    }
+    if let Some(password) = &url.password {
+        pg = pg.password(password.expose());
+    }
+    if let Some(file) = &url.ssl_root_cert {
+        pg = pg.ssl_root_cert(file);
+    }
+    if let Some(file) = &url.ssl_cert {
+        pg = pg.ssl_client_cert(file);
+    }
+    if let Some(file) = &url.ssl_key {
+        pg = pg.ssl_client_key(file);
+    }
+    if let Some(mode) = ssl_mode(url, options) {
+        pg = pg.ssl_mode(mode);
+    }
+    if let Some(limit) = options.statement_timeout {
+        pg = pg.options([("statement_timeout", limit.as_millis().to_string())]);
+    }
+    if !url.settings.is_empty() {
+        pg = pg.options(url.settings.iter().map(|(name, value)| (name, value)));
+    }
+    pg.database(&url.database)
+}
+
+/// The URL's mode, raised to `require` where TLS is demanded and the mode would do
+/// without.
+fn ssl_mode(url: &PostgresUrl, options: &ConnectOptions) -> Option<PgSslMode> {
+    match url.ssl_mode {
+        Some(SslMode::VerifyCa) => Some(PgSslMode::VerifyCa),
+        Some(SslMode::VerifyFull) => Some(PgSslMode::VerifyFull),
+        Some(SslMode::Require) => Some(PgSslMode::Require),
+        _ if options.ssl => Some(PgSslMode::Require),
+        Some(SslMode::Disable) => Some(PgSslMode::Disable),
+        Some(SslMode::Allow) => Some(PgSslMode::Allow),
+        Some(SslMode::Prefer) => Some(PgSslMode::Prefer),
+        None => None,
+    }
+}
+
+/// Options for SQLite: durable to a power cut, and never a new file by accident.
+pub(super) fn sqlite(path: &Path, options: &ConnectOptions) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(options.create)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+        .foreign_keys(true)
+        .disable_statement_logging()
+}
