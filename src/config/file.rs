@@ -3,11 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_yaml::Value;
-
 use super::drivers::read_store;
 use super::substitute::Variables;
-use super::value::{self, Node};
+use super::value::{self, Node, Value};
 use super::{Compression, ConfigError, DriverConfig, Notice, Secret, StoreConfig};
 
 /// Which of a catalog's two stores is meant.

@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use serde_yaml::Value;
+pub(super) use serde_yaml::Value;
 
 use super::ConfigError;
 

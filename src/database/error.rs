@@ -41,11 +41,11 @@ pub fn classify(error: &sqlx::Error) -> ErrorClass {
 /// By PostgreSQL's appendix A.
 fn classify_sqlstate(code: &str) -> ErrorClass {
     match code {
-        // admin_shutdown, crash_shutdown, cannot_connect_now; serialization_failure,
+        // admin_shutdown, crash_shutdown, cannot_connect_now, idle_session_timeout,
+        // idle_in_transaction_session_timeout; serialization_failure,
         // deadlock_detected; too_many_connections; lock_not_available, query_canceled.
-        "57P01" | "57P02" | "57P03" | "40001" | "40P01" | "53300" | "55P03" | "57014" => {
-            ErrorClass::Retryable
-        }
+        "57P01" | "57P02" | "57P03" | "57P05" | "25P03" | "40001" | "40P01" | "53300" | "55P03"
+        | "57014" => ErrorClass::Retryable,
         // invalid_catalog_name, insufficient_privilege, disk_full, out_of_memory,
         // database_dropped, read_only_sql_transaction (a standby).
         "3D000" | "42501" | "53100" | "53200" | "57P04" | "25006" => ErrorClass::Fatal,
@@ -80,10 +80,22 @@ pub(super) fn ends_connection(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::PoolClosed => true,
-        sqlx::Error::Database(error) => error
-            .code()
-            .is_some_and(|code| code.starts_with("57P") || code.starts_with("08")),
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            ["57P", "08", "25P03"]
+                .iter()
+                .any(|ending| code.starts_with(ending))
+        }),
         _ => false,
+    }
+}
+
+/// An error in the database's own words: without sqlx's preface, and without the line
+/// of the server's source that PostgreSQL's errors print.
+pub fn describe(error: &sqlx::Error) -> String {
+    match error {
+        sqlx::Error::Database(error) => error.message().to_owned(),
+        sqlx::Error::Io(error) => error.to_string(),
+        other => other.to_string(),
     }
 }
 
@@ -171,7 +183,7 @@ pub enum DatabaseError {
         message: String,
     },
     /// Anything else that a statement met.
-    #[error("the database at {place} failed: {source}")]
+    #[error("the database at {place} failed: {}", describe(source))]
     Failed {
         /// host:port/database, or the file.
         place: String,

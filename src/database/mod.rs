@@ -10,6 +10,7 @@
 
 mod advisory;
 mod error;
+mod holder;
 mod lockfile;
 mod options;
 mod query;
@@ -22,8 +23,9 @@ use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 
-pub use error::{DatabaseError, ErrorClass, classify};
-pub use session::{Holder, LockError, Session, SessionConnection, SessionGuard, SessionState};
+pub use error::{DatabaseError, ErrorClass, classify, describe};
+pub use holder::{Holder, LockError};
+pub use session::{Session, SessionConnection, SessionGuard, SessionState};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
 
 /// How to connect: what is not in the URL.
@@ -125,7 +127,7 @@ async fn connect_postgres(
 ) -> Result<PgConnection, DatabaseError> {
     let to = DatabaseUrl::Postgres(url.clone());
     let pg = options::postgres(url, options);
-    retrying(&to, options, async || pg.connect().await).await
+    retrying(&to, options, || pg.connect()).await
 }
 
 async fn connect_sqlite(
@@ -136,15 +138,18 @@ async fn connect_sqlite(
         path: path.to_owned(),
     };
     let sqlite = options::sqlite(path, options);
-    retrying(&to, options, async || sqlite.connect().await).await
+    retrying(&to, options, || sqlite.connect()).await
 }
 
 /// Tries to connect until it succeeds, fails for good, or the attempts are used up.
-async fn retrying<C>(
+async fn retrying<C, F>(
     url: &DatabaseUrl,
     options: &ConnectOptions,
-    connect: impl AsyncFn() -> Result<C, sqlx::Error>,
-) -> Result<C, DatabaseError> {
+    connect: impl Fn() -> F,
+) -> Result<C, DatabaseError>
+where
+    F: Future<Output = Result<C, sqlx::Error>>,
+{
     const PAUSE: Duration = Duration::from_secs(1);
     let limit = attempt_limit(url, options);
     for attempt in 0.. {
