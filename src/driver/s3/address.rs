@@ -27,14 +27,16 @@ impl Address {
 
     /// Whether this very key can be written or deleted without touching another.
     ///
-    /// Servers other than AWS keep keys as paths: SeaweedFS takes `a//b` for `a/b`, so that one
-    /// object would silently replace or remove the other; MinIO refuses them. On AWS all of
-    /// them are keys of their own, except that paths upwards do not survive the way there.
+    /// Servers other than AWS keep keys as paths: SeaweedFS takes `a//b` and `a\b` for `a/b`, so
+    /// that one object would silently replace or remove the other; MinIO refuses them. On AWS
+    /// all of them are keys of their own, except that paths upwards do not survive the way there.
     pub(super) fn is_distinct(&self, on_aws: bool) -> Result<(), Failure> {
-        let merged = |part: &str| part == ".." || (!on_aws && matches!(part, "" | "."));
+        let merged = |part: &str| {
+            part == ".." || (!on_aws && (matches!(part, "" | ".") || part.contains('\\')))
+        };
         match self.key.split('/').find(|part| merged(part)) {
             Some(part) => Err(unsupported(&format!(
-                "its key has a part {part:?} between slashes, which this server may not keep \
+                "its key has the part {part:?} between slashes, which this server may not keep \
                  apart from other keys: nothing is written or deleted under it"
             ))),
             None => Ok(()),
@@ -72,7 +74,7 @@ mod tests {
             let address = Address::of(&format!("s3://b/{key}")).unwrap();
             address.is_distinct(on_aws).is_ok()
         };
-        for key in ["a//b", "/a", "a/", "a/./b"] {
+        for key in ["a//b", "/a", "a/", "a/./b", "a\\b"] {
             assert!(!distinct(key, false), "{key}");
             assert!(distinct(key, true), "{key}");
         }
