@@ -10,5 +10,6 @@ pub mod config;
 pub mod database;
 pub mod digest;
 pub mod driver;
+pub mod engine;
 pub mod journal;
 pub mod model;

@@ -43,6 +43,23 @@ pub struct StoreError {
 }
 
 impl StoreError {
+    /// An error of one operation on one object or place.
+    pub fn new(
+        driver: DriverKind,
+        operation: &'static str,
+        subject: impl Into<String>,
+        kind: StoreErrorKind,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            driver,
+            operation,
+            subject: subject.into(),
+            kind,
+            message: message.into(),
+        }
+    }
+
     /// What it means for the run.
     pub fn class(&self) -> FailureClass {
         match self.kind {
@@ -62,5 +79,37 @@ impl StoreError {
     /// Whether the same operation may succeed a little later.
     pub fn is_retryable(&self) -> bool {
         self.class().is_retryable()
+    }
+}
+
+/// A failed request, not yet bound to an object: one request may carry many.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub kind: StoreErrorKind,
+    pub message: String,
+}
+
+impl Failure {
+    pub(super) fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+
+    /// Binds it to an object or place.
+    pub(super) fn at(self, driver: DriverKind, operation: &'static str, url: &str) -> StoreError {
+        StoreError::new(driver, operation, url, self.kind, self.message)
+    }
+
+    /// For work that was cancelled or panicked: nobody knows what became of it.
+    pub(super) fn broken_off() -> Self {
+        Self::new(StoreErrorKind::Unavailable, "broken off before its end")
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(error.kind, error.message)
     }
 }

@@ -1,0 +1,307 @@
+//! What every driver must do, as one suite that each of them runs on a real store.
+//!
+//! It is for tests, and panics where a driver does not conform. It is part of the library so
+//! that drivers are held to it by unit tests (local stores) and integration tests (servers).
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use md5::Digest as _;
+
+use super::{Driver, StoreError, StoreErrorKind};
+use crate::model::ObjectKey;
+
+/// Sizes around what drivers treat differently: small batches, pieces, slices, parts.
+const UPLOAD_BYTES: usize = 9 << 20;
+const PIECE_BYTES: usize = 700_000;
+
+/// Runs the whole suite. The place must be empty, and is empty again at the end.
+pub async fn conform(driver: &dyn Driver) {
+    driver.prepare().await.expect("prepare");
+    driver.prepare_to_read().await.expect("prepare_to_read");
+    assert!(driver.is_empty().await.expect("is_empty"), "empty at first");
+    absent(driver).await;
+    contents(driver).await;
+    overwrite(driver).await;
+    uploads(driver).await;
+    odd_keys(driver).await;
+    refusable_keys(driver).await;
+    batches(driver).await;
+    whole_or_nothing(driver).await;
+    assert!(driver.is_empty().await.expect("is_empty"), "empty again");
+}
+
+fn url(driver: &dyn Driver, id: &str) -> String {
+    driver.url_for(&ObjectKey::new("conform", "some_bucket", id))
+}
+
+async fn put(driver: &dyn Driver, url: &str, body: &[u8]) -> Result<(), StoreError> {
+    let md5 = md5::Md5::digest(body).into();
+    driver.put(url, Bytes::copy_from_slice(body), md5).await
+}
+
+async fn get(driver: &dyn Driver, url: &str, size: Option<u64>) -> Result<Bytes, StoreError> {
+    let reader = driver.get(url, size).await?;
+    let told = reader.size;
+    let bytes = reader.bytes().await?;
+    if let Some(told) = told {
+        assert_eq!(told, bytes.len() as u64, "the reader told the right size");
+    }
+    Ok(bytes)
+}
+
+async fn delete(driver: &dyn Driver, url: &str) {
+    let deleted = driver.delete(&[url.to_string()]).await;
+    assert_eq!(deleted.len(), 1);
+    for answer in deleted {
+        answer.expect("delete");
+    }
+}
+
+/// The object is there with these bytes, read with and without knowing its size.
+async fn holds(driver: &dyn Driver, url: &str, body: &[u8]) {
+    for size in [None, Some(body.len() as u64), Some(0)] {
+        let bytes = get(driver, url, size).await.expect("get");
+        assert!(bytes == body, "{url}: {} bytes differ", bytes.len());
+    }
+    let stat = driver.stat(url).await.expect("stat").expect("is there");
+    assert_eq!(stat.size, body.len() as u64, "{url}");
+    if let Some(md5) = stat.md5 {
+        assert_eq!(md5, hex::encode(md5::Md5::digest(body)), "{url}");
+    }
+}
+
+async fn is_absent(driver: &dyn Driver, url: &str) {
+    for size in [None, Some(10)] {
+        let error = get(driver, url, size).await.expect_err("nothing is there");
+        assert_eq!(error.kind, StoreErrorKind::NotFound, "{error}");
+    }
+    assert_eq!(driver.stat(url).await.expect("stat"), None, "{url}");
+}
+
+async fn absent(driver: &dyn Driver) {
+    let url = url(driver, "absent");
+    is_absent(driver, &url).await;
+    delete(driver, &url).await;
+    delete(driver, &url).await;
+}
+
+async fn contents(driver: &dyn Driver) {
+    let url = url(driver, "contents");
+    let every_byte: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    for body in [
+        &b""[..],
+        b"x",
+        "{\"document\": \"\\u00e4 \u{e4} \u{1f9f0}\"}".as_bytes(),
+        b"a\0b",
+        b"\xff\xfe\x80",
+        b"\n\r\t =",
+        &every_byte,
+        &vec![b'7'; 300_000],
+        &vec![0x80; 5 << 20],
+    ] {
+        put(driver, &url, body).await.expect("put");
+        holds(driver, &url, body).await;
+    }
+    assert!(!driver.is_empty().await.expect("is_empty"));
+    delete(driver, &url).await;
+    is_absent(driver, &url).await;
+}
+
+async fn overwrite(driver: &dyn Driver) {
+    let url = url(driver, "overwrite");
+    for body in [&b"a longer first"[..], b"second", b"second"] {
+        put(driver, &url, body).await.expect("put");
+        holds(driver, &url, body).await;
+    }
+    delete(driver, &url).await;
+    is_absent(driver, &url).await;
+    delete(driver, &url).await;
+}
+
+async fn uploads(driver: &dyn Driver) {
+    let url = url(driver, "uploads");
+    let body: Vec<u8> = (0..UPLOAD_BYTES).map(|at| (at % 251) as u8).collect();
+    for size in [0, 1, 8 << 20, UPLOAD_BYTES] {
+        let mut upload = driver.upload(&url).await.expect("upload");
+        for piece in body[..size].chunks(PIECE_BYTES) {
+            upload
+                .write(Bytes::copy_from_slice(piece))
+                .await
+                .expect("write");
+        }
+        upload.finish().await.expect("finish");
+        holds(driver, &url, &body[..size]).await;
+    }
+
+    // One given up and one just forgotten leave what was there.
+    for forgotten in [true, false] {
+        let mut upload = driver.upload(&url).await.expect("upload");
+        upload
+            .write(Bytes::from(vec![1; UPLOAD_BYTES]))
+            .await
+            .expect("write");
+        match forgotten {
+            true => drop(upload),
+            false => upload.abort().await,
+        }
+        holds(driver, &url, &body).await;
+    }
+    delete(driver, &url).await;
+    is_absent(driver, &url).await;
+}
+
+async fn odd_keys(driver: &dyn Driver) {
+    // 900 bytes, in parts that a directory of a file system can name.
+    let long = vec!["k".repeat(224); 4].join("/");
+    let ids = [
+        "with space",
+        " leading and trailing ",
+        "sha256:0123",
+        "one/two/three",
+        "hash#sharp",
+        "query?a=b&c=d",
+        "percent%20%2F%",
+        "plus+plus",
+        "quote\"'`<&>",
+        "ünï/çødé \u{1f9f0}",
+        "e\u{301}",
+        "\u{e9}",
+        ".leading",
+        "..leading",
+        "dir/.leading/...",
+        "tab\tinside",
+        "under_score",
+        "underXscore",
+        "CASE",
+        "case",
+        &long,
+    ];
+    for id in ids {
+        put(driver, &url(driver, id), id.as_bytes())
+            .await
+            .unwrap_or_else(|e| panic!("{e}"));
+    }
+    // All first, then each: keys that a store does not keep apart would show.
+    for id in ids {
+        holds(driver, &url(driver, id), id.as_bytes()).await;
+    }
+    let [first, rest @ ..] = &ids;
+    delete(driver, &url(driver, first)).await;
+    for id in rest {
+        holds(driver, &url(driver, id), id.as_bytes()).await;
+    }
+    let urls: Vec<_> = ids.iter().map(|id| url(driver, id)).collect();
+    for (deleted, url) in driver.delete(&urls).await.into_iter().zip(&urls) {
+        deleted.unwrap_or_else(|error| panic!("{error}"));
+        is_absent(driver, url).await;
+    }
+}
+
+/// Keys that a store may refuse, in words. What it takes, it keeps apart.
+async fn refusable_keys(driver: &dyn Driver) {
+    let long = "k".repeat(900);
+    let ids = [
+        "merged/below",
+        "merged//below",
+        "merged/./below",
+        "merged/x/../below",
+        "merged/below/",
+        "/merged/below",
+        "merged",
+        "merged/below/further",
+        "back/slash",
+        "back\\slash",
+        "control\u{1}\r\n",
+        "..",
+        "../../../up",
+        &long,
+    ];
+    let mut taken = Vec::new();
+    for id in ids {
+        match put(driver, &url(driver, id), id.as_bytes()).await {
+            Ok(()) => taken.push(id),
+            Err(error) => assert_eq!(error.kind, StoreErrorKind::Unsupported, "{error}"),
+        }
+    }
+    assert!(taken.contains(&ids[0]));
+    for id in &taken {
+        holds(driver, &url(driver, id), id.as_bytes()).await;
+    }
+    while let Some(id) = taken.pop() {
+        delete(driver, &url(driver, id)).await;
+        for id in &taken {
+            holds(driver, &url(driver, id), id.as_bytes()).await;
+        }
+    }
+}
+
+/// Many at once, so that what is batched is.
+async fn batches(driver: &dyn Driver) {
+    let urls: Vec<_> = (0..300)
+        .map(|n| url(driver, &format!("batch/{n}")))
+        .collect();
+    let body = |n: usize| vec![(n % 256) as u8; n * 7];
+    let puts = urls.iter().enumerate().map(async |(n, url)| {
+        put(driver, url, &body(n)).await.expect("put");
+    });
+    futures::future::join_all(puts).await;
+    // The same key by many writers: one of them wins, none fails.
+    let same = (0..20).map(|_| put(driver, &urls[0], b""));
+    for written in futures::future::join_all(same).await {
+        written.expect("put");
+    }
+    let gets = urls.iter().enumerate().map(async |(n, url)| {
+        let bytes = get(driver, url, Some(n as u64 * 7)).await.expect("get");
+        assert!(bytes == body(n), "{url}");
+    });
+    futures::future::join_all(gets).await;
+    let mut wanted = urls.clone();
+    wanted.insert(7, url(driver, "batch/absent"));
+    for deleted in driver.delete(&wanted).await {
+        deleted.expect("delete");
+    }
+    for url in [&urls[0], &urls[150], &urls[299]] {
+        is_absent(driver, url).await;
+    }
+}
+
+/// While an object is overwritten again and again, every read sees one of the versions, whole.
+async fn whole_or_nothing(driver: &dyn Driver) {
+    const ROUNDS: usize = 20;
+    let url = url(driver, "overwritten");
+    let versions = [vec![b'a'; 1_500_000], vec![b'b'; 2_500_000]];
+    put(driver, &url, &versions[0]).await.expect("put");
+    let writing = async {
+        for round in 0..ROUNDS {
+            let body = &versions[round % 2];
+            let mut upload = driver.upload(&url).await.expect("upload");
+            for piece in body.chunks(PIECE_BYTES) {
+                upload
+                    .write(Bytes::copy_from_slice(piece))
+                    .await
+                    .expect("write");
+            }
+            upload.finish().await.expect("finish");
+            put(driver, &url, &versions[(round + 1) % 2])
+                .await
+                .expect("put");
+        }
+    };
+    let reading = async {
+        loop {
+            match get(driver, &url, None).await {
+                Ok(bytes) => assert!(versions.iter().any(|body| bytes == body), "torn: {url}"),
+                // A store may notice that it read across a change, and say so.
+                Err(error) => assert!(error.is_retryable(), "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::select! {
+        () = writing => {}
+        () = reading => {}
+    }
+    delete(driver, &url).await;
+    is_absent(driver, &url).await;
+}

@@ -1,0 +1,297 @@
+//! Reading and writing rows, many at a time where the database can.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow, Postgres};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, ValueRef as _};
+
+use super::form::{Form, RowKey, Value};
+use super::statements::Statements;
+use crate::database::{Database, SessionConnection};
+use crate::driver::error::Failure;
+use crate::driver::{Fence, Stat};
+
+/// One of the two tables in one database.
+#[derive(Debug)]
+pub(super) struct Rows {
+    pub database: Database,
+    pub form: Form,
+    pub fence: Fence,
+    pub sql: Statements,
+}
+
+/// What a row holds, as it stands there.
+#[derive(Debug, Clone)]
+pub(super) struct Stored {
+    pub raw: Bytes,
+    pub b64: bool,
+}
+
+type PgQuery = Query<'static, Postgres, PgArguments>;
+type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
+
+impl Rows {
+    /// The rows of these keys, as far as they are there, in order.
+    pub(super) async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Stored>>, Failure> {
+        let mut found = vec![None; keys.len()];
+        match &self.database {
+            Database::Postgres(pool) => match keys {
+                [key] => {
+                    let row = pg_one(&self.sql.get, key).fetch_optional(pool).await?;
+                    found[0] = row.map(|row| pg_stored(&row, 0)).transpose()?;
+                }
+                _ => {
+                    let query = pg_many(&self.sql.get_many, keys.iter());
+                    for row in query.fetch_all(pool).await? {
+                        let at: i64 = row.try_get(0)?;
+                        found[at as usize - 1] = Some(pg_stored(&row, 1)?);
+                    }
+                }
+            },
+            Database::Sqlite(pool) => {
+                let mut connection = pool.acquire().await?;
+                for (key, found) in keys.iter().zip(&mut found) {
+                    let query = sqlite_one(&self.sql.get, key);
+                    let row = query.fetch_optional(&mut *connection).await?;
+                    *found = row.map(|row| sqlite_stored(&row)).transpose()?;
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Bytes of the value from `offset` on, and the length of the whole; only for bytes, since
+    /// in text a database counts characters.
+    pub(super) async fn slice(
+        &self,
+        key: &RowKey,
+        offset: u64,
+        len: u64,
+    ) -> Result<Option<(Bytes, u64)>, Failure> {
+        let (from, len) = (offset as i32 + 1, len as i32);
+        match &self.database {
+            Database::Postgres(pool) => {
+                let query = pg_one(&self.sql.slice, key).bind(from).bind(len);
+                let Some(row) = query.fetch_optional(pool).await? else {
+                    return Ok(None);
+                };
+                let total: Option<i32> = row.try_get(1)?;
+                Ok(Some((pg_bytes(&row, 0)?, total.unwrap_or(0) as u64)))
+            }
+            Database::Sqlite(pool) => {
+                let query = sqlite_one(&self.sql.slice, key).bind(from).bind(len);
+                let Some(row) = query.fetch_optional(pool).await? else {
+                    return Ok(None);
+                };
+                let total: Option<i64> = row.try_get(1)?;
+                Ok(Some((sqlite_bytes(&row, 0)?, total.unwrap_or(0) as u64)))
+            }
+        }
+    }
+
+    /// Length and MD5 of the plain bytes, computed by the database; SQLite cannot.
+    pub(super) async fn stat(&self, pool: &PgPool, key: &RowKey) -> Result<Option<Stat>, Failure> {
+        let row = pg_one(&self.sql.stat, key).fetch_optional(pool).await?;
+        let Some(row) = row else { return Ok(None) };
+        let size: i64 = row.try_get(0)?;
+        Ok(Some(Stat {
+            size: size as u64,
+            md5: row.try_get(1)?,
+        }))
+    }
+
+    /// Inserts or replaces rows. A key stands in `rows` once.
+    pub(super) async fn put(&self, rows: &[(RowKey, Value)]) -> Result<(), Failure> {
+        let now = epoch_seconds();
+        match &self.database {
+            Database::Postgres(pool) => {
+                self.pg_put(rows, now).execute(pool).await?;
+            }
+            Database::Sqlite(pool) => {
+                let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+                for (key, value) in rows {
+                    let query = sqlite_one(&self.sql.put, key);
+                    let query = match value {
+                        Value::Text { jsondata, b64 } => query.bind(jsondata.clone()).bind(*b64),
+                        Value::Bytes(bytes) => query.bind(bytes.to_vec()).bind(false),
+                    };
+                    query.bind(now).execute(&mut *transaction).await?;
+                }
+                transaction.commit().await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn pg_put(&self, rows: &[(RowKey, Value)], now: i32) -> PgQuery {
+        if let [(key, value)] = rows {
+            let query = pg_one(&self.sql.put, key);
+            let query = match value {
+                Value::Text { jsondata, b64 } => query.bind(jsondata.clone()).bind(*b64),
+                Value::Bytes(bytes) => query.bind(bytes.to_vec()).bind(false),
+            };
+            return query.bind(now);
+        }
+        let query = pg_many(&self.sql.put_many, rows.iter().map(|(key, _)| key));
+        let mut flags = Vec::with_capacity(rows.len());
+        let query = match self.form {
+            Form::Documents => query.bind(
+                rows.iter()
+                    .filter_map(|(_, value)| match value {
+                        Value::Text { jsondata, b64 } => {
+                            flags.push(*b64);
+                            Some(jsondata.clone())
+                        }
+                        Value::Bytes(_) => None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+            Form::Objects => query.bind(
+                rows.iter()
+                    .filter_map(|(_, value)| match value {
+                        Value::Bytes(bytes) => {
+                            flags.push(false);
+                            Some(bytes.to_vec())
+                        }
+                        Value::Text { .. } => None,
+                    })
+                    .collect::<Vec<_>>(),
+            ),
+        };
+        query.bind(flags).bind(now)
+    }
+
+    /// Deletes rows, over the connection that holds the lock where one is to be held.
+    pub(super) async fn delete(&self, keys: &[RowKey]) -> Result<(), Failure> {
+        let place = format!("{}://", self.form.kind().scheme());
+        let Some(session) = self.fence.session(self.form.kind(), &place)? else {
+            return match &self.database {
+                Database::Postgres(pool) => self.pg_delete(&mut *pool.acquire().await?, keys).await,
+                Database::Sqlite(pool) => self.sqlite_delete(pool, keys).await,
+            };
+        };
+        let mut guard = session.lock().await?;
+        match &mut *guard {
+            SessionConnection::Postgres(pg) => {
+                let query = pg_many(&self.sql.delete_many, keys.iter());
+                session.watch(query.execute(pg)).await?;
+            }
+            SessionConnection::Sqlite(sqlite) => {
+                let work = sqlite_delete_over(sqlite, &self.sql.delete, keys);
+                session.watch(work).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn pg_delete(&self, pg: &mut PgConnection, keys: &[RowKey]) -> Result<(), Failure> {
+        let query = pg_many(&self.sql.delete_many, keys.iter());
+        query.execute(pg).await?;
+        Ok(())
+    }
+
+    async fn sqlite_delete(&self, pool: &SqlitePool, keys: &[RowKey]) -> Result<(), Failure> {
+        let mut connection = pool.acquire().await?;
+        sqlite_delete_over(&mut connection, &self.sql.delete, keys).await?;
+        Ok(())
+    }
+
+    /// Whether the table has any row.
+    pub(super) async fn any(&self) -> Result<bool, Failure> {
+        let sql = AssertSqlSafe(self.sql.any.clone());
+        Ok(match &self.database {
+            Database::Postgres(pool) => sqlx::query_scalar(sql).fetch_one(pool).await?,
+            Database::Sqlite(pool) => sqlx::query_scalar(sql).fetch_one(pool).await?,
+        })
+    }
+
+    /// Runs a statement for whether it can be run.
+    pub(super) async fn may(&self, sql: &Arc<str>) -> Result<(), Failure> {
+        let sql = AssertSqlSafe(sql.clone());
+        match &self.database {
+            Database::Postgres(pool) => sqlx::query(sql).execute(pool).await.map(drop)?,
+            Database::Sqlite(pool) => sqlx::query(sql).execute(pool).await.map(drop)?,
+        }
+        Ok(())
+    }
+}
+
+async fn sqlite_delete_over(
+    sqlite: &mut SqliteConnection,
+    sql: &Arc<str>,
+    keys: &[RowKey],
+) -> Result<(), sqlx::Error> {
+    use sqlx::Connection as _;
+    let mut transaction = sqlite.begin_with("BEGIN IMMEDIATE").await?;
+    for key in keys {
+        sqlite_one(sql, key).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await
+}
+
+fn pg_one(sql: &Arc<str>, key: &RowKey) -> PgQuery {
+    sqlx::query(AssertSqlSafe(sql.clone()))
+        .bind(key.user.clone())
+        .bind(key.bucket.clone())
+        .bind(key.id.clone())
+        .bind(key.last.clone())
+}
+
+fn sqlite_one(sql: &Arc<str>, key: &RowKey) -> SqliteQuery {
+    sqlx::query(AssertSqlSafe(sql.clone()))
+        .bind(key.user.clone())
+        .bind(key.bucket.clone())
+        .bind(key.id.clone())
+        .bind(key.last.clone())
+}
+
+fn pg_many<'k>(sql: &Arc<str>, keys: impl Iterator<Item = &'k RowKey> + Clone) -> PgQuery {
+    let column = |part: fn(&RowKey) -> &String| keys.clone().map(part).cloned().collect::<Vec<_>>();
+    sqlx::query(AssertSqlSafe(sql.clone()))
+        .bind(column(|key| &key.user))
+        .bind(column(|key| &key.bucket))
+        .bind(column(|key| &key.id))
+        .bind(column(|key| &key.last))
+}
+
+fn pg_stored(row: &PgRow, at: usize) -> Result<Stored, sqlx::Error> {
+    Ok(Stored {
+        raw: pg_bytes(row, at)?,
+        b64: row.try_get(at + 1)?,
+    })
+}
+
+/// The value's bytes as they came, whatever its type; none for NULL.
+fn pg_bytes(row: &PgRow, at: usize) -> Result<Bytes, sqlx::Error> {
+    let value = row.try_get_raw(at)?;
+    match value.is_null() {
+        true => Ok(Bytes::new()),
+        false => value
+            .as_bytes()
+            .map(Bytes::copy_from_slice)
+            .map_err(sqlx::Error::Decode),
+    }
+}
+
+fn sqlite_stored(row: &SqliteRow) -> Result<Stored, sqlx::Error> {
+    Ok(Stored {
+        raw: sqlite_bytes(row, 0)?,
+        b64: row.try_get(1)?,
+    })
+}
+
+/// Text or blob, whatever was put in: SQLite keeps both in any column.
+fn sqlite_bytes(row: &SqliteRow, at: usize) -> Result<Bytes, sqlx::Error> {
+    let bytes: Option<Vec<u8>> = row.try_get_unchecked(at)?;
+    Ok(bytes.unwrap_or_default().into())
+}
+
+/// Anchore's time stamps are 32-bit integers.
+fn epoch_seconds() -> i32 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs().min(i32::MAX as u64) as i32)
+}

@@ -1,0 +1,274 @@
+//! Writing and removing below one directory, so that neither a reader nor a power cut ever sees
+//! half a file, and what was acknowledged stays.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use uuid::Uuid;
+
+use super::Trouble;
+
+const TEMP_PREFIX: &str = ".windlass-";
+const TEMP_SUFFIX: &str = ".tmp";
+/// A temporary file that nobody has written to for so long is left over from a crash.
+const TEMP_STALE_AFTER: Duration = Duration::from_secs(3600);
+/// Directories remembered at most; a few hundred per bucket is what Anchore makes.
+const KNOWN_MAX: usize = 100_000;
+/// A directory may be removed as empty just when a file is to be made in it.
+const STAGE_ATTEMPTS: u32 = 8;
+
+/// One directory with all that is below.
+#[derive(Debug)]
+pub(super) struct Tree {
+    pub root: PathBuf,
+    known: Mutex<Known>,
+}
+
+/// Directories that are inside the root, and whose own entries are on the disk all the way up.
+///
+/// Making and removing directories happens under its lock and counts a change, so that one that
+/// was removed and made again in between is not taken for synced.
+#[derive(Debug, Default)]
+struct Known {
+    dirs: HashSet<PathBuf>,
+    changes: u64,
+}
+
+/// A file under a temporary name in its own directory; gone when dropped unpublished.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub file: File,
+    temp: PathBuf,
+    target: PathBuf,
+    published: bool,
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.published {
+            let _ = fs::remove_file(&self.temp);
+        }
+    }
+}
+
+impl Tree {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self {
+            root,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Opens a temporary file beside `target`, making the directories on the way.
+    pub(super) fn stage(&self, target: &Path) -> Result<Staged, Trouble> {
+        let dir = parent(target)?;
+        let temp = dir.join(format!("{TEMP_PREFIX}{}{TEMP_SUFFIX}", Uuid::new_v4()));
+        for attempt in 1.. {
+            self.make_durable(dir)?;
+            match File::options().write(true).create_new(true).open(&temp) {
+                Ok(file) => {
+                    return Ok(Staged {
+                        file,
+                        temp,
+                        target: target.to_owned(),
+                        published: false,
+                    });
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.known().forget(dir);
+                    if attempt == STAGE_ATTEMPTS {
+                        return Err(error.into());
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Gives a staged file its name, durably.
+    pub(super) fn publish(&self, mut staged: Staged) -> Result<(), Trouble> {
+        staged.file.sync_all()?;
+        // A directory here would be replaced if it were empty; `rename` refuses only others.
+        fs::rename(&staged.temp, &staged.target)?;
+        staged.published = true;
+        let dir = parent(&staged.target)?;
+        sync_dir(dir)?;
+        // It may have been removed and made again since it was staged in.
+        self.make_durable(dir)
+    }
+
+    /// Removes files, and the directories that this leaves empty. One answer for each, in order.
+    pub(super) fn remove(&self, targets: &[PathBuf]) -> Vec<Result<(), Trouble>> {
+        let mut answers: Vec<_> = targets.iter().map(|target| self.unlink(target)).collect();
+        let dirs: BTreeSet<_> = targets
+            .iter()
+            .filter_map(|target| target.parent())
+            .collect();
+        for dir in dirs {
+            if let Err(error) = sync_dir(dir) {
+                if error.kind() == io::ErrorKind::NotFound {
+                    continue;
+                }
+                for (target, answer) in targets.iter().zip(&mut answers) {
+                    if target.parent() == Some(dir) {
+                        *answer = Err(io::Error::new(error.kind(), error.to_string()).into());
+                    }
+                }
+                continue;
+            }
+            self.prune(dir);
+        }
+        answers
+    }
+
+    fn unlink(&self, target: &Path) -> Result<(), Trouble> {
+        let absent = |error: &io::Error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            )
+        };
+        let dir = parent(target)?;
+        if !self.known().dirs.contains(dir) {
+            match self.stays_inside(dir) {
+                Err(Trouble::Io(error)) if absent(&error) => return Ok(()),
+                other => other?,
+            }
+        }
+        match fs::remove_file(target) {
+            Err(error) if absent(&error) => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Removes `dir` and what is above it, up to the root, as far as it is empty. Somebody may
+    /// be putting a file there at this moment, so nothing that fails here is an error.
+    fn prune(&self, dir: &Path) {
+        for dir in dir.ancestors().take_while(|dir| *dir != self.root) {
+            let mut known = self.known();
+            known.forget(dir);
+            if fs::remove_dir(dir).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Sees to it that `dir` is there, lies inside the root, and stays after a power cut.
+    fn make_durable(&self, dir: &Path) -> Result<(), Trouble> {
+        let changes = {
+            let known = self.known();
+            if known.dirs.contains(dir) {
+                return Ok(());
+            }
+            known.changes
+        };
+        let made = self.make(dir)?;
+        let above = dir.ancestors().skip(1);
+        for above in above.take_while(|above| above.starts_with(&self.root)) {
+            sync_dir(above)?;
+        }
+        remove_stale_files(dir);
+        let mut known = self.known();
+        // Our own making of it counts, anybody else's change means: look again next time.
+        if known.changes == changes + made {
+            if known.dirs.len() >= KNOWN_MAX {
+                known.dirs.clear();
+            }
+            known.dirs.insert(dir.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Makes what is missing of `dir`, and says how many directories that were.
+    fn make(&self, dir: &Path) -> Result<u64, Trouble> {
+        let below = dir.strip_prefix(&self.root).unwrap_or(dir);
+        let mut made = 0;
+        let mut at = self.root.clone();
+        for part in below.components() {
+            at.push(part);
+            let mut known = self.known();
+            match fs::create_dir(&at) {
+                Ok(()) => {
+                    known.forget(&at);
+                    made += 1;
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    drop(known);
+                    // A link here would lead everything below it out of the root.
+                    if fs::symlink_metadata(&at)?.is_symlink() {
+                        self.stays_inside(&at)?;
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(made)
+    }
+
+    fn stays_inside(&self, dir: &Path) -> Result<(), Trouble> {
+        match dir.canonicalize()?.starts_with(self.root.canonicalize()?) {
+            true => Ok(()),
+            false => Err(Trouble::Path(format!(
+                "{} is a link that leads out of archive_data_dir",
+                dir.display()
+            ))),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // What it guards is a cache; a panic elsewhere does not make it wrong.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn forget(&mut self, dir: &Path) {
+        self.dirs.remove(dir);
+        self.changes += 1;
+    }
+}
+
+/// Whether a name is that of one of our temporary files.
+pub(super) fn is_temporary(name: &std::ffi::OsStr) -> bool {
+    name.to_str()
+        .is_some_and(|name| name.starts_with(TEMP_PREFIX) && name.ends_with(TEMP_SUFFIX))
+}
+
+fn remove_stale_files(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let stale = is_temporary(&entry.file_name()) && entry.metadata().is_ok_and(is_stale);
+        if stale {
+            tracing::info!(
+                "removing {}, left over from a crash",
+                entry.path().display()
+            );
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+fn is_stale(file: fs::Metadata) -> bool {
+    let age = file
+        .modified()
+        .map(|at| SystemTime::now().duration_since(at));
+    matches!(age, Ok(Ok(age)) if file.is_file() && age > TEMP_STALE_AFTER)
+}
+
+fn parent(target: &Path) -> Result<&Path, Trouble> {
+    target
+        .parent()
+        .ok_or_else(|| Trouble::Path("has no directory above it".into()))
+}
+
+/// A new name is on the disk only once its directory is.
+fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}

@@ -1,0 +1,242 @@
+//! Documents in an S3 bucket: `s3://{bucket}/{prefix}{user}/{bucket}/{id}`.
+
+mod address;
+mod client;
+mod delete;
+mod error;
+mod multipart;
+mod prepare;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::ServerSideEncryption;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::future::join_all;
+use futures::{StreamExt, stream};
+
+use self::address::Address;
+use self::multipart::S3Upload;
+use super::error::Failure;
+use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload};
+use crate::batch::Batcher;
+use crate::config::S3Config;
+use crate::model::{DriverKind, Place};
+
+/// What Anchore's own library sends.
+const CONTENT_TYPE: &str = "binary/octet-stream";
+
+/// The s3 driver.
+#[derive(Debug)]
+pub(super) struct S3 {
+    place: Place,
+    server: Arc<Server>,
+    deletes: Batcher<Address, Result<(), Failure>>,
+}
+
+/// A bucket at a server.
+#[derive(Debug)]
+struct Server {
+    sdk: aws_sdk_s3::Client,
+    bucket: String,
+    prefix: String,
+    create_bucket: bool,
+    /// Where new buckets are made; `None` in AWS's first region and at other servers.
+    location: Option<String>,
+    on_aws: bool,
+}
+
+impl S3 {
+    pub(super) async fn new(config: &S3Config) -> Result<Self, StoreError> {
+        let place = Place::bucket(DriverKind::S3, &config.bucket, &config.prefix);
+        let sdk = client::connect(config).await;
+        let sdk = sdk.map_err(|failure| failure.at(DriverKind::S3, "open", &place.base))?;
+        let on_aws = config.url.is_none();
+        let location = config.region.clone();
+        let server = Arc::new(Server {
+            sdk,
+            bucket: config.bucket.clone(),
+            prefix: config.prefix.clone(),
+            create_bucket: config.create_bucket,
+            location: location.filter(|region| on_aws && region != "us-east-1"),
+            on_aws,
+        });
+        let deletes = Batcher::new(delete::LIMITS, {
+            let server = server.clone();
+            move |batch| delete::batch(server.clone(), batch)
+        });
+        Ok(Self {
+            place,
+            server,
+            deletes,
+        })
+    }
+
+    fn error(&self, operation: &'static str, url: &str, failure: Failure) -> StoreError {
+        failure.at(DriverKind::S3, operation, url)
+    }
+
+    async fn delete_one(&self, url: &str) -> Result<(), Failure> {
+        let address = Address::of(url)?;
+        address.is_distinct(self.server.on_aws)?;
+        let answer = self.deletes.submit(address, 1).await;
+        answer.unwrap_or_else(|| Err(Failure::broken_off()))
+    }
+}
+
+impl Server {
+    /// Where a write goes: into the configured bucket, under a key that no other can meet.
+    fn own_address(&self, url: &str) -> Result<Address, Failure> {
+        let address = Address::of(url)?;
+        address.is_distinct(self.on_aws)?;
+        match address.bucket == self.bucket {
+            true => Ok(address),
+            false => Err(Failure::new(
+                StoreErrorKind::Unsupported,
+                format!("does not lie in the configured bucket {:?}", self.bucket),
+            )),
+        }
+    }
+
+    async fn get(&self, url: &str) -> Result<Reader, Failure> {
+        let Address { bucket, key } = Address::of(url)?;
+        let elsewhere = bucket != self.bucket;
+        let request = self.sdk.get_object().bucket(bucket).key(key).send();
+        let object = request.await.map_err(|error| {
+            let failure = error::failure(error);
+            match failure.kind {
+                // Only a row that points to another bucket is wrong, not the whole store.
+                StoreErrorKind::NoSuchPlace if elsewhere => Failure {
+                    kind: StoreErrorKind::NotFound,
+                    ..failure
+                },
+                _ => failure,
+            }
+        })?;
+        let size = object.content_length.and_then(|n| u64::try_from(n).ok());
+        let url = url.to_string();
+        let stream = stream::try_unfold((object.body, url), |(mut body, url)| async move {
+            match body.next().await {
+                None => Ok(None),
+                Some(Ok(piece)) => Ok(Some((piece, (body, url)))),
+                Some(Err(error)) => Err(error::broken_body(&error).at(DriverKind::S3, "get", &url)),
+            }
+        });
+        Ok(Reader {
+            size,
+            stream: stream.boxed(),
+        })
+    }
+
+    /// One PUT. The server checks the MD5 against what arrived, so that an acknowledged write
+    /// is a right one.
+    async fn put(&self, address: &Address, body: Bytes, md5: [u8; 16]) -> Result<(), Failure> {
+        let request = self
+            .sdk
+            .put_object()
+            .bucket(&address.bucket)
+            .key(&address.key)
+            .content_type(CONTENT_TYPE)
+            .content_md5(STANDARD.encode(md5))
+            .body(ByteStream::from(body));
+        request.send().await.map(drop).map_err(error::failure)
+    }
+
+    async fn stat(&self, url: &str) -> Result<Option<Stat>, Failure> {
+        let Address { bucket, key } = Address::of(url)?;
+        let head = self.sdk.head_object().bucket(bucket).key(key).send().await;
+        match head.map_err(error::failure) {
+            Ok(head) => Ok(Some(Stat {
+                size: head.content_length().unwrap_or(0).max(0) as u64,
+                md5: md5_of(&head),
+            })),
+            Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    async fn is_empty(&self) -> Result<bool, Failure> {
+        let request = self
+            .sdk
+            .list_objects_v2()
+            .bucket(&self.bucket)
+            .prefix(&self.prefix)
+            .max_keys(1);
+        let listed = request.send().await.map_err(error::failure)?;
+        Ok(listed.contents().is_empty())
+    }
+}
+
+/// The MD5 of the object, where its ETag is one: not after a multipart upload, nor under a key
+/// of the customer's or of KMS.
+fn md5_of(head: &HeadObjectOutput) -> Option<String> {
+    let keyed = head.sse_customer_algorithm().is_some()
+        || head.ssekms_key_id().is_some()
+        || matches!(
+            head.server_side_encryption(),
+            Some(encryption) if *encryption != ServerSideEncryption::Aes256
+        );
+    let etag = head.e_tag()?.trim_matches('"');
+    let digits = etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits && !keyed).then(|| etag.to_ascii_lowercase())
+}
+
+#[async_trait]
+impl Driver for S3 {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        let ready = self.server.prepare().await;
+        ready.map_err(|failure| self.error("open", &self.place.base, failure))
+    }
+
+    async fn prepare_to_read(&self) -> Result<(), StoreError> {
+        let ready = self.server.prepare_to_read().await;
+        ready.map_err(|failure| self.error("open", &self.place.base, failure))
+    }
+
+    async fn get(&self, url: &str, _size: Option<u64>) -> Result<Reader, StoreError> {
+        let reader = self.server.get(url).await;
+        reader.map_err(|failure| self.error("get", url, failure))
+    }
+
+    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), StoreError> {
+        let put = async {
+            let address = self.server.own_address(url)?;
+            self.server.put(&address, body, md5).await
+        };
+        put.await.map_err(|failure| self.error("put", url, failure))
+    }
+
+    async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError> {
+        let address = self.server.own_address(url);
+        let address = address.map_err(|failure| self.error("upload", url, failure))?;
+        Ok(Box::new(S3Upload::new(self.server.clone(), url, address)))
+    }
+
+    async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
+        let found = self.server.stat(url).await;
+        found.map_err(|failure| self.error("stat", url, failure))
+    }
+
+    async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {
+        let deletes = urls.iter().map(async |url| {
+            let deleted = self.delete_one(url).await;
+            deleted.map_err(|failure| self.error("delete", url, failure))
+        });
+        join_all(deletes).await
+    }
+
+    async fn is_empty(&self) -> Result<bool, StoreError> {
+        let empty = self.server.is_empty().await;
+        empty.map_err(|failure| self.error("list", &self.place.base, failure))
+    }
+}

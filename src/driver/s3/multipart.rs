@@ -1,0 +1,292 @@
+//! Large objects, sent in parts of which a few are under way at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_s3::config::Builder;
+use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use md5::Digest as _;
+use tokio::task::JoinSet;
+
+use super::client::{REQUEST_TIMEOUT, timeouts};
+use super::{Address, CONTENT_TYPE, Server, error};
+use crate::driver::error::Failure;
+use crate::driver::{StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
+use crate::model::DriverKind;
+
+/// The first thousand parts have this size, the next thousand twice that, and so on: the end is
+/// not known at the beginning, and 10,000 parts must do for any object.
+const PART_BYTES: usize = 8 << 20;
+const PARTS_OF_ONE_SIZE: u32 = 1000;
+/// Bytes under way, besides the part that is being filled. Larger parts go one by one.
+const IN_FLIGHT_BYTES: usize = 3 * PART_BYTES;
+
+/// An object on its way to the bucket.
+pub(super) struct S3Upload {
+    url: String,
+    server: Arc<Server>,
+    address: Address,
+    part: Vec<u8>,
+    /// Known from the first full part on; until then it may become a single PUT.
+    begun: Option<Begun>,
+}
+
+/// A multipart upload that the server knows of.
+struct Begun {
+    id: String,
+    sent: u32,
+    under_way: JoinSet<Result<CompletedPart, Failure>>,
+    done: Vec<CompletedPart>,
+}
+
+impl S3Upload {
+    pub(super) fn new(server: Arc<Server>, url: &str, address: Address) -> Self {
+        Self {
+            url: url.to_string(),
+            server,
+            address,
+            part: Vec::new(),
+            begun: None,
+        }
+    }
+
+    fn error(&self, failure: Failure) -> StoreError {
+        failure.at(DriverKind::S3, "upload", &self.url)
+    }
+
+    fn part_bytes(&self) -> usize {
+        part_bytes(self.begun.as_ref().map_or(0, |begun| begun.sent))
+    }
+
+    async fn add(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
+        while !bytes.is_empty() {
+            // A full part waits for one more byte, so that the end never is an empty part.
+            if self.part.len() == self.part_bytes() {
+                self.send_part().await?;
+            }
+            if self.part.is_empty() {
+                self.part.reserve_exact(self.part_bytes());
+            }
+            let room = self.part_bytes() - self.part.len();
+            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            self.part.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    async fn send_part(&mut self) -> Result<(), Failure> {
+        if self.begun.is_none() {
+            let id = self.server.begin(&self.address).await?;
+            self.begun = Some(Begun {
+                id,
+                sent: 0,
+                under_way: JoinSet::new(),
+                done: Vec::new(),
+            });
+        }
+        let Some(begun) = &mut self.begun else {
+            return Err(Failure::broken_off());
+        };
+        let body = Bytes::from(std::mem::take(&mut self.part));
+        let at_once = (IN_FLIGHT_BYTES / body.len().max(1)).clamp(1, 3);
+        while begun.under_way.len() >= at_once {
+            begun.join_one().await?;
+        }
+        begun.sent += 1;
+        let (server, address) = (self.server.clone(), self.address.clone());
+        let (id, number) = (begun.id.clone(), begun.sent as i32);
+        begun
+            .under_way
+            .spawn(async move { server.send_part(&address, id, number, body).await });
+        Ok(())
+    }
+
+    async fn complete(&mut self) -> Result<(), Failure> {
+        if self.begun.is_none() {
+            let body = Bytes::from(std::mem::take(&mut self.part));
+            let md5 = md5::Md5::digest(&body).into();
+            return self.server.put(&self.address, body, md5).await;
+        }
+        if !self.part.is_empty() {
+            self.send_part().await?;
+        }
+        let Some(begun) = &mut self.begun else {
+            return Err(Failure::broken_off());
+        };
+        while !begun.under_way.is_empty() {
+            begun.join_one().await?;
+        }
+        begun.done.sort_by_key(CompletedPart::part_number);
+        let parts = std::mem::take(&mut begun.done);
+        self.server
+            .complete(&self.address, &begun.id, parts)
+            .await?;
+        self.begun = None;
+        Ok(())
+    }
+}
+
+impl Begun {
+    async fn join_one(&mut self) -> Result<(), Failure> {
+        match self.under_way.join_next().await {
+            Some(Ok(part)) => self.done.push(part?),
+            Some(Err(_)) => return Err(Failure::broken_off()),
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Parts cost money until somebody removes them, so an upload is never just forgotten.
+    async fn abort(mut self, server: Arc<Server>, address: Address) {
+        // A part that arrives after the abort would stay.
+        self.under_way.shutdown().await;
+        if let Err(failure) = server.abort(&address, &self.id).await {
+            tracing::warn!(
+                "s3: the unfinished upload {} of s3://{}/{} could not be aborted: {}",
+                self.id,
+                address.bucket,
+                address.key,
+                failure.message
+            );
+        }
+    }
+}
+
+#[async_trait]
+impl Upload for S3Upload {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        let added = self.add(&bytes).await;
+        added.map_err(|failure| self.error(failure))
+    }
+
+    async fn finish(mut self: Box<Self>) -> Result<(), StoreError> {
+        let completed = self.complete().await;
+        completed.map_err(|failure| self.error(failure))
+    }
+
+    async fn abort(mut self: Box<Self>) {
+        if let Some(begun) = self.begun.take() {
+            begun.abort(self.server.clone(), self.address.clone()).await;
+        }
+    }
+}
+
+impl Drop for S3Upload {
+    fn drop(&mut self) {
+        let Some(begun) = self.begun.take() else {
+            return;
+        };
+        // Outside of a runtime the program is ending; the next run aborts what it finds.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(begun.abort(self.server.clone(), self.address.clone()));
+        }
+    }
+}
+
+impl Server {
+    async fn begin(&self, address: &Address) -> Result<String, Failure> {
+        let request = self
+            .sdk
+            .create_multipart_upload()
+            .bucket(&address.bucket)
+            .key(&address.key)
+            .content_type(CONTENT_TYPE);
+        let begun = request.send().await.map_err(error::failure)?;
+        begun.upload_id.ok_or_else(|| {
+            let message = "the server began an upload without naming it";
+            Failure::new(StoreErrorKind::Unavailable, message)
+        })
+    }
+
+    async fn send_part(
+        &self,
+        address: &Address,
+        id: String,
+        number: i32,
+        body: Bytes,
+    ) -> Result<CompletedPart, Failure> {
+        // A part by itself has no effect, so a large one may take its time.
+        let limit = REQUEST_TIMEOUT * (body.len().div_ceil(PART_BYTES).max(1) as u32);
+        let request = self
+            .sdk
+            .upload_part()
+            .bucket(&address.bucket)
+            .key(&address.key)
+            .upload_id(id)
+            .part_number(number)
+            .content_md5(STANDARD.encode(md5::Md5::digest(&body)))
+            .body(ByteStream::from(body));
+        let request = request.customize().config_override(within(limit));
+        let sent = request.send().await.map_err(error::failure)?;
+        Ok(CompletedPart::builder()
+            .part_number(number)
+            .set_e_tag(sent.e_tag)
+            .build())
+    }
+
+    /// Puts the parts together, which takes servers a while. The SDK takes an error in the body
+    /// of an answer 200 for the error it is.
+    async fn complete(
+        &self,
+        address: &Address,
+        id: &str,
+        parts: Vec<CompletedPart>,
+    ) -> Result<(), Failure> {
+        let parts = CompletedMultipartUpload::builder()
+            .set_parts(Some(parts))
+            .build();
+        let request = self
+            .sdk
+            .complete_multipart_upload()
+            .bucket(&address.bucket)
+            .key(&address.key)
+            .upload_id(id)
+            .multipart_upload(parts);
+        let request = request.customize().config_override(within(WRITE_DEADLINE));
+        let completed = request.send().await.map_err(error::failure)?;
+        match completed.e_tag {
+            Some(_) => Ok(()),
+            None => Err(Failure::new(
+                StoreErrorKind::Unavailable,
+                "the server did not confirm the completed upload",
+            )),
+        }
+    }
+
+    async fn abort(&self, address: &Address, id: &str) -> Result<(), Failure> {
+        let request = self
+            .sdk
+            .abort_multipart_upload()
+            .bucket(&address.bucket)
+            .key(&address.key)
+            .upload_id(id);
+        request.send().await.map(drop).map_err(error::failure)
+    }
+}
+
+fn within(limit: Duration) -> Builder {
+    Builder::new().timeout_config(timeouts(limit))
+}
+
+fn part_bytes(sent: u32) -> usize {
+    PART_BYTES << (sent / PARTS_OF_ONE_SIZE).min(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_thousand_parts_do_for_the_largest_object() {
+        let largest = 5 << 40;
+        let all: usize = (0..10_000).map(part_bytes).sum();
+        assert!(all > largest);
+        assert!(part_bytes(9_999) <= 5 << 30, "a part is at most 5 GiB");
+    }
+}
