@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -18,6 +19,9 @@ const BEFORE_RECOVERY: &str = "before-recovery";
 const RECOVERED: &str = "recovered";
 /// sled holds some ten thousand entries at most; what is far larger is not worth copying.
 const COPY_MAX_BYTES: u64 = 512 * 1024 * 1024;
+
+/// How long a lock may be held by nobody in particular.
+const SPAWNING: Duration = Duration::from_millis(250);
 
 /// Where sled lives within a checkpoint.
 pub(super) fn sled_dir(dir: &Path) -> PathBuf {
@@ -125,20 +129,16 @@ impl Lock {
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(io)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                let mut holder = String::new();
-                // For the message only; the holder may be about to write it.
-                let _ = file.take(256).read_to_string(&mut holder);
-                return Err(JournalError::InUse {
-                    dir: dir.into(),
-                    holder: match holder.trim() {
-                        "" => "another process".into(),
-                        holder => holder.into(),
-                    },
-                });
+        let since = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                // A child that this process is just starting holds it too, until its exec.
+                Err(rustix::io::Errno::WOULDBLOCK) if since.elapsed() < SPAWNING => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => return Err(in_use(dir, file)),
+                other => break other.map_err(|errno| io(errno.into()))?,
             }
-            other => other.map_err(|errno| io(errno.into()))?,
         }
         // The directory may have been set aside between the opening and the lock.
         let held = file.metadata().map_err(io)?;
@@ -151,6 +151,19 @@ impl Lock {
         file.set_len(0).map_err(io)?;
         writeln!(file, "{host}:{}", std::process::id()).map_err(io)?;
         Ok(Self { _file: file })
+    }
+}
+
+fn in_use(dir: &Path, lock: File) -> JournalError {
+    let mut holder = String::new();
+    // For the message only; the holder may be about to write it.
+    let _ = lock.take(256).read_to_string(&mut holder);
+    JournalError::InUse {
+        dir: dir.into(),
+        holder: match holder.trim() {
+            "" => "another process".into(),
+            holder => holder.into(),
+        },
     }
 }
 

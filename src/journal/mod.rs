@@ -215,6 +215,12 @@ impl Drop for Inner {
 }
 
 #[cfg(test)]
+mod damage_tests;
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod seal_tests;
+#[cfg(test)]
 mod test_support;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
+
 use super::codec::{self, EntryV1, MetaV1};
 use super::error::JournalError;
 use super::{dir, quiet};
@@ -31,6 +33,9 @@ pub(super) enum Fault {
     /// The operating system refused: not the data's fault.
     #[error("{0}")]
     Os(io::Error),
+    /// Somebody has the files open who did not take our own lock.
+    #[error("another process holds sled's own lock")]
+    Busy,
     /// A newer windlass wrote this record version.
     #[error("record version {0} was written by a newer windlass")]
     Newer(u8),
@@ -44,6 +49,10 @@ impl Fault {
     pub fn in_checkpoint(self, dir: &Path) -> JournalError {
         match self {
             Fault::Os(source) => JournalError::io(dir)(source),
+            Fault::Busy => JournalError::InUse {
+                dir: dir.into(),
+                holder: "another process, which holds only sled's own lock".into(),
+            },
             Fault::Newer(version) => JournalError::Newer {
                 dir: dir.into(),
                 version,
@@ -57,7 +66,6 @@ impl From<sled::Error> for Fault {
     fn from(error: sled::Error) -> Self {
         match error {
             sled::Error::Io(io) if io.raw_os_error().is_some() => Self::Os(io),
-            sled::Error::Io(io) if io.kind() == io::ErrorKind::WouldBlock => Self::Os(io),
             other => Self::Damage(format!("sled: {other}")),
         }
     }
@@ -101,17 +109,8 @@ impl Store {
             .mode(sled::Mode::LowSpace)
             // Its periodic thread also frees segments; durability does not hang on it.
             .flush_every_ms(Some(500));
-        let since = Instant::now();
-        let db = loop {
-            match guarded(|| Ok(config.open()?)) {
-                Err(Fault::Os(error))
-                    if error.kind() == io::ErrorKind::WouldBlock && since.elapsed() < LINGER =>
-                {
-                    std::thread::sleep(Duration::from_millis(10));
-                }
-                other => break other?,
-            }
-        };
+        wait_until_free(&path.join("db"))?;
+        let db = guarded(|| Ok(config.open()?))?;
         let log = File::open(path.join("db"))?;
         for file in fs::read_dir(path)? {
             dir::make_private(&file?.path())?;
@@ -187,6 +186,25 @@ impl Store {
             }
             Ok(entries)
         })
+    }
+}
+
+/// sled says a held lock and a broken file with the same kind of error, so its lock is tried
+/// here first.
+fn wait_until_free(db: &Path) -> Result<(), Fault> {
+    let since = Instant::now();
+    loop {
+        let file = match File::open(db) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if since.elapsed() < LINGER => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(Fault::Busy),
+            other => return other.map_err(|errno| Fault::Os(errno.into())),
+        }
     }
 }
 

@@ -1,0 +1,269 @@
+//! The journal in bad weather: locks, links, torn and flipped logs. Whatever is wrong ends in an
+//! error or in a right reading; a shorter journal shows against a head that is known.
+
+use std::fs;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use super::test_support::*;
+use super::*;
+
+const PLAIN: Options = Options { seal_after: 50_000 };
+
+#[tokio::test]
+async fn one_process_at_a_time() {
+    let (_temp, dir, journal) = journal(1, &PLAIN).await;
+    let refused = |result: Result<(), JournalError>| match result {
+        Err(JournalError::InUse { holder, .. }) => {
+            assert!(
+                holder.ends_with(&format!(":{}", std::process::id())),
+                "{holder}"
+            );
+        }
+        other => panic!("{other:?}"),
+    };
+    refused(Journal::open(&dir, TASK).map(drop));
+    refused(read(&dir, TASK).map(drop));
+    refused(Journal::create(&dir, TASK, EXECUTOR).map(drop));
+    let error = set_aside(&dir).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
+    journal.close().await.unwrap();
+
+    let reader = read(&dir, TASK).unwrap();
+    refused(Journal::open(&dir, TASK).map(drop));
+    drop(reader);
+    assert_eq!(Journal::open(&dir, TASK).unwrap().head().seq, 1);
+}
+
+#[tokio::test]
+async fn another_task_a_second_creation_and_an_absent_one() {
+    let (temp, dir, journal) = journal(1, &PLAIN).await;
+    journal.close().await.unwrap();
+    let error = Journal::open(&dir, Uuid::from_u128(5)).unwrap_err();
+    assert!(
+        matches!(error, JournalError::WrongTask { found, .. } if found == TASK),
+        "{error}"
+    );
+    let error = Journal::create(&dir, TASK, EXECUTOR).unwrap_err();
+    assert!(matches!(error, JournalError::Exists { .. }));
+    let error = Journal::open(&temp.path().join("none"), TASK).unwrap_err();
+    assert!(matches!(error, JournalError::NotFound { .. }));
+    assert!(Journal::open(&dir, TASK).is_ok());
+}
+
+#[tokio::test]
+async fn links_and_files_are_refused() {
+    let (temp, dir, journal) = journal(1, &PLAIN).await;
+    journal.close().await.unwrap();
+    let link = temp.path().join("link");
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    for opened in [
+        Journal::open(&link, TASK),
+        Journal::create(&link, TASK, EXECUTOR),
+    ] {
+        assert!(
+            matches!(opened, Err(JournalError::Refused { .. })),
+            "{opened:?}"
+        );
+    }
+    let file = temp.path().join("file");
+    fs::write(&file, "").unwrap();
+    assert!(matches!(
+        Journal::open(&file, TASK),
+        Err(JournalError::Refused { .. })
+    ));
+    if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(&dir, Some(12345), None).unwrap();
+        assert!(matches!(
+            Journal::open(&dir, TASK),
+            Err(JournalError::Refused { .. })
+        ));
+    }
+}
+
+#[tokio::test]
+async fn a_set_aside_checkpoint_makes_room() {
+    let (_temp, dir, journal) = journal(5, &PLAIN).await;
+    journal.close().await.unwrap();
+    let aside = set_aside(&dir).unwrap();
+    assert!(aside.to_string_lossy().contains("checkpoint.set-aside-"));
+    assert!(matches!(
+        Journal::open(&dir, TASK),
+        Err(JournalError::NotFound { .. })
+    ));
+    let fresh = Journal::create(&dir, TASK, Uuid::from_u128(9)).unwrap();
+    append(&fresh, 1).await;
+    assert_eq!(read(&aside, TASK).unwrap().head().seq, 5);
+}
+
+#[tokio::test]
+async fn a_crash_is_recovered_from_a_copy_that_stays_until_it_ended_well() {
+    let (temp, dir, journal) = journal(300, &PLAIN).await;
+    let image = temp.path().join("image");
+    crash_image(&dir, &image);
+    assert!(!image.join("clean").exists());
+    fs::write(image.join("sled/snap.0000000000000007.generating"), b"half").unwrap();
+    let recovered = Journal::open(&image, TASK).unwrap();
+    assert_eq!(recovered.head(), journal.head());
+    assert!(image.join("recovered/db").exists() && !image.join("before-recovery").exists());
+    recovered.close().await.unwrap();
+    assert!(!image.join("recovered").exists());
+
+    let image = temp.path().join("damaged");
+    crash_image(&dir, &image);
+    fs::remove_file(image.join("sled/db")).unwrap();
+    for _ in 0..2 {
+        let error = Journal::open(&image, TASK).unwrap_err();
+        assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
+        // The second try must not take what the first one left for the original.
+        assert!(image.join("before-recovery/conf").exists());
+        assert!(!image.join("before-recovery/db").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_shorter_journal_than_at_its_clean_end_is_damage() {
+    let (temp, dir, journal) = journal(100, &PLAIN).await;
+    let older = temp.path().join("older");
+    crash_image(&dir, &older);
+    append(&journal, 100).await;
+    journal.close().await.unwrap();
+    fs::remove_dir_all(dir.join("sled")).unwrap();
+    fs::rename(older.join("sled"), dir.join("sled")).unwrap();
+    let error = Journal::open(&dir, TASK).unwrap_err();
+    assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_missing_or_foreign_record_in_sled_is_damage() {
+    let (temp, dir, journal) = journal(100, &PLAIN).await;
+    let store = journal.0.ledger.store().unwrap();
+    let all = store.chunk(1, 100).unwrap();
+    let damaged = |name: &str| {
+        let image = temp.path().join(name);
+        crash_image(&dir, &image);
+        let opened = Journal::open(&image, TASK);
+        assert!(
+            matches!(opened, Err(JournalError::Damaged { .. })),
+            "{name}: {opened:?}"
+        );
+    };
+    for (name, missing) in [("first", 1), ("middle", 50), ("middle-again", 99)] {
+        store.write(&[], Some(missing..=missing)).unwrap();
+        damaged(name);
+        store
+            .write(&all[missing as usize - 1..missing as usize], None)
+            .unwrap();
+    }
+    store.write(&[(50, all[50].1.clone())], None).unwrap();
+    damaged("moved");
+    let mut changed = all[49].1.clone();
+    changed.json = changed.json.replace("full", "FULL");
+    store.write(&[(50, changed)], None).unwrap();
+    damaged("changed");
+}
+
+/// Opens a damaged image of a crashed checkpoint with `head`: an error, or a journal that is
+/// right as far as it goes. Whether it is whole.
+fn opened_rightly(image: &Path, head: Head, whole: &str, name: &str) -> bool {
+    let journal = match Journal::open(image, TASK) {
+        Ok(journal) => journal,
+        Err(JournalError::Damaged { .. }) => return false,
+        Err(other) => panic!("{name}: {other}"),
+    };
+    let found = export(journal.entries(1)).unwrap();
+    assert!(
+        whole.starts_with(&found),
+        "{name}: other entries than were written"
+    );
+    // What the engine asks before it trusts a checkpoint.
+    let trusted = journal.hash_at(head.seq).unwrap() == Some(head.hash);
+    assert_eq!(trusted, found == whole, "{name}");
+    trusted
+}
+
+struct Crashed {
+    temp: TempDir,
+    dir: std::path::PathBuf,
+    head: Head,
+    whole: String,
+}
+
+async fn crashed() -> Crashed {
+    let (temp, dir, journal) = journal(2000, &PLAIN).await;
+    let image = temp.path().join("image");
+    crash_image(&dir, &image);
+    Crashed {
+        head: journal.head(),
+        whole: export(journal.entries(1)).unwrap(),
+        dir: image,
+        temp,
+    }
+}
+
+impl Crashed {
+    fn try_with(&self, name: &str, change: impl FnOnce(&Path)) -> bool {
+        let image = self.temp.path().join(name);
+        crash_image(&self.dir, &image);
+        change(&image.join("sled/db"));
+        let whole = opened_rightly(&image, self.head, &self.whole, name);
+        fs::remove_dir_all(image).unwrap();
+        whole
+    }
+}
+
+#[tokio::test]
+async fn a_torn_log_never_passes_for_whole() {
+    let crashed = crashed().await;
+    assert!(crashed.try_with("untouched", |_| ()));
+    let length = fs::metadata(crashed.dir.join("sled/db")).unwrap().len();
+    for n in 0..16 {
+        let keep = length * n / 16;
+        crashed.try_with(&format!("torn-{keep}"), |db| {
+            let db = fs::OpenOptions::new().write(true).open(db).unwrap();
+            db.set_len(keep).unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_byte_never_passes_for_whole() {
+    let crashed = crashed().await;
+    let length = fs::metadata(crashed.dir.join("sled/db")).unwrap().len();
+    for n in 0..40 {
+        let at = length * n / 40 + 17 * n;
+        crashed.try_with(&format!("flip-{at}"), |db| {
+            let byte = fs::read(db).unwrap()[at as usize];
+            let mut db = fs::OpenOptions::new().write(true).open(db).unwrap();
+            db.seek(SeekFrom::Start(at)).unwrap();
+            db.write_all(&[byte ^ 0x41]).unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn after_a_failed_write_nothing_more_is_taken() {
+    let (_temp, dir, journal) = journal(10, &Options { seal_after: 20 }).await;
+    let head = journal.head();
+    // The first write that can't be done here is the segment's.
+    fs::write(dir.join("segments"), "in the way").unwrap();
+    append(&journal, 11).await;
+    let error = loop {
+        match journal.append(vec![verified(1)]).await {
+            Ok(_) => tokio::time::sleep(std::time::Duration::from_millis(1)).await,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&error, JournalError::Unwritable { .. }), "{error}");
+    assert_eq!(error.class(), crate::model::FailureClass::Fatal);
+    let acknowledged = journal.head();
+    assert!(acknowledged.seq > head.seq);
+    assert!(journal.clone().close().await.is_err());
+    drop(journal);
+    assert!(!dir.join("clean").exists());
+    // Once there is room again, everything that was acknowledged is there.
+    fs::remove_file(dir.join("segments")).unwrap();
+    assert_eq!(Journal::open(&dir, TASK).unwrap().head(), acknowledged);
+}

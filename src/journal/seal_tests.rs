@@ -1,0 +1,209 @@
+//! Sealing: across the threshold, after reopening, after a crash in between.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::test_support::*;
+use super::*;
+
+const SMALL: Options = Options { seal_after: 1000 };
+
+fn segments(dir: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(found) = fs::read_dir(dir.join("segments")) else {
+        return Vec::new();
+    };
+    let mut paths: Vec<_> = found.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Waits until nothing is left to seal or to drop.
+fn settle(journal: &Journal) {
+    let since = Instant::now();
+    loop {
+        let store = journal.0.ledger.store().unwrap();
+        let sealed = journal.0.ledger.sealed().seq;
+        let first = store.chunk(0, 1).unwrap().first().map(|(seq, _)| *seq);
+        let due = journal.head().seq - sealed > SMALL.seal_after;
+        if first == Some(sealed + 1) && !due {
+            return;
+        }
+        assert!(
+            since.elapsed() < Duration::from_secs(20),
+            "{first:?} {sealed}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn lines_of(path: &Path) -> String {
+    use std::io::Read;
+    let mut text = String::new();
+    let file = fs::File::open(path).unwrap();
+    flate2::read::MultiGzDecoder::new(file)
+        .read_to_string(&mut text)
+        .unwrap();
+    text
+}
+
+#[tokio::test]
+async fn the_chain_runs_through_segments_and_sled() {
+    let (_temp, dir, journal) = journal(1000, &SMALL).await;
+    assert!(segments(&dir).is_empty());
+    append(&journal, 2400).await;
+    settle(&journal);
+    let sealed = segments(&dir);
+    assert!(sealed.len() >= 4, "{sealed:?}");
+    let whole = export(journal.entries(1)).unwrap();
+    assert_eq!(check_by_the_book(&whole).0, 3400);
+    let unpacked: String = sealed.iter().map(|path| lines_of(path)).collect();
+    assert!(whole.starts_with(&unpacked));
+    journal.close().await.unwrap();
+
+    let journal = Journal::open_with(&dir, TASK, &SMALL).unwrap();
+    append(&journal, 2000).await;
+    settle(&journal);
+    assert!(segments(&dir).len() > sealed.len());
+    let after = export(journal.entries(1)).unwrap();
+    assert!(after.starts_with(&whole));
+    assert_eq!(check_by_the_book(&after).0, 5400);
+}
+
+#[tokio::test]
+async fn reading_can_begin_anywhere() {
+    let (_temp, dir, journal) = journal(2600, &SMALL).await;
+    settle(&journal);
+    let whole: Vec<Line> = journal.entries(1).map(Result::unwrap).collect();
+    for from in [1, 2, 499, 500, 501, 750, 1000, 1001, 2100, 2599, 2600] {
+        let at = from as usize - 1;
+        let mut entries = journal.entries(from);
+        assert_eq!(entries.next().unwrap().unwrap(), whole[at]);
+        assert_eq!(entries.count(), whole.len() - from as usize);
+        assert_eq!(journal.hash_at(from).unwrap(), Some(whole[at].hash));
+    }
+    assert!(!segments(&dir).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reading_goes_on_while_entries_are_sealed() {
+    let (_temp, _dir, journal) = journal(1000, &SMALL).await;
+    let mut early = journal.entries(1);
+    early.next().unwrap().unwrap();
+    let writer = journal.clone();
+    let writing = tokio::spawn(async move { append(&writer, 5000).await });
+    let mut reads = 0;
+    while !writing.is_finished() {
+        for line in journal.entries(1) {
+            line.unwrap();
+        }
+        reads += 1;
+    }
+    writing.await.unwrap();
+    settle(&journal);
+    assert!(reads > 0);
+    assert_eq!(early.map(Result::unwrap).count(), 999);
+}
+
+#[tokio::test]
+async fn sealed_entries_still_in_sled_are_recognised_and_dropped() {
+    let (temp, dir, journal) = journal(900, &SMALL).await;
+    let store = journal.0.ledger.store().unwrap();
+    let all = store.chunk(1, 1000).unwrap();
+    append(&journal, 200).await;
+    settle(&journal);
+    let whole = export(journal.entries(1)).unwrap();
+    // As if the crash had come before, and in the middle of, the dropping.
+    for first in [1, 300, 500] {
+        store.write(&all[first - 1..500], None).unwrap();
+        let image = temp.path().join(format!("image-{first}"));
+        crash_image(&dir, &image);
+        let copy = Journal::open_with(&image, TASK, &SMALL).unwrap();
+        settle(&copy);
+        assert_eq!(export(copy.entries(1)).unwrap(), whole, "from {first}");
+        store.write(&[], Some(1..=500)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_unfinished_segment_is_none() {
+    let (temp, dir, journal) = journal(900, &SMALL).await;
+    let image = temp.path().join("image");
+    crash_image(&dir, &image);
+    fs::create_dir(image.join("segments")).unwrap();
+    let unfinished = image.join("segments/00000000000000000001-00000000000000000500.tmp");
+    fs::write(&unfinished, b"half of it").unwrap();
+    let copy = Journal::open_with(&image, TASK, &SMALL).unwrap();
+    assert!(!unfinished.exists());
+    assert_eq!(copy.head(), journal.head());
+}
+
+#[tokio::test]
+async fn a_missing_cut_or_changed_segment_is_damage() {
+    let (temp, dir, journal) = journal(3000, &SMALL).await;
+    settle(&journal);
+    journal.close().await.unwrap();
+    let names: Vec<_> = segments(&dir);
+    assert!(names.len() >= 4);
+    let damage = |name: &str, change: &dyn Fn(&Path)| {
+        let image = temp.path().join(name);
+        crash_image(&dir, &image);
+        change(&image.join("segments"));
+        match Journal::open_with(&image, TASK, &SMALL) {
+            Err(JournalError::Damaged { what, .. }) => what,
+            other => panic!("{name}: {other:?}"),
+        }
+    };
+    let at = |segments: &Path, n: usize| segments.join(names[n].file_name().unwrap());
+    for n in 0..names.len() {
+        damage(&format!("missing-{n}"), &|s| {
+            fs::remove_file(at(s, n)).unwrap()
+        });
+    }
+    damage("all missing", &|s| fs::remove_dir_all(s).unwrap());
+    damage("empty", &|s| fs::write(at(s, 1), b"").unwrap());
+    damage("swapped", &|s| fs::rename(at(s, 1), at(s, 2)).unwrap());
+    let bytes = fs::read(&names[1]).unwrap();
+    for keep in [1, 50, bytes.len() / 2, bytes.len() - 1] {
+        damage(&format!("cut-{keep}"), &|s| {
+            fs::write(at(s, 1), &bytes[..keep]).unwrap();
+        });
+    }
+    for flip in [3, 40, bytes.len() / 2, bytes.len() - 100, bytes.len() - 2] {
+        damage(&format!("flip-{flip}"), &|s| {
+            let mut bytes = bytes.clone();
+            bytes[flip] ^= 0x10;
+            fs::write(at(s, 1), bytes).unwrap();
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_forged_segment_is_found_when_it_is_read() {
+    let (_temp, dir, journal) = journal(1600, &SMALL).await;
+    settle(&journal);
+    // One entry changed and everything behind it summed anew, but under the old header.
+    let path = segments(&dir)[0].clone();
+    let old = journal.0.ledger.segment_of(1).unwrap();
+    let stretch = segment::Stretch {
+        task: TASK,
+        executor: EXECUTOR,
+        first: old.first,
+        last: old.last,
+        prev: old.prev,
+        hash: old.hash,
+    };
+    let mut prev = old.prev;
+    let mut forged = Vec::new();
+    for line in lines_of(&path).lines() {
+        let (json, _) = chain::split(line).unwrap();
+        let json = json.replace(r#""bytes":77}"#, r#""bytes":78}"#);
+        prev = chain::next(&prev, json.as_bytes());
+        forged.push(Ok(chain::line(&json, &prev)));
+    }
+    segment::write(&dir.join("segments"), &stretch, forged.into_iter()).unwrap();
+    journal.close().await.unwrap();
+    let journal = Journal::open_with(&dir, TASK, &SMALL).unwrap();
+    let error = export(journal.entries(1)).unwrap_err();
+    assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
+}
