@@ -174,7 +174,13 @@ async fn the_proxy_counts_and_makes_faults() {
     assert!((8..32).contains(&refused), "{refused} of 40");
     proxy.set_fault(Fault::None);
     client.delete(&bucket, key).await;
-    assert_eq!(proxy.deletes(), [(counted, 1)].into());
+    client.delete_many(&bucket, &["faulty", "a&b"]).await;
+    let deleted = [
+        (counted, 1),
+        (format!("{bucket}/faulty"), 1),
+        (format!("{bucket}/a&b"), 1),
+    ];
+    assert_eq!(proxy.deletes(), deleted.into());
 }
 
 #[tokio::test]
@@ -225,6 +231,28 @@ async fn the_memory_s3_keeps_objects_and_asks_its_hook() {
         .await
         .expect_err("a wrong signature");
     assert_eq!(memory.calls()["GetObject"], 3);
+}
+
+#[tokio::test]
+async fn uploads_in_parts_are_one_write_at_both_servers() {
+    let bucket = s3::fresh_bucket().await;
+    let memory = MemoryS3::start().await;
+    memory.client().create_bucket(&bucket).await;
+    for server in [s3::server().await, memory.server()] {
+        let proxy = CountingProxy::start(&server.url).await;
+        let client = Client::new(proxy.url(), &server.access_key, &server.secret_key);
+        let parts = vec![vec![b'a'; 5 << 20], vec![b'b'; 100]];
+        client.put_in_parts(&bucket, "large", parts.clone()).await;
+        assert_eq!(client.get(&bucket, "large").await, Some(parts.concat()));
+        let counts = proxy.counts();
+        assert_eq!(counts.puts, [(format!("{bucket}/large"), 1)].into());
+        assert_eq!(counts.parts, [(format!("{bucket}/large"), 2)].into());
+        client
+            .delete_many(&bucket, &["large", "was-never-there"])
+            .await;
+        assert_eq!(client.list(&bucket, "").await, []);
+        assert_eq!(proxy.counts().multi_deletes, 1);
+    }
 }
 
 /// An export as the program should write it, made by hand.

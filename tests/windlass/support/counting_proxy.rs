@@ -311,7 +311,15 @@ impl Asked {
             if self.head.method == Method::POST && self.has_query("delete") {
                 counts.multi_deletes += 1;
                 let bucket = self.head.uri.path().trim_matches('/');
-                for key in keys_in(&self.body) {
+                // What could not be deleted stands in the answer, under status 200.
+                let errors = String::from_utf8_lossy(answer);
+                let refused: Vec<String> = errors
+                    .split("<Error>")
+                    .skip(1)
+                    .flat_map(|error| keys_in(error).into_iter().take(1))
+                    .collect();
+                let asked = String::from_utf8_lossy(&self.body);
+                for key in keys_in(&asked).iter().filter(|key| !refused.contains(key)) {
                     bump(&mut counts.deletes, &format!("{bucket}/{key}"));
                 }
             } else if self.head.method == Method::GET {
@@ -362,8 +370,7 @@ async fn forward(
 }
 
 /// The keys in a multi-object delete's XML.
-fn keys_in(body: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(body);
+fn keys_in(text: &str) -> Vec<String> {
     let unescape = |key: &str| {
         key.replace("&lt;", "<")
             .replace("&gt;", ">")
