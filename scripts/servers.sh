@@ -1,7 +1,7 @@
 # Sourced by scripts/test and scripts/services: what the servers need on this machine.
 # shellcheck shell=bash
 
-say() { printf '%s: %s\n' "${0#./}" "$*" >&2; }
+say() { printf '%s: %s\n' "scripts/${0##*/}" "$*" >&2; }
 
 # Prints the directory of initdb and postgres: on PATH, or the newest of Debian's version directories.
 postgres_bin() {

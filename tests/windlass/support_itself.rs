@@ -1,15 +1,16 @@
 //! The support proves itself before anything is proved with it.
 
+mod journal;
+
 use std::io::Write;
+use std::time::Duration;
 
 use hyper::Method;
-use md5::Md5;
-use sha2::{Digest, Sha256};
+use md5::{Digest, Md5};
 
 use crate::support::checker::Checker;
 use crate::support::counting_proxy::{CountingProxy, Fault};
 use crate::support::deployment::{Compression, Deployment, S3Spec, StoreSpec};
-use crate::support::journal_checker::{Phase, check_journal};
 use crate::support::memory_s3::{FaultReply, MemoryS3};
 use crate::support::program::Program;
 use crate::support::s3_client::Client;
@@ -32,16 +33,14 @@ async fn each_test_gets_a_database_of_its_own() {
     };
     assert_eq!(count(&one.pool).await.expect("countable"), 1);
     assert_eq!(count(&other.pool).await.expect("countable"), 0);
-    assert!(
-        one.url
-            .starts_with("postgresql://windlass:p%40ss%23w%3Ard%252F@127.0.0.1:")
-    );
 }
 
 #[tokio::test]
 async fn an_own_server_comes_back_with_its_data() {
     let server = postgres::OwnServer::start().await;
     let database = server.fresh_database().await;
+    let login = "postgresql://windlass:p%40ss%23w%3Ard%252F@127.0.0.1:";
+    assert!(database.url.starts_with(login), "{}", database.url);
     sqlx::query("INSERT INTO tasks (state) VALUES ('running')")
         .execute(&database.pool)
         .await
@@ -133,6 +132,74 @@ async fn the_checker_sees_what_is_right_wrong_and_left_over() {
 }
 
 #[tokio::test]
+async fn deployments_live_in_every_store_and_can_be_damaged() {
+    let database = postgres::fresh_database().await;
+    let bucket = s3::fresh_bucket().await;
+    let client = s3::server().await.client();
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut deployment = Deployment::new(&database);
+    deployment
+        .add_db_document("admin", "policy", "one", b"in the database")
+        .await;
+    let file = ("admin", "policy", "two/with?odd#chars");
+    deployment
+        .add_localfs_document(dir.path(), file, b"in a file")
+        .await;
+    let object = ("admin", "policy", "three");
+    deployment
+        .add_s3_document(&client, (&bucket, "p/"), object, b"in S3")
+        .await;
+    let checker = Checker::new(&database.pool)
+        .s3(client, &bucket, "p/")
+        .local_dir(dir.path());
+    let report = checker.check(deployment.expected()).await;
+    assert_eq!(report.expect_nothing_lost().right.len(), 3);
+    assert!(
+        report.strays.is_empty() && report.doubled.is_empty(),
+        "{report:?}"
+    );
+
+    let key = deployment
+        .expected()
+        .keys()
+        .next()
+        .expect("three documents")
+        .clone();
+    deployment.damage_db_document(&key).await;
+    assert_eq!(checker.check(deployment.expected()).await.wrong.len(), 1);
+    deployment.remove_db_document(&key).await;
+    assert_eq!(checker.check(deployment.expected()).await.wrong.len(), 1);
+    deployment.repair_db_document(&key).await;
+    checker
+        .check(deployment.expected())
+        .await
+        .expect_nothing_lost();
+}
+
+#[tokio::test]
+async fn the_proxy_counts_what_a_killed_client_sent() {
+    let memory = MemoryS3::start().await;
+    memory.client().create_bucket("bucket").await;
+    memory.set_hook(|operation, _| {
+        (operation == "PutObject").then_some(FaultReply::Stall(Duration::from_millis(300)))
+    });
+    let server = memory.server();
+    let proxy = CountingProxy::start(&server.url).await;
+    let client = Client::new(proxy.url(), &server.access_key, &server.secret_key);
+    let put = client.put("bucket", "key", "content");
+    tokio::time::timeout(Duration::from_millis(150), put)
+        .await
+        .expect_err("given up");
+    drop(client);
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert_eq!(
+        memory.client().get("bucket", "key").await.as_deref(),
+        Some(&b"content"[..])
+    );
+    assert_eq!(proxy.total_puts(), 1);
+}
+
+#[tokio::test]
 async fn the_proxy_counts_and_makes_faults() {
     let server = s3::server().await;
     let bucket = s3::fresh_bucket().await;
@@ -174,7 +241,13 @@ async fn the_proxy_counts_and_makes_faults() {
     assert!((8..32).contains(&refused), "{refused} of 40");
     proxy.set_fault(Fault::None);
     client.delete(&bucket, key).await;
-    assert_eq!(proxy.deletes(), [(counted, 1)].into());
+    client.delete_many(&bucket, &["faulty", "a&b"]).await;
+    let deleted = [
+        (counted, 1),
+        (format!("{bucket}/faulty"), 1),
+        (format!("{bucket}/a&b"), 1),
+    ];
+    assert_eq!(proxy.deletes(), deleted.into());
 }
 
 #[tokio::test]
@@ -227,79 +300,26 @@ async fn the_memory_s3_keeps_objects_and_asks_its_hook() {
     assert_eq!(memory.calls()["GetObject"], 3);
 }
 
-/// An export as the program should write it, made by hand.
-fn journal(events: &[(&str, Option<u64>, serde_json::Value)]) -> String {
-    let (task, executor) = ("6b1f2c1e-0000-4000-8000-000000000001", "exec-1");
-    let mut previous: Vec<u8> =
-        Sha256::digest(format!("windlass-journal-v1:{task}:{executor}")).to_vec();
-    let mut lines = String::new();
-    for (index, (event, object, detail)) in events.iter().enumerate() {
-        let object = object.map_or(String::new(), |idx| {
-            format!(
-                r#","object":{{"idx":{idx},"user":"u","bucket":"b","id":"{idx}","document":"{idx}.json"}}"#
-            )
-        });
-        let entry = format!(
-            r#"{{"v":1,"task":"{task}","executor":"{executor}","seq":{},"at":"2026-01-02T03:04:05.678901Z","event":"{event}"{object},"detail":{detail}}}"#,
-            index + 1,
-        );
-        previous = Sha256::new()
-            .chain_update(&previous)
-            .chain_update(&entry)
-            .finalize()
-            .to_vec();
-        lines.push_str(&format!(
-            "{{\"entry\":{entry},\"hash\":\"{}\"}}\n",
-            hex::encode(&previous)
-        ));
+#[tokio::test]
+async fn uploads_in_parts_are_one_write_at_both_servers() {
+    let bucket = s3::fresh_bucket().await;
+    let memory = MemoryS3::start().await;
+    memory.client().create_bucket(&bucket).await;
+    for server in [s3::server().await, memory.server()] {
+        let proxy = CountingProxy::start(&server.url).await;
+        let client = Client::new(proxy.url(), &server.access_key, &server.secret_key);
+        let parts = vec![vec![b'a'; 5 << 20], vec![b'b'; 100]];
+        client.put_in_parts(&bucket, "large", parts.clone()).await;
+        assert_eq!(client.get(&bucket, "large").await, Some(parts.concat()));
+        let counts = proxy.counts();
+        assert_eq!(counts.puts, [(format!("{bucket}/large"), 1)].into());
+        assert_eq!(counts.parts, [(format!("{bucket}/large"), 2)].into());
+        client
+            .delete_many(&bucket, &["large", "was-never-there"])
+            .await;
+        assert_eq!(client.list(&bucket, "").await, []);
+        assert_eq!(proxy.counts().multi_deletes, 1);
     }
-    lines
-}
-
-#[test]
-fn the_journal_checker_follows_the_chain_and_the_state_machine() {
-    let none = || serde_json::json!({});
-    let good = [
-        ("created", None, serde_json::json!({ "kind": "migrate" })),
-        ("started", None, none()),
-        ("copied", Some(1), none()),
-        ("failed", Some(1), none()),
-        ("returned", Some(1), serde_json::json!({ "to": "pending" })),
-        ("copied", Some(1), none()),
-        ("verified", Some(1), none()),
-        ("resumed", None, none()),
-        ("verified", Some(1), none()),
-        ("committed", Some(1), none()),
-        ("source-deleted", Some(1), none()),
-        ("completed", None, none()),
-    ];
-    let export = journal(&good);
-    let report = check_journal(&export);
-    assert_eq!(report.expect_sound().objects_in(Phase::SourceDeleted), 1);
-    assert!(report.unproved_deletes.is_empty());
-
-    let without = |index: usize| {
-        let mut events = good.to_vec();
-        events.remove(index);
-        check_journal(&journal(&events)).problems.len()
-    };
-    // Without the resume between them, the second `verified` is doubled.
-    assert_eq!(without(7), 1);
-    // A commit that was never verified.
-    assert_eq!(
-        check_journal(&journal(&[good[2].clone(), good[9].clone()]))
-            .problems
-            .len(),
-        1
-    );
-    let tampered = export.replacen("pending", "Pending", 1);
-    assert!(!check_journal(&tampered).problems.is_empty());
-    let torn: String = export
-        .lines()
-        .filter(|line| !line.contains("\"seq\":4,"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    assert!(!check_journal(&torn).problems.is_empty());
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 //! The Host header goes through as the client sent it: it is under the signature, and the server
 //! checks the signature against that header, not against its own address.
 
+mod asked;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -22,8 +24,9 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use self::asked::Asked;
+use super::background;
 use super::random::Random;
-use super::{background, percent_decode};
 
 /// What the proxy does to requests; a fraction (0.0 to 1.0) says to how many of them.
 #[derive(Clone, Debug, Default)]
@@ -220,19 +223,18 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
         _ => {}
     }
     let asked = Asked::of(request).await?;
-    let (head, body) = forward(&state, &asked).await?;
-    if head.status.is_success() {
-        asked.count(
-            &mut state.counts.lock().expect("no panic under the lock"),
-            &body,
-        );
-    }
+    let object_read = asked.is_object_read();
+    // A task of its own: hyper drops this future when the client is killed, and what then still
+    // reaches the store must be counted all the same.
+    let (head, body) = tokio::spawn(forward_and_count(Arc::clone(&state), asked))
+        .await
+        .map_err(|_| Cut)??;
     match fault {
         Fault::LoseAnswers(fraction) if hit(fraction) => Err(Cut),
         Fault::CutBody(fraction) if !body.is_empty() && hit(fraction) => {
             Ok(cut_in_half(head, &body))
         }
-        Fault::CorruptGetBodies if asked.is_object_read() && !body.is_empty() => {
+        Fault::CorruptGetBodies if object_read && !body.is_empty() => {
             let mut corrupt = body.to_vec();
             corrupt[body.len() / 2] ^= 1;
             Ok(whole(head, corrupt.into()))
@@ -272,67 +274,18 @@ fn error_document(status: u16) -> Answer {
     response
 }
 
-/// A request, read to its end.
-struct Asked {
-    head: hyper::http::request::Parts,
-    body: Bytes,
-    /// `bucket/key`, decoded; None for the service, a bucket, or a listing.
-    object: Option<String>,
-}
-
-impl Asked {
-    async fn of(request: Request<Incoming>) -> Result<Self, Cut> {
-        let (head, body) = request.into_parts();
-        let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
-        let path = percent_decode(head.uri.path().trim_start_matches('/'));
-        let object = path
-            .split_once('/')
-            .filter(|(_, key)| !key.is_empty())
-            .map(|(bucket, key)| format!("{bucket}/{key}"));
-        Ok(Self { head, body, object })
+async fn forward_and_count(
+    state: Arc<State>,
+    asked: Asked,
+) -> Result<(hyper::http::response::Parts, Bytes), Cut> {
+    let (head, body) = forward(&state, &asked).await?;
+    if head.status.is_success() {
+        asked.count(
+            &mut state.counts.lock().expect("no panic under the lock"),
+            &body,
+        );
     }
-
-    fn has_query(&self, name: &str) -> bool {
-        let query = self.head.uri.query().unwrap_or_default();
-        query
-            .split('&')
-            .any(|pair| pair.split('=').next() == Some(name))
-    }
-
-    fn is_object_read(&self) -> bool {
-        self.head.method == Method::GET && self.object.is_some() && !self.has_query("uploadId")
-    }
-
-    fn count(&self, counts: &mut Counts, answer: &Bytes) {
-        let bump = |map: &mut HashMap<String, u64>, key: &str| {
-            *map.entry(key.to_owned()).or_default() += 1;
-        };
-        let Some(object) = &self.object else {
-            if self.head.method == Method::POST && self.has_query("delete") {
-                counts.multi_deletes += 1;
-                let bucket = self.head.uri.path().trim_matches('/');
-                for key in keys_in(&self.body) {
-                    bump(&mut counts.deletes, &format!("{bucket}/{key}"));
-                }
-            } else if self.head.method == Method::GET {
-                counts.lists += 1;
-            }
-            return;
-        };
-        let part_of_upload = self.has_query("uploadId");
-        match self.head.method {
-            Method::PUT if part_of_upload => bump(&mut counts.parts, object),
-            Method::PUT => bump(&mut counts.puts, object),
-            // A completion may fail under status 200, with the error in the body.
-            Method::POST if part_of_upload && !contains(answer, b"<Error>") => {
-                bump(&mut counts.puts, object);
-            }
-            Method::GET if self.is_object_read() => bump(&mut counts.gets, object),
-            Method::HEAD => bump(&mut counts.heads, object),
-            Method::DELETE if !part_of_upload => bump(&mut counts.deletes, object),
-            _ => {}
-        }
-    }
+    Ok((head, body))
 }
 
 async fn forward(
@@ -359,27 +312,4 @@ async fn forward(
     let body = body.collect().await.map_err(|_| Cut)?.to_bytes();
     head.headers.remove("transfer-encoding");
     Ok((head, body))
-}
-
-/// The keys in a multi-object delete's XML.
-fn keys_in(body: &[u8]) -> Vec<String> {
-    let text = String::from_utf8_lossy(body);
-    let unescape = |key: &str| {
-        key.replace("&lt;", "<")
-            .replace("&gt;", ">")
-            .replace("&quot;", "\"")
-            .replace("&apos;", "'")
-            .replace("&amp;", "&")
-    };
-    text.split("<Key>")
-        .skip(1)
-        .filter_map(|rest| rest.split_once("</Key>"))
-        .map(|(key, _)| unescape(key))
-        .collect()
-}
-
-fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack
-        .windows(needle.len())
-        .any(|window| window == needle)
 }

@@ -10,8 +10,11 @@ use base64::Engine;
 use md5::{Digest, Md5};
 use sqlx::PgPool;
 
+use super::config_file::config;
+pub use super::config_file::{Compression, S3Spec, StoreSpec};
 use super::postgres::Database;
 use super::random::Random;
+use super::s3_client::Client;
 
 /// A row's key in `archive_metadata`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,56 +32,6 @@ pub struct Deployment {
     pool: PgPool,
     db_url: String,
     expected: Expected,
-}
-
-/// The `object_store` section of a configuration.
-#[derive(Clone, Debug)]
-pub enum StoreSpec {
-    Db {
-        compression: Compression,
-    },
-    LocalFs {
-        dir: PathBuf,
-        compression: Compression,
-    },
-    S3(S3Spec),
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct S3Spec {
-    pub url: String,
-    pub access_key: String,
-    pub secret_key: String,
-    pub bucket: String,
-    pub create_bucket: bool,
-    pub prefix: Option<String>,
-    pub region: Option<String>,
-    pub compression: Compression,
-}
-
-/// Anchore's defaults: off, 100 KiB.
-#[derive(Clone, Copy, Debug)]
-pub struct Compression {
-    pub enabled: bool,
-    pub min_size_kbytes: u32,
-}
-
-impl Default for Compression {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            min_size_kbytes: 100,
-        }
-    }
-}
-
-impl Compression {
-    pub fn above_kbytes(min_size_kbytes: u32) -> Self {
-        Self {
-            enabled: true,
-            min_size_kbytes,
-        }
-    }
 }
 
 /// Rows wait here until they go to the database together.
@@ -158,6 +111,117 @@ impl Deployment {
             document: format!("{id}.json"),
         };
         self.expected.insert(key, content);
+    }
+
+    /// One document stored by the `localfs` driver below `dir`.
+    pub async fn add_localfs_document(
+        &mut self,
+        dir: &Path,
+        (user, bucket, id): (&str, &str, &str),
+        content: &[u8],
+    ) {
+        let (user_hash, id_hash) = (hex::encode(Md5::digest(user)), hex::encode(Md5::digest(id)));
+        let path = dir.join(user_hash).join(bucket).join(&id_hash[..2]);
+        fs::create_dir_all(&path).expect("the store's directories");
+        let path = path.join(format!("{id_hash}.json"));
+        fs::write(&path, content).expect("the document is written");
+        let url = format!("file://{}", path.display());
+        self.add_row((user, bucket, id), &url, content, false).await;
+        self.remember(user, bucket, id, content.to_vec());
+    }
+
+    /// One document stored by the `s3` driver.
+    pub async fn add_s3_document(
+        &mut self,
+        client: &Client,
+        (s3_bucket, prefix): (&str, &str),
+        (user, bucket, id): (&str, &str, &str),
+        content: &[u8],
+    ) {
+        let key = format!("{prefix}{user}/{bucket}/{id}");
+        client.put(s3_bucket, &key, content).await;
+        let url = format!("s3://{s3_bucket}/{key}");
+        self.add_row((user, bucket, id), &url, content, false).await;
+        self.remember(user, bucket, id, content.to_vec());
+    }
+
+    /// A row of `archive_metadata` alone, for stored bytes that lie at `url` (or should).
+    pub async fn add_row(
+        &self,
+        (user, bucket, id): (&str, &str, &str),
+        url: &str,
+        stored: &[u8],
+        compressed: bool,
+    ) {
+        sqlx::query(
+            r#"INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName",
+                   content_url, is_compressed, digest, size, created_at, last_updated,
+                   record_state_key)
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1600000000, 1600000000, 'active')"#,
+        )
+        .bind(bucket)
+        .bind(id)
+        .bind(user)
+        .bind(format!("{id}.json"))
+        .bind(url)
+        .bind(compressed)
+        .bind(hex::encode(Md5::digest(stored)))
+        .bind(stored.len() as i64)
+        .execute(&self.pool)
+        .await
+        .expect("the row is inserted");
+    }
+
+    /// Replaces the text in `archive_document`: it no longer has the row's digest.
+    pub async fn damage_db_document(&self, key: &DocumentKey) {
+        self.set_db_text(key, "not what was stored", false).await;
+    }
+
+    /// As it was, after `damage_db_document` or `remove_db_document`.
+    pub async fn repair_db_document(&self, key: &DocumentKey) {
+        let (text, encoded) = stored_text(&self.expected[key]);
+        self.set_db_text(key, &text, encoded).await;
+    }
+
+    /// The row in `archive_metadata` stays and leads nowhere.
+    pub async fn remove_db_document(&self, key: &DocumentKey) {
+        sqlx::query(
+            r#"DELETE FROM archive_document
+               WHERE bucket = $1 AND "archiveId" = $2 AND "userId" = $3"#,
+        )
+        .bind(&key.bucket)
+        .bind(&key.id)
+        .bind(&key.user)
+        .execute(&self.pool)
+        .await
+        .expect("the document is deleted");
+    }
+
+    async fn set_db_text(&self, key: &DocumentKey, text: &str, encoded: bool) {
+        sqlx::query(
+            r#"INSERT INTO archive_document (bucket, "archiveId", "userId", "documentName",
+                   created_at, last_updated, record_state_key, jsondata, b64_encoded)
+               VALUES ($1, $2, $3, $4, 1600000000, 1600000000, 'active', $5, $6)
+               ON CONFLICT (bucket, "archiveId", "userId", "documentName")
+                   DO UPDATE SET jsondata = EXCLUDED.jsondata, b64_encoded = EXCLUDED.b64_encoded"#,
+        )
+        .bind(&key.bucket)
+        .bind(&key.id)
+        .bind(&key.user)
+        .bind(format!("{}.json", key.id))
+        .bind(text)
+        .bind(encoded)
+        .execute(&self.pool)
+        .await
+        .expect("the document is written");
+    }
+
+    /// What a test changed by its own SQL: this row must lead to these bytes (or, for None, be gone).
+    pub fn expect(&mut self, key: DocumentKey, content: Option<Vec<u8>>) {
+        match content {
+            Some(content) => self.expected.insert(key, content),
+            None => self.expected.remove(&key),
+        };
     }
 
     /// Writes `dir/NAME.yaml`, shaped as Anchore's own config.yaml, and returns its path.
@@ -267,112 +331,3 @@ fn document(random: &mut Random, size: usize) -> Vec<u8> {
         }
     }
 }
-
-fn config(db_url: &str, store: &StoreSpec) -> String {
-    // JSON strings are YAML strings: the one quoting that fits every password.
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
-    let (driver, compression) = match store {
-        StoreSpec::Db { compression } => (
-            "          name: db\n          config: {}\n".to_owned(),
-            compression,
-        ),
-        StoreSpec::LocalFs { dir, compression } => {
-            let dir = quoted(&dir.display().to_string());
-            let driver = format!(
-                "          name: localfs\n          config:\n            archive_data_dir: {dir}\n"
-            );
-            (driver, compression)
-        }
-        StoreSpec::S3(s3) => (s3_section(s3, quoted), &s3.compression),
-    };
-    TEMPLATE
-        .replace("@DB_CONNECT@", &quoted(db_url))
-        .replace(
-            "@ENABLED@",
-            if compression.enabled { "True" } else { "False" },
-        )
-        .replace("@MIN_SIZE@", &compression.min_size_kbytes.to_string())
-        .replace("@DRIVER@", driver.trim_end())
-}
-
-fn s3_section(s3: &S3Spec, quoted: impl Fn(&str) -> String) -> String {
-    let mut options = vec![
-        ("access_key", quoted(&s3.access_key)),
-        ("secret_key", quoted(&s3.secret_key)),
-        ("url", quoted(&s3.url)),
-        (
-            "region",
-            s3.region.as_deref().map_or("null".to_owned(), &quoted),
-        ),
-        ("bucket", quoted(&s3.bucket)),
-        ("create_bucket", s3.create_bucket.to_string()),
-    ];
-    if let Some(prefix) = &s3.prefix {
-        options.push(("prefix", quoted(prefix)));
-    }
-    let lines: String = options
-        .iter()
-        .map(|(name, value)| format!("            {name}: {value}\n"))
-        .collect();
-    format!("          name: s3\n          config:\n{lines}")
-}
-
-/// As in Anchore's guide: much that a migration does not need, and must not stumble over.
-const TEMPLATE: &str = r#"service_dir: /anchore_service
-tmp_dir: /analysis_scratch
-log_level: INFO
-cleanup_images: true
-allow_awsecr_iam_auto: true
-host_id: anchore-quickstart
-internal_ssl_verify: true
-auto_restart_services: false
-metrics:
-  enabled: false
-default_admin_password: foobar
-default_admin_email: admin@myanchore
-keys:
-  secret: null
-  public_key_path: null
-user_authentication:
-  oauth:
-    enabled: false
-  hashed_passwords: false
-credentials:
-  database:
-    db_connect: @DB_CONNECT@
-    db_connect_args:
-      timeout: 120
-      ssl: false
-    db_pool_size: 30
-    db_pool_max_overflow: 100
-services:
-  apiext:
-    enabled: true
-    endpoint_hostname: engine-api
-    listen: 0.0.0.0
-    port: 8228
-  catalog:
-    enabled: true
-    require_auth: true
-    endpoint_hostname: engine-catalog
-    listen: 0.0.0.0
-    port: 8228
-    cycle_timer_seconds: 1
-    cycle_timers:
-      image_watcher: 3600
-      policy_eval: 3600
-    event_log:
-      notification:
-        enabled: false
-    object_store:
-      compression:
-        enabled: @ENABLED@
-        min_size_kbytes: @MIN_SIZE@
-      storage_driver:
-@DRIVER@
-  policy_engine:
-    enabled: true
-    endpoint_hostname: engine-policy-engine
-    listen: 0.0.0.0
-    port: 8228
-"#;

@@ -6,6 +6,7 @@
 )]
 
 pub mod checker;
+pub mod config_file;
 pub mod counting_proxy;
 pub mod deployment;
 pub mod guarded;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use rusty_s3::actions::ListObjectsV2;
+use rusty_s3::actions::{CreateMultipartUpload, ListObjectsV2, ObjectIdentifier};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 
 const SIGNATURE_LIFE: Duration = Duration::from_secs(600);
@@ -122,6 +122,65 @@ impl Client {
             "{}",
             unexpected("delete", key, answer)
         );
+    }
+
+    /// Several objects in one request.
+    pub async fn delete_many(&self, bucket: &str, keys: &[&str]) {
+        let bucket = self.bucket(bucket);
+        let objects: Vec<ObjectIdentifier> = keys
+            .iter()
+            .map(|key| ObjectIdentifier::new((*key).to_owned()))
+            .collect();
+        let mut action = bucket.delete_objects(Some(&self.credentials), objects.iter());
+        // Left out, rusty-s3 writes an empty `<Quiet/>`, which is no boolean to a strict server.
+        action.set_quiet(true);
+        let url = action.sign(SIGNATURE_LIFE);
+        let (body, md5) = action.body_with_md5();
+        let request = self.http.post(url).header("content-md5", md5).body(body);
+        let response = request.send().await.expect("the server answers");
+        let (status, answer) = (response.status(), response.text().await.unwrap_or_default());
+        assert!(status.is_success(), "delete of many: {status}: {answer}");
+    }
+
+    /// One object as a multipart upload; each part but the last must have 5 MiB or more.
+    pub async fn put_in_parts(&self, bucket: &str, key: &str, parts: Vec<Vec<u8>>) {
+        let (bucket, credentials) = (self.bucket(bucket), Some(&self.credentials));
+        let url = bucket
+            .create_multipart_upload(credentials, checked(key))
+            .sign(SIGNATURE_LIFE);
+        let answer = self
+            .send(Method::POST, url, Vec::new())
+            .await
+            .expect("the server answers");
+        assert!(
+            answer.0.is_success(),
+            "{}",
+            unexpected("create upload", key, answer)
+        );
+        let upload = CreateMultipartUpload::parse_response(&answer.1).expect("an upload in XML");
+        let mut e_tags = Vec::new();
+        for (number, part) in (1..).zip(parts) {
+            let action = bucket.upload_part(credentials, key, number, upload.upload_id());
+            let request = self.http.put(action.sign(SIGNATURE_LIFE)).body(part);
+            let response = request.send().await.expect("the server answers");
+            assert!(
+                response.status().is_success(),
+                "part {number}: {}",
+                response.status()
+            );
+            let e_tag = response.headers()["etag"].to_str().expect("an ASCII ETag");
+            e_tags.push(e_tag.to_owned());
+        }
+        let e_tags = e_tags.iter().map(String::as_str);
+        let action = bucket.complete_multipart_upload(credentials, key, upload.upload_id(), e_tags);
+        let url = action.sign(SIGNATURE_LIFE);
+        let body = action.body().into_bytes();
+        let answer = self
+            .send(Method::POST, url, body)
+            .await
+            .expect("the server answers");
+        let failed = !answer.0.is_success() || answer.1.windows(7).any(|at| at == b"<Error>");
+        assert!(!failed, "{}", unexpected("complete upload", key, answer));
     }
 
     /// All keys with the prefix, in the server's order, page by page.
