@@ -36,10 +36,11 @@ impl Item {
     pub fn new(loaded: Loaded, tenure: Uuid) -> Self {
         let mut object = loaded.object;
         object.state = object.state.in_new_tenure();
+        let is_committed = object.state.phase >= Phase::Committed;
         Self {
             object,
             refused: loaded.refused,
-            row_as_planned: loaded.row_as_planned || object.state.phase >= Phase::Committed,
+            row_as_planned: loaded.row_as_planned || is_committed,
             dest_in_use: loaded.dest_in_use,
             checked_in: tenure,
             proven_in: None,

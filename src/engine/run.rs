@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use futures::FutureExt;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use uuid::Uuid;
@@ -184,14 +185,16 @@ fn keep_the_lock(context: &Arc<Context>, settings: &Settings) -> tokio::task::Jo
     let limit = settings.outage_limit;
     let context = context.clone();
     tokio::spawn(async move {
-        let regained = async || {
-            let counted = context.catalog.summary(context.task.task_id).await;
-            let phases = counted.map(|summary| summary.phases).unwrap_or_default();
-            // A journal that can't be written has asked the run to end.
-            let _ = context.record_task(Event::Resumed(resumed(phases))).await;
-        };
+        let regained = || new_tenure(context.clone()).boxed();
         context.tenure.keep(url, options, limit, context.stop.clone(), regained).await;
     })
+}
+
+async fn new_tenure(context: Arc<Context>) {
+    let counted = context.catalog.summary(context.task.task_id).await;
+    let phases = counted.map(|summary| summary.phases).unwrap_or_default();
+    // A journal that can't be written has asked the run to end.
+    let _ = context.record_task(Event::Resumed(resumed(phases))).await;
 }
 
 /// Counts, journals the end, and says so in the database.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use uuid::Uuid;
 
@@ -83,7 +84,7 @@ impl Tenure {
         options: ConnectOptions,
         limit: Duration,
         stop: Stop,
-        regained: impl AsyncFn(),
+        regained: impl Fn() -> BoxFuture<'static, ()> + Send,
     ) {
         loop {
             let Some(session) = self.slot.borrow().clone() else { return };

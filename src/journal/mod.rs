@@ -43,6 +43,15 @@ pub struct NewEntry {
     pub event: Event,
 }
 
+/// An entry that is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number, and its hash.
+    pub head: Head,
+    /// Its time, as it stands in the entry.
+    pub at: String,
+}
+
 /// How a journal behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -141,7 +150,7 @@ impl Journal {
     /// # Errors
     /// `TooLarge` or `Misplaced`: nothing of this call was written, others go on. `Unwritable`:
     /// the journal takes nothing more, the run must stop.
-    pub async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<u64>, JournalError> {
+    pub async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<Appended>, JournalError> {
         self.ask(|reply| Command::Append(entries, reply)).await
     }
 
@@ -153,9 +162,9 @@ impl Journal {
         &self,
         object: Option<EntryObject>,
         event: Event,
-    ) -> Result<u64, JournalError> {
-        let seqs = self.append(vec![NewEntry { object, event }]).await?;
-        seqs.first().copied().ok_or(JournalError::Closed)
+    ) -> Result<Appended, JournalError> {
+        let mut appended = self.append(vec![NewEntry { object, event }]).await?;
+        appended.pop().ok_or(JournalError::Closed)
     }
 
     /// The hash of entry `seq` (0: the chain's root); `None` where the journal does not have it.

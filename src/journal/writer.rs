@@ -13,7 +13,7 @@ use super::error::JournalError;
 use super::ledger::{Found, Ledger};
 use super::segment::Segment;
 use super::store::Store;
-use super::{NewEntry, Options, seal};
+use super::{Appended, NewEntry, Options, seal};
 use crate::model::{ENTRY_MAX_BYTES, ERROR_MAX_BYTES, Entry};
 
 /// Entries in one commit; a single larger request makes a commit of its own.
@@ -25,13 +25,13 @@ const DROP_ENTRIES: u64 = 512;
 pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
 pub(super) enum Command {
-    Append(Vec<NewEntry>, Reply<Vec<u64>>),
+    Append(Vec<NewEntry>, Reply<Vec<Appended>>),
     /// The sealing thread has ended.
     Sealed(Result<Segment, String>),
     Close(Option<Reply<()>>),
 }
 
-type Request = (Vec<NewEntry>, Reply<Vec<u64>>);
+type Request = (Vec<NewEntry>, Reply<Vec<Appended>>);
 
 pub(super) struct Writer {
     ledger: Arc<Ledger>,
@@ -140,7 +140,11 @@ impl Writer {
             let result = match self.stage(entries, &at, head, &mut staged) {
                 Ok(after) => {
                     head = after;
-                    Ok(staged[first..].iter().map(|(seq, _)| *seq).collect())
+                    let appended = staged[first..].iter().map(|(seq, entry)| Appended {
+                        head: Head { seq: *seq, hash: entry.hash },
+                        at: at.clone(),
+                    });
+                    Ok(appended.collect())
                 }
                 Err(error) => {
                     staged.truncate(first);
