@@ -6,6 +6,7 @@ use crate::database::{ConnectOptions, Database, DatabaseUrl, Session};
 use crate::driver::conformance::conform;
 use crate::driver::{Driver, Fence, StoreErrorKind};
 
+/// With types that both databases take.
 const TABLES: &str = r#"
     CREATE TABLE archive_document (
         bucket VARCHAR NOT NULL, "archiveId" VARCHAR NOT NULL, "userId" VARCHAR NOT NULL,
@@ -15,7 +16,7 @@ const TABLES: &str = r#"
         PRIMARY KEY (bucket, "archiveId", "userId", "documentName"));
     CREATE TABLE object_storage (
         "userId" VARCHAR NOT NULL, bucket VARCHAR NOT NULL, key VARCHAR NOT NULL,
-        version VARCHAR NOT NULL, object_metadata VARCHAR, content BLOB,
+        version VARCHAR NOT NULL, object_metadata VARCHAR, content BYTEA,
         created_at INTEGER, last_updated INTEGER,
         PRIMARY KEY ("userId", bucket, key, version));"#;
 
@@ -33,6 +34,25 @@ async fn sqlite() -> (tempfile::TempDir, DatabaseUrl, Database) {
     (dir, url, database)
 }
 
+/// `WINDLASS_TEST_POSTGRES_URL` with a schema of its own, so that runs do not meet.
+async fn postgres() -> (DatabaseUrl, Database) {
+    let given = std::env::var("WINDLASS_TEST_POSTGRES_URL").expect("WINDLASS_TEST_POSTGRES_URL");
+    let options = ConnectOptions::default();
+    let server: DatabaseUrl = DatabaseUrl::parse(&given).unwrap();
+    let schema = format!("db_{}", uuid::Uuid::new_v4().simple());
+    let Database::Postgres(pool) = Database::connect(&server, &options).await.unwrap() else {
+        panic!("not a PostgreSQL URL");
+    };
+    let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
+    sqlx::query(create).execute(&pool).await.unwrap();
+    let joined = if given.contains('?') { '&' } else { '?' };
+    let url = format!("{given}{joined}options=-c%20search_path%3D{schema}");
+    let url = DatabaseUrl::parse(&url).unwrap();
+    let database = Database::connect(&url, &options).await.unwrap();
+    execute(&database, TABLES).await;
+    (url, database)
+}
+
 /// Runs statements on either database; PostgreSQL takes many only as a simple query.
 async fn execute(database: &Database, sql: &'static str) {
     match database {
@@ -46,6 +66,45 @@ async fn db_and_db2_conform_on_sqlite() {
     let (_dir, _url, database) = sqlite().await;
     conform(&Db::documents(&database, Fence::Open)).await;
     conform(&Db::objects(&database, Fence::Open)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs WINDLASS_TEST_POSTGRES_URL; tests/ run the suite on a server of their own"]
+async fn db_and_db2_conform_on_postgres() {
+    let (url, database) = postgres().await;
+    let session = Session::try_acquire(&url, &ConnectOptions::default())
+        .await
+        .unwrap();
+    let (_slot, fence) = watch::channel(Some(session));
+    conform(&Db::documents(&database, Fence::Locked(fence.clone()))).await;
+    conform(&Db::objects(&database, Fence::Locked(fence))).await;
+}
+
+#[tokio::test]
+#[ignore = "needs WINDLASS_TEST_POSTGRES_URL"]
+async fn postgres_vouches_for_the_plain_bytes() {
+    let (_url, database) = postgres().await;
+    for db in [
+        Db::documents(&database, Fence::Open),
+        Db::objects(&database, Fence::Open),
+    ] {
+        for body in [&b""[..], "t\u{e4}xt".as_bytes(), b"\xff\0"] {
+            let url = format!("{}u/b/i", db.place().base);
+            db.put(&url, Bytes::from(body), [0; 16]).await.unwrap();
+            let stat = db.stat(&url).await.unwrap().unwrap();
+            assert_eq!(stat.size, body.len() as u64);
+            let md5 = hex::encode(<md5::Md5 as md5::Digest>::digest(body));
+            assert_eq!(stat.md5, Some(md5));
+        }
+    }
+    execute(
+        &database,
+        "UPDATE archive_document SET jsondata = 'x', b64_encoded = true",
+    )
+    .await;
+    let db = Db::documents(&database, Fence::Open);
+    let error = db.stat("db://u/b/i").await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Corrupt, "{error}");
 }
 
 #[tokio::test]
