@@ -1,1 +1,7 @@
-fn main() {}
+//! The `windlass` program; all of it is in the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    windlass::cli::main()
+}

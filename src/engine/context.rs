@@ -23,8 +23,6 @@ use crate::model::Event;
 pub struct Context {
     /// The task.
     pub task: TaskRow,
-    /// The checkpoint's epoch within the task.
-    pub epoch: i32,
     /// The SQL side.
     pub catalog: Catalog,
     /// The journal.
@@ -65,17 +63,32 @@ impl Context {
     /// when this returns; only then may the next step's effect begin.
     pub async fn record(&self, item: &mut Item, event: Event) -> Result<(), RunError> {
         let object = Some(item.object.entry_object());
-        let appended = self.append(NewEntry { object, event: event.clone() }).await?;
-        let update = item.apply(&event, &appended.head, &appended.at).map_err(|illegal| {
-            self.fatal(format!("{}: {illegal}; this is a bug in windlass", item.object.key))
-        })?;
+        let appended = self
+            .append(NewEntry {
+                object,
+                event: event.clone(),
+            })
+            .await?;
+        let update = item
+            .apply(&event, &appended.head, &appended.at)
+            .map_err(|illegal| {
+                self.fatal(format!(
+                    "{}: {illegal}; this is a bug in windlass",
+                    item.object.key
+                ))
+            })?;
         self.mirroring.note(appended.head, Some(update));
         Ok(())
     }
 
     /// Journals an event about the task.
     pub async fn record_task(&self, event: Event) -> Result<(), RunError> {
-        let appended = self.append(NewEntry { object: None, event }).await?;
+        let appended = self
+            .append(NewEntry {
+                object: None,
+                event,
+            })
+            .await?;
         self.mirroring.note(appended.head, None);
         Ok(())
     }
@@ -83,7 +96,9 @@ impl Context {
     async fn append(&self, entry: NewEntry) -> Result<crate::journal::Appended, RunError> {
         match self.journal.append_one(entry.object, entry.event).await {
             Ok(appended) => Ok(appended),
-            Err(error @ JournalError::TooLarge { .. }) => Err(RunError::TooLarge(error.to_string())),
+            Err(error @ JournalError::TooLarge { .. }) => {
+                Err(RunError::TooLarge(error.to_string()))
+            }
             Err(error) => Err(self.fatal(error.to_string())),
         }
     }
@@ -98,12 +113,15 @@ impl Context {
     /// that it chokes on.
     pub async fn is_alive(&self, error: &StepError) -> bool {
         use super::retry::Side;
-        let probe = crate::model::ObjectKey::new("windlass", "windlass-probe", self.task.uuid.to_string());
+        let probe =
+            crate::model::ObjectKey::new("windlass", "windlass-probe", self.task.uuid.to_string());
         match error.side {
             Side::Source => self.source.stat(&self.source.url_for(&probe)).await.is_ok(),
-            Side::Destination => {
-                self.destination.stat(&self.destination.url_for(&probe)).await.is_ok()
-            }
+            Side::Destination => self
+                .destination
+                .stat(&self.destination.url_for(&probe))
+                .await
+                .is_ok(),
             Side::Database => self.tenure.session().is_some() && self.catalog.ping().await.is_ok(),
         }
     }

@@ -11,8 +11,8 @@ use super::item::Item;
 use super::retry::{Side, StepError};
 use super::transform::{BadSource, Transform, make_whole, wants_compression};
 use crate::driver::{Reader, StoreErrorKind};
-use crate::model::{Facts, Returned, VerifyMode, Verified};
 use crate::model::{Event, FailureClass, Phase};
+use crate::model::{Facts, Returned, Verified, VerifyMode};
 
 /// Objects up to here are made ready in memory and stored with one request.
 pub const WHOLE_MAX_BYTES: usize = 8 << 20;
@@ -37,7 +37,9 @@ pub async fn copy(context: &Context, item: &Item) -> Result<Facts, StepError> {
             match whole.map_err(|bad| bad_source(item, bad))? {
                 Some(whole) => {
                     if !is_there_already(context, item, &whole.facts).await? {
-                        let put = context.destination.put(&object.dest_url, whole.bytes, whole.md5);
+                        let put = context
+                            .destination
+                            .put(&object.dest_url, whole.bytes, whole.md5);
                         put.await.map_err(StepError::store(Side::Destination))?;
                     }
                     Ok(whole.facts)
@@ -62,13 +64,20 @@ fn panicked(error: tokio::task::JoinError) -> StepError {
 
 fn bad_source(item: &Item, bad: BadSource) -> StepError {
     let url = &item.object.source.url;
-    StepError::permanent(Side::Source, format!("{url}: {bad}: repair or restore the document"))
+    StepError::permanent(
+        Side::Source,
+        format!("{url}: {bad}: repair or restore the document"),
+    )
 }
 
 async fn read_source(context: &Context, item: &Item) -> Result<Reader, StepError> {
     let source = &item.object.source;
     let size = source.size.and_then(|size| u64::try_from(size).ok());
-    context.source.get(&source.url, size).await.map_err(StepError::store(Side::Source))
+    context
+        .source
+        .get(&source.url, size)
+        .await
+        .map_err(StepError::store(Side::Source))
 }
 
 enum Gathered {
@@ -101,7 +110,11 @@ async fn stream(context: &Context, item: &Item) -> Result<Facts, StepError> {
         (Some(true), _) | (_, None) => {
             // Nobody knows the plain length before it has been read.
             let plain = pass(context, item, false, None).await?;
-            wants_compression(context.destination.kind(), context.compression, plain.content_size)
+            wants_compression(
+                context.destination.kind(),
+                context.compression,
+                plain.content_size,
+            )
         }
         (_, Some(size)) => wants_compression(
             context.destination.kind(),
@@ -120,7 +133,10 @@ async fn stream(context: &Context, item: &Item) -> Result<Facts, StepError> {
     let facts = pass(context, item, compressed, upload.as_mut()).await;
     match (facts, upload.take()) {
         (Ok(facts), Some(upload)) => {
-            upload.finish().await.map_err(StepError::store(Side::Destination))?;
+            upload
+                .finish()
+                .await
+                .map_err(StepError::store(Side::Destination))?;
             Ok(facts)
         }
         (Err(error), Some(upload)) => {
@@ -149,7 +165,10 @@ async fn pass(
             if let (Some(bytes), Some(upload)) = (out.take(), upload.as_mut())
                 && !bytes.is_empty()
             {
-                upload.write(bytes).await.map_err(StepError::store(Side::Destination))?;
+                upload
+                    .write(bytes)
+                    .await
+                    .map_err(StepError::store(Side::Destination))?;
             }
             match transform.next().map_err(bad)? {
                 Some(bytes) => out = Some(bytes),
@@ -161,7 +180,10 @@ async fn pass(
     if let Some(upload) = upload
         && !last.is_empty()
     {
-        upload.write(last).await.map_err(StepError::store(Side::Destination))?;
+        upload
+            .write(last)
+            .await
+            .map_err(StepError::store(Side::Destination))?;
     }
     Ok(facts)
 }
@@ -177,7 +199,11 @@ async fn is_there_already(
         return Ok(false);
     }
     let url = &item.object.dest_url;
-    let stat = context.destination.stat(url).await.map_err(StepError::store(Side::Destination))?;
+    let stat = context
+        .destination
+        .stat(url)
+        .await
+        .map_err(StepError::store(Side::Destination))?;
     let Some(stat) = stat else { return Ok(false) };
     if stat.size == facts.size {
         let (md5, size) = digest_of(context, facts).await?;
@@ -219,7 +245,10 @@ pub async fn verify(context: &Context, item: &Item) -> Result<Proof, StepError> 
     }
     match digest_of(context, facts).await {
         Ok((md5, size)) if md5 == facts.digest && size == facts.size => {
-            Ok(Proof::Equal(Verified { method: "full".into(), bytes: size }))
+            Ok(Proof::Equal(Verified {
+                method: "full".into(),
+                bytes: size,
+            }))
         }
         Ok((md5, size)) => Ok(Proof::Unequal(format!(
             "{}: read back {size} bytes with MD5 {md5}, stored were {} with {}",
@@ -239,7 +268,10 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
         Err(error) => return Err(StepError::store(Side::Destination)(error)),
     };
     let Some(stat) = stat else {
-        return Ok(Some(Proof::Unequal(format!("{}: the copy is gone", facts.url))));
+        return Ok(Some(Proof::Unequal(format!(
+            "{}: the copy is gone",
+            facts.url
+        ))));
     };
     let Some(md5) = stat.md5 else {
         if !context.told_no_checksum.swap(true, Ordering::Relaxed) {
@@ -251,7 +283,10 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
         return Ok(None);
     };
     Ok(Some(match md5 == facts.digest && stat.size == facts.size {
-        true => Proof::Equal(Verified { method: "checksum".into(), bytes: stat.size }),
+        true => Proof::Equal(Verified {
+            method: "checksum".into(),
+            bytes: stat.size,
+        }),
         false => Proof::Unequal(format!(
             "{}: the store has {} bytes with MD5 {md5}, sent were {} with {}",
             facts.url, stat.size, facts.size, facts.digest
@@ -275,5 +310,10 @@ async fn digest_of(context: &Context, facts: &Facts) -> Result<(String, u64), St
 /// The event for a copy that could not be proven: before the commit the object starts over,
 /// after it the source stays where it is.
 pub fn unproven(phase: Phase, why: String) -> Option<Event> {
-    (phase < Phase::Committed).then(|| Event::Returned(Returned { to: Phase::Pending, why }))
+    (phase < Phase::Committed).then(|| {
+        Event::Returned(Returned {
+            to: Phase::Pending,
+            why,
+        })
+    })
 }

@@ -28,7 +28,9 @@ pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
         let left = Arc::new(ShardAtWork::new(context.clone(), shard, loaded.len()));
         for (tenure, loaded) in loaded {
             let item = Item::new(loaded, tenure);
-            let Some(place) = limits.admit(context, &item).await else { break };
+            let Some(place) = limits.admit(context, &item).await else {
+                break;
+            };
             while objects.try_join_next().is_some() {}
             let (context, left) = (context.clone(), left.clone());
             objects.spawn(async move {
@@ -65,7 +67,11 @@ impl ShardAtWork {
         if objects == 0 {
             context.mirroring.shard_at_rest(shard);
         }
-        Self { context, shard, left: AtomicUsize::new(objects) }
+        Self {
+            context,
+            shard,
+            left: AtomicUsize::new(objects),
+        }
     }
 
     fn one_at_rest(&self) {
@@ -90,7 +96,9 @@ async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Che
             }
             Err(error) => {
                 let error = StepError::from(error);
-                let verdict = tries.after(&error, async || context.is_alive(&error).await).await;
+                let verdict = tries
+                    .after(&error, async || context.is_alive(&error).await)
+                    .await;
                 if verdict == Verdict::GiveUp {
                     context.fatal(error.message);
                 }
@@ -108,16 +116,29 @@ async fn claim_and_load(
 ) -> Result<Option<(Shard, Vec<Loaded>)>, CatalogError> {
     let task_id = context.task.task_id;
     let executor = context.journal.executor();
-    let Some(shard) = context.catalog.claim_shard(task_id, executor, after).await? else {
+    let Some(shard) = context
+        .catalog
+        .claim_shard(task_id, executor, after)
+        .await?
+    else {
         return Ok(None);
     };
-    let loaded = context.catalog.load(task_id, shard.first_idx, shard.last_idx).await?;
+    let loaded = context
+        .catalog
+        .load(task_id, shard.first_idx, shard.last_idx)
+        .await?;
     Ok(Some((shard, loaded)))
 }
 
 /// What an object may take of memory while it is in flight: its bytes as they are read and as
 /// they are written, and never more than the parts of a stream.
 pub fn weight_bytes(item: &Item) -> usize {
-    let size = item.object.source.size.and_then(|size| usize::try_from(size).ok());
-    size.unwrap_or(WHOLE_MAX_BYTES).clamp(4 << 10, 2 * WHOLE_MAX_BYTES) * 2
+    let size = item
+        .object
+        .source
+        .size
+        .and_then(|size| usize::try_from(size).ok());
+    size.unwrap_or(WHOLE_MAX_BYTES)
+        .clamp(4 << 10, 2 * WHOLE_MAX_BYTES)
+        * 2
 }

@@ -24,7 +24,9 @@ pub fn refuse_same_place(from: &Store, to: &Store) -> Result<(), EngineError> {
         false => false,
     };
     match same {
-        true => Err(EngineError::SamePlace { place: from.config.place() }),
+        true => Err(EngineError::SamePlace {
+            place: from.config.place(),
+        }),
         false => Ok(()),
     }
 }
@@ -36,7 +38,9 @@ pub async fn refuse_live_services(catalog: &Catalog, force: bool) -> Result<(), 
     if live.is_empty() {
         return Ok(());
     }
-    let named = live.iter().map(|s| format!("{} on {} ({} s ago)", s.name, s.host, s.age_s));
+    let named = live
+        .iter()
+        .map(|s| format!("{} on {} ({} s ago)", s.name, s.host, s.age_s));
     let services = named.collect::<Vec<_>>().join(", ");
     if force {
         tracing::warn!("going on although Anchore services seem to be running: {services}");
@@ -54,7 +58,9 @@ pub async fn wait_for_neighbours(
     if !catalog.has_schema().await? {
         return Ok(());
     }
-    let Some(age_s) = catalog.unclean_neighbour_age_s(task_id).await? else { return Ok(()) };
+    let Some(age_s) = catalog.unclean_neighbour_age_s(task_id).await? else {
+        return Ok(());
+    };
     let age = Duration::from_secs(u64::try_from(age_s).unwrap_or(0));
     if let Some(rest) = WRITE_DEADLINE.checked_sub(age) {
         let seconds = rest.as_secs();
@@ -75,7 +81,10 @@ pub async fn refuse_aliases(from: &Store, to: &Store, task: Uuid) -> Result<(), 
     let seen = is_seen(to.driver.as_ref(), from.driver.as_ref(), task, "forward").await?
         || is_seen(from.driver.as_ref(), to.driver.as_ref(), task, "backward").await?;
     match seen {
-        true => Err(EngineError::Alias { from: from.config.place(), to: to.config.place() }),
+        true => Err(EngineError::Alias {
+            from: from.config.place(),
+            to: to.config.place(),
+        }),
         false => Ok(()),
     }
 }

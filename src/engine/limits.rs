@@ -48,7 +48,9 @@ impl Limits {
             Concurrency::Auto => AUTO_FIRST,
             Concurrency::Fixed(places) => places.max(1) as usize,
         };
-        let limits = Arc::new(Self { places: Arc::new(Semaphore::new(first)) });
+        let limits = Arc::new(Self {
+            places: Arc::new(Semaphore::new(first)),
+        });
         if concurrency == Concurrency::Auto {
             tokio::spawn(grow(Arc::downgrade(&limits), context.progress.clone()));
         }
@@ -62,7 +64,10 @@ impl Limits {
         let place = async {
             let object = self.places.clone().acquire_owned().await.ok()?;
             let bytes = bytes.acquire_many_owned(weight_kib).await.ok()?;
-            Some(Place { _object: object, _bytes: bytes })
+            Some(Place {
+                _object: object,
+                _bytes: bytes,
+            })
         };
         tokio::select! {
             biased;
@@ -78,7 +83,9 @@ async fn grow(limits: std::sync::Weak<Limits>, progress: Arc<super::progress::Pr
     let mut without_gain = 0;
     while places < AUTO_MOST && without_gain < 3 {
         tokio::time::sleep(AUTO_INTERVAL).await;
-        let Some(limits) = limits.upgrade() else { return };
+        let Some(limits) = limits.upgrade() else {
+            return;
+        };
         let snapshot = progress.snapshot();
         // Small objects count by number, large ones by size.
         let now = snapshot.settled as f64 + snapshot.copied_bytes as f64 / (64.0 * 1024.0);

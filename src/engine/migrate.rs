@@ -6,9 +6,7 @@ use uuid::Uuid;
 use super::run::{Job, RunReport, host, run};
 use super::tenure::Tenure;
 use super::{EngineError, Settings, Store, TaskFile, gates};
-use crate::catalog::{
-    Catalog, Executor, PlanNotices, PlanRequest, Planned, Side, TaskPlan,
-};
+use crate::catalog::{Catalog, Executor, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
 use crate::config::StoreConfig;
 use crate::database::Session;
 use crate::driver::{self, Fence};
@@ -62,7 +60,12 @@ pub(super) async fn open_store(
 ) -> Result<Store, EngineError> {
     let fence = Fence::Locked(tenure.subscribe());
     let driver = driver::open(config, &settings.database, fence).await?;
-    Ok(Store { config: config.clone(), path: path.clone(), section: section.clone(), driver })
+    Ok(Store {
+        config: config.clone(),
+        path: path.clone(),
+        section: section.clone(),
+        driver,
+    })
 }
 
 /// Plans a migration and runs it. `announce` is told the plan before the first byte is moved.
@@ -84,14 +87,26 @@ pub async fn migrate(
     }
     let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;
     tenure.begin(session.clone());
-    let result = locked(request, settings, announce, &session, tenure.clone(), catalog, from, to);
+    let result = locked(
+        request,
+        settings,
+        announce,
+        &session,
+        tenure.clone(),
+        catalog,
+        from,
+        to,
+    );
     let result = result.await;
     tenure.end().await;
     result
 }
 
 /// What follows once the lock is held.
-#[allow(clippy::too_many_arguments, reason = "the parts of one run, each made in another step")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "the parts of one run, each made in another step"
+)]
 async fn locked(
     request: &MigrateRequest,
     settings: &Settings,
@@ -126,7 +141,9 @@ async fn locked(
         // The checkpoint is there before the task is: a task without one would only be
         // rebuilt, a checkpoint without a task is nobody's.
         let dir = settings.state_dir.checkpoint(uuid);
-        settings.state_dir.write(&task_file(settings, &from, &to, planned.task_id, uuid))?;
+        settings
+            .state_dir
+            .write(&task_file(settings, &from, &to, planned.task_id, uuid))?;
         journal = Some(Journal::create(&dir, uuid, Uuid::new_v4())?);
         Ok(TaskPlan::Keep)
     };
@@ -147,9 +164,20 @@ async fn locked(
     begin(&catalog, planned.task_id, &journal, 1).await?;
     let task = catalog.task(&uuid.to_string()).await?;
     let opening = opening(&plan, planned);
-    let root = Head { seq: 0, hash: crate::journal::chain::root(uuid, journal.executor()) };
-    let job =
-        Job { task, epoch: 1, catalog, from, to, journal, mirrored: root, tenure };
+    let root = Head {
+        seq: 0,
+        hash: crate::journal::chain::root(uuid, journal.executor()),
+    };
+    let job = Job {
+        task,
+        epoch: 1,
+        catalog,
+        from,
+        to,
+        journal,
+        mirrored: root,
+        tenure,
+    };
     let report = run(job, settings, opening).await?;
     Ok(Migrated::Ran(Box::new(report), planned.notices))
 }
@@ -172,7 +200,9 @@ pub(super) async fn begin(
         ended: false,
         heartbeat_age_s: 0,
     };
-    Ok(catalog.executor_begins(task_id, &executor, env!("CARGO_PKG_VERSION")).await?)
+    Ok(catalog
+        .executor_begins(task_id, &executor, env!("CARGO_PKG_VERSION"))
+        .await?)
 }
 
 fn side(store: &Store) -> Side {
@@ -198,8 +228,14 @@ fn task_file(settings: &Settings, from: &Store, to: &Store, task_id: i64, uuid: 
 }
 
 fn opening(plan: &PlanRequest, planned: &Planned) -> Vec<Event> {
-    let phases = Summary { planned: planned.objects, ..Summary::default() };
-    let phases = crate::model::PhaseCounts { pending: phases.planned, ..phases.phases };
+    let phases = Summary {
+        planned: planned.objects,
+        ..Summary::default()
+    };
+    let phases = crate::model::PhaseCounts {
+        pending: phases.planned,
+        ..phases.phases
+    };
     vec![
         Event::Created(Created {
             kind: TaskKind::Forward,

@@ -41,7 +41,14 @@ pub struct Mirroring {
 
 impl Mirroring {
     /// Starts the task. `head` is what the mirror has of this checkpoint already.
-    pub fn start(catalog: Catalog, task_id: i64, executor: Uuid, epoch: i32, head: Head, stop: Stop) -> Self {
+    pub fn start(
+        catalog: Catalog,
+        task_id: i64,
+        executor: Uuid,
+        epoch: i32,
+        head: Head,
+        stop: Stop,
+    ) -> Self {
         let (messages, receiver) = mpsc::unbounded_channel();
         let task = Task {
             catalog,
@@ -61,7 +68,9 @@ impl Mirroring {
     /// Hands over an entry that is durable in the journal.
     pub fn note(&self, head: Head, update: Option<MirrorUpdate>) {
         // The task ends only when every handle is gone.
-        let _ = self.messages.send(Message::Noted(head, update.map(Box::new)));
+        let _ = self
+            .messages
+            .send(Message::Noted(head, update.map(Box::new)));
     }
 
     /// Hands over a shard whose objects have come to rest.
@@ -73,7 +82,9 @@ impl Mirroring {
     pub async fn flush(&self) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
         let _ = self.messages.send(Message::Flush(answer));
-        answered.await.unwrap_or_else(|_| Err("the mirroring task has ended".into()))
+        answered
+            .await
+            .unwrap_or_else(|_| Err("the mirroring task has ended".into()))
     }
 }
 
@@ -153,7 +164,9 @@ impl Task {
             head: hex::encode(self.head.hash),
         };
         let updates: Vec<_> = self.updates.values().cloned().collect();
-        self.catalog.mirror(self.task_id, &heartbeat, &updates).await?;
+        self.catalog
+            .mirror(self.task_id, &heartbeat, &updates)
+            .await?;
         self.updates.clear();
         while let Some(shard) = self.shards.last().copied() {
             self.catalog.shard_done(self.task_id, shard).await?;

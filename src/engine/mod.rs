@@ -25,10 +25,10 @@ use std::time::Duration;
 
 pub use error::EngineError;
 pub use limits::Concurrency;
-pub use migrate::{MigrateRequest, Migrated, migrate};
+pub use migrate::{MigrateRequest, Migrated, PlanReport, migrate};
 pub use progress::{Progress, Snapshot};
 pub use resume::{ResumeRequest, Resumed, resume};
-pub use run::RunReport;
+pub use run::{ReportedFailure, RunReport};
 pub use statedir::{StateDir, TaskFile};
 pub use stop::{Stop, StopReason};
 

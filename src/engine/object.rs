@@ -32,7 +32,9 @@ pub async fn advance(context: &Arc<Context>, mut item: Item) {
 
 async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), RunError> {
     loop {
-        let Some(tenure) = tenure(context, item).await? else { return Ok(()) };
+        let Some(tenure) = tenure(context, item).await? else {
+            return Ok(());
+        };
         // Held from the first look at the state until what happened is journaled: a new tenure
         // begins between two steps, never within one.
         let step_of_tenure = context.tenure.step().await;
@@ -65,7 +67,10 @@ async fn perform_with_tries(
             Ok(step) => return Ok(step),
             Err(error) => error,
         };
-        match tries.after(&error, async || context.is_alive(&error).await).await {
+        match tries
+            .after(&error, async || context.is_alive(&error).await)
+            .await
+        {
             Verdict::Again if context.tenure.id() == Some(tenure) => {}
             // Under another tenure the step may not even be the right one any more.
             Verdict::Again => return Ok(Step::Again),
@@ -92,14 +97,19 @@ async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunE
             Ok(loaded) => break loaded.into_iter().next(),
             Err(error) => {
                 let error = StepError::from(error);
-                match tries.after(&error, async || context.is_alive(&error).await).await {
+                match tries
+                    .after(&error, async || context.is_alive(&error).await)
+                    .await
+                {
                     Verdict::Again => {}
                     _ => return Err(RunError::Stopping),
                 }
             }
         }
     };
-    let Some(loaded) = loaded else { return Ok(None) };
+    let Some(loaded) = loaded else {
+        return Ok(None);
+    };
     let (here, there) = (item.object.state.phase, loaded.object.state.phase);
     item.checked_in = tenure;
     // A commit whose answer was lost may have been kept: then the swap will say so.
@@ -107,7 +117,10 @@ async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunE
     item.dest_in_use = loaded.dest_in_use;
     if here >= Phase::Committed && there < Phase::Committed {
         let why = "the database lost the commit".to_owned();
-        let event = Event::Returned(Returned { to: Phase::Verified, why });
+        let event = Event::Returned(Returned {
+            to: Phase::Verified,
+            why,
+        });
         context.record(item, event).await?;
     }
     Ok(Some(tenure))
@@ -136,11 +149,15 @@ impl Step {
     }
 
     fn skipped(why: &str) -> Self {
-        Self::Happened(Event::Skipped(Skipped { why: why.to_owned() }))
+        Self::Happened(Event::Skipped(Skipped {
+            why: why.to_owned(),
+        }))
     }
 
     fn source_kept(why: &str) -> Self {
-        Self::Happened(Event::SourceKept(SourceKept { why: why.to_owned() }))
+        Self::Happened(Event::SourceKept(SourceKept {
+            why: why.to_owned(),
+        }))
     }
 }
 
@@ -204,7 +221,9 @@ fn committed(item: &Item) -> Event {
 }
 
 async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
-    let Some(to) = item.object.copy.clone() else { return Ok(Step::Again) };
+    let Some(to) = item.object.copy.clone() else {
+        return Ok(Step::Again);
+    };
     let swap = Swap {
         idx: item.object.idx,
         key: item.object.key.clone(),
@@ -225,7 +244,10 @@ async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, St
 
 async fn delete_source(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
     let url = item.object.source.url.clone();
-    let settled = context.deletes.delete(item.object.idx, url.clone(), tenure).await?;
+    let settled = context
+        .deletes
+        .delete(item.object.idx, url.clone(), tenure)
+        .await?;
     context.weather.fair(Side::Source);
     Ok(match settled {
         Settled::ProofLapsed => Step::Again,

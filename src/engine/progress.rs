@@ -76,6 +76,11 @@ impl Progress {
         self.skipped.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether the run has begun: until then nothing has been changed.
+    pub fn has_begun(&self) -> bool {
+        self.planned.load(Ordering::Relaxed) > 0
+    }
+
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

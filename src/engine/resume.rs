@@ -36,16 +36,23 @@ pub enum Resumed {
 }
 
 /// Goes on with a task exactly where it stopped.
-pub async fn resume(
-    request: &ResumeRequest,
-    settings: &Settings,
-) -> Result<Resumed, EngineError> {
+pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resumed, EngineError> {
     if request.task.state == TaskState::Complete {
         return Ok(Resumed::WasComplete);
     }
     let tenure = Tenure::default();
-    refuse_changed_place(&request.task, "source", &request.task.source, &request.from.0)?;
-    refuse_changed_place(&request.task, "destination", &request.task.destination, &request.to.0)?;
+    refuse_changed_place(
+        &request.task,
+        "source",
+        &request.task.source,
+        &request.from.0,
+    )?;
+    refuse_changed_place(
+        &request.task,
+        "destination",
+        &request.task.destination,
+        &request.to.0,
+    )?;
     let from = open_store(&request.from, settings, &tenure).await?;
     let to = open_store(&request.to, settings, &tenure).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
@@ -55,7 +62,16 @@ pub async fn resume(
     to.driver.prepare_to_read().await?;
     let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;
     tenure.begin(session.clone());
-    let result = locked(request, settings, &session, tenure.clone(), catalog, from, to).await;
+    let result = locked(
+        request,
+        settings,
+        &session,
+        tenure.clone(),
+        catalog,
+        from,
+        to,
+    )
+    .await;
     tenure.end().await;
     result
 }
@@ -77,7 +93,12 @@ async fn locked(
     catalog.ensure_schema().await?;
     gates::wait_for_neighbours(&catalog, Some(task.task_id)).await?;
     let checkpoint = open_checkpoint(&task, settings, &catalog).await?;
-    let Checkpoint { journal, epoch, mirrored, rebuilt } = checkpoint;
+    let Checkpoint {
+        journal,
+        epoch,
+        mirrored,
+        rebuilt,
+    } = checkpoint;
     begin(&catalog, task.task_id, &journal, epoch).await?;
     if rebuilt.is_none() {
         bring_together(&catalog, &task, &journal, epoch, mirrored).await?;
@@ -89,7 +110,16 @@ async fn locked(
     let mut opening: Vec<Event> = rebuilt.map(Event::Rebuilt).into_iter().collect();
     opening.push(Event::Resumed(resumed(phases)));
     let mirrored = journal.head();
-    let job = Job { task, epoch, catalog, from, to, journal, mirrored, tenure };
+    let job = Job {
+        task,
+        epoch,
+        catalog,
+        from,
+        to,
+        journal,
+        mirrored,
+        tenure,
+    };
     Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
 }
 
@@ -131,7 +161,12 @@ async fn open_checkpoint(
     let (why, aside) = match Journal::open(&dir, task.uuid) {
         Ok(journal) => match hold_against_mirror(&journal, &executors)? {
             Ok((epoch, mirrored)) => {
-                return Ok(Checkpoint { journal, epoch, mirrored, rebuilt: None });
+                return Ok(Checkpoint {
+                    journal,
+                    epoch,
+                    mirrored,
+                    rebuilt: None,
+                });
             }
             Err(why) => {
                 journal.close().await?;
@@ -170,7 +205,12 @@ async fn open_checkpoint(
     let journal = Journal::create(&dir, task.uuid, Uuid::new_v4())?;
     let epoch = latest.map_or(1, |executor| executor.epoch + 1);
     let mirrored = journal.head();
-    Ok(Checkpoint { journal, epoch, mirrored, rebuilt: Some(rebuilt) })
+    Ok(Checkpoint {
+        journal,
+        epoch,
+        mirrored,
+        rebuilt: Some(rebuilt),
+    })
 }
 
 /// The epoch of a checkpoint and what the mirror has of it; or why it is not the latest.
@@ -193,9 +233,13 @@ fn hold_against_mirror(
         )));
     }
     match journal.hash_at(latest.seq)? {
-        Some(hash) if hex::encode(hash) == latest.head => {
-            Ok(Ok((latest.epoch, Head { seq: latest.seq, hash })))
-        }
+        Some(hash) if hex::encode(hash) == latest.head => Ok(Ok((
+            latest.epoch,
+            Head {
+                seq: latest.seq,
+                hash,
+            },
+        ))),
         _ => Ok(Err(format!(
             "the checkpoint does not have entry {} as the mirror knows it: it is an old copy",
             latest.seq
@@ -231,15 +275,23 @@ async fn bring_together(
             (replay, entries)
         })
         .await
-        .map_err(|error| JournalError::Unwritable { why: error.to_string() })?;
+        .map_err(|error| JournalError::Unwritable {
+            why: error.to_string(),
+        })?;
         entries = entries_back;
         let replay = replay?;
-        let Some(head) = replay.head else { return Ok(()) };
+        let Some(head) = replay.head else {
+            return Ok(());
+        };
         let updates: Vec<MirrorUpdate> = replay.before.into_values().collect();
-        catalog.mirror(task.task_id, &heartbeat(journal, epoch, mirrored), &updates).await?;
+        catalog
+            .mirror(task.task_id, &heartbeat(journal, epoch, mirrored), &updates)
+            .await?;
         let updates: Vec<MirrorUpdate> = replay.behind.values().cloned().collect();
         return_lost_commits(catalog, task, journal, &updates, &replay.objects).await?;
-        catalog.mirror(task.task_id, &heartbeat(journal, epoch, head), &updates).await?;
+        catalog
+            .mirror(task.task_id, &heartbeat(journal, epoch, head), &updates)
+            .await?;
     }
 }
 
@@ -266,7 +318,10 @@ async fn return_lost_commits(
         })
         .collect();
     if !entries.is_empty() {
-        tracing::warn!("the database has lost {} commits: they are made again", entries.len());
+        tracing::warn!(
+            "the database has lost {} commits: they are made again",
+            entries.len()
+        );
         journal.append(entries).await?;
     }
     Ok(())
@@ -282,10 +337,7 @@ struct Replay {
 }
 
 impl Replay {
-    fn read(
-        entries: &mut journal::Entries,
-        most: usize,
-    ) -> Result<Self, JournalError> {
+    fn read(entries: &mut journal::Entries, most: usize) -> Result<Self, JournalError> {
         let mut replay = Self::default();
         for line in entries.take(most) {
             let line = line?;
@@ -294,7 +346,10 @@ impl Replay {
                 what: format!("entry {}: {error}", line.seq),
             };
             let entry = line.entry().map_err(|error| damaged(&error))?;
-            let head = Head { seq: line.seq, hash: line.hash };
+            let head = Head {
+                seq: line.seq,
+                hash: line.hash,
+            };
             replay.head = Some(head);
             if let Some(object) = entry.object {
                 replay.take(object, &entry.event, head, &entry.at);
@@ -303,13 +358,7 @@ impl Replay {
         Ok(replay)
     }
 
-    fn take(
-        &mut self,
-        object: EntryObject,
-        event: &Event,
-        head: Head,
-        at: &str,
-    ) {
+    fn take(&mut self, object: EntryObject, event: &Event, head: Head, at: &str) {
         let idx = object.idx;
         self.objects.insert(idx, object);
         let mut update = MirrorUpdate::of(idx, head.seq, at, event);
@@ -323,7 +372,11 @@ impl Replay {
         if let Some(phase) = update.phase {
             is_behind = phase >= Phase::Committed;
         }
-        let side = if is_behind { &mut self.behind } else { &mut self.before };
+        let side = if is_behind {
+            &mut self.behind
+        } else {
+            &mut self.before
+        };
         match side.entry(idx) {
             Slot::Vacant(empty) => drop(empty.insert(update)),
             Slot::Occupied(mut earlier) => earlier.get_mut().follow(update),
@@ -360,8 +413,19 @@ async fn journal_commits(
         .zip(&appended)
         .filter_map(|(new, appended)| {
             let object = new.object.as_ref()?;
-            Some(MirrorUpdate::of(object.idx, appended.head.seq, &appended.at, &new.event))
+            Some(MirrorUpdate::of(
+                object.idx,
+                appended.head.seq,
+                &appended.at,
+                &new.event,
+            ))
         })
         .collect();
-    Ok(catalog.mirror(task.task_id, &heartbeat(journal, epoch, journal.head()), &updates).await?)
+    Ok(catalog
+        .mirror(
+            task.task_id,
+            &heartbeat(journal, epoch, journal.head()),
+            &updates,
+        )
+        .await?)
 }

@@ -59,18 +59,30 @@ pub struct StepError {
 impl StepError {
     /// A failure of this object alone.
     pub fn permanent(side: Side, message: String) -> Self {
-        Self { side, class: FailureClass::Permanent, message }
+        Self {
+            side,
+            class: FailureClass::Permanent,
+            message,
+        }
     }
 
     /// Wraps a store's error, for `map_err`.
     pub fn store(side: Side) -> impl Fn(StoreError) -> Self {
-        move |error| Self { side, class: error.class(), message: error.to_string() }
+        move |error| Self {
+            side,
+            class: error.class(),
+            message: error.to_string(),
+        }
     }
 }
 
 impl From<CatalogError> for StepError {
     fn from(error: CatalogError) -> Self {
-        Self { side: Side::Database, class: error.class(), message: error.to_string() }
+        Self {
+            side: Side::Database,
+            class: error.class(),
+            message: error.to_string(),
+        }
     }
 }
 
@@ -84,7 +96,10 @@ pub struct Weather {
 impl Weather {
     /// `outage_limit`: how long a side may be away before the run stops.
     pub fn new(outage_limit: Duration) -> Self {
-        Self { outage_limit, last_success: Mutex::new([Instant::now(); 3]) }
+        Self {
+            outage_limit,
+            last_success: Mutex::new([Instant::now(); 3]),
+        }
     }
 
     /// How long a side may be away.
@@ -94,8 +109,7 @@ impl Weather {
 
     /// Notes that a side answered as it should.
     pub fn fair(&self, side: Side) {
-        self.last_success.lock().unwrap_or_else(|e| e.into_inner())[side as usize] =
-            Instant::now();
+        self.last_success.lock().unwrap_or_else(|e| e.into_inner())[side as usize] = Instant::now();
     }
 
     fn last_success(&self, side: Side) -> Instant {
@@ -131,7 +145,13 @@ impl<'a> Tries<'a> {
             .with_max_interval(LONGEST_PAUSE)
             .with_max_elapsed_time(None)
             .build();
-        Self { weather, stop, pauses, failing_since: None, attempts: 0 }
+        Self {
+            weather,
+            stop,
+            pauses,
+            failing_since: None,
+            attempts: 0,
+        }
     }
 
     /// Tries counted so far.
@@ -159,19 +179,31 @@ impl<'a> Tries<'a> {
             FailureClass::Retryable | FailureClass::Throttled => {}
         }
         let since = *self.failing_since.get_or_insert_with(Instant::now);
-        tracing::warn!(attempt = self.attempts, class = error.class.name(), "{}", error.message);
+        tracing::warn!(
+            attempt = self.attempts,
+            class = error.class.name(),
+            "{}",
+            error.message
+        );
         if !self.pause(error.class).await {
             return Verdict::Stopping;
         }
         let others_succeed = self.weather.last_success(error.side) > since || is_alive().await;
         if others_succeed {
             self.weather.fair(error.side);
-            return if self.attempts < MAX_ATTEMPTS { Verdict::Again } else { Verdict::GiveUp };
+            return if self.attempts < MAX_ATTEMPTS {
+                Verdict::Again
+            } else {
+                Verdict::GiveUp
+            };
         }
         let away = self.weather.last_success(error.side).max(since).elapsed();
         if away >= self.weather.outage_limit() {
             let (side, minutes) = (error.side.name(), away.as_secs_f64() / 60.0);
-            let why = format!("{side} was away for {minutes:.1} minutes: {}", error.message);
+            let why = format!(
+                "{side} was away for {minutes:.1} minutes: {}",
+                error.message
+            );
             self.stop.ask(StopReason::Outage(why));
             return Verdict::Stopping;
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use futures::FutureExt;
 use serde::Serialize;
@@ -17,9 +18,7 @@ use super::tenure::Tenure;
 use super::{EngineError, Settings, StopReason, Store, feed};
 use crate::catalog::{Catalog, Failure, TaskRow};
 use crate::journal::{Head, Journal};
-use crate::model::{
-    Completed, EndedFailed, Event, Interrupted, Resumed, Summary, TaskState,
-};
+use crate::model::{Completed, EndedFailed, Event, Interrupted, Resumed, Summary, TaskState};
 
 /// Failures that a report names.
 const REPORTED_FAILURES: u32 = 100;
@@ -39,9 +38,10 @@ pub struct RunReport {
     pub from: String,
     /// The destination, redacted.
     pub to: String,
-    /// Objects by what became of them, over all runs of the task.
+    /// Objects by what became of them, over all runs of the task; none where the database could
+    /// not be asked.
     #[serde(flatten)]
-    pub summary: Summary,
+    pub summary: Option<Summary>,
     /// Bytes copied in this run.
     pub copied_bytes: u64,
     /// Milliseconds that this run took.
@@ -107,10 +107,14 @@ pub(super) fn resumed(phases: crate::model::PhaseCounts) -> Resumed {
 
 /// The host's name.
 pub(super) fn host() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
 }
 
-/// Runs a job: `opening` are the entries that it begins with.
+/// Runs a job: `opening` are the entries that it begins with. Once it has begun, whatever ends
+/// it early is told in the report.
 pub(super) async fn run(
     job: Job,
     settings: &Settings,
@@ -132,14 +136,33 @@ pub(super) async fn run(
     }
     let limits = Limits::start(settings.concurrency, &context);
     feed::run(&context, &limits).await;
-    let report = end(&context, started).await;
+    let limit = match settings.stop.reason() {
+        Some(StopReason::Signal) => END_LIMIT_ON_SIGNAL,
+        _ => END_LIMIT,
+    };
+    let mut report = blank_report(&context, started, &settings.stop);
+    if tokio::time::timeout(limit, end(&context, &mut report))
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "the database does not answer: what it could not be told, resuming tells it"
+        );
+    }
     keeper.abort();
-    context.tenure.end().await;
-    let closed = context.journal.clone().close().await;
-    let report = report?;
-    closed?;
+    if tokio::time::timeout(limit, context.tenure.end())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the lock is released when the connection is closed");
+    }
+    context.journal.clone().close().await?;
     Ok(report)
 }
+
+/// How long the last words of a run may take: someone may be waiting at the keyboard.
+const END_LIMIT_ON_SIGNAL: Duration = Duration::from_millis(800);
+const END_LIMIT: Duration = Duration::from_secs(30);
 
 fn context(job: Job, settings: &Settings) -> Context {
     let task_id = job.task.task_id;
@@ -160,7 +183,6 @@ fn context(job: Job, settings: &Settings) -> Context {
     );
     Context {
         task: job.task,
-        epoch: job.epoch,
         catalog: job.catalog,
         journal: job.journal,
         mirroring,
@@ -186,7 +208,10 @@ fn keep_the_lock(context: &Arc<Context>, settings: &Settings) -> tokio::task::Jo
     let context = context.clone();
     tokio::spawn(async move {
         let regained = || new_tenure(context.clone()).boxed();
-        context.tenure.keep(url, options, limit, context.stop.clone(), regained).await;
+        context
+            .tenure
+            .keep(url, options, limit, context.stop.clone(), regained)
+            .await;
     })
 }
 
@@ -197,55 +222,80 @@ async fn new_tenure(context: Arc<Context>) {
     let _ = context.record_task(Event::Resumed(resumed(phases))).await;
 }
 
+fn blank_report(context: &Context, started: std::time::Instant, stop: &super::Stop) -> RunReport {
+    RunReport {
+        task_id: context.task.task_id,
+        task_uuid: context.task.uuid,
+        kind: context.task.kind.clone(),
+        state: TaskState::Interrupted,
+        from: context.task.source.place.clone(),
+        to: context.task.destination.place.clone(),
+        summary: None,
+        copied_bytes: context.progress.snapshot().copied_bytes,
+        elapsed_ms: started.elapsed().as_millis() as u64,
+        stopped: stop.reason().map(|reason| reason.why()),
+        failures: Vec::new(),
+    }
+}
+
 /// Counts, journals the end, and says so in the database.
-async fn end(context: &Context, started: std::time::Instant) -> Result<RunReport, EngineError> {
-    let flushed = context.mirroring.flush().await;
-    if let Err(error) = &flushed {
+async fn end(context: &Context, report: &mut RunReport) {
+    if let Err(error) = context.mirroring.flush().await {
         tracing::warn!("{error}; resuming the task brings the mirror up to date");
     }
     let task_id = context.task.task_id;
     let counted = context.catalog.summary(task_id).await;
-    let elapsed_ms = started.elapsed().as_millis() as u64;
-    let bytes = context.progress.snapshot().copied_bytes;
-    let stopped = context.stop.reason();
-    let state = match (&counted, &stopped) {
+    report.state = match (&counted, context.stop.reason()) {
         (_, Some(StopReason::Fatal(_))) => TaskState::Failed,
         (_, Some(_)) | (Err(_), None) => TaskState::Interrupted,
         (Ok(summary), None) if summary.is_complete() => TaskState::Complete,
         (Ok(summary), None) if summary.remaining > 0 => TaskState::Interrupted,
         (Ok(_), None) => TaskState::Failed,
     };
-    let summary = *counted.as_ref().unwrap_or(&Summary::default());
-    let phases = summary.phases;
-    let event = match state {
-        TaskState::Complete => Event::Completed(Completed { phases, bytes, elapsed_ms }),
+    match counted {
+        Ok(summary) => report.summary = Some(summary),
+        Err(error) => tracing::warn!("{error}"),
+    }
+    // If the journal can't be written, that was said where it was noticed.
+    let _ = context.record_task(ending(report)).await;
+    close_in_database(context, report.state).await;
+    let failures = context
+        .catalog
+        .failures(task_id, REPORTED_FAILURES)
+        .await
+        .unwrap_or_default();
+    report.failures = failures.into_iter().map(ReportedFailure::from).collect();
+}
+
+fn ending(report: &RunReport) -> Event {
+    let summary = report.summary.unwrap_or_default();
+    let (phases, bytes, elapsed_ms) = (summary.phases, report.copied_bytes, report.elapsed_ms);
+    match report.state {
+        TaskState::Complete => Event::Completed(Completed {
+            phases,
+            bytes,
+            elapsed_ms,
+        }),
         TaskState::Failed => {
             let failed = summary.failed + summary.undeleted;
-            Event::EndedFailed(EndedFailed { phases, failed, bytes, elapsed_ms })
+            Event::EndedFailed(EndedFailed {
+                phases,
+                failed,
+                bytes,
+                elapsed_ms,
+            })
         }
-        _ => {
-            let why = stopped.as_ref().map_or("not everything was reached".into(), |s| s.why());
-            Event::Interrupted(Interrupted { why, phases, bytes, elapsed_ms })
+        TaskState::Interrupted | TaskState::Running => {
+            let why = report.stopped.clone();
+            let why = why.unwrap_or_else(|| "not every object was reached".into());
+            Event::Interrupted(Interrupted {
+                why,
+                phases,
+                bytes,
+                elapsed_ms,
+            })
         }
-    };
-    // If the journal can't be written that was said where it was noticed.
-    let _ = context.record_task(event).await;
-    close_in_database(context, state).await;
-    let failures = context.catalog.failures(task_id, REPORTED_FAILURES).await.unwrap_or_default();
-    counted?;
-    Ok(RunReport {
-        task_id,
-        task_uuid: context.task.uuid,
-        kind: context.task.kind.clone(),
-        state,
-        from: context.task.source.place.clone(),
-        to: context.task.destination.place.clone(),
-        summary,
-        copied_bytes: bytes,
-        elapsed_ms,
-        stopped: stopped.map(|reason| reason.why()),
-        failures: failures.into_iter().map(ReportedFailure::from).collect(),
-    })
+    }
 }
 
 /// A database that is away can't be told; the task stays `running` there, as after a crash, and
@@ -259,7 +309,11 @@ async fn close_in_database(context: &Context, state: TaskState) {
         return;
     };
     let (task_id, executor) = (context.task.task_id, context.journal.executor());
-    if let Err(error) = context.catalog.task_ends(&session, task_id, state, executor).await {
+    if let Err(error) = context
+        .catalog
+        .task_ends(&session, task_id, state, executor)
+        .await
+    {
         tracing::warn!("{error}; the task stays `running` in the database");
     }
 }

@@ -39,7 +39,11 @@ impl Commits {
     /// Starts the batching.
     pub fn new(catalog: Catalog, tenure: Tenure, task_id: i64, epoch: i32) -> Self {
         // One at a time: there is one connection, and waiting is what fills the next batch.
-        let limits = BatchLimits { requests: BATCH_OBJECTS, weight: usize::MAX, in_flight: 1 };
+        let limits = BatchLimits {
+            requests: BATCH_OBJECTS,
+            weight: usize::MAX,
+            in_flight: 1,
+        };
         Self(Batcher::new(limits, move |batch: Vec<CommitRequest>| {
             let (catalog, tenure) = (catalog.clone(), tenure.clone());
             async move { commit(&catalog, &tenure, task_id, epoch, batch).await }
@@ -48,7 +52,10 @@ impl Commits {
 
     /// Commits one row.
     pub async fn commit(&self, swap: Swap, proven_in: Uuid) -> Answer<Swapped> {
-        self.0.submit(CommitRequest { swap, proven_in }, 1).await.unwrap_or_else(unanswered)
+        self.0
+            .submit(CommitRequest { swap, proven_in }, 1)
+            .await
+            .unwrap_or_else(unanswered)
     }
 }
 
@@ -79,8 +86,11 @@ async fn commit(
         return batch.iter().map(|_| Err(no_lock())).collect();
     };
     let proven = |request: &CommitRequest| request.proven_in == session.tenure();
-    let swaps: Vec<Swap> =
-        batch.iter().filter(|request| proven(request)).map(|r| r.swap.clone()).collect();
+    let swaps: Vec<Swap> = batch
+        .iter()
+        .filter(|request| proven(request))
+        .map(|r| r.swap.clone())
+        .collect();
     let now_s = jiff::Timestamp::now().as_second();
     let swapped = catalog.swap(&session, task_id, epoch, now_s, &swaps).await;
     let swapped = swapped.map_err(StepError::from);
@@ -113,7 +123,11 @@ pub struct Deletes(Batcher<DeleteRequest, Answer<Deletable>>);
 impl Deletes {
     /// Starts the batching.
     pub fn new(catalog: Catalog, tenure: Tenure, source: Arc<dyn Driver>, task_id: i64) -> Self {
-        let limits = BatchLimits { requests: BATCH_OBJECTS, weight: usize::MAX, in_flight: 2 };
+        let limits = BatchLimits {
+            requests: BATCH_OBJECTS,
+            weight: usize::MAX,
+            in_flight: 2,
+        };
         Self(Batcher::new(limits, move |batch: Vec<DeleteRequest>| {
             let (catalog, tenure, source) = (catalog.clone(), tenure.clone(), source.clone());
             async move { delete(&catalog, &tenure, source.as_ref(), task_id, batch).await }
@@ -122,7 +136,17 @@ impl Deletes {
 
     /// Deletes one source; `Deletable::Yes` says that it is gone.
     pub async fn delete(&self, idx: u64, url: String, proven_in: Uuid) -> Answer<Deletable> {
-        self.0.submit(DeleteRequest { idx, url, proven_in }, 1).await.unwrap_or_else(unanswered)
+        self.0
+            .submit(
+                DeleteRequest {
+                    idx,
+                    url,
+                    proven_in,
+                },
+                1,
+            )
+            .await
+            .unwrap_or_else(unanswered)
     }
 }
 

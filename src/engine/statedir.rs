@@ -49,7 +49,10 @@ impl StateDir {
 
     /// The checkpoint of a task.
     pub fn checkpoint(&self, task: Uuid) -> PathBuf {
-        self.root.join("tasks").join(task.to_string()).join("checkpoint")
+        self.root
+            .join("tasks")
+            .join(task.to_string())
+            .join("checkpoint")
     }
 
     fn task_dir(&self, task: Uuid) -> PathBuf {
@@ -59,7 +62,10 @@ impl StateDir {
     /// Makes sure that the directory can be written before anything else is done.
     pub fn prepare(&self) -> Result<(), EngineError> {
         let tasks = self.root.join("tasks");
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&tasks);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&tasks);
         made.map_err(|source| self.error(&tasks, source))?;
         let probe = tasks.join(format!(".probe-{}", Uuid::new_v4()));
         fs::write(&probe, b"").map_err(|source| self.error(&tasks, source))?;
@@ -69,13 +75,21 @@ impl StateDir {
     /// Writes a task's file, whole or not at all.
     pub fn write(&self, file: &TaskFile) -> Result<(), EngineError> {
         let dir = self.task_dir(file.uuid);
-        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        let made = fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir);
         made.map_err(|source| self.error(&dir, source))?;
         let path = dir.join("task.json");
         let write = || -> std::io::Result<()> {
             let temporary = dir.join(".task.json.tmp");
             let mut options = fs::OpenOptions::new();
-            let mut out = options.create(true).truncate(true).write(true).mode(0o600).open(&temporary)?;
+            let mut out = options
+                .create(true)
+                .truncate(true)
+                .write(true)
+                .mode(0o600)
+                .open(&temporary)?;
             serde_json::to_writer_pretty(&mut out, file)?;
             out.write_all(b"\n")?;
             out.sync_all()?;
@@ -109,7 +123,10 @@ impl StateDir {
         };
         let mut files = Vec::new();
         for entry in entries {
-            let path = entry.map_err(|source| self.error(&tasks, source))?.path().join("task.json");
+            let path = entry
+                .map_err(|source| self.error(&tasks, source))?
+                .path()
+                .join("task.json");
             // A directory without a readable file is of a task that never began, or damaged; the
             // database still finds its task by --db-connect.
             match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
@@ -122,6 +139,9 @@ impl StateDir {
     }
 
     fn error(&self, path: &Path, source: std::io::Error) -> EngineError {
-        EngineError::StateDir { path: path.display().to_string(), source }
+        EngineError::StateDir {
+            path: path.display().to_string(),
+            source,
+        }
     }
 }

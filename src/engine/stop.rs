@@ -31,7 +31,9 @@ pub struct Stop {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { reason: watch::Sender::new(None) }
+        Self {
+            reason: watch::Sender::new(None),
+        }
     }
 }
 

@@ -27,7 +27,10 @@ pub struct Tenure {
 
 impl Default for Tenure {
     fn default() -> Self {
-        Self { slot: watch::Sender::new(None), steps: Arc::default() }
+        Self {
+            slot: watch::Sender::new(None),
+            steps: Arc::default(),
+        }
     }
 }
 
@@ -44,7 +47,10 @@ impl Tenure {
 
     /// The session, where it is held.
     pub fn session(&self) -> Option<Session> {
-        self.slot.borrow().clone().filter(|session| !session.is_lost())
+        self.slot
+            .borrow()
+            .clone()
+            .filter(|session| !session.is_lost())
     }
 
     /// Which tenure this is, where the lock is held.
@@ -87,12 +93,16 @@ impl Tenure {
         regained: impl Fn() -> BoxFuture<'static, ()> + Send,
     ) {
         loop {
-            let Some(session) = self.slot.borrow().clone() else { return };
+            let Some(session) = self.slot.borrow().clone() else {
+                return;
+            };
             self.until_lost(&session).await;
             if *session.state().borrow() == SessionState::Released {
                 return;
             }
-            tracing::warn!("the migration lock is lost; nothing is committed or deleted without it");
+            tracing::warn!(
+                "the migration lock is lost; nothing is committed or deleted without it"
+            );
             self.slot.send_replace(None);
             // The server holds the lock for as long as it takes the old connection for alive.
             drop(session);

@@ -101,11 +101,15 @@ fn with_md5(bytes: Bytes) -> (Bytes, [u8; 16]) {
 fn check(source: &RowImage, md5: [u8; 16], size: u64) -> Result<(), BadSource> {
     match (&source.digest, source.size) {
         (Some(expected), _) if !expected.eq_ignore_ascii_case(&hex::encode(md5)) => {
-            Err(BadSource::Digest { found: hex::encode(md5), expected: expected.clone() })
+            Err(BadSource::Digest {
+                found: hex::encode(md5),
+                expected: expected.clone(),
+            })
         }
-        (None, Some(expected)) if expected != size as i64 => {
-            Err(BadSource::Size { found: size, expected })
-        }
+        (None, Some(expected)) if expected != size as i64 => Err(BadSource::Size {
+            found: size,
+            expected,
+        }),
         _ => Ok(()),
     }
 }
@@ -154,7 +158,9 @@ impl Transform {
 
     /// The next bytes for the destination that a compressed source gives.
     pub fn next(&mut self) -> Result<Option<Bytes>, BadSource> {
-        let Some(decoder) = &mut self.decoder else { return Ok(None) };
+        let Some(decoder) = &mut self.decoder else {
+            return Ok(None);
+        };
         let plain = decoder.next()?;
         Ok(plain.map(|plain| self.take_plain(plain)))
     }
@@ -178,7 +184,11 @@ impl Transform {
     /// Ends: the last bytes for the destination, and what is known of the copy. An error means
     /// that nothing of this may become visible.
     pub fn finish(mut self, dest_url: &str) -> Result<(Bytes, Facts), BadSource> {
-        check(&self.source, self.source_md5.clone().finalize().into(), self.source_bytes)?;
+        check(
+            &self.source,
+            self.source_md5.clone().finalize().into(),
+            self.source_bytes,
+        )?;
         if let Some(decoder) = self.decoder.take() {
             decoder.finish()?;
         }
@@ -218,11 +228,19 @@ mod tests {
         }
     }
 
-    fn streamed(stored: &[u8], row: &RowImage, compressed: bool) -> Result<(Vec<u8>, Facts), BadSource> {
+    fn streamed(
+        stored: &[u8],
+        row: &RowImage,
+        compressed: bool,
+    ) -> Result<(Vec<u8>, Facts), BadSource> {
         let mut transform = Transform::new(row, compressed);
         let mut out = Vec::new();
         for piece in stored.chunks(1000) {
-            out.extend(transform.feed(Bytes::copy_from_slice(piece)).unwrap_or_default());
+            out.extend(
+                transform
+                    .feed(Bytes::copy_from_slice(piece))
+                    .unwrap_or_default(),
+            );
             while let Some(bytes) = transform.next()? {
                 out.extend(bytes);
             }
@@ -234,12 +252,23 @@ mod tests {
 
     #[test]
     fn whole_and_streamed_say_the_same_of_the_content() {
-        let on = Compression { enabled: true, min_size_kbytes: 1 };
-        let off = Compression { enabled: false, min_size_kbytes: 1 };
-        let plain: Vec<u8> = (0..50_000u32).flat_map(|n| (n % 97).to_le_bytes()).collect();
+        let on = Compression {
+            enabled: true,
+            min_size_kbytes: 1,
+        };
+        let off = Compression {
+            enabled: false,
+            min_size_kbytes: 1,
+        };
+        let plain: Vec<u8> = (0..50_000u32)
+            .flat_map(|n| (n % 97).to_le_bytes())
+            .collect();
         for was_compressed in [false, true] {
-            let stored =
-                if was_compressed { compress(&plain) } else { Bytes::from(plain.clone()) };
+            let stored = if was_compressed {
+                compress(&plain)
+            } else {
+                Bytes::from(plain.clone())
+            };
             let row = row(&stored, was_compressed);
             for (compression, compressed) in [(on, true), (off, false)] {
                 let whole = make_whole(stored.clone(), &row, DriverKind::S3, compression, "u")
@@ -250,7 +279,10 @@ mod tests {
                 assert_eq!(whole.facts.content_size, plain.len() as u64);
                 assert_eq!(facts.digest, md5_hex(&out));
                 assert_eq!(whole.facts.digest, md5_hex(&whole.bytes));
-                assert_eq!((whole.facts.compressed, facts.compressed), (compressed, compressed));
+                assert_eq!(
+                    (whole.facts.compressed, facts.compressed),
+                    (compressed, compressed)
+                );
                 let back = if compressed {
                     decompress(out.into(), 1 << 20).unwrap()
                 } else {
@@ -263,28 +295,55 @@ mod tests {
 
     #[test]
     fn the_threshold_is_strict_and_db_never_compresses() {
-        let on = Compression { enabled: true, min_size_kbytes: 100 };
+        let on = Compression {
+            enabled: true,
+            min_size_kbytes: 100,
+        };
         assert!(!wants_compression(DriverKind::S3, on, 102_400));
         assert!(wants_compression(DriverKind::S3, on, 102_401));
         assert!(!wants_compression(DriverKind::Db, on, 1 << 30));
-        let off = Compression { enabled: false, ..on };
+        let off = Compression {
+            enabled: false,
+            ..on
+        };
         assert!(!wants_compression(DriverKind::S3, off, 1 << 30));
     }
 
     #[test]
     fn a_source_that_is_not_what_the_catalog_says_is_refused() {
-        let off = Compression { enabled: false, min_size_kbytes: 100 };
+        let off = Compression {
+            enabled: false,
+            min_size_kbytes: 100,
+        };
         let make = |stored: &'static [u8], row: &RowImage| {
             make_whole(stored.into(), row, DriverKind::S3, off, "u")
         };
         let good = row(b"content", false);
         assert!(make(b"content", &good).is_ok());
-        assert!(matches!(make(b"contemt", &good), Err(BadSource::Digest { .. })));
-        assert!(matches!(streamed(b"contemt", &good, false), Err(BadSource::Digest { .. })));
-        let no_digest = RowImage { digest: None, ..good.clone() };
+        assert!(matches!(
+            make(b"contemt", &good),
+            Err(BadSource::Digest { .. })
+        ));
+        assert!(matches!(
+            streamed(b"contemt", &good, false),
+            Err(BadSource::Digest { .. })
+        ));
+        let no_digest = RowImage {
+            digest: None,
+            ..good.clone()
+        };
         assert!(make(b"contemt", &no_digest).is_ok());
-        assert!(matches!(make(b"conten", &no_digest), Err(BadSource::Size { .. })));
-        let not_compressed = RowImage { compressed: Some(true), ..good };
-        assert!(matches!(make(b"content", &not_compressed), Err(BadSource::Compression(_))));
+        assert!(matches!(
+            make(b"conten", &no_digest),
+            Err(BadSource::Size { .. })
+        ));
+        let not_compressed = RowImage {
+            compressed: Some(true),
+            ..good
+        };
+        assert!(matches!(
+            make(b"content", &not_compressed),
+            Err(BadSource::Compression(_))
+        ));
     }
 }

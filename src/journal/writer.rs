@@ -141,7 +141,10 @@ impl Writer {
                 Ok(after) => {
                     head = after;
                     let appended = staged[first..].iter().map(|(seq, entry)| Appended {
-                        head: Head { seq: *seq, hash: entry.hash },
+                        head: Head {
+                            seq: *seq,
+                            hash: entry.hash,
+                        },
                         at: at.clone(),
                     });
                     Ok(appended.collect())

@@ -1,0 +1,230 @@
+//! The command line: clap's types and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
+/// can be interrupted at any moment and resumed exactly where it stopped.
+#[derive(Debug, Parser)]
+#[command(
+    name = "windlass",
+    version,
+    max_term_width = 100,
+    propagate_version = true
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: TopCommand,
+}
+
+/// Options that may stand before or behind the command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// URL of Anchore's database, as SQLAlchemy has it (postgresql://…, postgresql+pg8000://…,
+    /// sqlite:///…); without it WINDLASS_DB_CONNECT, then the configuration's
+    /// credentials.database.db_connect
+    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    pub db_connect: Option<String>,
+    /// Refuse a database connection without TLS
+    #[arg(long, global = true)]
+    pub db_use_ssl: bool,
+    /// How often to try again to connect to the database
+    #[arg(long, global = true, value_name = "N", default_value_t = 1)]
+    pub db_retries: u32,
+    /// Seconds that a database statement may take
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 30)]
+    pub db_timeout: u64,
+    /// Seconds that connecting to the database may take
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 120)]
+    pub db_connect_timeout: u64,
+    /// Where checkpoints are kept [default: $XDG_STATE_HOME/windlass, or
+    /// ~/.local/state/windlass]
+    #[arg(long, global = true, value_name = "DIR", env = "WINDLASS_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+    /// Print the result as one JSON document
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Tell more on stderr; twice for even more
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The commands, also under `objectstorage`, where Anchore has them.
+#[derive(Debug, Subcommand)]
+pub enum TopCommand {
+    #[command(flatten)]
+    Direct(Command),
+    /// The same commands, where anchore-manager has them
+    Objectstorage {
+        #[command(subcommand)]
+        command: Command,
+    },
+}
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write, read, compare and delete a probe through the configured store
+    Check(CheckArgs),
+    /// List the object-store drivers
+    ListDrivers,
+    /// Move documents from one store to another
+    Migrate(MigrateArgs),
+    /// Go on with a task that was interrupted or has failed objects
+    Resume(ResumeArgs),
+    /// List all migrations of this deployment
+    ListMigrations,
+    /// Show how far a task has come
+    Status(TaskArgs),
+    /// Show the journal of a task
+    Journal(JournalArgs),
+    /// Make a small deployment on SQLite and local directories, and migrate it
+    Demo(DemoArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Anchore's config.yaml
+    pub config: PathBuf,
+    /// Check the analysis_archive section rather than the object store's
+    #[arg(long)]
+    pub analysis_archive: bool,
+}
+
+/// `migrate`.
+#[derive(Debug, Args)]
+pub struct MigrateArgs {
+    /// The config.yaml that Anchore uses now
+    pub from: PathBuf,
+    /// The config.yaml that it will use afterwards
+    pub to: PathBuf,
+    /// Take the source from the analysis_archive section
+    #[arg(long)]
+    pub from_analysis_archive: bool,
+    /// Take the destination from the analysis_archive section
+    #[arg(long)]
+    pub to_analysis_archive: bool,
+    /// Leave the documents in the source, too
+    #[arg(long)]
+    pub nodelete: bool,
+    /// Do not ask whether all Anchore services are stopped
+    #[arg(long)]
+    pub dontask: bool,
+    /// Only this bucket of Anchore's (not of S3); can be given several times
+    #[arg(long, value_name = "BUCKET")]
+    pub bucket: Vec<String>,
+    /// Only documents of this user; can be given several times
+    #[arg(long, value_name = "USER")]
+    pub user: Vec<String>,
+    /// Only show what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How a copy is proven: read back in full, or by the store's own checksum where it has one
+    #[arg(long, value_enum, default_value_t)]
+    pub verify: Verify,
+    /// Replace other content that lies at the destination, where no document points at it
+    #[arg(long)]
+    pub overwrite: bool,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `--verify`.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+pub enum Verify {
+    /// Read every copy back.
+    #[default]
+    Full,
+    /// Ask the store for its checksum.
+    Checksum,
+}
+
+/// Options of every command that moves objects.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    /// Objects in flight at once: a number, or auto
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = concurrency)]
+    pub concurrency: crate::engine::Concurrency,
+    /// Minutes that a store or the database may be away before the run stops as interrupted
+    #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
+    pub max_outage: f64,
+    /// Go on although Anchore services seem to be running
+    #[arg(long)]
+    pub force_live_services: bool,
+}
+
+fn concurrency(text: &str) -> Result<crate::engine::Concurrency, String> {
+    use crate::engine::Concurrency;
+    match (text, text.parse()) {
+        ("auto", _) => Ok(Concurrency::Auto),
+        (_, Ok(places @ 1..=1024)) => Ok(Concurrency::Fixed(places)),
+        _ => Err("expected auto, or a number from 1 to 1024".into()),
+    }
+}
+
+/// `resume`.
+#[derive(Debug, Args)]
+pub struct ResumeArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    pub task: String,
+    /// The source's config.yaml, where it has been moved
+    #[arg(long, value_name = "FILE")]
+    pub from_config: Option<PathBuf>,
+    /// The destination's config.yaml, where it has been moved
+    #[arg(long, value_name = "FILE")]
+    pub to_config: Option<PathBuf>,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// A command about one task.
+#[derive(Debug, Args)]
+pub struct TaskArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    pub task: String,
+}
+
+/// `journal`.
+#[derive(Debug, Args)]
+pub struct JournalArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    pub task: String,
+    /// Only this object: USER/BUCKET/ID
+    #[arg(long, value_name = "USER/BUCKET/ID")]
+    pub object: Option<String>,
+    /// Only this event: copied, failed, …
+    #[arg(long, value_name = "EVENT")]
+    pub event: Option<String>,
+    /// A table for people, or the export that can be proven
+    #[arg(long, value_enum, default_value_t)]
+    pub format: JournalFormat,
+}
+
+/// `--format`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum JournalFormat {
+    /// For people.
+    #[default]
+    Table,
+    /// One entry per line, with its hash.
+    Jsonl,
+}
+
+/// `demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Where to make it; a new directory under the system's temporary one if not given
+    pub dir: Option<PathBuf>,
+    /// Documents to make
+    #[arg(long, value_name = "N", default_value_t = 400)]
+    pub documents: u32,
+}

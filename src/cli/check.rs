@@ -1,0 +1,111 @@
+//! `check`: write, read, compare and delete a probe through the configured store.
+
+use bytes::Bytes;
+
+use super::args::{CheckArgs, Global};
+use super::{ExitStatus, Printer, connect};
+use crate::config::DriverConfig;
+use crate::database::{ConnectOptions, Database};
+use crate::digest;
+use crate::driver::{self, Driver, Fence, StoreError};
+use crate::model::ObjectKey;
+
+const USER: &str = "test";
+const BUCKET: &str = "anchorecliconfigtest";
+const IDS: [&str; 2] = ["cliconfigtest", "cliconfigtest2"];
+
+pub async fn run(
+    args: &CheckArgs,
+    global: &Global,
+    printer: &Printer,
+) -> anyhow::Result<ExitStatus> {
+    let config = connect::load(&args.config)?;
+    let (store, path, section) = connect::store(&config, args.analysis_archive)?;
+    let options = connect::connect_options(global, Some(&config));
+    let database = match (&store.driver, connect::database_url(global, Some(&config))) {
+        (_, Ok(url)) => Database::connect(&url, &options).await?,
+        (DriverConfig::Db | DriverConfig::Db2, Err(error)) => return Err(error),
+        // Only the two database drivers need one.
+        (_, Err(_)) => no_database(&options).await?,
+    };
+    let driver = driver::open(&store, &database, Fence::Open).await?;
+    driver.prepare().await?;
+    let result = probe(driver.as_ref()).await;
+    let value = serde_json::json!({
+        "config": path, "section": section, "driver": driver.kind().name(),
+        "place": store.place(), "ok": result.is_ok(),
+        "error": result.as_ref().err(),
+    });
+    match &result {
+        Ok(()) => {
+            printer.result(&value, || {
+                format!(
+                    "{}: wrote, read back, compared and deleted a probe: the store works",
+                    store.place()
+                )
+            });
+            Ok(ExitStatus::Complete)
+        }
+        Err(why) => {
+            printer.result(&value, || format!("{}: the check failed", store.place()));
+            printer.say(&format!("windlass: {why}"));
+            Ok(ExitStatus::CheckFailed)
+        }
+    }
+}
+
+async fn no_database(options: &ConnectOptions) -> anyhow::Result<Database> {
+    let memory = crate::database::DatabaseUrl::Sqlite {
+        path: ":memory:".into(),
+    };
+    Ok(Database::connect(
+        &memory,
+        &ConnectOptions {
+            create: true,
+            ..options.clone()
+        },
+    )
+    .await?)
+}
+
+async fn probe(driver: &dyn Driver) -> Result<(), String> {
+    let said = |error: StoreError| error.to_string();
+    let mut url = None;
+    for id in IDS {
+        let candidate = driver.url_for(&ObjectKey::new(USER, BUCKET, id));
+        if driver.stat(&candidate).await.map_err(said)?.is_none() {
+            url = Some(candidate);
+            break;
+        }
+    }
+    let Some(url) = url else {
+        return Err(format!(
+            "documents called {} and {} exist already in {USER}/{BUCKET}; nothing was written: \
+             remove them first",
+            IDS[0], IDS[1]
+        ));
+    };
+    let body = Bytes::from(format!("clitesting at {}", jiff::Timestamp::now()));
+    driver
+        .put(&url, body.clone(), digest::md5(&body))
+        .await
+        .map_err(said)?;
+    let read = async {
+        driver
+            .get(&url, Some(body.len() as u64))
+            .await?
+            .bytes()
+            .await
+    };
+    let read = read.await.map_err(said);
+    for deleted in driver.delete(std::slice::from_ref(&url)).await {
+        deleted.map_err(said)?;
+    }
+    if read? != body {
+        return Err(format!("{url}: what was read back is not what was written"));
+    }
+    match driver.stat(&url).await.map_err(said)? {
+        Some(_) => Err(format!("{url}: it is still there after it was deleted")),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,6 @@
+pub async fn run(
+    _: &super::args::DemoArgs,
+    _: &super::Printer,
+) -> anyhow::Result<super::ExitStatus> {
+    anyhow::bail!("not yet")
+}

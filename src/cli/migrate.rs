@@ -1,0 +1,238 @@
+//! `migrate`, and what a run has to say at its end.
+
+use std::io::Write as _;
+
+use super::args::{Global, MigrateArgs, Verify};
+use super::connect;
+use super::format::{bytes, count, duration};
+use super::{ExitStatus, Printer, bar, signals};
+use crate::catalog::{PlanNotices, Planned};
+use crate::engine::{self, MigrateRequest, Migrated, RunReport};
+use crate::model::{Policy, TaskState, VerifyMode};
+
+const QUESTION: &str = "Performing this operation requires *all* anchore-engine services to be stopped - proceed? (y/N)";
+
+pub async fn run(
+    args: &MigrateArgs,
+    global: &Global,
+    printer: &Printer,
+) -> anyhow::Result<ExitStatus> {
+    let (from, to) = (connect::load(&args.from)?, connect::load(&args.to)?);
+    let request = MigrateRequest {
+        from: connect::store(&from, args.from_analysis_archive)?,
+        to: connect::store(&to, args.to_analysis_archive)?,
+        policy: policy(args),
+        dry_run: args.dry_run,
+    };
+    let url = connect::database_url(global, Some(&from))?;
+    let settings = connect::settings(global, &args.run, url, &from).await?;
+    if !args.dontask && !args.dry_run && !ask() {
+        printer.result(&serde_json::json!({ "state": "skipped" }), || {
+            "nothing was done: answer y when all anchore-engine services are stopped, or use \
+             --dontask"
+                .into()
+        });
+        return Ok(ExitStatus::Complete);
+    }
+    signals::listen(
+        settings.stop.clone(),
+        settings.progress.clone(),
+        printer.clone(),
+    )?;
+    let shown = bar::show(printer, settings.progress.clone());
+    let announce = |planned: &Planned| announce(printer, &request, planned);
+    let migrated = engine::migrate(&request, &settings, announce).await;
+    drop(shown);
+    match migrated? {
+        Migrated::OnlyPlanned(plan) => {
+            printer.result(&plan, || plan_words(&plan));
+            Ok(ExitStatus::Complete)
+        }
+        Migrated::Ran(report, _) => Ok(finish(printer, global, &report)),
+    }
+}
+
+fn policy(args: &MigrateArgs) -> Policy {
+    Policy {
+        nodelete: args.nodelete,
+        verify: match args.verify {
+            Verify::Full => VerifyMode::Full,
+            Verify::Checksum => VerifyMode::Checksum,
+        },
+        overwrite: args.overwrite,
+        buckets: args.bucket.clone(),
+        users: args.user.clone(),
+    }
+}
+
+/// Anchore's question. Only `y` and `Y` go on; no input at all does not.
+fn ask() -> bool {
+    let _ = write!(std::io::stderr(), "{QUESTION} ");
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(_) => matches!(answer.trim_end_matches(['\r', '\n']), "y" | "Y"),
+        Err(_) => false,
+    }
+}
+
+fn announce(printer: &Printer, request: &MigrateRequest, planned: &Planned) {
+    printer.say(&format!(
+        "task {}: {} ({}) from {} to {}",
+        planned.task_id,
+        count(planned.objects, "object"),
+        bytes(planned.bytes),
+        request.from.0.place(),
+        request.to.0.place(),
+    ));
+    for notice in notices(&planned.notices, request.from.0.place().as_str()) {
+        printer.say(&notice);
+    }
+}
+
+fn notices(notices: &PlanNotices, place: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut say = |number: u64, text: String| {
+        if number > 0 {
+            words.push(text);
+        }
+    };
+    let n = notices;
+    say(
+        n.elsewhere,
+        format!(
+            "{} of the same driver are not in {place} and are left where they are",
+            count(n.elsewhere, "object")
+        ),
+    );
+    say(
+        n.without_url,
+        format!(
+            "{} without a content_url are left as they are",
+            count(n.without_url, "row")
+        ),
+    );
+    say(
+        n.unreadable_by_anchore,
+        format!(
+            "{} have ?, #, tab or a line break in the name, which Anchore itself cannot read back \
+             from the destination (windlass can)",
+            count(n.unreadable_by_anchore, "object")
+        ),
+    );
+    say(
+        n.keys_too_long,
+        format!(
+            "{} with keys of more than 1500 bytes are left out",
+            count(n.keys_too_long, "row")
+        ),
+    );
+    say(
+        n.refused,
+        format!(
+            "{} cannot be moved and will be reported",
+            count(n.refused, "object")
+        ),
+    );
+    say(
+        n.shared,
+        format!(
+            "{} share their source with another row: it is deleted after the last of them",
+            count(n.shared, "object")
+        ),
+    );
+    words
+}
+
+fn plan_words(plan: &engine::PlanReport) -> String {
+    let mut words = match (plan.planned, plan.dry_run) {
+        (0, _) => format!("nothing to do: no document is in {}", plan.from),
+        (n, true) => format!(
+            "would move {} ({}) from {} to {}; nothing was changed",
+            count(n, "object"),
+            bytes(plan.bytes),
+            plan.from,
+            plan.to
+        ),
+        (n, false) => format!("{} planned", count(n, "object")),
+    };
+    for notice in notices(&plan.notices, &plan.from) {
+        words += &format!("\n{notice}");
+    }
+    words
+}
+
+/// Prints how a run ended, and what to do next.
+pub fn finish(printer: &Printer, global: &Global, report: &RunReport) -> ExitStatus {
+    let resume = resume_command(global, report.task_id);
+    printer.result(report, || report_words(report, &resume));
+    match report.state {
+        TaskState::Complete => ExitStatus::Complete,
+        TaskState::Interrupted | TaskState::Running => ExitStatus::Interrupted,
+        TaskState::Failed if report.stopped.is_some() => ExitStatus::Failed,
+        TaskState::Failed => ExitStatus::FailedObjects,
+    }
+}
+
+/// The command that goes on, which runs as printed.
+fn resume_command(global: &Global, task_id: i64) -> String {
+    match (&global.state_dir, std::env::var_os("WINDLASS_STATE_DIR")) {
+        (Some(dir), None) => format!("windlass --state-dir {} resume {task_id}", dir.display()),
+        _ => format!("windlass resume {task_id}"),
+    }
+}
+
+fn report_words(report: &RunReport, resume: &str) -> String {
+    let mut lines = Vec::new();
+    lines.push(format!(
+        "task {} {}: {} → {}",
+        report.task_id, report.state, report.from, report.to
+    ));
+    if let Some(stopped) = &report.stopped {
+        lines.push(format!("  stopped early: {stopped}"));
+    }
+    if let Some(s) = &report.summary {
+        lines.push(format!(
+            "  planned {} = committed {} + skipped {} + failed {} + remaining {}",
+            s.planned, s.committed, s.skipped, s.failed, s.remaining
+        ));
+        lines.push(format!(
+            "  sources: {} deleted, {} kept, {} not deleted",
+            s.source_deleted,
+            s.source_kept,
+            s.committed - s.source_deleted - s.source_kept
+        ));
+        if !s.reconciles() {
+            lines.push("  THE COUNTS DO NOT ADD UP: please report this as a bug".into());
+        }
+    }
+    let elapsed = std::time::Duration::from_millis(report.elapsed_ms);
+    lines.push(format!(
+        "  copied {} in {}",
+        bytes(report.copied_bytes),
+        duration(elapsed)
+    ));
+    for failure in report.failures.iter().take(10) {
+        lines.push(format!(
+            "  failed: {} ({}): {}",
+            failure.object, failure.phase, failure.error
+        ));
+    }
+    if report.failures.len() > 10 {
+        lines.push(format!(
+            "  and more: windlass journal {} --event failed",
+            report.task_id
+        ));
+    }
+    lines.push(match report.state {
+        TaskState::Complete => {
+            "next: put the destination's section into Anchore's config.yaml, then start its \
+             services"
+                .into()
+        }
+        TaskState::Failed if report.stopped.is_none() => {
+            format!("next: repair what failed, then try only that again:\n{resume}")
+        }
+        _ => format!("go on with:\n{resume}"),
+    });
+    lines.join("\n")
+}

@@ -1,0 +1,142 @@
+//! The command line: one file per command, one place that prints.
+
+mod args;
+mod bar;
+mod check;
+mod connect;
+mod demo;
+mod drivers;
+mod format;
+mod journal;
+mod list;
+mod migrate;
+mod printer;
+mod resume;
+mod signals;
+mod status;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser as _};
+
+use args::{Cli, Command, Global, TopCommand};
+use printer::Printer;
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// All is done.
+    Complete,
+    /// Failed, or could not begin.
+    Failed,
+    /// Came to the end, with objects that failed.
+    FailedObjects,
+    /// The object-store check failed.
+    CheckFailed,
+    /// Stopped early; `resume` goes on.
+    Interrupted,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        ExitCode::from(match status {
+            ExitStatus::Complete => 0,
+            ExitStatus::Failed => 2,
+            ExitStatus::FailedObjects => 3,
+            ExitStatus::CheckFailed => 5,
+            ExitStatus::Interrupted => 130,
+        })
+    }
+}
+
+/// Runs the program with the process's arguments.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let command = match cli.command {
+        TopCommand::Direct(command) | TopCommand::Objectstorage { command } => command,
+    };
+    let printer = Printer::new(cli.global.json);
+    printer.start_logging(cli.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            printer.error(&anyhow::Error::from(error).context("cannot start"));
+            return ExitStatus::Failed.into();
+        }
+    };
+    let status = match runtime.block_on(run(command, &cli.global, &printer)) {
+        Ok(status) => status,
+        Err(error) => {
+            printer.error(&error);
+            ExitStatus::Failed
+        }
+    };
+    // Whatever still waits for a dead network must not keep the program alive.
+    runtime.shutdown_background();
+    status.into()
+}
+
+async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    match command {
+        Command::Check(args) => check::run(&args, global, printer).await,
+        Command::ListDrivers => Ok(drivers::run(printer)),
+        Command::Migrate(args) => migrate::run(&args, global, printer).await,
+        Command::Resume(args) => resume::run(&args, global, printer).await,
+        Command::ListMigrations => list::run(global, printer).await,
+        Command::Status(args) => status::run(&args, global, printer).await,
+        Command::Journal(args) => journal::run(&args, global, printer).await,
+        Command::Demo(args) => demo::run(&args, printer).await,
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "windlass",
+                &mut std::io::stdout(),
+            );
+            Ok(ExitStatus::Complete)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn anchores_own_command_lines_are_understood() {
+        let line = "anchore-manager objectstorage --db-connect postgresql+pg8000://u:p@h:5432/d \
+                    --db-use-ssl --db-retries 2 --db-timeout 60 --db-connect-timeout 10 migrate \
+                    /config/config.yaml /config/new.yaml --from-analysis-archive --nodelete \
+                    --dontask --bucket a --bucket b";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        assert_eq!(
+            cli.global.db_connect.as_deref(),
+            Some("postgresql+pg8000://u:p@h:5432/d")
+        );
+        assert_eq!((cli.global.db_retries, cli.global.db_timeout), (2, 60));
+        let TopCommand::Objectstorage {
+            command: Command::Migrate(migrate),
+        } = cli.command
+        else {
+            panic!("not a migrate");
+        };
+        assert_eq!(migrate.bucket, ["a", "b"]);
+        assert!(migrate.from_analysis_archive && migrate.nodelete && migrate.dontask);
+    }
+
+    #[test]
+    fn the_innermost_global_option_wins() {
+        let line =
+            "windlass --db-connect a objectstorage --db-connect b list-migrations --db-connect c";
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        assert_eq!(cli.global.db_connect.as_deref(), Some("c"));
+    }
+}

@@ -1,0 +1,51 @@
+//! `resume`.
+
+use std::path::Path;
+
+use super::args::{Global, ResumeArgs};
+use super::connect::{self, FoundTask};
+use super::{ExitStatus, Printer, bar, migrate, signals};
+use crate::catalog::TaskSide;
+use crate::engine::{self, ResumeRequest, Resumed};
+
+pub async fn run(
+    args: &ResumeArgs,
+    global: &Global,
+    printer: &Printer,
+) -> anyhow::Result<ExitStatus> {
+    let FoundTask { task, url, .. } = connect::find_task(global, &args.task).await?;
+    let open = |moved: &Option<std::path::PathBuf>, side: &TaskSide| {
+        let path = moved.as_deref().unwrap_or(Path::new(&side.config));
+        let config = connect::load(path)?;
+        let store = connect::store(&config, side.section == "analysis_archive")?;
+        anyhow::Ok((config, store))
+    };
+    let (from_config, from) = open(&args.from_config, &task.source)?;
+    let (_, to) = open(&args.to_config, &task.destination)?;
+    let settings = connect::settings(global, &args.run, url, &from_config).await?;
+    let request = ResumeRequest { task, from, to };
+    signals::listen(
+        settings.stop.clone(),
+        settings.progress.clone(),
+        printer.clone(),
+    )?;
+    let shown = bar::show(printer, settings.progress.clone());
+    let resumed = engine::resume(&request, &settings).await;
+    drop(shown);
+    match resumed? {
+        Resumed::WasComplete => {
+            let task = &request.task;
+            let value = serde_json::json!({
+                "task_id": task.task_id, "task_uuid": task.uuid, "state": "complete",
+            });
+            printer.result(&value, || {
+                format!(
+                    "task {} is complete: there is nothing left to do",
+                    task.task_id
+                )
+            });
+            Ok(ExitStatus::Complete)
+        }
+        Resumed::Ran(report) => Ok(migrate::finish(printer, global, &report)),
+    }
+}
