@@ -210,8 +210,14 @@ impl Client {
                 unexpected("list", prefix, answer)
             );
             let page = ListObjectsV2::parse_response(&answer.1).expect("a listing in XML");
+            // Asked for, but not every server does it; the parser leaves it to us.
+            let body = String::from_utf8_lossy(answer.1.as_ref());
+            let encoded = body.contains("<EncodingType>url</EncodingType>");
             listed.extend(page.contents.into_iter().map(|entry| Listed {
-                key: entry.key,
+                key: match encoded {
+                    true => super::percent_decode(&entry.key.replace('+', " ")),
+                    false => entry.key,
+                },
                 size: entry.size,
             }));
             token = page
