@@ -92,15 +92,16 @@ fn refuse_foreign(root: &Path) -> Result<(), Refusal> {
         let text = name.to_string_lossy();
         let hashed = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         // Links are followed, as Anchore does; one that leads out is refused when written through.
-        if !(hashed && entry.path().is_dir()) && !is_temporary(&name) {
-            return Err((
-                StoreErrorKind::Misconfigured,
-                format!(
-                    "holds {text:?}: Anchore takes only a directory in which there is nothing \
-                     but its own 32-digit folders; point archive_data_dir to one of its own"
-                ),
-            ));
+        if is_temporary(&name) || (hashed && entry.path().is_dir()) {
+            continue;
         }
+        return Err((
+            StoreErrorKind::Misconfigured,
+            format!(
+                "holds {text:?}: Anchore takes only a directory in which there is nothing but \
+                 its own 32-digit folders; point archive_data_dir to one of its own"
+            ),
+        ));
     }
     Ok(())
 }

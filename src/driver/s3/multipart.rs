@@ -222,7 +222,8 @@ impl Server {
             .part_number(number)
             .content_md5(STANDARD.encode(md5::Md5::digest(&body)))
             .body(ByteStream::from(body));
-        let request = request.customize().config_override(within(limit));
+        let request = request.customize().disable_payload_signing();
+        let request = request.config_override(within(limit));
         let sent = request.send().await.map_err(error::failure)?;
         Ok(CompletedPart::builder()
             .part_number(number)
