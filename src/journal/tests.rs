@@ -18,7 +18,10 @@ async fn what_was_appended_is_there_after_reopening() {
     assert_eq!(journal.head(), head);
     assert_eq!(journal.executor(), EXECUTOR);
     assert_eq!(export(journal.entries(1)).unwrap(), before);
-    assert_eq!(journal.append_one(None, event()).await.unwrap(), 251);
+    assert_eq!(
+        journal.append_one(None, event()).await.unwrap().head.seq,
+        251
+    );
     journal.close().await.unwrap();
 
     let journal = read(&dir, TASK).unwrap();
@@ -75,7 +78,7 @@ async fn a_hundred_tasks_share_syncs_and_leave_no_gap() {
                 let mut seqs = Vec::new();
                 for round in 0..20 {
                     let NewEntry { object, event } = verified(task * 100 + round);
-                    seqs.push(journal.append_one(object, event).await.unwrap());
+                    seqs.push(journal.append_one(object, event).await.unwrap().head.seq);
                 }
                 assert!(seqs.is_sorted());
                 seqs
