@@ -224,7 +224,8 @@ pub enum JournalFormat {
 pub struct DemoArgs {
     /// Where to make it; a new directory under the system's temporary one if not given
     pub dir: Option<PathBuf>,
-    /// Documents to make
-    #[arg(long, value_name = "N", default_value_t = 400)]
+    /// Documents to make: 50 to 100000
+    #[arg(long, value_name = "N", default_value_t = 400,
+          value_parser = clap::value_parser!(u32).range(50..=100_000))]
     pub documents: u32,
 }

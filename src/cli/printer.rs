@@ -23,6 +23,11 @@ impl Printer {
         }
     }
 
+    /// Whether results are JSON documents.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Where progress bars are drawn, if stderr is a terminal.
     pub fn bars(&self) -> Option<&MultiProgress> {
         std::io::stderr().is_terminal().then_some(&self.bars)
