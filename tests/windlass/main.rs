@@ -6,6 +6,7 @@
 mod demo;
 mod kill;
 mod migrate;
+mod sqlite;
 mod support;
 mod support_itself;
 mod world;
