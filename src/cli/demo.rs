@@ -17,7 +17,7 @@ use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 
 use super::args::DemoArgs;
-use super::format::count;
+use super::format::{count, shell_word};
 use super::{ExitStatus, Printer};
 use audit::Audit;
 use deployment::Deployment;
@@ -60,10 +60,10 @@ pub async fn run(args: &DemoArgs, printer: &Printer) -> anyhow::Result<ExitStatu
         deployment.store().display(),
     ));
     stage.say("\nThe commands below can be repeated there:");
-    stage.say(&format!("$ cd {}", quoted(&dir)));
+    stage.say(&format!("$ cd {}", shell_word(&dir)));
     stage.say(&format!(
         "$ export WINDLASS_STATE_DIR={}",
-        quoted(&dir.join("state"))
+        shell_word(&dir.join("state"))
     ));
 
     stage.say("\nDo both stores work?");
@@ -230,15 +230,5 @@ fn was_killed(status: ProcessStatus) -> anyhow::Result<()> {
              windlass demo --documents N"
         ),
         Some(_) => bail!("the migration failed before it could be killed: {status}"),
-    }
-}
-
-/// As a shell takes it.
-fn quoted(path: &Path) -> String {
-    let text = path.display().to_string();
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
-    match text.chars().all(is_plain) {
-        true => text,
-        false => format!("'{}'", text.replace('\'', r"'\''")),
     }
 }

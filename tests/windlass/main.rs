@@ -5,6 +5,7 @@
 
 mod demo;
 mod kill;
+mod layering;
 mod migrate;
 mod sqlite;
 mod support;

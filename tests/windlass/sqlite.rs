@@ -131,6 +131,11 @@ async fn a_killed_task_shows_as_resumable_at_once() {
         "{}",
         listed.stdout
     );
+    let signs_of_life: bool = sqlx::query_scalar("SELECT last_updated > started_at FROM tasks")
+        .fetch_one(&world.pool)
+        .await
+        .expect("Anchore's table");
+    assert!(signs_of_life, "commits show in Anchore's own row");
 }
 
 #[tokio::test(flavor = "multi_thread")]
