@@ -65,9 +65,16 @@ impl Printer {
         });
     }
 
-    /// Why the command failed: one line, with what lies behind it.
+    /// Why the command failed: one line, with what lies behind it. What a message has said
+    /// itself is not said again.
     pub fn error(&self, error: &anyhow::Error) {
-        self.say(&format!("windlass: {error:#}"));
+        let mut text = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text += &format!(": {cause}");
+            }
+        }
+        self.say(&format!("windlass: {text}"));
     }
 
     /// Logs go to stderr, above the bar. `RUST_LOG` beats `-v`.

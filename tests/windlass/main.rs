@@ -4,6 +4,7 @@
 //! fetches what they need; a missing server fails a test with the words to install it.
 
 mod demo;
+mod docs;
 mod kill;
 mod layering;
 mod migrate;
