@@ -62,6 +62,9 @@ impl Printer {
 
     /// Why the command failed: one line, with what lies behind it.
     pub fn error(&self, error: &anyhow::Error) {
+        if self.json {
+            self.line(&serde_json::json!({ "error": format!("{error:#}") }).to_string());
+        }
         self.say(&format!("windlass: {error:#}"));
     }
 
