@@ -74,6 +74,9 @@ impl Printer {
                 text += &format!(": {cause}");
             }
         }
+        if self.json {
+            self.line(&serde_json::json!({ "error": text }).to_string());
+        }
         self.say(&format!("windlass: {text}"));
     }
 

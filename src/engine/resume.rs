@@ -104,7 +104,6 @@ async fn locked(
         bring_together(&catalog, &task, &journal, epoch, mirrored).await?;
         journal_commits(&catalog, &task, &journal, epoch).await?;
     }
-    gates::remove_probes(&from, &to, task.uuid).await;
     catalog.task_resumes(session, task.task_id).await?;
     let phases = catalog.summary(task.task_id).await?.phases;
     let mut opening: Vec<Event> = rebuilt.map(Event::Rebuilt).into_iter().collect();
@@ -174,9 +173,7 @@ async fn open_checkpoint(
             }
         },
         Err(JournalError::NotFound { .. }) => ("the checkpoint is not here".to_owned(), false),
-        Err(error @ (JournalError::Damaged { .. } | JournalError::WrongTask { .. })) => {
-            (error.to_string(), true)
-        }
+        Err(error @ JournalError::Damaged { .. }) => (error.to_string(), true),
         Err(error) => return Err(error.into()),
     };
     if aside {
