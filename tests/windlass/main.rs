@@ -3,8 +3,12 @@
 //! They are one test binary, so that one PostgreSQL and one S3 server serve them all. `scripts/test`
 //! fetches what they need; a missing server fails a test with the words to install it.
 
+mod demo;
+mod docs;
 mod kill;
+mod layering;
 mod migrate;
+mod sqlite;
 mod support;
 mod support_itself;
 mod world;
