@@ -5,6 +5,7 @@
 
 mod kill;
 mod migrate;
+mod outage;
 mod support;
 mod support_itself;
 mod world;
