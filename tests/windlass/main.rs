@@ -8,6 +8,7 @@ mod interrupt;
 mod kill;
 mod migrate;
 mod outage;
+mod refusals;
 mod support;
 mod support_itself;
 mod world;
