@@ -9,6 +9,7 @@ mod kill;
 mod migrate;
 mod outage;
 mod refusals;
+mod resume;
 mod support;
 mod support_itself;
 mod world;
