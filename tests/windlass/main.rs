@@ -3,6 +3,7 @@
 //! They are one test binary, so that one PostgreSQL and one S3 server serve them all. `scripts/test`
 //! fetches what they need; a missing server fails a test with the words to install it.
 
+mod anchore_cli;
 mod failed_objects;
 mod interrupt;
 mod kill;
@@ -12,4 +13,5 @@ mod refusals;
 mod resume;
 mod support;
 mod support_itself;
+mod variants;
 mod world;
