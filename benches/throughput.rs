@@ -68,6 +68,7 @@ const WAYS: [(&str, Way); 6] = [
 struct Measured {
     elapsed: Duration,
     peak_kib: u64,
+    cpu: Duration,
 }
 
 #[tokio::main]
@@ -281,7 +282,7 @@ async fn put_loop(set: Set) -> Measured {
                     let Some((id, content)) = documents.get(at) else {
                         return;
                     };
-                    client.put(&bucket, id, content).await;
+                    client.put(&bucket, id, content.as_slice()).await;
                 }
             })
         })
@@ -292,6 +293,7 @@ async fn put_loop(set: Set) -> Measured {
     Measured {
         elapsed: started.elapsed(),
         peak_kib: 0,
+        cpu: Duration::ZERO,
     }
 }
 
@@ -302,7 +304,9 @@ fn run(mut command: Command) -> Measured {
     let mut child = command.spawn().expect("the program starts");
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak_kib = 0;
+    let mut cpu = Duration::ZERO;
     let ended = loop {
+        cpu = cpu.max(cpu_time(child.id()));
         peak_kib = peak_kib.max(high_water_kib(&status));
         if let Some(ended) = child.try_wait().expect("the program's end") {
             break ended;
@@ -316,7 +320,24 @@ fn run(mut command: Command) -> Measured {
         std::io::Read::read_to_string(&mut stderr, &mut said).expect("its words");
         panic!("{command:?} failed: {said}");
     }
-    Measured { elapsed, peak_kib }
+    Measured {
+        elapsed,
+        peak_kib,
+        cpu,
+    }
+}
+
+/// User and system time so far, in the kernel's ticks of 10 ms.
+fn cpu_time(pid: u32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = text.rsplit(") ").next().unwrap_or_default();
+    let ticks = after_name.split_whitespace().skip(11).take(2);
+    Duration::from_millis(
+        ticks
+            .filter_map(|ticks| ticks.parse::<u64>().ok())
+            .sum::<u64>()
+            * 10,
+    )
 }
 
 fn high_water_kib(status: &Path) -> u64 {

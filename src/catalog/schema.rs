@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use super::{Catalog, CatalogError, on_either};
-use crate::database::Database;
+use crate::database::{Database, SessionConnection};
 
 /// The table in which sqlx notes what has been applied; its default name could be another
 /// application's in the same database.
@@ -88,6 +88,35 @@ impl Catalog {
             .map_err(CatalogError::of("look for a table"))?
             .is_some())
     }
+}
+
+/// Makes windlass's tables within the transaction of the connection, where there are none.
+pub(super) async fn make_missing(connection: &mut SessionConnection) -> Result<(), sqlx::Error> {
+    match connection {
+        SessionConnection::Postgres(pg) => {
+            let missing = sqlx::query("SELECT 1 WHERE to_regclass($1) IS NULL")
+                .bind(MIGRATIONS_TABLE)
+                .fetch_optional(&mut *pg)
+                .await?;
+            if missing.is_some() {
+                for migration in MIGRATIONS {
+                    sqlx::raw_sql(migration.2).execute(&mut *pg).await?;
+                }
+            }
+        }
+        SessionConnection::Sqlite(sqlite) => {
+            let found = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = $1")
+                .bind(MIGRATIONS_TABLE)
+                .fetch_optional(&mut *sqlite)
+                .await?;
+            if found.is_none() {
+                for migration in MIGRATIONS {
+                    sqlx::raw_sql(migration.3).execute(&mut *sqlite).await?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn migrator(sql: impl Fn(&(i64, &str, &'static str, &'static str)) -> &'static str) -> Migrator {

@@ -173,12 +173,13 @@ pub fn finish(printer: &Printer, global: &Global, report: &RunReport) -> ExitSta
     }
 }
 
-/// The command that goes on, which runs as printed.
+/// The command that goes on, which runs as printed, in whatever directory.
 fn resume_command(global: &Global, task_id: i64) -> String {
     let from_environment = std::env::var_os("WINDLASS_STATE_DIR").map(std::path::PathBuf::from);
     match &global.state_dir {
         Some(dir) if from_environment.as_ref() != Some(dir) => {
-            format!("windlass --state-dir {} resume {task_id}", shell_word(dir))
+            let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+            format!("windlass --state-dir {} resume {task_id}", shell_word(&dir))
         }
         _ => format!("windlass resume {task_id}"),
     }

@@ -212,7 +212,9 @@ async fn is_there_already(
         }
     }
     let in_use = item.dest_in_use || item.object.shared;
-    if context.task.policy.overwrite && !in_use {
+    // In a place that was empty, what nobody points at was left by this task itself.
+    let may_be_replaced = context.task.policy.overwrite || context.task.destination_was_empty;
+    if may_be_replaced && !in_use {
         return Ok(false);
     }
     let hint = match in_use {

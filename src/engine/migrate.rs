@@ -117,11 +117,11 @@ async fn locked(
     from: Store,
     to: Store,
 ) -> Result<Migrated, EngineError> {
-    gates::wait_for_neighbours(&catalog, None).await?;
-    catalog.ensure_schema().await?;
     let uuid = Uuid::new_v4();
     let mut destination_was_empty = false;
     if !request.dry_run {
+        gates::wait_for_neighbours(&catalog, None).await?;
+        catalog.ensure_schema().await?;
         gates::refuse_aliases(&from, &to).await?;
         destination_was_empty = to.driver.is_empty().await?;
     }
@@ -185,6 +185,7 @@ async fn locked(
         journal,
         mirrored: root,
         tenure,
+        rebuilt: false,
     };
     let report = run(job, settings, opening).await?;
     Ok(Migrated::Ran(Box::new(report), planned.notices))

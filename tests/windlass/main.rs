@@ -3,12 +3,19 @@
 //! They are one test binary, so that one PostgreSQL and one S3 server serve them all. `scripts/test`
 //! fetches what they need; a missing server fails a test with the words to install it.
 
+mod anchore_cli;
 mod demo;
 mod docs;
+mod failed_objects;
+mod interrupt;
 mod kill;
 mod layering;
 mod migrate;
+mod outage;
+mod refusals;
+mod resume;
 mod sqlite;
 mod support;
 mod support_itself;
+mod variants;
 mod world;
