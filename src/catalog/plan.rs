@@ -129,6 +129,12 @@ async fn begin_and_plan(
 ) -> Result<Planned, sqlx::Error> {
     // Statements of our own rather than sqlx's guard: the transaction outlives this function.
     execute(connection, "BEGIN").await?;
+    if let SessionConnection::Postgres(pg) = connection {
+        // A plan of millions takes longer than any other statement may.
+        sqlx::query("SET LOCAL statement_timeout = 0")
+            .execute(pg)
+            .await?;
+    }
     // Only a dry run comes here without tables, and rolls them back with the plan.
     schema::make_missing(connection).await?;
     let from = request.from.place.driver.name();

@@ -122,7 +122,7 @@ async fn locked(
     if !request.dry_run {
         gates::wait_for_neighbours(&catalog, None).await?;
         catalog.ensure_schema().await?;
-        gates::refuse_aliases(&from, &to, uuid).await?;
+        gates::refuse_aliases(&from, &to).await?;
         destination_was_empty = to.driver.is_empty().await?;
     }
     let plan = PlanRequest {
@@ -161,8 +161,16 @@ async fn locked(
         }));
     };
     announce(planned);
-    begin(&catalog, planned.task_id, &journal, 1).await?;
-    let task = catalog.task(&uuid.to_string()).await?;
+    let begun = async {
+        begin(&catalog, planned.task_id, &journal, 1).await?;
+        Ok(catalog.task(&uuid.to_string()).await?)
+    };
+    let task = begun.await.inspect_err(|_: &EngineError| {
+        tracing::error!(
+            "task {0} is planned: windlass resume {0} begins it",
+            planned.task_id
+        );
+    })?;
     let opening = opening(&plan, planned);
     let root = Head {
         seq: 0,

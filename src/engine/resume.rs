@@ -118,7 +118,6 @@ async fn locked(
             journal_commits(&catalog, &task, &journal, epoch, committed).await?;
         }
     }
-    gates::remove_probes(&from, &to, task.uuid).await;
     catalog.task_resumes(session, task.task_id).await?;
     let phases = catalog.summary(task.task_id).await?.phases;
     let opening = vec![Event::Resumed(resumed(phases))];
@@ -193,9 +192,7 @@ async fn open_checkpoint(
             }
         },
         Err(JournalError::NotFound { .. }) => ("the checkpoint is not here".to_owned(), false),
-        Err(error @ (JournalError::Damaged { .. } | JournalError::WrongTask { .. })) => {
-            (error.to_string(), true)
-        }
+        Err(error @ JournalError::Damaged { .. }) => (error.to_string(), true),
         Err(error) => return Err(error.into()),
     };
     if aside {

@@ -4,13 +4,17 @@
 //! fetches what they need; a missing server fails a test with the words to install it.
 
 mod anchore_cli;
+mod demo;
+mod docs;
 mod failed_objects;
 mod interrupt;
 mod kill;
+mod layering;
 mod migrate;
 mod outage;
 mod refusals;
 mod resume;
+mod sqlite;
 mod support;
 mod support_itself;
 mod variants;
