@@ -31,6 +31,7 @@ pub struct Cli {
 
 /// Options that may stand before or behind the command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// URL of Anchore's database, as SQLAlchemy has it (postgresql://…, postgresql+pg8000://…,
     /// sqlite:///…); without it WINDLASS_DB_CONNECT, then the configuration's
@@ -159,6 +160,7 @@ pub enum Verify {
 
 /// Options of every command that moves objects.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of a run")]
 pub struct RunArgs {
     /// Objects in flight at once: a number, or auto
     #[arg(long, value_name = "N", default_value = "auto", value_parser = concurrency)]
