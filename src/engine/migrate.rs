@@ -79,7 +79,9 @@ pub async fn migrate(
     let to = open_store(&request.to, settings, &tenure).await?;
     gates::refuse_same_place(&from, &to)?;
     let catalog = Catalog::open(settings.database.clone()).await?;
-    gates::refuse_live_services(&catalog, settings.force_live_services).await?;
+    // A dry run is for the time before the services are stopped.
+    let may_be_live = settings.force_live_services || request.dry_run;
+    gates::refuse_live_services(&catalog, may_be_live).await?;
     from.driver.prepare_to_read().await?;
     if !request.dry_run {
         settings.state_dir.prepare()?;

@@ -192,7 +192,10 @@ async fn open_checkpoint(
             }
         },
         Err(JournalError::NotFound { .. }) => ("the checkpoint is not here".to_owned(), false),
-        Err(error @ JournalError::Damaged { .. }) => (error.to_string(), true),
+        // Whosever it is, it stays as it is, under another name.
+        Err(error @ (JournalError::Damaged { .. } | JournalError::WrongTask { .. })) => {
+            (error.to_string(), true)
+        }
         Err(error) => return Err(error.into()),
     };
     if aside {

@@ -15,6 +15,7 @@ mod outage;
 mod refusals;
 mod resume;
 mod sqlite;
+mod store_faults;
 mod support;
 mod support_itself;
 mod variants;

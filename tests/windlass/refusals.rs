@@ -326,6 +326,7 @@ async fn anchore_at_work() {
         &["catalog", "host-7", "--force-live-services"],
     )
     .await;
+    world.migrate(&["--dry-run"]).await.expect_code(0);
     world
         .migrate(&["--force-live-services"])
         .await

@@ -426,3 +426,35 @@ async fn sources_of_localfs_are_resumed_too() {
         .await;
     seen.expect_all_at("file", 60);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_only_the_command_line_had_is_asked_for() {
+    let world = seeded(DOCUMENTS).await;
+    for config in [&world.from, &world.to] {
+        let text = fs::read_to_string(config).unwrap();
+        let start = text.find("credentials:").unwrap();
+        let end = text.find("\nservices:").unwrap();
+        fs::write(config, format!("{}{}", &text[..start], &text[end..])).unwrap();
+    }
+    let mut running = world
+        .spawn_slowly(&["--db-connect", &world.database.url], 10)
+        .await;
+    running.interrupt();
+    let ended = running.wait().await.expect_code(130);
+    world.expect_no_secret(&ended, "no other");
+    world.proxy.set_fault(Fault::None);
+    let task = world.task().await;
+    let refused = world.resume(&task).await.expect_code(2);
+    assert!(refused.stderr.contains("PGPASSWORD"), "{}", refused.stderr);
+    assert_eq!(
+        refused.stderr.trim_end().lines().count(),
+        1,
+        "{}",
+        refused.stderr
+    );
+    let state_dir = world.program.state_dir().display().to_string();
+    let knowing = Program::new().env("PGPASSWORD", &world.database.place.password);
+    let args = ["--state-dir", &state_dir, "resume", &task];
+    knowing.spawn_exactly(&args, "").wait().await.expect_code(0);
+    world.look().await.expect_all_at("s3", DOCUMENTS);
+}

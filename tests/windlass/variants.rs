@@ -465,3 +465,27 @@ async fn another_prefix_of_the_same_bucket_is_another_place() {
         nothing.stdout
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_a_crash_left_half_made_are_made() {
+    let world = seeded(3).await;
+    // As sqlx leaves it when it is killed before the first migration.
+    world.migrate(&["--bucket", "none"]).await.expect_code(0);
+    world
+        .sql(
+            "DROP TABLE windlass_objects, windlass_shards, windlass_executors, windlass_tasks CASCADE;
+             DELETE FROM windlass_migrations",
+        )
+        .await;
+    let url = &world.database.url;
+    for args in [
+        vec!["list-migrations", "--db-connect", url],
+        vec!["status", "1", "--db-connect", url],
+    ] {
+        let outcome = world.program.run(&args).await;
+        assert!(!outcome.stderr.contains("relation"), "{}", outcome.stderr);
+    }
+    world.migrate(&["--dry-run"]).await.expect_code(0);
+    world.migrate(&[]).await.expect_code(0);
+    world.expect_moved_and_sound().await;
+}
