@@ -3,7 +3,9 @@
 //! They are one test binary, so that one PostgreSQL and one S3 server serve them all. `scripts/test`
 //! fetches what they need; a missing server fails a test with the words to install it.
 
+mod conformance;
 mod kill;
+mod matrix;
 mod migrate;
 mod support;
 mod support_itself;

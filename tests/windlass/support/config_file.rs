@@ -8,11 +8,15 @@ pub enum StoreSpec {
     Db {
         compression: Compression,
     },
+    Db2 {
+        compression: Compression,
+    },
     LocalFs {
         dir: PathBuf,
         compression: Compression,
     },
     S3(S3Spec),
+    Swift(SwiftSpec),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -24,6 +28,16 @@ pub struct S3Spec {
     pub create_bucket: bool,
     pub prefix: Option<String>,
     pub region: Option<String>,
+    pub compression: Compression,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SwiftSpec {
+    /// swiftclient's own: how one logs in.
+    pub options: Vec<(&'static str, String)>,
+    pub container: String,
+    pub create_container: bool,
+    pub prefix: Option<String>,
     pub compression: Compression,
 }
 
@@ -61,6 +75,10 @@ pub fn config(db_url: &str, store: &StoreSpec) -> String {
             "          name: db\n          config: {}\n".to_owned(),
             compression,
         ),
+        StoreSpec::Db2 { compression } => (
+            "          name: db2\n          config: {}\n".to_owned(),
+            compression,
+        ),
         StoreSpec::LocalFs { dir, compression } => {
             let dir = quoted(&dir.display().to_string());
             let driver = format!(
@@ -69,6 +87,7 @@ pub fn config(db_url: &str, store: &StoreSpec) -> String {
             (driver, compression)
         }
         StoreSpec::S3(s3) => (s3_section(s3, quoted), &s3.compression),
+        StoreSpec::Swift(swift) => (swift_section(swift, quoted), &swift.compression),
     };
     TEMPLATE
         .replace("@DB_CONNECT@", &quoted(db_url))
@@ -100,6 +119,24 @@ fn s3_section(s3: &S3Spec, quoted: impl Fn(&str) -> String) -> String {
         .map(|(name, value)| format!("            {name}: {value}\n"))
         .collect();
     format!("          name: s3\n          config:\n{lines}")
+}
+
+fn swift_section(swift: &SwiftSpec, quoted: impl Fn(&str) -> String) -> String {
+    let mut options: Vec<_> = swift
+        .options
+        .iter()
+        .map(|(name, value)| (*name, quoted(value)))
+        .collect();
+    options.push(("container", quoted(&swift.container)));
+    options.push(("create_container", swift.create_container.to_string()));
+    if let Some(prefix) = &swift.prefix {
+        options.push(("anchore_key_prefix", quoted(prefix)));
+    }
+    let lines: String = options
+        .iter()
+        .map(|(name, value)| format!("            {name}: {value}\n"))
+        .collect();
+    format!("          name: swift\n          config:\n{lines}")
 }
 
 /// As in Anchore's guide: much that a migration does not need, and must not stumble over.

@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use sqlx::PgPool;
 
 use super::config_file::config;
-pub use super::config_file::{Compression, S3Spec, StoreSpec};
+pub use super::config_file::{Compression, S3Spec, StoreSpec, SwiftSpec};
 use super::postgres::Database;
 use super::random::Random;
 use super::s3_client::Client;
@@ -141,6 +141,40 @@ impl Deployment {
         let key = format!("{prefix}{user}/{bucket}/{id}");
         client.put(s3_bucket, &key, content).await;
         let url = format!("s3://{s3_bucket}/{key}");
+        self.add_row((user, bucket, id), &url, content, false).await;
+        self.remember(user, bucket, id, content.to_vec());
+    }
+
+    /// One document stored by the `db2` driver.
+    pub async fn add_db2_document(&mut self, user: &str, bucket: &str, id: &str, content: &[u8]) {
+        sqlx::query(
+            r#"INSERT INTO object_storage ("userId", bucket, key, version, object_metadata,
+                   content, created_at, last_updated)
+               VALUES ($1, $2, $3, '', NULL, $4, 1600000000, 1600000000)"#,
+        )
+        .bind(user)
+        .bind(bucket)
+        .bind(id)
+        .bind(content)
+        .execute(&self.pool)
+        .await
+        .expect("the object is inserted");
+        let url = format!("db2://{user}/{bucket}/{id}");
+        self.add_row((user, bucket, id), &url, content, false).await;
+        self.remember(user, bucket, id, content.to_vec());
+    }
+
+    /// One document stored by the `swift` driver.
+    pub async fn add_swift_document(
+        &mut self,
+        client: &super::swift::Client,
+        (container, prefix): (&str, &str),
+        (user, bucket, id): (&str, &str, &str),
+        content: &[u8],
+    ) {
+        let name = format!("{prefix}{user}/{bucket}/{id}");
+        client.put(container, &name, content).await;
+        let url = format!("swift://{container}/{name}");
         self.add_row((user, bucket, id), &url, content, false).await;
         self.remember(user, bucket, id, content.to_vec());
     }
