@@ -62,6 +62,7 @@ async fn s3_config() -> S3Config {
         bucket: s3::fresh_bucket().await,
         create_bucket: false,
         prefix: "pre".into(),
+        ca_bundle: None,
     }
 }
 

@@ -4,9 +4,13 @@
 //! fetches what they need; a missing server fails a test with the words to install it.
 
 mod conformance;
+mod forms;
 mod kill;
 mod matrix;
 mod migrate;
+mod safety;
+mod selection;
 mod support;
 mod support_itself;
+mod verify;
 mod world;

@@ -66,10 +66,24 @@ impl Compression {
     }
 }
 
-/// The whole file, with the database and the store filled in.
-pub fn config(db_url: &str, store: &StoreSpec) -> String {
-    // JSON strings are YAML strings: the one quoting that fits every password.
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+/// The whole file, with the database and the stores filled in.
+pub fn config(db_url: &str, store: &StoreSpec, analysis_archive: Option<&StoreSpec>) -> String {
+    let archive = match analysis_archive {
+        Some(store) => format!("    analysis_archive:\n{}", section(store)),
+        None => String::new(),
+    };
+    TEMPLATE
+        .replace("@DB_CONNECT@", &quoted(db_url))
+        .replace("@OBJECT_STORE@\n", &section(store))
+        .replace("@ANALYSIS_ARCHIVE@\n", &archive)
+}
+
+/// JSON strings are YAML strings: the one quoting that fits every password.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn section(store: &StoreSpec) -> String {
     let (driver, compression) = match store {
         StoreSpec::Db { compression } => (
             "          name: db\n          config: {}\n".to_owned(),
@@ -89,14 +103,12 @@ pub fn config(db_url: &str, store: &StoreSpec) -> String {
         StoreSpec::S3(s3) => (s3_section(s3, quoted), &s3.compression),
         StoreSpec::Swift(swift) => (swift_section(swift, quoted), &swift.compression),
     };
-    TEMPLATE
-        .replace("@DB_CONNECT@", &quoted(db_url))
-        .replace(
-            "@ENABLED@",
-            if compression.enabled { "True" } else { "False" },
-        )
-        .replace("@MIN_SIZE@", &compression.min_size_kbytes.to_string())
-        .replace("@DRIVER@", driver.trim_end())
+    let enabled = if compression.enabled { "True" } else { "False" };
+    let min_size_kbytes = compression.min_size_kbytes;
+    format!(
+        "      compression:\n        enabled: {enabled}\n        \
+         min_size_kbytes: {min_size_kbytes}\n      storage_driver:\n{driver}"
+    )
 }
 
 fn s3_section(s3: &S3Spec, quoted: impl Fn(&str) -> String) -> String {
@@ -187,11 +199,8 @@ services:
       notification:
         enabled: false
     object_store:
-      compression:
-        enabled: @ENABLED@
-        min_size_kbytes: @MIN_SIZE@
-      storage_driver:
-@DRIVER@
+@OBJECT_STORE@
+@ANALYSIS_ARCHIVE@
   policy_engine:
     enabled: true
     endpoint_hostname: engine-policy-engine

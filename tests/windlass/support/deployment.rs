@@ -260,9 +260,24 @@ impl Deployment {
 
     /// Writes `dir/NAME.yaml`, shaped as Anchore's own config.yaml, and returns its path.
     pub fn write_config(&self, dir: &Path, name: &str, store: StoreSpec) -> PathBuf {
+        self.write_split_config(dir, name, store, None)
+    }
+
+    /// The same, with an analysis archive beside the object store.
+    pub fn write_split_config(
+        &self,
+        dir: &Path,
+        name: &str,
+        store: StoreSpec,
+        analysis_archive: Option<StoreSpec>,
+    ) -> PathBuf {
         let path = dir.join(format!("{name}.yaml"));
         fs::create_dir_all(dir).expect("the configurations' directory");
-        fs::write(&path, config(&self.db_url, &store)).expect("the configuration is written");
+        fs::write(
+            &path,
+            config(&self.db_url, &store, analysis_archive.as_ref()),
+        )
+        .expect("the configuration is written");
         path
     }
 }
