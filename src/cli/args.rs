@@ -54,6 +54,9 @@ pub struct Global {
     /// ~/.local/state/windlass]
     #[arg(long, global = true, value_name = "DIR", env = "WINDLASS_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
+    /// Certificates to trust besides the system's when talking to object stores, as PEM
+    #[arg(long, global = true, value_name = "FILE", env = "AWS_CA_BUNDLE")]
+    pub ca_bundle: Option<PathBuf>,
     /// Print the result as one JSON document
     #[arg(long, global = true)]
     pub json: bool,
@@ -83,6 +86,8 @@ pub enum Command {
     ListDrivers,
     /// Move documents from one store to another
     Migrate(MigrateArgs),
+    /// Hold every row of the catalog against its store: present, size, digest; changes nothing
+    Verify(VerifyArgs),
     /// Go on with a task that was interrupted or has failed objects
     Resume(ResumeArgs),
     /// List all migrations of this deployment
@@ -135,6 +140,10 @@ pub struct MigrateArgs {
     /// Only documents of this user; can be given several times
     #[arg(long, value_name = "USER")]
     pub user: Vec<String>,
+    /// Also documents of the source's driver that lie in another of its places: another bucket,
+    /// prefix, container or directory (Anchore takes them always)
+    #[arg(long)]
+    pub include_elsewhere: bool,
     /// Only show what would be done
     #[arg(long)]
     pub dry_run: bool,
@@ -146,6 +155,19 @@ pub struct MigrateArgs {
     pub overwrite: bool,
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+/// `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Anchore's config.yaml
+    pub config: PathBuf,
+    /// Read through the analysis_archive section rather than the object store's
+    #[arg(long)]
+    pub analysis_archive: bool,
+    /// Documents read at once
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub concurrency: u16,
 }
 
 /// `--verify`.

@@ -20,7 +20,7 @@ pub async fn run(
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     let config = connect::load(&args.config)?;
-    let (store, path, section) = connect::store(&config, args.analysis_archive)?;
+    let (store, path, section) = connect::store(&config, args.analysis_archive, global)?;
     let options = connect::connect_options(global, Some(&config));
     let database = match (&store.driver, connect::database_url(global, Some(&config))) {
         (_, Ok(url)) => Database::connect(&url, &options).await?,

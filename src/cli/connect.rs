@@ -21,12 +21,16 @@ pub fn load(path: &Path) -> anyhow::Result<ConfigFile> {
 pub fn store(
     config: &ConfigFile,
     analysis_archive: bool,
+    global: &Global,
 ) -> anyhow::Result<(StoreConfig, PathBuf, String)> {
     let (section, name) = match analysis_archive {
         true => (Section::AnalysisArchive, "analysis_archive"),
         false => (Section::ObjectStore, "object_store"),
     };
-    let store = config.store(section)?;
+    let mut store = config.store(section)?;
+    if let Some(ca_bundle) = &global.ca_bundle {
+        store.trust(ca_bundle);
+    }
     for notice in &store.notices {
         tracing::warn!("{}: {notice}", config.path().display());
     }

@@ -19,8 +19,8 @@ pub async fn run(
 ) -> anyhow::Result<ExitStatus> {
     let (from, to) = (connect::load(&args.from)?, connect::load(&args.to)?);
     let request = MigrateRequest {
-        from: connect::store(&from, args.from_analysis_archive)?,
-        to: connect::store(&to, args.to_analysis_archive)?,
+        from: connect::store(&from, args.from_analysis_archive, global)?,
+        to: connect::store(&to, args.to_analysis_archive, global)?,
         policy: policy(args),
         dry_run: args.dry_run,
     };
@@ -62,6 +62,7 @@ fn policy(args: &MigrateArgs) -> Policy {
         overwrite: args.overwrite,
         buckets: args.bucket.clone(),
         users: args.user.clone(),
+        include_elsewhere: args.include_elsewhere,
     }
 }
 
@@ -100,7 +101,8 @@ fn notices(notices: &PlanNotices, place: &str) -> Vec<String> {
     say(
         n.elsewhere,
         format!(
-            "{} of the same driver are not in {place} and are left where they are",
+            "{} of the same driver are not in {place} and are left where they are: \
+             --include-elsewhere takes them",
             count(n.elsewhere, "object")
         ),
     );

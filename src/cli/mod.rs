@@ -14,6 +14,7 @@ mod printer;
 mod resume;
 mod signals;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -84,6 +85,7 @@ async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Re
         Command::Check(args) => check::run(&args, global, printer).await,
         Command::ListDrivers => Ok(drivers::run(printer)),
         Command::Migrate(args) => migrate::run(&args, global, printer).await,
+        Command::Verify(args) => verify::run(&args, global, printer).await,
         Command::Resume(args) => resume::run(&args, global, printer).await,
         Command::ListMigrations => list::run(global, printer).await,
         Command::Status(args) => status::run(&args, global, printer).await,

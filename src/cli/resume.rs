@@ -17,7 +17,7 @@ pub async fn run(
     let open = |moved: &Option<std::path::PathBuf>, side: &TaskSide| {
         let path = moved.as_deref().unwrap_or(Path::new(&side.config));
         let config = connect::load(path)?;
-        let store = connect::store(&config, side.section == "analysis_archive")?;
+        let store = connect::store(&config, side.section == "analysis_archive", global)?;
         anyhow::Ok((config, store))
     };
     let (from_config, from) = open(&args.from_config, &task.source)?;

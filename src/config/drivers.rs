@@ -159,6 +159,7 @@ fn read_s3(options: &Node<'_>) -> Result<S3Config, ConfigError> {
             .required_string("the name of the bucket")?,
         create_bucket: options.get("create_bucket")?.flag()?.unwrap_or(false),
         prefix: options.get("prefix")?.string()?.unwrap_or_default(),
+        ca_bundle: None,
     })
 }
 

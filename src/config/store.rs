@@ -90,6 +90,8 @@ pub struct S3Config {
     pub create_bucket: bool,
     /// Put before every key, without a separator.
     pub prefix: String,
+    /// Certificates to trust besides the system's, as PEM: from the command line alone.
+    pub ca_bundle: Option<PathBuf>,
 }
 
 /// Credentials of the s3 driver. Both keys win over `iamauto`, as in Anchore.
@@ -167,6 +169,20 @@ impl fmt::Debug for SwiftConfig {
 }
 
 impl StoreConfig {
+    /// Trusts the certificates of this file as well. What the configuration itself names wins.
+    pub fn trust(&mut self, ca_bundle: &std::path::Path) {
+        match &mut self.driver {
+            DriverConfig::S3(s3) => s3.ca_bundle = Some(ca_bundle.to_owned()),
+            DriverConfig::Swift(swift)
+                if swift.option("cacert").is_none() && swift.option("os_cacert").is_none() =>
+            {
+                let path = Secret::new(ca_bundle.to_string_lossy());
+                swift.options.insert("cacert".into(), path);
+            }
+            _ => {}
+        }
+    }
+
     /// The store's place, for people: no secrets, and no server.
     pub fn place(&self) -> String {
         match &self.driver {

@@ -11,13 +11,13 @@ mod error;
 mod fence;
 mod localfs;
 mod s3;
+mod swift;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::Database;
-use crate::model::DriverKind;
 
 pub use contract::{Driver, Reader, Stat, Upload};
 pub use error::{StoreError, StoreErrorKind};
@@ -45,14 +45,6 @@ pub async fn open(
         DriverConfig::Db2 => Arc::new(db::Db::objects(database, fence)),
         DriverConfig::Localfs(config) => Arc::new(localfs::Localfs::new(config)?),
         DriverConfig::S3(config) => Arc::new(s3::S3::new(config).await?),
-        DriverConfig::Swift(_) => {
-            return Err(StoreError::new(
-                DriverKind::Swift,
-                "open",
-                store.place(),
-                StoreErrorKind::Misconfigured,
-                "driver swift is not in this build yet",
-            ));
-        }
+        DriverConfig::Swift(config) => Arc::new(swift::Swift::new(config)?),
     })
 }

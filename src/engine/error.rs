@@ -44,6 +44,13 @@ pub enum EngineError {
         /// The destination, redacted.
         to: String,
     },
+    /// Files outside of the source's directory would have to be deleted.
+    #[error(
+        "--include-elsewhere takes files from outside of archive_data_dir, where windlass deletes \
+         nothing: use it with --nodelete and another driver as the destination, or migrate with a \
+         source configuration that names their directory"
+    )]
+    ElsewhereOnLocalfs,
     /// Anchore is at work.
     #[error(
         "Anchore services are running: {services}; stop them all, or use \

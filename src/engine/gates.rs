@@ -9,7 +9,7 @@ use super::{EngineError, Store};
 use crate::catalog::Catalog;
 use crate::digest;
 use crate::driver::{Driver, StoreError, StoreErrorKind, WRITE_DEADLINE};
-use crate::model::ObjectKey;
+use crate::model::{DriverKind, ObjectKey, Policy};
 
 /// Anchore's services tell of themselves every few seconds; older heartbeats are of stopped ones.
 const SERVICE_HEARTBEAT_S: i64 = 60;
@@ -27,6 +27,20 @@ pub fn refuse_same_place(from: &Store, to: &Store) -> Result<(), EngineError> {
         true => Err(EngineError::SamePlace {
             place: from.config.place(),
         }),
+        false => Ok(()),
+    }
+}
+
+/// Refuses `--include-elsewhere` where it could not be safe: a file outside of the configured
+/// directory is not deleted, and a link could make it the very copy that was just written.
+pub fn refuse_unsafe_elsewhere(
+    from: &Store,
+    to: &Store,
+    policy: &Policy,
+) -> Result<(), EngineError> {
+    let is_localfs = |store: &Store| store.driver.kind() == DriverKind::Localfs;
+    match policy.include_elsewhere && is_localfs(from) && (is_localfs(to) || !policy.nodelete) {
+        true => Err(EngineError::ElsewhereOnLocalfs),
         false => Ok(()),
     }
 }

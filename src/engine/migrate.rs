@@ -78,6 +78,7 @@ pub async fn migrate(
     let from = open_store(&request.from, settings, &tenure).await?;
     let to = open_store(&request.to, settings, &tenure).await?;
     gates::refuse_same_place(&from, &to)?;
+    gates::refuse_unsafe_elsewhere(&from, &to, &request.policy)?;
     let catalog = Catalog::open(settings.database.clone()).await?;
     // A dry run is for the time before the services are stopped.
     let may_be_live = settings.force_live_services || request.dry_run;

@@ -1,5 +1,6 @@
 //! The job runner: one loop per object, over a plan in the catalog and a journal beside it.
 
+mod audit;
 mod context;
 mod copy;
 mod error;
@@ -23,6 +24,7 @@ mod transform;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use audit::{AuditReport, Finding, Outcome as AuditOutcome, Stores, audit};
 pub use error::EngineError;
 pub use limits::Concurrency;
 pub use migrate::{MigrateRequest, Migrated, PlanReport, migrate};

@@ -57,6 +57,7 @@ fn task_beginnings() -> Vec<Event> {
                 overwrite: false,
                 buckets: vec!["policy_bundles".into()],
                 users: Vec::new(),
+                include_elsewhere: false,
             },
             planned: 7,
             bytes: 4242,

@@ -49,6 +49,10 @@ pub struct Policy {
     pub buckets: Vec<String>,
     /// `--user`: only these; all where empty.
     pub users: Vec<String>,
+    /// `--include-elsewhere`: rows of the source's driver that lie in another of its places, too.
+    /// Left out of what is written where it is off, so that journals of before have one form.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub include_elsewhere: bool,
 }
 
 /// A row of `archive_metadata` as it was when the plan was made: what the commit swaps against.

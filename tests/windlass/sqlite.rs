@@ -181,7 +181,7 @@ impl World {
         sqlx::raw_sql(SCHEMA).execute(&pool).await.expect("tables");
         let url = format!("sqlite:///{}", path.display());
         let compression = Compression::default();
-        let db = config(&url, &StoreSpec::Db { compression });
+        let db = config(&url, &StoreSpec::Db { compression }, None);
         let local = StoreSpec::LocalFs {
             dir: home.join("store"),
             compression: Compression::above_kbytes(1),
@@ -189,7 +189,7 @@ impl World {
         for (name, text) in [
             ("db2", db.replace("name: db\n", "name: db2\n")),
             ("db", db),
-            ("localfs", config(&url, &local)),
+            ("localfs", config(&url, &local, None)),
         ] {
             std::fs::write(home.join(format!("{name}.yaml")), text).expect("a configuration");
         }

@@ -1,5 +1,6 @@
 //! The SDK's client, set up for S3 servers of any make.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -9,7 +10,8 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
 use crate::config::{S3Auth, S3Config};
 use crate::driver::StoreErrorKind;
@@ -29,6 +31,7 @@ pub(super) async fn connect(config: &S3Config) -> Result<aws_sdk_s3::Client, Fai
     let region = Region::new(region.unwrap_or(DEFAULT_REGION).to_owned());
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .tls_context(trust(config.ca_bundle.as_deref())?)
         .build_https();
     let credentials = match &config.auth {
         S3Auth::Keys {
@@ -74,6 +77,26 @@ pub(super) async fn connect(config: &S3Config) -> Result<aws_sdk_s3::Client, Fai
         builder = builder.endpoint_url(url.expose()).force_path_style(true);
     }
     Ok(aws_sdk_s3::Client::from_conf(builder.build()))
+}
+
+/// The system's certificates, and those of a private authority where one is named.
+fn trust(ca_bundle: Option<&Path>) -> Result<TlsContext, Failure> {
+    let mut store = TrustStore::default();
+    if let Some(path) = ca_bundle {
+        let unusable = |why: String| {
+            let message = format!("--ca-bundle {}: {why}", path.display());
+            Failure::new(StoreErrorKind::Misconfigured, message)
+        };
+        let pem = std::fs::read(path).map_err(|error| unusable(format!("cannot read: {error}")))?;
+        // Asked beforehand: the SDK panics where there is none.
+        match reqwest::Certificate::from_pem_bundle(&pem) {
+            Ok(found) if !found.is_empty() => {}
+            _ => return Err(unusable("has no certificate in PEM form".into())),
+        }
+        store = store.with_pem_certificate(pem);
+    }
+    let context = TlsContext::builder().with_trust_store(store).build();
+    context.map_err(|error| Failure::new(StoreErrorKind::Misconfigured, error.to_string()))
 }
 
 /// The limits of one request that may take this long.

@@ -23,6 +23,7 @@ fn config(url: &str, access_key: &str, secret_key: &str) -> S3Config {
         bucket: format!("windlass-{}", Uuid::new_v4()),
         create_bucket: true,
         prefix: "pre".into(),
+        ca_bundle: None,
     }
 }
 

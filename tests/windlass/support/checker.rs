@@ -15,6 +15,7 @@ use sqlx::{PgPool, Row};
 
 use super::deployment::{DocumentKey, Expected};
 use super::s3_client::Client;
+use super::swift;
 
 const READS_AT_ONCE: usize = 16;
 
@@ -25,6 +26,9 @@ pub struct Checker {
     /// (bucket, prefix): listed whole for strays.
     s3_places: Vec<(String, String)>,
     local_dirs: Vec<PathBuf>,
+    swift: Option<swift::Client>,
+    /// (container, prefix): listed whole for strays.
+    swift_places: Vec<(String, String)>,
 }
 
 /// What was found. An empty `wrong`, `strays` and `doubled` is a clean bill.
@@ -55,6 +59,8 @@ impl Checker {
             s3: None,
             s3_places: Vec::new(),
             local_dirs: Vec::new(),
+            swift: None,
+            swift_places: Vec::new(),
         }
     }
 
@@ -68,6 +74,14 @@ impl Checker {
 
     pub fn local_dir(mut self, dir: &Path) -> Self {
         self.local_dirs.push(dir.to_owned());
+        self
+    }
+
+    /// Reads `swift://` URLs through `client` and looks for strays in `container`.
+    pub fn swift(mut self, client: swift::Client, container: &str, prefix: &str) -> Self {
+        self.swift = Some(client);
+        self.swift_places
+            .push((container.to_owned(), prefix.to_owned()));
         self
     }
 
@@ -141,6 +155,15 @@ impl Checker {
         let (scheme, place) = url.split_once("://").ok_or("not a URL")?;
         let stored = match scheme {
             "db" => self.read_db(place).await?,
+            "db2" => self.read_db2(place).await?,
+            "swift" => {
+                let client = self
+                    .swift
+                    .as_ref()
+                    .ok_or("a swift URL, and no client to read it")?;
+                let (container, name) = place.split_once('/').ok_or("no name in the URL")?;
+                client.try_get(container, name).await?.ok_or("missing")?
+            }
             "file" => fs::read(place).map_err(|error| error.to_string())?,
             "s3" => {
                 let client = self
@@ -214,6 +237,25 @@ impl Checker {
             .map_err(|error| error.to_string())
     }
 
+    async fn read_db2(&self, place: &str) -> Result<Vec<u8>, String> {
+        let parts: Vec<&str> = place.splitn(3, '/').collect();
+        let [user, bucket, key] = parts[..] else {
+            return Err("fewer than three segments in the URL".to_owned());
+        };
+        let row = sqlx::query(
+            r#"SELECT content FROM object_storage
+               WHERE "userId" = $1 AND bucket = $2 AND key = $3 AND version = ''"#,
+        )
+        .bind(user)
+        .bind(bucket)
+        .bind(key)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(|error| error.to_string())?
+        .ok_or("missing")?;
+        Ok(row.get::<Option<Vec<u8>>, _>(0).unwrap_or_default())
+    }
+
     /// Each URL at which some driver in view would keep one of the documents.
     fn possible_places(&self, expected: &Expected) -> HashSet<String> {
         let mut places = HashSet::new();
@@ -222,6 +264,10 @@ impl Checker {
         } in expected.keys()
         {
             places.insert(format!("db://{user}/{bucket}/{id}"));
+            places.insert(format!("db2://{user}/{bucket}/{id}"));
+            for (container, prefix) in &self.swift_places {
+                places.insert(format!("swift://{container}/{prefix}{user}/{bucket}/{id}"));
+            }
             for (s3_bucket, prefix) in &self.s3_places {
                 places.insert(format!("s3://{s3_bucket}/{prefix}{user}/{bucket}/{id}"));
             }
@@ -246,6 +292,19 @@ impl Checker {
         .fetch_all(&self.pool)
         .await
         .expect("archive_document is readable");
+        let objects: Vec<String> = sqlx::query_scalar(
+            r#"SELECT 'db2://' || "userId" || '/' || bucket || '/' || key FROM object_storage"#,
+        )
+        .fetch_all(&self.pool)
+        .await
+        .expect("object_storage is readable");
+        urls.extend(objects);
+        for (container, _) in &self.swift_places {
+            let client = self.swift.as_ref().expect("a place comes with its client");
+            let names = client.list(container).await;
+            let names = names.iter();
+            urls.extend(names.map(|name| format!("swift://{container}/{name}")));
+        }
         let mut buckets: Vec<&str> = self
             .s3_places
             .iter()

@@ -8,11 +8,15 @@ pub enum StoreSpec {
     Db {
         compression: Compression,
     },
+    Db2 {
+        compression: Compression,
+    },
     LocalFs {
         dir: PathBuf,
         compression: Compression,
     },
     S3(S3Spec),
+    Swift(SwiftSpec),
 }
 
 #[derive(Clone, Debug, Default)]
@@ -24,6 +28,16 @@ pub struct S3Spec {
     pub create_bucket: bool,
     pub prefix: Option<String>,
     pub region: Option<String>,
+    pub compression: Compression,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct SwiftSpec {
+    /// swiftclient's own: how one logs in.
+    pub options: Vec<(&'static str, String)>,
+    pub container: String,
+    pub create_container: bool,
+    pub prefix: Option<String>,
     pub compression: Compression,
 }
 
@@ -52,13 +66,31 @@ impl Compression {
     }
 }
 
-/// The whole file, with the database and the store filled in.
-pub fn config(db_url: &str, store: &StoreSpec) -> String {
-    // JSON strings are YAML strings: the one quoting that fits every password.
-    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+/// The whole file, with the database and the stores filled in.
+pub fn config(db_url: &str, store: &StoreSpec, analysis_archive: Option<&StoreSpec>) -> String {
+    let archive = match analysis_archive {
+        Some(store) => format!("    analysis_archive:\n{}", section(store)),
+        None => String::new(),
+    };
+    TEMPLATE
+        .replace("@DB_CONNECT@", &quoted(db_url))
+        .replace("@OBJECT_STORE@\n", &section(store))
+        .replace("@ANALYSIS_ARCHIVE@\n", &archive)
+}
+
+/// JSON strings are YAML strings: the one quoting that fits every password.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn section(store: &StoreSpec) -> String {
     let (driver, compression) = match store {
         StoreSpec::Db { compression } => (
             "          name: db\n          config: {}\n".to_owned(),
+            compression,
+        ),
+        StoreSpec::Db2 { compression } => (
+            "          name: db2\n          config: {}\n".to_owned(),
             compression,
         ),
         StoreSpec::LocalFs { dir, compression } => {
@@ -69,15 +101,14 @@ pub fn config(db_url: &str, store: &StoreSpec) -> String {
             (driver, compression)
         }
         StoreSpec::S3(s3) => (s3_section(s3, quoted), &s3.compression),
+        StoreSpec::Swift(swift) => (swift_section(swift, quoted), &swift.compression),
     };
-    TEMPLATE
-        .replace("@DB_CONNECT@", &quoted(db_url))
-        .replace(
-            "@ENABLED@",
-            if compression.enabled { "True" } else { "False" },
-        )
-        .replace("@MIN_SIZE@", &compression.min_size_kbytes.to_string())
-        .replace("@DRIVER@", driver.trim_end())
+    let enabled = if compression.enabled { "True" } else { "False" };
+    let min_size_kbytes = compression.min_size_kbytes;
+    format!(
+        "      compression:\n        enabled: {enabled}\n        \
+         min_size_kbytes: {min_size_kbytes}\n      storage_driver:\n{driver}"
+    )
 }
 
 fn s3_section(s3: &S3Spec, quoted: impl Fn(&str) -> String) -> String {
@@ -100,6 +131,24 @@ fn s3_section(s3: &S3Spec, quoted: impl Fn(&str) -> String) -> String {
         .map(|(name, value)| format!("            {name}: {value}\n"))
         .collect();
     format!("          name: s3\n          config:\n{lines}")
+}
+
+fn swift_section(swift: &SwiftSpec, quoted: impl Fn(&str) -> String) -> String {
+    let mut options: Vec<_> = swift
+        .options
+        .iter()
+        .map(|(name, value)| (*name, quoted(value)))
+        .collect();
+    options.push(("container", quoted(&swift.container)));
+    options.push(("create_container", swift.create_container.to_string()));
+    if let Some(prefix) = &swift.prefix {
+        options.push(("anchore_key_prefix", quoted(prefix)));
+    }
+    let lines: String = options
+        .iter()
+        .map(|(name, value)| format!("            {name}: {value}\n"))
+        .collect();
+    format!("          name: swift\n          config:\n{lines}")
 }
 
 /// As in Anchore's guide: much that a migration does not need, and must not stumble over.
@@ -150,11 +199,8 @@ services:
       notification:
         enabled: false
     object_store:
-      compression:
-        enabled: @ENABLED@
-        min_size_kbytes: @MIN_SIZE@
-      storage_driver:
-@DRIVER@
+@OBJECT_STORE@
+@ANALYSIS_ARCHIVE@
   policy_engine:
     enabled: true
     endpoint_hostname: engine-policy-engine

@@ -11,7 +11,7 @@ use md5::{Digest, Md5};
 use sqlx::PgPool;
 
 use super::config_file::config;
-pub use super::config_file::{Compression, S3Spec, StoreSpec};
+pub use super::config_file::{Compression, S3Spec, StoreSpec, SwiftSpec};
 use super::postgres::Database;
 use super::random::Random;
 use super::s3_client::Client;
@@ -145,6 +145,40 @@ impl Deployment {
         self.remember(user, bucket, id, content.to_vec());
     }
 
+    /// One document stored by the `db2` driver.
+    pub async fn add_db2_document(&mut self, user: &str, bucket: &str, id: &str, content: &[u8]) {
+        sqlx::query(
+            r#"INSERT INTO object_storage ("userId", bucket, key, version, object_metadata,
+                   content, created_at, last_updated)
+               VALUES ($1, $2, $3, '', NULL, $4, 1600000000, 1600000000)"#,
+        )
+        .bind(user)
+        .bind(bucket)
+        .bind(id)
+        .bind(content)
+        .execute(&self.pool)
+        .await
+        .expect("the object is inserted");
+        let url = format!("db2://{user}/{bucket}/{id}");
+        self.add_row((user, bucket, id), &url, content, false).await;
+        self.remember(user, bucket, id, content.to_vec());
+    }
+
+    /// One document stored by the `swift` driver.
+    pub async fn add_swift_document(
+        &mut self,
+        client: &super::swift::Client,
+        (container, prefix): (&str, &str),
+        (user, bucket, id): (&str, &str, &str),
+        content: &[u8],
+    ) {
+        let name = format!("{prefix}{user}/{bucket}/{id}");
+        client.put(container, &name, content).await;
+        let url = format!("swift://{container}/{name}");
+        self.add_row((user, bucket, id), &url, content, false).await;
+        self.remember(user, bucket, id, content.to_vec());
+    }
+
     /// A row of `archive_metadata` alone, for stored bytes that lie at `url` (or should).
     pub async fn add_row(
         &self,
@@ -226,9 +260,24 @@ impl Deployment {
 
     /// Writes `dir/NAME.yaml`, shaped as Anchore's own config.yaml, and returns its path.
     pub fn write_config(&self, dir: &Path, name: &str, store: StoreSpec) -> PathBuf {
+        self.write_split_config(dir, name, store, None)
+    }
+
+    /// The same, with an analysis archive beside the object store.
+    pub fn write_split_config(
+        &self,
+        dir: &Path,
+        name: &str,
+        store: StoreSpec,
+        analysis_archive: Option<StoreSpec>,
+    ) -> PathBuf {
         let path = dir.join(format!("{name}.yaml"));
         fs::create_dir_all(dir).expect("the configurations' directory");
-        fs::write(&path, config(&self.db_url, &store)).expect("the configuration is written");
+        fs::write(
+            &path,
+            config(&self.db_url, &store, analysis_archive.as_ref()),
+        )
+        .expect("the configuration is written");
         path
     }
 }

@@ -17,6 +17,7 @@ pub mod program;
 pub mod random;
 pub mod s3;
 pub mod s3_client;
+pub mod swift;
 
 use std::sync::OnceLock;
 

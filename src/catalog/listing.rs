@@ -1,0 +1,90 @@
+//! All of `archive_metadata`, a page at a time.
+
+use super::{Catalog, CatalogError};
+use crate::database::Database;
+use crate::model::ObjectKey;
+
+/// What a row says of its document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedRow {
+    /// Its key.
+    pub key: ObjectKey,
+    /// `content_url`.
+    pub url: Option<String>,
+    /// `digest`.
+    pub digest: Option<String>,
+    /// `size`.
+    pub size: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct RawRow {
+    user_id: String,
+    bucket: String,
+    archive_id: String,
+    document_name: String,
+    content_url: Option<String>,
+    digest: Option<String>,
+    size: Option<i64>,
+}
+
+/// By the primary key, so that a page costs the same wherever it is.
+const PAGE: &str = r#"
+    SELECT "userId" AS user_id, bucket, "archiveId" AS archive_id,
+           "documentName" AS document_name, content_url, digest, size
+      FROM archive_metadata
+     WHERE $5 OR (bucket, "archiveId", "userId", "documentName") > ($1, $2, $3, $4)
+     ORDER BY bucket, "archiveId", "userId", "documentName" LIMIT $6"#;
+
+impl Catalog {
+    /// The rows behind `after`, at most `limit` of them, in the order of their keys.
+    pub async fn rows_after(
+        &self,
+        after: Option<&ObjectKey>,
+        limit: u32,
+    ) -> Result<Vec<ListedRow>, CatalogError> {
+        let first = after.is_none();
+        let part = |part: fn(&ObjectKey) -> &String| after.map(part).cloned().unwrap_or_default();
+        let parts = [
+            part(|key| &key.bucket),
+            part(|key| &key.id),
+            part(|key| &key.user),
+            part(|key| &key.document),
+        ];
+        macro_rules! page {
+            ($pool:expr) => {
+                sqlx::query_as::<_, RawRow>(PAGE)
+                    .bind(&parts[0])
+                    .bind(&parts[1])
+                    .bind(&parts[2])
+                    .bind(&parts[3])
+                    .bind(first)
+                    .bind(i64::from(limit))
+                    .fetch_all($pool)
+                    .await
+            };
+        }
+        let rows = match &self.db {
+            Database::Postgres(pool) => page!(pool),
+            Database::Sqlite(pool) => page!(pool),
+        };
+        let rows = rows.map_err(CatalogError::of("list the documents"))?;
+        Ok(rows.into_iter().map(ListedRow::from).collect())
+    }
+}
+
+impl From<RawRow> for ListedRow {
+    fn from(row: RawRow) -> Self {
+        Self {
+            key: ObjectKey {
+                user: row.user_id,
+                bucket: row.bucket,
+                id: row.archive_id,
+                document: row.document_name,
+            },
+            url: row.content_url,
+            digest: row.digest,
+            size: row.size,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Documents in an OpenStack Swift container: `swift://{container}/{prefix}{user}/{bucket}/{id}`.
+
+mod address;
+mod auth;
+mod client;
+mod delete;
+mod error;
+mod prepare;
+mod segments;
+mod upload;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::join_all;
+
+use self::address::Address;
+use self::client::Server;
+use self::upload::SwiftUpload;
+use super::error::Failure;
+use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
+use crate::batch::Batcher;
+use crate::config::SwiftConfig;
+use crate::model::{DriverKind, Place};
+
+/// The swift driver.
+#[derive(Debug)]
+pub(super) struct Swift {
+    place: Place,
+    server: Arc<Server>,
+    deletes: Batcher<Address, Result<(), Failure>>,
+    too_large: TooLarge,
+}
+
+/// URLs of objects that have turned out to be larger than the server takes in one piece. They are
+/// few: the limit is 5 GiB.
+#[derive(Debug, Clone, Default)]
+struct TooLarge(Arc<Mutex<HashSet<String>>>);
+
+impl TooLarge {
+    fn contains(&self, url: &str) -> bool {
+        self.urls().contains(url)
+    }
+
+    fn insert(&self, url: &str) {
+        self.urls().insert(url.to_string());
+    }
+
+    fn urls(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Swift {
+    pub(super) fn new(config: &SwiftConfig) -> Result<Self, StoreError> {
+        let prefix = &config.anchore_key_prefix;
+        let place = Place::bucket(DriverKind::Swift, &config.container, prefix);
+        let server = Server::new(config);
+        let server = server.map_err(|f| f.at(DriverKind::Swift, "open", &place.base))?;
+        let server = Arc::new(server);
+        let deletes = Batcher::new(delete::LIMITS, {
+            let server = server.clone();
+            move |batch| delete::batch(server.clone(), batch)
+        });
+        Ok(Self {
+            place,
+            server,
+            deletes,
+            too_large: TooLarge::default(),
+        })
+    }
+
+    fn error(&self, operation: &'static str, url: &str, failure: Failure) -> StoreError {
+        failure.at(DriverKind::Swift, operation, url)
+    }
+
+    /// Where a write goes: into the configured container, under a name that Swift can hold.
+    async fn own_address(&self, url: &str) -> Result<Address, Failure> {
+        let address = Address::of(url)?;
+        if address.container != self.server.container {
+            return Err(Failure::new(
+                StoreErrorKind::Unsupported,
+                format!(
+                    "does not lie in the configured container {:?}",
+                    self.server.container
+                ),
+            ));
+        }
+        address.fits(self.server.limits().await?.name_max_bytes)?;
+        Ok(address)
+    }
+
+    async fn put_whole(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), Failure> {
+        let address = self.own_address(url).await?;
+        let old = self.server.segments_of(&address).await?;
+        let put = self.server.put(&address, body, md5, WRITE_DEADLINE);
+        put.await?;
+        self.server.delete_segments(old).await;
+        Ok(())
+    }
+
+    async fn delete_one(&self, url: &str) -> Result<(), Failure> {
+        let answer = self.deletes.submit(Address::of(url)?, 1).await;
+        answer.unwrap_or_else(|| Err(Failure::broken_off()))
+    }
+}
+
+#[async_trait]
+impl Driver for Swift {
+    fn place(&self) -> &Place {
+        &self.place
+    }
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        let ready = self.server.prepare().await;
+        ready.map_err(|failure| self.error("open", &self.place.base, failure))
+    }
+
+    async fn prepare_to_read(&self) -> Result<(), StoreError> {
+        let ready = self.server.prepare_to_read().await;
+        ready.map_err(|failure| self.error("open", &self.place.base, failure))
+    }
+
+    async fn get(&self, url: &str, _size: Option<u64>) -> Result<Reader, StoreError> {
+        let reader = self.server.get(url).await;
+        reader.map_err(|failure| self.error("get", url, failure))
+    }
+
+    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), StoreError> {
+        let put = self.put_whole(url, body, md5).await;
+        put.map_err(|failure| self.error("put", url, failure))
+    }
+
+    async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError> {
+        let address = self.own_address(url).await;
+        let address = address.map_err(|failure| self.error("upload", url, failure))?;
+        let upload = SwiftUpload::new(self.server.clone(), url, address, self.too_large.clone());
+        Ok(Box::new(upload))
+    }
+
+    async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
+        let head = async {
+            let address = Address::of(url)?;
+            self.server.head(&address).await
+        };
+        let head = head
+            .await
+            .map_err(|failure| self.error("stat", url, failure))?;
+        Ok(head.map(|head| Stat {
+            size: head.size,
+            md5: head.md5,
+        }))
+    }
+
+    async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {
+        let deletes = urls.iter().map(async |url| {
+            let deleted = self.delete_one(url).await;
+            deleted.map_err(|failure| self.error("delete", url, failure))
+        });
+        join_all(deletes).await
+    }
+
+    async fn is_empty(&self) -> Result<bool, StoreError> {
+        let empty = self.server.is_empty().await;
+        empty.map_err(|failure| self.error("list", &self.place.base, failure))
+    }
+}

@@ -1,0 +1,146 @@
+//! Two names of one place: nothing may be moved from a place to itself.
+
+use crate::support::checker::Checker;
+use crate::support::deployment::{Compression, Deployment, S3Spec, StoreSpec, SwiftSpec};
+use crate::support::program::Program;
+use crate::support::{postgres, s3, swift};
+
+struct Twice {
+    database: postgres::Database,
+    deployment: Deployment,
+    program: Program,
+}
+
+impl Twice {
+    async fn new() -> Self {
+        let database = postgres::fresh_database().await;
+        Self {
+            deployment: Deployment::new(&database),
+            database,
+            program: Program::new(),
+        }
+    }
+
+    /// Both ways round: each is refused, in these words, and leaves nothing behind.
+    async fn expect_refused(&self, one: StoreSpec, other: StoreSpec, words: &str) {
+        let home = self.program.home();
+        let one = self.deployment.write_config(home, "one", one);
+        let other = self.deployment.write_config(home, "other", other);
+        let (one, other) = (one.display().to_string(), other.display().to_string());
+        for (from, to) in [(&one, &other), (&other, &one)] {
+            let refused = self.program.run(&["migrate", from, to, "--dontask"]).await;
+            let refused = refused.expect_code(2);
+            assert!(refused.stderr.contains(words), "{}", refused.stderr);
+        }
+        let running: (i64,) = sqlx::query_as("SELECT count(*) FROM tasks")
+            .fetch_one(&self.database.pool)
+            .await
+            .expect("the tasks");
+        assert_eq!(running.0, 0, "no task is left");
+    }
+}
+
+const ALIAS: &str = "two names of one place";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_endpoint_names_of_one_s3_server_are_one_place() {
+    let mut twice = Twice::new().await;
+    let (server, bucket) = (s3::server().await, s3::fresh_bucket().await);
+    let client = server.client();
+    let key = ("admin", "analysis_data", "i");
+    twice
+        .deployment
+        .add_s3_document(&client, (&bucket, ""), key, b"stays")
+        .await;
+    let named = |url: String| {
+        StoreSpec::S3(S3Spec {
+            url,
+            access_key: server.access_key.clone(),
+            secret_key: server.secret_key.clone(),
+            bucket: bucket.clone(),
+            ..S3Spec::default()
+        })
+    };
+    let by_number = server.url.replace("localhost", "127.0.0.1");
+    let by_name = by_number.replace("127.0.0.1", "localhost");
+    twice
+        .expect_refused(named(by_number), named(by_name), ALIAS)
+        .await;
+    let checker = Checker::new(&twice.database.pool).s3(client, &bucket, "");
+    let seen = checker.check(twice.deployment.expected()).await;
+    seen.expect_all_at("s3", 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_logins_to_one_swift_container_are_one_place() {
+    let mut twice = Twice::new().await;
+    let (server, container) = (swift::server().await, swift::fresh_container().await);
+    let client = server.client().await;
+    let key = ("admin", "analysis_data", "i");
+    twice
+        .deployment
+        .add_swift_document(&client, (&container, ""), key, b"stays")
+        .await;
+    let named = |options| {
+        StoreSpec::Swift(SwiftSpec {
+            options,
+            container: container.clone(),
+            ..SwiftSpec::default()
+        })
+    };
+    let keystone = vec![
+        ("auth_version", "3".to_owned()),
+        ("os_auth_url", server.keystone_url.clone()),
+        ("os_username", swift::USER.to_owned()),
+        ("os_password", swift::KEY.to_owned()),
+        ("os_project_name", swift::ACCOUNT.to_owned()),
+        ("os_region_name", "one".to_owned()),
+    ];
+    let tempauth = named(server.tempauth_options(swift::USER));
+    twice.expect_refused(tempauth, named(keystone), ALIAS).await;
+    let checker = Checker::new(&twice.database.pool).swift(client, &container, "");
+    let seen = checker.check(twice.deployment.expected()).await;
+    seen.expect_all_at("swift", 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_and_a_link_to_it_are_one_place() {
+    let mut twice = Twice::new().await;
+    let dir = twice.program.home().join("archive");
+    let inner = dir.join("inner");
+    std::fs::create_dir_all(&inner).unwrap();
+    let link = twice.program.home().join("link");
+    std::os::unix::fs::symlink(&dir, &link).unwrap();
+    let key = ("admin", "analysis_data", "i");
+    twice
+        .deployment
+        .add_localfs_document(&inner, key, b"stays")
+        .await;
+    let named = |dir| StoreSpec::LocalFs {
+        dir,
+        compression: Compression::default(),
+    };
+    let (one, other) = (named(inner.clone()), named(link.join("inner")));
+    twice.expect_refused(one, other, "the same place").await;
+    let checker = Checker::new(&twice.database.pool).local_dir(&inner);
+    let seen = checker.check(twice.deployment.expected()).await;
+    seen.expect_all_at("file", 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_outside_of_the_directory_are_not_taken_where_they_would_have_to_be_deleted() {
+    let twice = Twice::new().await;
+    let home = twice.program.home();
+    let dir = home.join("archive");
+    std::fs::create_dir(&dir).unwrap();
+    let compression = Compression::default();
+    let from = StoreSpec::LocalFs { dir, compression };
+    let from = twice.deployment.write_config(home, "from", from);
+    let to = twice
+        .deployment
+        .write_config(home, "to", StoreSpec::Db { compression });
+    let (from, to) = (from.display().to_string(), to.display().to_string());
+    let args = ["migrate", &from, &to, "--dontask", "--include-elsewhere"];
+    let refused = twice.program.run(&args).await.expect_code(2);
+    assert!(refused.stderr.contains("--nodelete"), "{}", refused.stderr);
+}
