@@ -312,10 +312,9 @@ async fn digest_of(context: &Context, facts: &Facts) -> Result<(String, u64), St
 /// The event for a copy that could not be proven: before the commit the object starts over,
 /// after it the source stays where it is.
 pub fn unproven(phase: Phase, why: String) -> Option<Event> {
-    (phase < Phase::Committed).then(|| {
-        Event::Returned(Returned {
-            to: Phase::Pending,
-            why,
-        })
-    })
+    let to_pending = Event::Returned(Returned {
+        to: Phase::Pending,
+        why,
+    });
+    (phase < Phase::Committed).then_some(to_pending)
 }

@@ -9,9 +9,9 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("model", &[]),
     ("digest", &[]),
     ("batch", &[]),
-    ("config", &["model", "digest"]),
+    ("config", &["model"]),
     ("database", &["model", "config"]),
-    ("journal", &["model", "digest"]),
+    ("journal", &["model"]),
     ("catalog", &["model", "digest", "database"]),
     (
         "driver",

@@ -88,10 +88,14 @@ impl World {
 
     /// What an eye that knows nothing of windlass sees.
     pub async fn look(&self) -> Report {
-        Checker::new(&self.database.pool)
+        let mut seen = Checker::new(&self.database.pool)
             .s3(s3::server().await.client(), &self.bucket, "")
             .check(self.deployment.expected())
-            .await
+            .await;
+        // Anchore's driver, too, leaves its empty probe behind when it is killed at its start.
+        seen.strays
+            .retain(|stray| !stray.contains("__anchore_s3_key_self_check__"));
+        seen
     }
 
     pub async fn journal(&self, task: &str) -> JournalReport {
