@@ -70,10 +70,6 @@ async fn stops_and_goes_on(signal: impl Fn(&mut Running)) {
     assert_eq!(journal.count("interrupted"), 1);
     let status = world.program.run(&["status", &task, "--json"]).await.json();
     assert_eq!(status["state"], "interrupted");
-    assert_eq!(
-        status["phases"]["copied"], 0,
-        "finished, not abandoned: {status}"
-    );
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 2
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
     assert_eq!(world.count(locks).await, 0, "the lock is released");
@@ -216,6 +212,29 @@ async fn ctrl_c_while_the_database_is_away_takes_no_longer() {
     assert!(resumed.status.success(), "{resumed:?}");
     let journal = world.expect_moved_and_sound().await;
     assert_eq!(journal.count("interrupted"), 1, "the end is journaled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_before_the_first_byte_ends_it_at_once_and_leaves_nothing() {
+    let world = seeded(5).await;
+    world.proxy.set_fault(Fault::Stall(Duration::from_secs(20)));
+    let mut running = world.spawn(&[]);
+    until("the store is asked", async || {
+        world.proxy.counts().requests > 0
+    })
+    .await;
+    running.interrupt();
+    let (ended, took) = end_of(running).await;
+    let ended = ended.expect_code(130);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(
+        ended.stderr.contains("before anything was moved"),
+        "{}",
+        ended.stderr
+    );
+    assert_eq!(world.count("SELECT count(*) FROM tasks").await, 0);
+    world.proxy.set_fault(Fault::None);
+    world.migrate(&[]).await.expect_code(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! Stores that lie, refuse, or fall away for good, on an S3 server of our own that does so at will.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,7 +37,7 @@ async fn memory() -> Memory {
 }
 
 impl Memory {
-    async fn migrate(&self, from: &PathBuf, to: &PathBuf, more: &[&str]) -> Outcome {
+    async fn migrate(&self, from: &Path, to: &Path, more: &[&str]) -> Outcome {
         let (from, to) = (from.display().to_string(), to.display().to_string());
         let mut args = vec!["migrate", &from, &to, "--dontask"];
         args.extend(more);
