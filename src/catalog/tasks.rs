@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Catalog, CatalogError, on_either};
 use crate::database::{Database, Session, SessionConnection};
-use crate::model::{Outcome, Phase, PhaseCounts, Policy, Summary, TaskState};
+use crate::model::{Outcome, Phase, PhaseCounts, Policy, Summary, TaskKind, TaskState};
 
 /// A task as the catalog has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,7 +15,7 @@ pub struct TaskRow {
     /// What the checkpoint carries.
     pub uuid: Uuid,
     /// Forward, reverse or delete-source.
-    pub kind: String,
+    pub kind: TaskKind,
     /// Where it stands.
     pub state: TaskState,
     /// The source's driver, place for people, fingerprint, configuration file and section.
@@ -123,7 +123,7 @@ impl TryFrom<RawTask> for TaskRow {
             uuid: raw.uuid.parse().map_err(|_| unreadable("its uuid"))?,
             state: raw.state.parse().map_err(|_| unreadable("its state"))?,
             policy: serde_json::from_str(&raw.policy).map_err(|_| unreadable("its policy"))?,
-            kind: raw.kind,
+            kind: raw.kind.parse().map_err(|_| unreadable("its kind"))?,
             source: TaskSide {
                 driver: raw.source_driver,
                 place: raw.source_place,

@@ -12,7 +12,7 @@ use crate::model::{Summary, TaskState};
 struct Status {
     task_id: i64,
     task_uuid: uuid::Uuid,
-    kind: String,
+    kind: crate::model::TaskKind,
     state: TaskState,
     from: String,
     to: String,

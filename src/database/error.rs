@@ -21,9 +21,11 @@ pub enum ErrorClass {
 /// [`Session`](super::Session) it happened on is lost with it.
 pub fn classify(error: &sqlx::Error) -> ErrorClass {
     match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed => {
-            ErrorClass::Retryable
-        }
+        // An answer that breaks off in its middle is a protocol error to sqlx.
+        sqlx::Error::Io(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::WorkerCrashed => ErrorClass::Retryable,
         sqlx::Error::Tls(_) | sqlx::Error::Configuration(_) | sqlx::Error::PoolClosed => {
             ErrorClass::Fatal
         }

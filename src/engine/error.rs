@@ -33,6 +33,16 @@ pub enum EngineError {
         /// The place, redacted.
         place: String,
     },
+    /// Two places whose URLs can't be told apart.
+    #[error(
+        "source and destination are different servers, but both call their documents {place}…: \
+         Anchore's rows could not tell which have been moved; give the destination another \
+         bucket, container or prefix"
+    )]
+    SameUrls {
+        /// The place, redacted.
+        place: String,
+    },
     /// Two names of one place.
     #[error(
         "what is written to {to} can be seen in {from}: they are two names of one place, and \

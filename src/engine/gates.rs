@@ -31,6 +31,17 @@ pub fn refuse_same_place(from: &Store, to: &Store) -> Result<(), EngineError> {
     }
 }
 
+/// Refuses two servers with a bucket of the same name: a row's `content_url` does not name the
+/// server, so that nobody could tell which of its documents have been moved.
+pub fn refuse_same_urls(from: &Store, to: &Store) -> Result<(), EngineError> {
+    match from.driver.place() == to.driver.place() {
+        true => Err(EngineError::SameUrls {
+            place: from.config.place(),
+        }),
+        false => Ok(()),
+    }
+}
+
 /// Refuses `--include-elsewhere` where it could not be safe: a file outside of the configured
 /// directory is not deleted, and a link could make it the very copy that was just written.
 pub fn refuse_unsafe_elsewhere(

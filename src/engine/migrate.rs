@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::run::{Job, RunReport, host, run};
+use super::run::{Job, RunReport, host, opening, run};
 use super::tenure::Tenure;
 use super::{EngineError, Settings, Store, TaskFile, gates};
 use crate::catalog::{Catalog, Executor, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
@@ -11,7 +11,7 @@ use crate::config::StoreConfig;
 use crate::database::Session;
 use crate::driver::{self, Fence};
 use crate::journal::{Head, Journal};
-use crate::model::{Created, Event, Policy, Started, Summary, TaskKind};
+use crate::model::Policy;
 
 /// What to migrate.
 #[derive(Debug, Clone)]
@@ -128,6 +128,7 @@ async fn locked(
         gates::refuse_aliases(&from, &to).await?;
         destination_was_empty = to.driver.is_empty().await?;
     }
+    gates::refuse_same_urls(&from, &to)?;
     let plan = PlanRequest {
         uuid,
         from: side(&from),
@@ -148,6 +149,8 @@ async fn locked(
             .state_dir
             .write(&task_file(settings, &from, &to, planned.task_id, uuid))?;
         journal = Some(Journal::create(&dir, uuid, Uuid::new_v4())?);
+        // From here on Ctrl-C leaves a task, and has to say how it goes on.
+        settings.progress.begin(planned.objects, planned.bytes, 0);
         Ok(TaskPlan::Keep)
     };
     let planned = catalog.plan(session, &plan, decide).await;
@@ -174,7 +177,7 @@ async fn locked(
             planned.task_id
         );
     })?;
-    let opening = opening(&plan, planned);
+    let opening = opening(&task, planned.objects);
     let root = Head {
         seq: 0,
         hash: crate::journal::chain::root(uuid, journal.executor()),
@@ -237,32 +240,4 @@ fn task_file(settings: &Settings, from: &Store, to: &Store, task_id: i64, uuid: 
         to_config: to.path.clone(),
         to_section: to.section.clone(),
     }
-}
-
-fn opening(plan: &PlanRequest, planned: &Planned) -> Vec<Event> {
-    let phases = Summary {
-        planned: planned.objects,
-        ..Summary::default()
-    };
-    let phases = crate::model::PhaseCounts {
-        pending: phases.planned,
-        ..phases.phases
-    };
-    vec![
-        Event::Created(Created {
-            kind: TaskKind::Forward,
-            parent: None,
-            from: plan.from.display.clone(),
-            to: plan.to.display.clone(),
-            policy: plan.policy.clone(),
-            planned: planned.objects,
-            bytes: planned.bytes,
-        }),
-        Event::Started(Started {
-            host: host(),
-            pid: std::process::id(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            phases,
-        }),
-    ]
 }

@@ -120,7 +120,11 @@ async fn locked(
     }
     catalog.task_resumes(session, task.task_id).await?;
     let phases = catalog.summary(task.task_id).await?.phases;
-    let opening = vec![Event::Resumed(resumed(phases))];
+    let mut opening = vec![Event::Resumed(resumed(phases))];
+    if journal.head().seq == 0 {
+        // It died between its plan and its first entry.
+        opening = super::run::opening(&task, phases.pending);
+    }
     let mirrored = journal.head();
     let job = Job {
         task,

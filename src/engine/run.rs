@@ -18,7 +18,10 @@ use super::tenure::Tenure;
 use super::{EngineError, Settings, StopReason, Store, feed};
 use crate::catalog::{Catalog, Failure, TaskRow};
 use crate::journal::{Head, Journal};
-use crate::model::{Completed, EndedFailed, Event, Interrupted, Resumed, Summary, TaskState};
+use crate::model::{
+    Completed, Created, EndedFailed, Event, Interrupted, PhaseCounts, Resumed, Started, Summary,
+    TaskKind, TaskState,
+};
 
 /// Failures that a report names.
 const REPORTED_FAILURES: u32 = 100;
@@ -31,7 +34,7 @@ pub struct RunReport {
     /// The checkpoint's task.
     pub task_uuid: Uuid,
     /// Forward, reverse or delete-source.
-    pub kind: String,
+    pub kind: TaskKind,
     /// How it ended.
     pub state: TaskState,
     /// The source, redacted.
@@ -98,7 +101,7 @@ pub(super) struct Job {
 }
 
 /// Which executor this is, for the journal.
-pub(super) fn resumed(phases: crate::model::PhaseCounts) -> Resumed {
+pub(super) fn resumed(phases: PhaseCounts) -> Resumed {
     Resumed {
         host: host(),
         pid: std::process::id(),
@@ -113,6 +116,30 @@ pub(super) fn host() -> String {
         .nodename()
         .to_string_lossy()
         .into_owned()
+}
+
+/// The first entries of a task's first checkpoint.
+pub(super) fn opening(task: &TaskRow, pending: u64) -> Vec<Event> {
+    vec![
+        Event::Created(Created {
+            kind: task.kind,
+            parent: None,
+            from: task.source.place.clone(),
+            to: task.destination.place.clone(),
+            policy: task.policy.clone(),
+            planned: task.planned,
+            bytes: task.planned_bytes,
+        }),
+        Event::Started(Started {
+            host: host(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            phases: PhaseCounts {
+                pending,
+                ..PhaseCounts::default()
+            },
+        }),
+    ]
 }
 
 /// Runs a job: `opening` are the entries that it begins with. Once it has begun, whatever ends
@@ -242,7 +269,7 @@ fn blank_report(context: &Context, started: std::time::Instant, stop: &super::St
     RunReport {
         task_id: context.task.task_id,
         task_uuid: context.task.uuid,
-        kind: context.task.kind.clone(),
+        kind: context.task.kind,
         state: TaskState::Interrupted,
         from: context.task.source.place.clone(),
         to: context.task.destination.place.clone(),

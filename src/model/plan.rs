@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Copied, EntryObject, ObjectKey, State};
+use super::{Copied, EntryObject, ObjectKey, State, UnknownWord};
 
 /// What a task does with the objects in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,17 @@ impl TaskKind {
             TaskKind::Reverse => "reverse",
             TaskKind::DeleteSource => "delete-source",
         }
+    }
+}
+
+impl std::str::FromStr for TaskKind {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Forward, Self::Reverse, Self::DeleteSource]
+            .into_iter()
+            .find(|kind| kind.name() == word)
+            .ok_or_else(|| UnknownWord::new("kind of task", word))
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::support::deployment::{Compression, StoreSpec};
+use crate::support::memory_s3::MemoryS3;
 use crate::support::program::Outcome;
 use crate::support::s3;
 use crate::world::{World, seeded};
@@ -87,6 +88,28 @@ async fn the_same_place_twice() {
         fs::read_dir(&dir).unwrap().next().is_none(),
         "no probe is left"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_whose_urls_cannot_be_told_apart() {
+    let mut world = seeded(0).await;
+    let client = s3::server().await.client();
+    world
+        .deployment
+        .add_s3_document(&client, (&world.bucket, ""), ("admin", "b", "one"), b"{}")
+        .await;
+    let other = MemoryS3::start().await;
+    other.client().create_bucket(&world.bucket).await;
+    let mut spec = world.s3_spec().await;
+    spec.url = other.server().url.clone();
+    spec.access_key = other.server().access_key.clone();
+    spec.secret_key = other.server().secret_key.clone();
+    let to = world.write_config("other", StoreSpec::S3(spec));
+    for options in [&[][..], &["--dry-run"]] {
+        let refused = migrate(&world, &world.to, &to, options).await;
+        expect_refusal(&world, refused, &["different servers", &world.bucket]).await;
+    }
+    world.expect_every_row_whole().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -458,3 +458,31 @@ async fn a_password_that_only_the_command_line_had_is_asked_for() {
     knowing.spawn_exactly(&args, "").wait().await.expect_code(0);
     world.look().await.expect_all_at("s3", DOCUMENTS);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_the_plan_and_its_first_entry_leaves_a_whole_journal() {
+    let world = seeded(20).await;
+    // Makes windlass's tables.
+    world
+        .migrate(&["--bucket", "there is none"])
+        .await
+        .expect_code(0);
+    // The executor's row is written behind the plan and before the first entry.
+    let mut holding = world.database.pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE windlass_executors IN EXCLUSIVE MODE")
+        .execute(&mut *holding)
+        .await
+        .unwrap();
+    let mut running = world.program.spawn(&world.migrate_args());
+    until("the task is planned", async || {
+        world.count("SELECT count(*) FROM windlass_tasks").await == 1
+    })
+    .await;
+    running.kill();
+    running.wait().await;
+    holding.rollback().await.unwrap();
+    world.resume(&world.task().await).await.expect_code(0);
+    let journal = world.expect_moved_and_sound().await;
+    assert_eq!(journal.count("created"), 1);
+    assert_eq!(journal.count("started"), 1);
+}
