@@ -15,6 +15,7 @@ mod layering;
 mod matrix;
 mod migrate;
 mod outage;
+mod output;
 mod refusals;
 mod resume;
 mod safety;

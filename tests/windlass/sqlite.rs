@@ -162,14 +162,14 @@ async fn a_relative_url_is_found_again_from_anywhere() {
 const SLOWLY: [&str; 2] = ["--concurrency", "1"];
 
 /// A deployment on SQLite, and a configuration for each driver.
-struct World {
-    program: Program,
-    pool: SqlitePool,
-    expected: BTreeMap<DocumentKey, Vec<u8>>,
+pub struct World {
+    pub program: Program,
+    pub pool: SqlitePool,
+    pub expected: BTreeMap<DocumentKey, Vec<u8>>,
 }
 
 impl World {
-    async fn new(documents: usize) -> Self {
+    pub async fn new(documents: usize) -> Self {
         let program = Program::new();
         let home = program.home();
         let path = home.join("anchore.db");
@@ -255,7 +255,7 @@ impl World {
         transaction.commit().await.expect("committed");
     }
 
-    fn args(&self, from: &str, to: &str, more: &[&str]) -> Vec<String> {
+    pub fn args(&self, from: &str, to: &str, more: &[&str]) -> Vec<String> {
         let path = |name: &str| {
             let path: PathBuf = self.program.home().join(format!("{name}.yaml"));
             path.display().to_string()
@@ -329,7 +329,7 @@ impl World {
         check_journal(&self.program.run(&export).await.expect_code(0).stdout)
     }
 
-    async fn set_text(&self, key: &DocumentKey, text: &str) {
+    pub async fn set_text(&self, key: &DocumentKey, text: &str) {
         let encoded = stored_text(&self.expected[key]).1;
         sqlx::query(
             r#"UPDATE archive_document SET jsondata = $2, b64_encoded = $3
