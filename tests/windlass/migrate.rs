@@ -8,7 +8,7 @@ async fn the_guides_example_moves_and_reads_back() {
     for (id, content) in [
         ("small", b"{\"document\": {}}".to_vec()),
         ("empty", Vec::new()),
-        ("binary", vec![0, 255, 1, 254].repeat(700)),
+        ("binary", [0, 255, 1, 254].repeat(700)),
         ("text", "naïve “漢字” ".repeat(500).into_bytes()),
         ("at the threshold", vec![b'x'; 1024]),
         ("above the threshold", vec![b'x'; 1025]),
