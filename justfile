@@ -21,6 +21,10 @@ check: && test
 advisories:
     cargo deny check advisories
 
+# How fast it is, on real servers.
+bench *ARGS:
+    scripts/bench {{ ARGS }}
+
 # PostgreSQL and SeaweedFS on loopback to play with, until Ctrl-C.
 services:
     scripts/services

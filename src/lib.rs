@@ -4,6 +4,8 @@
 //! The layers, each importing only what stands to its right:
 //! `cli → engine → driver | catalog | journal → config | database | batch → model`.
 
+#![warn(missing_docs)]
+
 pub mod batch;
 pub mod catalog;
 pub mod cli;

@@ -69,14 +69,33 @@ const MIGRATIONS_SQLITE: &str = r#"
       LEFT JOIN windlass_tasks w ON w.task_id = t.id
      ORDER BY t.id"#;
 
+/// The same question where windlass has not been used yet.
+fn without_windlass(sql: &str) -> String {
+    let own = sql.find("w.uuid AS").unwrap_or(sql.len());
+    let tables = sql
+        .find("FROM archive_migration_tasks")
+        .unwrap_or(sql.len());
+    let joined = sql.find("LEFT JOIN windlass_tasks").unwrap_or(sql.len());
+    let (head, tables) = (&sql[..own], &sql[tables..joined]);
+    format!(
+        "{head} CAST(NULL AS text) AS task_uuid, CAST(NULL AS text) AS task_state,
+         CAST(NULL AS bigint) AS heartbeat_age_s {tables} ORDER BY t.id"
+    )
+}
+
 impl Catalog {
     /// All migrations of this deployment, Anchore's own too, by id.
     pub async fn migrations(&self) -> Result<Vec<Migration>, CatalogError> {
-        self.ensure_schema().await?;
-        match &self.db {
-            Database::Postgres(pool) => sqlx::query_as(MIGRATIONS_POSTGRES).fetch_all(pool).await,
-            Database::Sqlite(pool) => sqlx::query_as(MIGRATIONS_SQLITE).fetch_all(pool).await,
-        }
+        let sql = match (&self.db, self.has_schema().await?) {
+            (Database::Postgres(_), true) => MIGRATIONS_POSTGRES.to_owned(),
+            (Database::Sqlite(_), true) => MIGRATIONS_SQLITE.to_owned(),
+            // Reading makes no tables.
+            (Database::Postgres(_), false) => without_windlass(MIGRATIONS_POSTGRES),
+            (Database::Sqlite(_), false) => without_windlass(MIGRATIONS_SQLITE),
+        };
+        on_either!(&self.db, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await
+        })
         .map_err(CatalogError::of("list the migrations"))
     }
 

@@ -294,12 +294,21 @@ impl Batch<'_> {
                 moved.insert(swap.idx as i64);
             }
         }
-        for count in COUNT {
-            sqlx::query(count)
-                .bind(self.task_id)
-                .bind(moved.len() as i64)
-                .execute(&mut *transaction)
-                .await?;
+        if !moved.is_empty() {
+            for count in COUNT {
+                sqlx::query(count)
+                    .bind(self.task_id)
+                    .bind(moved.len() as i64)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+            sqlx::query(
+                "UPDATE tasks SET last_updated = strftime('%Y-%m-%d %H:%M:%f000', 'now')
+                  WHERE id = $1",
+            )
+            .bind(self.task_id)
+            .execute(&mut *transaction)
+            .await?;
         }
         for swap in self
             .swaps

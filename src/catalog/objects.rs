@@ -134,16 +134,27 @@ impl Catalog {
     /// Objects that the database has as committed while the journal is not known to have it: a
     /// crash fell between the two. They are in shards that are not done.
     pub async fn unjournaled_commits(&self, task_id: i64) -> Result<Vec<Loaded>, CatalogError> {
+        self.commits(task_id, "NOT o.journaled").await
+    }
+
+    /// Objects that are committed and not yet at their end, whatever the journal has of them.
+    pub async fn open_commits(&self, task_id: i64) -> Result<Vec<Loaded>, CatalogError> {
+        self.commits(task_id, "o.phase = 'committed'").await
+    }
+
+    async fn commits(
+        &self,
+        task_id: i64,
+        which: &'static str,
+    ) -> Result<Vec<Loaded>, CatalogError> {
+        let sql = format!(
+            "SELECT o.idx FROM windlass_shards s
+               JOIN windlass_objects o
+                 ON o.task_id = s.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx
+              WHERE s.task_id = $1 AND NOT s.done AND {which}"
+        );
         let found: Vec<(i64,)> = on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT o.idx FROM windlass_shards s
-                   JOIN windlass_objects o
-                     ON o.task_id = s.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx
-                  WHERE s.task_id = $1 AND NOT s.done AND NOT o.journaled",
-            )
-            .bind(task_id)
-            .fetch_all(pool)
-            .await
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_all(pool).await
         })
         .map_err(CatalogError::of("look for commits without an entry"))?;
         let mut loaded = Vec::new();

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{Catalog, CatalogError, SHARD_OBJECTS, anchore, plan_postgres, plan_sqlite};
+use super::{Catalog, CatalogError, SHARD_OBJECTS, anchore, plan_postgres, plan_sqlite, schema};
 use crate::database::{Session, SessionConnection};
 use crate::model::{Place, Policy, TaskKind};
 
@@ -129,6 +129,14 @@ async fn begin_and_plan(
 ) -> Result<Planned, sqlx::Error> {
     // Statements of our own rather than sqlx's guard: the transaction outlives this function.
     execute(connection, "BEGIN").await?;
+    if let SessionConnection::Postgres(pg) = connection {
+        // A plan of millions takes longer than any other statement may.
+        sqlx::query("SET LOCAL statement_timeout = 0")
+            .execute(pg)
+            .await?;
+    }
+    // Only a dry run comes here without tables, and rolls them back with the plan.
+    schema::make_missing(connection).await?;
     let from = request.from.place.driver.name();
     let to = request.to.place.driver.name();
     let task_id = anchore::insert_task(connection, &request.executor_id, from, to, 0).await?;
@@ -239,14 +247,16 @@ pub(super) const MARK_SHARED: &str = "
            SELECT content_url FROM archive_metadata WHERE content_url IS NOT NULL
             GROUP BY content_url HAVING count(*) > 1)";
 
-/// Different sources that meet at one destination key: nobody can say which is right.
+/// Different sources that meet at one destination key, or rows that disagree on how their common
+/// source is to be read: nobody can say which is right.
 pub(super) const REFUSE_MEETING: &str = "
     UPDATE windlass_objects
-       SET refused = 'another object of this task, from another source, goes to the same place: '
-                     || dest_url
+       SET refused = 'another object of this task, from another source or read in another way, '
+                     || 'goes to the same place: ' || dest_url
      WHERE task_id = $1 AND dest_url IN (
            SELECT dest_url FROM windlass_objects WHERE task_id = $1
-            GROUP BY dest_url HAVING min(source_url) <> max(source_url))";
+            GROUP BY dest_url HAVING min(source_url) <> max(source_url)
+                OR count(DISTINCT coalesce(source_compressed, false)) > 1)";
 
 /// A row of another key that points at the destination already.
 pub(super) const REFUSE_TAKEN: &str = r#"

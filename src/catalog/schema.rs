@@ -5,11 +5,14 @@ use std::borrow::Cow;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
 use super::{Catalog, CatalogError, on_either};
-use crate::database::Database;
+use crate::database::{Database, SessionConnection};
 
 /// The table in which sqlx notes what has been applied; its default name could be another
 /// application's in the same database.
 const MIGRATIONS_TABLE: &str = "windlass_migrations";
+
+/// Made with all the others in one transaction.
+const FIRST_TABLE: &str = "windlass_tasks";
 
 const ANCHORE_TABLES: [&str; 3] = ["archive_metadata", "tasks", "archive_migration_tasks"];
 
@@ -40,9 +43,10 @@ impl Catalog {
         Ok(())
     }
 
-    /// Whether windlass has been used on this database.
+    /// Whether windlass's tables are there. The table of migrations alone says nothing: it is made
+    /// before them, and a crash can fall in between.
     pub async fn has_schema(&self) -> Result<bool, CatalogError> {
-        self.has_table(MIGRATIONS_TABLE).await
+        self.has_table(FIRST_TABLE).await
     }
 
     pub(super) async fn require_anchore_tables(&self) -> Result<(), CatalogError> {
@@ -55,7 +59,7 @@ impl Catalog {
     }
 
     pub(super) async fn refuse_newer_schema(&self) -> Result<(), CatalogError> {
-        if !self.has_schema().await? {
+        if !self.has_table(MIGRATIONS_TABLE).await? {
             return Ok(());
         }
         let newest: (Option<i64>,) = on_either!(&self.db, pool => {
@@ -88,6 +92,35 @@ impl Catalog {
             .map_err(CatalogError::of("look for a table"))?
             .is_some())
     }
+}
+
+/// Makes windlass's tables within the transaction of the connection, where there are none.
+pub(super) async fn make_missing(connection: &mut SessionConnection) -> Result<(), sqlx::Error> {
+    match connection {
+        SessionConnection::Postgres(pg) => {
+            let missing = sqlx::query("SELECT 1 WHERE to_regclass($1) IS NULL")
+                .bind(FIRST_TABLE)
+                .fetch_optional(&mut *pg)
+                .await?;
+            if missing.is_some() {
+                for migration in MIGRATIONS {
+                    sqlx::raw_sql(migration.2).execute(&mut *pg).await?;
+                }
+            }
+        }
+        SessionConnection::Sqlite(sqlite) => {
+            let found = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = $1")
+                .bind(FIRST_TABLE)
+                .fetch_optional(&mut *sqlite)
+                .await?;
+            if found.is_none() {
+                for migration in MIGRATIONS {
+                    sqlx::raw_sql(migration.3).execute(&mut *sqlite).await?;
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 fn migrator(sql: impl Fn(&(i64, &str, &'static str, &'static str)) -> &'static str) -> Migrator {

@@ -4,6 +4,14 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    complete, or nothing to do
+  2    failed, or could not begin: nothing more happens without a person
+  3    came to the end, with objects that failed: `resume` tries those again
+  5    the object-store check failed
+  130  interrupted: `resume` goes on";
+
 /// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
 /// can be interrupted at any moment and resumed exactly where it stopped.
 #[derive(Debug, Parser)]
@@ -11,7 +19,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
     name = "windlass",
     version,
     max_term_width = 100,
-    propagate_version = true
+    propagate_version = true,
+    after_help = EXIT_CODES
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -22,6 +31,7 @@ pub struct Cli {
 
 /// Options that may stand before or behind the command.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// URL of Anchore's database, as SQLAlchemy has it (postgresql://…, postgresql+pg8000://…,
     /// sqlite:///…); without it WINDLASS_DB_CONNECT, then the configuration's
@@ -172,6 +182,7 @@ pub enum Verify {
 
 /// Options of every command that moves objects.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of a run")]
 pub struct RunArgs {
     /// Objects in flight at once: a number, or auto
     #[arg(long, value_name = "N", default_value = "auto", value_parser = concurrency)]
@@ -246,7 +257,8 @@ pub enum JournalFormat {
 pub struct DemoArgs {
     /// Where to make it; a new directory under the system's temporary one if not given
     pub dir: Option<PathBuf>,
-    /// Documents to make
-    #[arg(long, value_name = "N", default_value_t = 400)]
+    /// Documents to make: 50 to 100000
+    #[arg(long, value_name = "N", default_value_t = 400,
+          value_parser = clap::value_parser!(u32).range(50..=100_000))]
     pub documents: u32,
 }

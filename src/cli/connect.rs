@@ -165,7 +165,10 @@ pub async fn find_task(global: &Global, wanted: &str) -> anyhow::Result<FoundTas
 
 fn url_of_known_task(global: &Global, wanted: &str) -> anyhow::Result<DatabaseUrl> {
     let state_dir = state_dir(global)?;
-    let found = state_dir.find(wanted)?;
+    let mut found = state_dir.find(wanted)?;
+    // A crash while the plan was made can leave a file of a task that never was; the database knows.
+    found.sort_by(|a, b| a.database.cmp(&b.database));
+    found.dedup_by(|a, b| a.database == b.database);
     match found.as_slice() {
         [file] => url_of(file),
         [] => {

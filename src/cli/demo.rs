@@ -1,6 +1,234 @@
-pub async fn run(
-    _: &super::args::DemoArgs,
-    _: &super::Printer,
-) -> anyhow::Result<super::ExitStatus> {
-    anyhow::bail!("not yet")
+//! `demo`: the main job on SQLite and local directories, with a crash in the middle.
+//!
+//! It plays three parts that windlass itself does not have: Anchore, which made the documents
+//! ([`deployment`]); an operator, who types commands and kills one of them; and an auditor, who
+//! looks at the end with eyes of his own ([`audit`]). The commands are this very program, each in
+//! a process of its own.
+
+mod audit;
+mod deployment;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus as ProcessStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Serialize;
+
+use super::args::DemoArgs;
+use super::format::{count, shell_word};
+use super::{ExitStatus, Printer};
+use audit::Audit;
+use deployment::Deployment;
+
+/// Few at once, so that "half-way" lasts long enough to be hit.
+const CONCURRENCY: &str = "2";
+
+/// How often the operator looks how far the migration has come.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// What the demo came to, as `--json` has it.
+#[derive(Serialize)]
+struct Outcome {
+    dir: PathBuf,
+    documents: u64,
+    killed_at: u64,
+    #[serde(flatten)]
+    audit: Audit,
+    ok: bool,
+}
+
+pub async fn run(args: &DemoArgs, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    let dir = empty_dir(args.dir.as_deref())?;
+    let stage = Stage {
+        program: std::env::current_exe().context("cannot tell where this program is")?,
+        dir: dir.clone(),
+        json: printer.is_json(),
+    };
+    stage.say(&format!(
+        "A small Anchore deployment, all of it under {}:",
+        dir.display()
+    ));
+    let deployment = Deployment::make(&dir, args.documents).await?;
+    stage.say(&format!(
+        "  anchore.db   Anchore's database (SQLite), with {} in 4 buckets of 2 users\n  \
+           config.yaml  what Anchore uses now: driver db\n  \
+           new.yaml     what it will use: driver localfs in {}, compressed above 4 KiB\n  \
+           state/       windlass's checkpoints",
+        count(deployment.documents(), "document"),
+        deployment.store().display(),
+    ));
+    stage.say("\nThe commands below can be repeated there:");
+    stage.say(&format!("$ cd {}", shell_word(&dir)));
+    stage.say(&format!(
+        "$ export WINDLASS_STATE_DIR={}",
+        shell_word(&dir.join("state"))
+    ));
+
+    stage.say("\nDo both stores work?");
+    stage.run(&["check", "config.yaml"])?;
+    stage.run(&["check", "new.yaml"])?;
+    stage.say("\nWhat would be moved?");
+    stage.run(&["migrate", "config.yaml", "new.yaml", "--dry-run"])?;
+
+    stage.say("\nMove it; half-way the machine \"crashes\" (the demo sends SIGKILL):");
+    let killed_at = kill_half_way(&stage, &deployment).await?;
+    stage.say(&format!(
+        "Killed: Anchore's rows of {killed_at} documents point at the new store, those of {} at \
+         the old.",
+        deployment.documents() - killed_at
+    ));
+    stage.say("\nWhat is left behind, and how far it had come:");
+    stage.run(&["list-migrations"])?;
+    stage.run(&["status", "1"])?;
+    stage.say("\nGo on exactly where it stopped:");
+    stage.run(&["resume", "1"])?;
+    stage.run(&["list-migrations"])?;
+    stage.say("\nThe whole history of one document, a binary one:");
+    let object = deployment.binary_document();
+    stage.run(&["journal", "1", "--object", &object])?;
+
+    let audit = audit::audit(&deployment).await?;
+    let outcome = Outcome {
+        documents: deployment.documents(),
+        ok: audit.right == deployment.documents() && audit.wrong.is_empty(),
+        dir,
+        killed_at,
+        audit,
+    };
+    stage.say("\nA last look, past windlass: each row, its file, its digest, its content:");
+    printer.result(&outcome, || outcome.words());
+    Ok(match outcome.ok {
+        true => ExitStatus::Complete,
+        false => ExitStatus::Failed,
+    })
+}
+
+impl Outcome {
+    fn words(&self) -> String {
+        let mut words = format!(
+            "{}: {} of {} readable, equal and with the right digest; {} left in the old store, {} \
+             doubled or stray in the new; killed at {}, resumed, complete",
+            if self.ok {
+                "demo passed"
+            } else {
+                "DEMO FAILED"
+            },
+            self.audit.right,
+            count(self.documents, "document"),
+            self.audit.left_in_source,
+            self.audit.strays,
+            self.killed_at,
+        );
+        for wrong in &self.audit.wrong {
+            words += &format!("\n  {wrong}");
+        }
+        words
+    }
+}
+
+/// The directory to work in, absolute; a new one where none is given.
+fn empty_dir(given: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let Some(dir) = given else {
+        let dir = tempfile::Builder::new()
+            .prefix("windlass-demo-")
+            .tempdir()
+            .context("cannot make a temporary directory: name one, windlass demo DIR")?;
+        return Ok(dir.keep());
+    };
+    let cannot_use = || format!("cannot use {}", dir.display());
+    std::fs::create_dir_all(dir).with_context(cannot_use)?;
+    let is_empty = std::fs::read_dir(dir)
+        .with_context(cannot_use)?
+        .next()
+        .is_none();
+    ensure!(
+        is_empty,
+        "{} is not empty: name a new directory, the demo makes it",
+        dir.display()
+    );
+    dir.canonicalize().with_context(cannot_use)
+}
+
+/// Where the operator sits: a directory, and this program to call.
+struct Stage {
+    program: PathBuf,
+    dir: PathBuf,
+    /// stdout is kept for the outcome alone.
+    json: bool,
+}
+
+impl Stage {
+    /// What the demo tells goes where its commands' output goes, so that the two stay in order.
+    fn say(&self, text: &str) {
+        // A reader that has gone away (a closed pipe) has seen enough.
+        let _ = match self.json {
+            true => writeln!(std::io::stderr(), "{text}"),
+            false => writeln!(std::io::stdout(), "{text}"),
+        };
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        self.say(&format!("$ windlass {}", args.join(" ")));
+        let mut command = Command::new(&self.program);
+        command
+            .args(args)
+            .current_dir(&self.dir)
+            .env("WINDLASS_STATE_DIR", self.dir.join("state"))
+            // An operator's own deployment must not be drawn into this.
+            .env_remove("WINDLASS_DB_CONNECT")
+            .env_remove("ANCHORE_ENV_FILE")
+            .stdin(Stdio::null());
+        if self.json {
+            command.stdout(std::io::stderr());
+        }
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> anyhow::Result<()> {
+        let status = self.command(args).status().context("cannot run windlass")?;
+        ensure!(status.success(), "windlass {} {status}", args[0]);
+        Ok(())
+    }
+}
+
+/// Starts the migration and kills it when half of the rows are moved. Returns how many were.
+async fn kill_half_way(stage: &Stage, deployment: &Deployment) -> anyhow::Result<u64> {
+    let half = deployment.documents() / 2;
+    let mut migration = stage
+        .command(&[
+            "migrate",
+            "config.yaml",
+            "new.yaml",
+            "--dontask",
+            "--concurrency",
+            CONCURRENCY,
+        ])
+        .spawn()
+        .context("cannot run windlass")?;
+    let status = loop {
+        if let Some(status) = migration.try_wait()? {
+            break status;
+        }
+        if deployment.moved().await >= half {
+            // SIGKILL: what a crash of the machine looks like to the program.
+            migration.kill()?;
+            break migration.wait()?;
+        }
+        tokio::time::sleep(LOOK).await;
+    };
+    was_killed(status)?;
+    Ok(deployment.moved().await)
+}
+
+fn was_killed(status: ProcessStatus) -> anyhow::Result<()> {
+    match status.code() {
+        None => Ok(()),
+        Some(0) => bail!(
+            "the migration was complete before it could be killed: make more documents, \
+             windlass demo --documents N"
+        ),
+        Some(_) => bail!("the migration failed before it could be killed: {status}"),
+    }
 }

@@ -1,5 +1,6 @@
 //! Numbers and tables for people.
 
+use std::path::Path;
 use std::time::Duration;
 
 /// Bytes with a unit: `12.3 MiB`.
@@ -57,9 +58,27 @@ pub fn count(number: u64, what: &str) -> String {
     }
 }
 
+/// A path as a shell takes it.
+pub fn shell_word(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    match !text.is_empty() && text.chars().all(is_plain) {
+        true => text,
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_comes_through_a_shell() {
+        let word = |text: &str| shell_word(Path::new(text));
+        assert_eq!(word("/var/lib/windlass-1"), "/var/lib/windlass-1");
+        assert_eq!(word("my state"), "'my state'");
+        assert_eq!(word("it's"), r"'it'\''s'");
+    }
 
     #[test]
     fn units_change_where_they_should() {

@@ -1,8 +1,11 @@
 //! `list-migrations`: Anchore's table, with a word on tasks that can be resumed.
 
+use rustix::process::{Pid, test_kill_process};
+use serde::Serialize;
+
 use super::args::Global;
 use super::{ExitStatus, Printer, connect, format};
-use crate::catalog::{Catalog, Migration};
+use crate::catalog::{Catalog, Executor, Migration};
 use crate::database::Database;
 
 /// A running task whose executor has been silent for this long is taken for dead.
@@ -14,11 +17,27 @@ pub async fn run(global: &Global, printer: &Printer) -> anyhow::Result<ExitStatu
         None => only_known_database(global)?,
     };
     let database = Database::connect(&url, &connect::connect_options(global, None)).await?;
-    let migrations = Catalog::open(database).await?.migrations().await?;
-    printer.result(&serde_json::json!({ "migrations": migrations }), || {
-        words(&migrations)
+    let catalog = Catalog::open(database).await?;
+    let mut listed = Vec::new();
+    for migration in catalog.migrations().await? {
+        let resumable = resumable(&catalog, &migration).await?;
+        listed.push(Listed {
+            migration,
+            resumable,
+        });
+    }
+    printer.result(&serde_json::json!({ "migrations": listed }), || {
+        words(&listed)
     });
     Ok(ExitStatus::Complete)
+}
+
+/// A migration, and why it can be resumed, where it can.
+#[derive(Serialize)]
+struct Listed {
+    #[serde(flatten)]
+    migration: Migration,
+    resumable: Option<String>,
 }
 
 /// Without a URL: the database of the tasks that this machine knows, if it is only one.
@@ -33,7 +52,7 @@ fn only_known_database(global: &Global) -> anyhow::Result<crate::database::Datab
     }
 }
 
-fn words(migrations: &[Migration]) -> String {
+fn words(migrations: &[Listed]) -> String {
     let header = [
         "id",
         "state",
@@ -60,26 +79,50 @@ fn words(migrations: &[Migration]) -> String {
             text(&m.last_updated),
         ]
     };
-    let rows: Vec<_> = migrations.iter().map(row).collect();
+    let rows: Vec<_> = migrations.iter().map(|m| row(&m.migration)).collect();
     let mut words = format::table(&header, &rows);
-    for migration in migrations {
-        if let Some(notice) = resumable(migration) {
-            words += &format!("\n{notice}");
+    for Listed {
+        migration,
+        resumable,
+    } in migrations
+    {
+        if let Some(why) = resumable {
+            let id = migration.id;
+            words += &format!("\ntask {id} {why}: windlass resume {id}");
         }
     }
     words
 }
 
-fn resumable(migration: &Migration) -> Option<String> {
-    let id = migration.id;
-    match (migration.task_state.as_deref()?, migration.heartbeat_age_s) {
-        ("interrupted", _) => Some(format!("task {id} was interrupted: windlass resume {id}")),
-        ("failed", _) => Some(format!(
-            "task {id} has failed objects: windlass resume {id}"
-        )),
-        ("running", Some(age)) if age > STALE_S => Some(format!(
-            "task {id} says running, but nothing was heard of it for {age} s: windlass resume {id}"
-        )),
-        _ => None,
-    }
+async fn resumable(catalog: &Catalog, migration: &Migration) -> anyhow::Result<Option<String>> {
+    Ok(
+        match (migration.task_state.as_deref(), migration.heartbeat_age_s) {
+            (Some("interrupted"), _) => Some("was interrupted".into()),
+            (Some("failed"), _) => Some("has failed objects".into()),
+            (Some("running"), Some(age)) if age > STALE_S => Some(format!(
+                "says running, but nothing was heard of it for {age} s"
+            )),
+            (Some("running"), _) => {
+                let executors = catalog.executors(migration.id).await?;
+                let dead = executors.first().filter(|executor| is_dead(executor));
+                dead.map(|executor| {
+                    format!("says running, but its process {} is no more", executor.pid)
+                })
+            }
+            _ => None,
+        },
+    )
+}
+
+/// A process of this very host that is not there needs no waiting for its silence. One that has
+/// taken over its number only delays the notice.
+fn is_dead(executor: &Executor) -> bool {
+    let pid = i32::try_from(executor.pid).ok().and_then(Pid::from_raw);
+    executor.host == host()
+        && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+fn host() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use super::args::{Global, MigrateArgs, Verify};
 use super::connect;
-use super::format::{bytes, count, duration};
+use super::format::{bytes, count, duration, shell_word};
 use super::{ExitStatus, Printer, bar, signals};
 use crate::catalog::{PlanNotices, Planned};
 use crate::engine::{self, MigrateRequest, Migrated, RunReport};
@@ -175,10 +175,14 @@ pub fn finish(printer: &Printer, global: &Global, report: &RunReport) -> ExitSta
     }
 }
 
-/// The command that goes on, which runs as printed.
+/// The command that goes on, which runs as printed, in whatever directory.
 fn resume_command(global: &Global, task_id: i64) -> String {
-    match (&global.state_dir, std::env::var_os("WINDLASS_STATE_DIR")) {
-        (Some(dir), None) => format!("windlass --state-dir {} resume {task_id}", dir.display()),
+    let from_environment = std::env::var_os("WINDLASS_STATE_DIR").map(std::path::PathBuf::from);
+    match &global.state_dir {
+        Some(dir) if from_environment.as_ref() != Some(dir) => {
+            let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
+            format!("windlass --state-dir {} resume {task_id}", shell_word(&dir))
+        }
         _ => format!("windlass resume {task_id}"),
     }
 }

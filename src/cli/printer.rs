@@ -23,6 +23,11 @@ impl Printer {
         }
     }
 
+    /// Whether results are JSON documents.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Where progress bars are drawn, if stderr is a terminal.
     pub fn bars(&self) -> Option<&MultiProgress> {
         std::io::stderr().is_terminal().then_some(&self.bars)
@@ -60,9 +65,19 @@ impl Printer {
         });
     }
 
-    /// Why the command failed: one line, with what lies behind it.
+    /// Why the command failed: one line, with what lies behind it. What a message has said
+    /// itself is not said again.
     pub fn error(&self, error: &anyhow::Error) {
-        self.say(&format!("windlass: {error:#}"));
+        let mut text = error.to_string();
+        for cause in error.chain().skip(1).map(ToString::to_string) {
+            if !text.contains(&cause) {
+                text += &format!(": {cause}");
+            }
+        }
+        if self.json {
+            self.line(&serde_json::json!({ "error": text }).to_string());
+        }
+        self.say(&format!("windlass: {text}"));
     }
 
     /// Logs go to stderr, above the bar. `RUST_LOG` beats `-v`.

@@ -24,6 +24,9 @@ pub fn listen(stop: Stop, progress: Arc<Progress>, printer: Printer) -> anyhow::
                 );
                 stop.ask(StopReason::Signal);
             } else {
+                if nth == 1 {
+                    printer.say("stopped before anything was moved; a task keeps its place");
+                }
                 std::process::exit(130);
             }
         }

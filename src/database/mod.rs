@@ -164,7 +164,8 @@ where
         if attempt >= options.retries || !error.is_retryable() {
             return Err(error);
         }
-        tracing::warn!("{error}; trying again");
+        // Who runs out of tries says so; until then it is no more than a wait.
+        tracing::info!("{error}; trying again");
         tokio::time::sleep(PAUSE).await;
     }
     unreachable!("the loop ends by returning")

@@ -49,6 +49,8 @@ pub struct Context {
     pub progress: Arc<Progress>,
     /// Bytes in flight, in KiB.
     pub bytes_in_flight: Arc<Semaphore>,
+    /// Whether the checkpoint was lost: what it had copied last may not be in the mirror.
+    pub rebuilt: bool,
     /// Whether it has been said that the destination has no checksums of its own.
     pub told_no_checksum: AtomicBool,
 }
@@ -56,7 +58,7 @@ pub struct Context {
 impl Context {
     /// Whether something may lie at the object's destination already.
     pub fn must_look(&self, item: &Item) -> bool {
-        !self.task.destination_was_empty || item.dest_in_use || item.object.shared
+        !self.task.destination_was_empty || self.rebuilt || item.dest_in_use || item.object.shared
     }
 
     /// Journals an event about an object, takes it in and hands it to the mirror. It is durable

@@ -212,7 +212,9 @@ async fn is_there_already(
         }
     }
     let in_use = item.dest_in_use || item.object.shared;
-    if context.task.policy.overwrite && !in_use {
+    // In a place that was empty, what nobody points at was left by this task itself.
+    let may_be_replaced = context.task.policy.overwrite || context.task.destination_was_empty;
+    if may_be_replaced && !in_use {
         return Ok(false);
     }
     let hint = match in_use {
@@ -310,10 +312,9 @@ async fn digest_of(context: &Context, facts: &Facts) -> Result<(String, u64), St
 /// The event for a copy that could not be proven: before the commit the object starts over,
 /// after it the source stays where it is.
 pub fn unproven(phase: Phase, why: String) -> Option<Event> {
-    (phase < Phase::Committed).then(|| {
-        Event::Returned(Returned {
-            to: Phase::Pending,
-            why,
-        })
-    })
+    let to_pending = Event::Returned(Returned {
+        to: Phase::Pending,
+        why,
+    });
+    (phase < Phase::Committed).then_some(to_pending)
 }

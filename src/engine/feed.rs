@@ -17,13 +17,13 @@ use crate::model::Shard;
 
 /// How long what is in flight may take to come to the end of its step once the run is asked to
 /// end. Then it is abandoned, which is as safe as a crash is.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_millis(2_500);
 
 /// Runs every object that is not at its end, until there is none or the run is asked to end.
 pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
     let mut objects = JoinSet::new();
     let mut after = None;
-    while let Some((shard, loaded)) = next_shard(context, after).await {
+    while let Some((shard, loaded)) = next_shard_unless_stopped(context, after).await {
         after = Some(shard.shard);
         let left = Arc::new(ShardAtWork::new(context.clone(), shard, loaded.len()));
         for (tenure, loaded) in loaded {
@@ -82,6 +82,22 @@ impl ShardAtWork {
 }
 
 type Checked = Vec<(uuid::Uuid, Loaded)>;
+
+/// In a task of its own: a database that is away may take minutes to say so, and a wait for a
+/// connection must not be dropped half-way.
+async fn next_shard_unless_stopped(
+    context: &Arc<Context>,
+    after: Option<u64>,
+) -> Option<(Shard, Checked)> {
+    let claiming = {
+        let context = context.clone();
+        tokio::spawn(async move { next_shard(&context, after).await })
+    };
+    tokio::select! {
+        next = claiming => next.ok().flatten(),
+        () = context.stop.asked() => None,
+    }
+}
 
 /// Claims a shard and looks at its rows, in one tenure.
 async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Checked)> {

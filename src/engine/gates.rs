@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{EngineError, Store};
 use crate::catalog::Catalog;
 use crate::digest;
-use crate::driver::{Driver, WRITE_DEADLINE};
+use crate::driver::{Driver, StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::model::{DriverKind, ObjectKey, Policy};
 
 /// Anchore's services tell of themselves every few seconds; older heartbeats are of stopped ones.
@@ -89,11 +89,22 @@ pub async fn wait_for_neighbours(
 
 /// Proves that two places are two: what is written to one must not be seen in the other.
 ///
-/// The probe is named after the task, so that a crash leaves nothing that a resume would not
-/// remove.
-pub async fn refuse_aliases(from: &Store, to: &Store, task: Uuid) -> Result<(), EngineError> {
-    let seen = is_seen(to.driver.as_ref(), from.driver.as_ref(), task, "forward").await?
-        || is_seen(from.driver.as_ref(), to.driver.as_ref(), task, "backward").await?;
+/// The probe's name is always the same and its content is new each time, so that one which a
+/// crash has left behind is overwritten and removed by the next migration.
+pub async fn refuse_aliases(from: &Store, to: &Store) -> Result<(), EngineError> {
+    if from.driver.kind() != to.driver.kind() {
+        return Ok(());
+    }
+    let seen = is_seen(to.driver.as_ref(), from.driver.as_ref()).await?
+        || match is_seen(from.driver.as_ref(), to.driver.as_ref()).await {
+            Ok(seen) => seen,
+            // A source that can't be written can't be probed from its side; the other side has
+            // been.
+            Err(error) => {
+                tracing::info!("the source can't be probed by writing to it: {error}");
+                false
+            }
+        };
     match seen {
         true => Err(EngineError::Alias {
             from: from.config.place(),
@@ -103,50 +114,30 @@ pub async fn refuse_aliases(from: &Store, to: &Store, task: Uuid) -> Result<(), 
     }
 }
 
-fn probe_key(task: Uuid, direction: &str) -> ObjectKey {
-    ObjectKey::new("windlass", "windlass-probe", format!("{task}-{direction}"))
+fn probe_key() -> ObjectKey {
+    ObjectKey::new("windlass", "windlass-probe", "alias")
 }
 
-async fn is_seen(
-    written: &dyn Driver,
-    looked_at: &dyn Driver,
-    task: Uuid,
-    direction: &str,
-) -> Result<bool, EngineError> {
-    if written.kind() != looked_at.kind() {
-        return Ok(false);
-    }
-    let key = probe_key(task, direction);
+async fn is_seen(written: &dyn Driver, looked_at: &dyn Driver) -> Result<bool, StoreError> {
     let nonce = Bytes::from(format!("windlass alias probe {}", Uuid::new_v4()));
-    let url = written.url_for(&key);
-    if let Err(error) = written.put(&url, nonce.clone(), digest::md5(&nonce)).await {
-        // A source that can't be written can't be probed from its side; the other side has been.
-        return match direction {
-            "backward" => Ok(false),
-            _ => Err(error.into()),
-        };
+    let url = written.url_for(&probe_key());
+    written
+        .put(&url, nonce.clone(), digest::md5(&nonce))
+        .await?;
+    let there = looked_at.url_for(&probe_key());
+    let found = async { looked_at.get(&there, None).await?.bytes().await }.await;
+    remove(written).await?;
+    match found {
+        Ok(found) => Ok(found == nonce),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
-    let found = looked_at.stat(&looked_at.url_for(&key)).await;
-    remove(written, &url).await?;
-    Ok(found?.is_some())
 }
 
-async fn remove(driver: &dyn Driver, url: &str) -> Result<(), EngineError> {
-    for deleted in driver.delete(&[url.to_owned()]).await {
-        deleted?;
-    }
-    Ok(())
-}
-
-/// Removes probes that a crash may have left behind.
-pub async fn remove_probes(from: &Store, to: &Store, task: Uuid) {
-    if from.driver.kind() != to.driver.kind() {
-        return;
-    }
-    for (driver, direction) in [(&to.driver, "forward"), (&from.driver, "backward")] {
-        let url = driver.url_for(&probe_key(task, direction));
-        if let Err(error) = remove(driver.as_ref(), &url).await {
-            tracing::warn!("a probe may be left behind: {error}");
-        }
-    }
+async fn remove(driver: &dyn Driver) -> Result<(), StoreError> {
+    driver
+        .delete(&[driver.url_for(&probe_key())])
+        .await
+        .into_iter()
+        .collect()
 }

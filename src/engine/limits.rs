@@ -19,8 +19,8 @@ pub enum Concurrency {
     Fixed(u32),
 }
 
-const AUTO_FIRST: usize = 16;
-const AUTO_STEP: usize = 8;
+const AUTO_FIRST: usize = 32;
+const AUTO_STEP: usize = 16;
 const AUTO_MOST: usize = 96;
 
 /// How often `auto` looks at what it has come to.

@@ -80,7 +80,9 @@ pub async fn migrate(
     gates::refuse_same_place(&from, &to)?;
     gates::refuse_unsafe_elsewhere(&from, &to, &request.policy)?;
     let catalog = Catalog::open(settings.database.clone()).await?;
-    gates::refuse_live_services(&catalog, settings.force_live_services).await?;
+    // A dry run is for the time before the services are stopped.
+    let may_be_live = settings.force_live_services || request.dry_run;
+    gates::refuse_live_services(&catalog, may_be_live).await?;
     from.driver.prepare_to_read().await?;
     if !request.dry_run {
         settings.state_dir.prepare()?;
@@ -118,12 +120,12 @@ async fn locked(
     from: Store,
     to: Store,
 ) -> Result<Migrated, EngineError> {
-    gates::wait_for_neighbours(&catalog, None).await?;
-    catalog.ensure_schema().await?;
     let uuid = Uuid::new_v4();
     let mut destination_was_empty = false;
     if !request.dry_run {
-        gates::refuse_aliases(&from, &to, uuid).await?;
+        gates::wait_for_neighbours(&catalog, None).await?;
+        catalog.ensure_schema().await?;
+        gates::refuse_aliases(&from, &to).await?;
         destination_was_empty = to.driver.is_empty().await?;
     }
     let plan = PlanRequest {
@@ -162,8 +164,16 @@ async fn locked(
         }));
     };
     announce(planned);
-    begin(&catalog, planned.task_id, &journal, 1).await?;
-    let task = catalog.task(&uuid.to_string()).await?;
+    let begun = async {
+        begin(&catalog, planned.task_id, &journal, 1).await?;
+        Ok(catalog.task(&uuid.to_string()).await?)
+    };
+    let task = begun.await.inspect_err(|_: &EngineError| {
+        tracing::error!(
+            "task {0} is planned: windlass resume {0} begins it",
+            planned.task_id
+        );
+    })?;
     let opening = opening(&plan, planned);
     let root = Head {
         seq: 0,
@@ -178,6 +188,7 @@ async fn locked(
         journal,
         mirrored: root,
         tenure,
+        rebuilt: false,
     };
     let report = run(job, settings, opening).await?;
     Ok(Migrated::Ran(Box::new(report), planned.notices))

@@ -75,9 +75,27 @@ async fn perform_with_tries(
             // Under another tenure the step may not even be the right one any more.
             Verdict::Again => return Ok(Step::Again),
             Verdict::Stopping => return Err(RunError::Stopping),
+            Verdict::GiveUp if is_superseded(context, item).await => {
+                return Ok(Step::skipped(SUPERSEDED));
+            }
             Verdict::GiveUp => return Ok(Step::failed(item, &error, tries.attempts())),
         }
     }
+}
+
+/// Whether the row has changed since it was looked at: then it is no wonder that its document is
+/// not the planned one any more, and nobody has to repair anything.
+async fn is_superseded(context: &Context, item: &Item) -> bool {
+    if item.object.state.phase >= Phase::Committed {
+        return false;
+    }
+    let idx = item.object.idx;
+    let loaded = context.catalog.load(context.task.task_id, idx, idx).await;
+    // A database that does not answer now leaves it at the failure; resuming looks again.
+    loaded.is_ok_and(|loaded| {
+        let mut rows = loaded.into_iter();
+        rows.any(|row| row.object.state.phase < Phase::Committed && !row.row_as_planned)
+    })
 }
 
 /// The tenure to work in; `None` if the object has come to its end elsewhere. Where the lock has

@@ -9,7 +9,7 @@ use super::migrate::{begin, open_store};
 use super::run::{Job, RunReport, resumed, run};
 use super::tenure::Tenure;
 use super::{EngineError, Settings, Store, gates};
-use crate::catalog::{Catalog, Executor, Heartbeat, MirrorUpdate, TaskRow, TaskSide};
+use crate::catalog::{Catalog, Executor, Heartbeat, Loaded, MirrorUpdate, TaskRow, TaskSide};
 use crate::config::StoreConfig;
 use crate::database::Session;
 use crate::journal::{self, Head, Journal, JournalError, NewEntry};
@@ -100,15 +100,27 @@ async fn locked(
         rebuilt,
     } = checkpoint;
     begin(&catalog, task.task_id, &journal, epoch).await?;
-    if rebuilt.is_none() {
-        bring_together(&catalog, &task, &journal, epoch, mirrored).await?;
-        journal_commits(&catalog, &task, &journal, epoch).await?;
+    match rebuilt {
+        Some(rebuilt) => {
+            let event = Event::Rebuilt(rebuilt);
+            let entry = NewEntry {
+                object: None,
+                event,
+            };
+            journal.append(vec![entry]).await?;
+            // What is committed and not yet at its end is known to the database alone.
+            let committed = catalog.open_commits(task.task_id).await?;
+            journal_commits(&catalog, &task, &journal, epoch, committed).await?;
+        }
+        None => {
+            bring_together(&catalog, &task, &journal, epoch, mirrored).await?;
+            let committed = catalog.unjournaled_commits(task.task_id).await?;
+            journal_commits(&catalog, &task, &journal, epoch, committed).await?;
+        }
     }
-    gates::remove_probes(&from, &to, task.uuid).await;
     catalog.task_resumes(session, task.task_id).await?;
     let phases = catalog.summary(task.task_id).await?.phases;
-    let mut opening: Vec<Event> = rebuilt.map(Event::Rebuilt).into_iter().collect();
-    opening.push(Event::Resumed(resumed(phases)));
+    let opening = vec![Event::Resumed(resumed(phases))];
     let mirrored = journal.head();
     let job = Job {
         task,
@@ -119,6 +131,8 @@ async fn locked(
         journal,
         mirrored,
         tenure,
+        // Also in later runs: the first may not have come far.
+        rebuilt: epoch > 1,
     };
     Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
 }
@@ -161,11 +175,15 @@ async fn open_checkpoint(
     let (why, aside) = match Journal::open(&dir, task.uuid) {
         Ok(journal) => match hold_against_mirror(&journal, &executors)? {
             Ok((epoch, mirrored)) => {
+                // Made anew, and cut off before it could say so.
+                let is_blank = epoch > 1 && journal.head().seq == 0;
+                let rebuilt = is_blank
+                    .then(|| rebuilt("the checkpoint was being rebuilt".into(), executors.get(1)));
                 return Ok(Checkpoint {
                     journal,
                     epoch,
                     mirrored,
-                    rebuilt: None,
+                    rebuilt,
                 });
             }
             Err(why) => {
@@ -174,6 +192,7 @@ async fn open_checkpoint(
             }
         },
         Err(JournalError::NotFound { .. }) => ("the checkpoint is not here".to_owned(), false),
+        // Whosever it is, it stays as it is, under another name.
         Err(error @ (JournalError::Damaged { .. } | JournalError::WrongTask { .. })) => {
             (error.to_string(), true)
         }
@@ -188,11 +207,7 @@ async fn open_checkpoint(
     }
     tracing::warn!("{why}: going on from the mirror in the database");
     let latest = executors.first();
-    let rebuilt = Rebuilt {
-        why,
-        old_executor: latest.map(|executor| executor.executor),
-        old_head: latest.map(|executor| format!("{}:{}", executor.seq, executor.head)),
-    };
+    let rebuilt = rebuilt(why, latest);
     settings.state_dir.write(&super::TaskFile {
         task_id: task.task_id,
         uuid: task.uuid,
@@ -211,6 +226,14 @@ async fn open_checkpoint(
         mirrored,
         rebuilt: Some(rebuilt),
     })
+}
+
+fn rebuilt(why: String, old: Option<&Executor>) -> Rebuilt {
+    Rebuilt {
+        why,
+        old_executor: old.map(|executor| executor.executor),
+        old_head: old.map(|executor| format!("{}:{}", executor.seq, executor.head)),
+    }
 }
 
 /// The epoch of a checkpoint and what the mirror has of it; or why it is not the latest.
@@ -384,15 +407,15 @@ impl Replay {
     }
 }
 
-/// Journals the commits that a crash has cut off from their entries, before the proofs that
-/// they rest on lapse with the new tenure.
+/// Journals commits that the journal is not known to have: those that a crash has cut off from
+/// their entries, before the proofs that they rest on lapse with the new tenure.
 async fn journal_commits(
     catalog: &Catalog,
     task: &TaskRow,
     journal: &Journal,
     epoch: i32,
+    loaded: Vec<Loaded>,
 ) -> Result<(), EngineError> {
-    let loaded = catalog.unjournaled_commits(task.task_id).await?;
     let entries: Vec<NewEntry> = loaded
         .into_iter()
         .map(|loaded| NewEntry {

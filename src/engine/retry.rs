@@ -17,8 +17,9 @@ use crate::catalog::CatalogError;
 use crate::driver::StoreError;
 use crate::model::FailureClass;
 
-/// Tries of one step on one object while others succeed.
-const MAX_ATTEMPTS: u32 = 6;
+/// Tries of one step on one object while others succeed: with the pauses between them about half a
+/// minute, so that a server that fails a part of its requests for a while fails no object.
+const MAX_ATTEMPTS: u32 = 10;
 
 /// The pauses between tries: from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -178,7 +179,8 @@ impl<'a> Tries<'a> {
             }
             FailureClass::Retryable | FailureClass::Throttled => {}
         }
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
+        let failed_at = Instant::now();
+        let since = *self.failing_since.get_or_insert(failed_at);
         tracing::warn!(
             attempt = self.attempts,
             class = error.class.name(),
@@ -188,9 +190,14 @@ impl<'a> Tries<'a> {
         if !self.pause(error.class).await {
             return Verdict::Stopping;
         }
-        let others_succeed = self.weather.last_success(error.side) > since || is_alive().await;
-        if others_succeed {
+        // Only what succeeded after this failure is a sign of life: an answer that was already under
+        // way when the side went away would count against every later try.
+        let mut others_succeed = self.weather.last_success(error.side) > failed_at;
+        if !others_succeed && is_alive().await {
             self.weather.fair(error.side);
+            others_succeed = true;
+        }
+        if others_succeed {
             return if self.attempts < MAX_ATTEMPTS {
                 Verdict::Again
             } else {

@@ -93,6 +93,8 @@ pub(super) struct Job {
     /// What the mirror has of this checkpoint.
     pub mirrored: Head,
     pub tenure: Tenure,
+    /// Whether the checkpoint was made anew from the mirror.
+    pub rebuilt: bool,
 }
 
 /// Which executor this is, for the journal.
@@ -138,16 +140,29 @@ pub(super) async fn run(
     feed::run(&context, &limits).await;
     let limit = match settings.stop.reason() {
         Some(StopReason::Signal) => END_LIMIT_ON_SIGNAL,
+        // The database is away, and has been waited for.
+        _ if context.tenure.session().is_none() => END_LIMIT_ON_SIGNAL,
         _ => END_LIMIT,
     };
     let mut report = blank_report(&context, started, &settings.stop);
-    if tokio::time::timeout(limit, end(&context, &mut report))
+    if tokio::time::timeout(limit, count(&context, &mut report))
         .await
         .is_err()
     {
         tracing::warn!(
             "the database does not answer: what it could not be told, resuming tells it"
         );
+    }
+    // Whether or not the database hears of it. If the journal can't be written, that was said
+    // where it was noticed.
+    let _ = context.record_task(ending(&report)).await;
+    // What the first could not be done in time can't be the second either.
+    if report.summary.is_some()
+        && tokio::time::timeout(limit, close_in_database(&context, &mut report))
+            .await
+            .is_err()
+    {
+        tracing::warn!("the database does not answer: the task stays `running` in it");
     }
     keeper.abort();
     if tokio::time::timeout(limit, context.tenure.end())
@@ -160,8 +175,8 @@ pub(super) async fn run(
     Ok(report)
 }
 
-/// How long the last words of a run may take: someone may be waiting at the keyboard.
-const END_LIMIT_ON_SIGNAL: Duration = Duration::from_millis(800);
+/// How long each of the last words of a run may take: someone may be waiting at the keyboard.
+const END_LIMIT_ON_SIGNAL: Duration = Duration::from_millis(600);
 const END_LIMIT: Duration = Duration::from_secs(30);
 
 fn context(job: Job, settings: &Settings) -> Context {
@@ -196,6 +211,7 @@ fn context(job: Job, settings: &Settings) -> Context {
         stop: settings.stop.clone(),
         progress: settings.progress.clone(),
         bytes_in_flight: Arc::new(Semaphore::new(BYTES_IN_FLIGHT / 1024)),
+        rebuilt: job.rebuilt,
         told_no_checksum: AtomicBool::new(false),
     }
 }
@@ -238,13 +254,12 @@ fn blank_report(context: &Context, started: std::time::Instant, stop: &super::St
     }
 }
 
-/// Counts, journals the end, and says so in the database.
-async fn end(context: &Context, report: &mut RunReport) {
+/// Brings the mirror up to the journal, and counts what has become of the objects.
+async fn count(context: &Context, report: &mut RunReport) {
     if let Err(error) = context.mirroring.flush().await {
         tracing::warn!("{error}; resuming the task brings the mirror up to date");
     }
-    let task_id = context.task.task_id;
-    let counted = context.catalog.summary(task_id).await;
+    let counted = context.catalog.summary(context.task.task_id).await;
     report.state = match (&counted, context.stop.reason()) {
         (_, Some(StopReason::Fatal(_))) => TaskState::Failed,
         (_, Some(_)) | (Err(_), None) => TaskState::Interrupted,
@@ -256,15 +271,6 @@ async fn end(context: &Context, report: &mut RunReport) {
         Ok(summary) => report.summary = Some(summary),
         Err(error) => tracing::warn!("{error}"),
     }
-    // If the journal can't be written, that was said where it was noticed.
-    let _ = context.record_task(ending(report)).await;
-    close_in_database(context, report.state).await;
-    let failures = context
-        .catalog
-        .failures(task_id, REPORTED_FAILURES)
-        .await
-        .unwrap_or_default();
-    report.failures = failures.into_iter().map(ReportedFailure::from).collect();
 }
 
 fn ending(report: &RunReport) -> Event {
@@ -298,20 +304,24 @@ fn ending(report: &RunReport) -> Event {
     }
 }
 
-/// A database that is away can't be told; the task stays `running` there, as after a crash, and
-/// resuming it works the same.
-async fn close_in_database(context: &Context, state: TaskState) {
+/// Says in the database how the run ended. One that is away can't be told; the task stays
+/// `running` there, as after a crash, and resuming it works the same.
+async fn close_in_database(context: &Context, report: &mut RunReport) {
     if let Err(error) = context.mirroring.flush().await {
         tracing::warn!("{error}");
     }
+    let task_id = context.task.task_id;
+    let failures = context.catalog.failures(task_id, REPORTED_FAILURES).await;
+    let failures = failures.unwrap_or_default();
+    report.failures = failures.into_iter().map(ReportedFailure::from).collect();
     let Some(session) = context.tenure.session() else {
         tracing::warn!("the migration lock is not held: the task stays `running` in the database");
         return;
     };
-    let (task_id, executor) = (context.task.task_id, context.journal.executor());
+    let executor = context.journal.executor();
     if let Err(error) = context
         .catalog
-        .task_ends(&session, task_id, state, executor)
+        .task_ends(&session, task_id, report.state, executor)
         .await
     {
         tracing::warn!("{error}; the task stays `running` in the database");

@@ -58,8 +58,12 @@ impl Tenure {
         self.session().map(|session| session.tenure())
     }
 
-    /// Waits until the lock is held; `None` if the run is asked to end first.
+    /// Waits until the lock is held; `None` if the run is asked to end first. An object in flight
+    /// goes on to its end while the lock is there: stopping is for those that would have to wait.
     pub async fn held(&self, stop: &Stop) -> Option<Session> {
+        if let Some(session) = self.session() {
+            return Some(session);
+        }
         let mut slot = self.slot.subscribe();
         let held = |slot: &Option<Session>| slot.as_ref().is_some_and(|s| !s.is_lost());
         tokio::select! {

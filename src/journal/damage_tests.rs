@@ -104,22 +104,28 @@ async fn a_crash_is_recovered_from_a_copy_that_stays_until_it_ended_well() {
     let image = temp.path().join("image");
     crash_image(&dir, &image);
     assert!(!image.join("clean").exists());
-    fs::write(image.join("sled/snap.0000000000000007.generating"), b"half").unwrap();
+    fs::write(
+        image.join("sled/00000001/snap.0000000000000007.generating"),
+        b"half",
+    )
+    .unwrap();
     let recovered = Journal::open(&image, TASK).unwrap();
     assert_eq!(recovered.head(), journal.head());
-    assert!(image.join("recovered/db").exists() && !image.join("before-recovery").exists());
+    assert!(
+        image.join("recovered/00000001/db").exists() && !image.join("before-recovery").exists()
+    );
     recovered.close().await.unwrap();
     assert!(!image.join("recovered").exists());
 
     let image = temp.path().join("damaged");
     crash_image(&dir, &image);
-    fs::remove_file(image.join("sled/db")).unwrap();
+    fs::remove_file(image.join("sled/00000001/db")).unwrap();
     for _ in 0..2 {
         let error = Journal::open(&image, TASK).unwrap_err();
         assert!(matches!(error, JournalError::Damaged { .. }), "{error}");
         // The second try must not take what the first one left for the original.
-        assert!(image.join("before-recovery/conf").exists());
-        assert!(!image.join("before-recovery/db").exists());
+        assert!(image.join("before-recovery/00000001/conf").exists());
+        assert!(!image.join("before-recovery/00000001/db").exists());
     }
 }
 
@@ -138,31 +144,37 @@ async fn a_shorter_journal_than_at_its_clean_end_is_damage() {
 
 #[tokio::test]
 async fn a_missing_or_foreign_record_in_sled_is_damage() {
-    let (temp, dir, journal) = journal(100, &PLAIN).await;
-    let store = journal.0.ledger.store().unwrap();
-    let all = store.chunk(1, 100).unwrap();
-    let damaged = |name: &str| {
+    let (temp, _dir, journal) = journal(100, &PLAIN).await;
+    let all = journal.0.ledger.store_of(1).unwrap().chunk(1, 100).unwrap();
+    journal.close().await.unwrap();
+    let opened = |name: &str, entries: &[(u64, codec::EntryV1)]| {
         let image = temp.path().join(name);
-        crash_image(&dir, &image);
-        let opened = Journal::open(&image, TASK);
-        assert!(
-            matches!(opened, Err(JournalError::Damaged { .. })),
-            "{name}: {opened:?}"
-        );
+        fs::create_dir_all(image.join("sled")).unwrap();
+        let meta = codec::MetaV1::new(TASK, EXECUTOR);
+        let store = store::Store::create(&dir::generation(&image, 1), &meta).unwrap();
+        store.write(entries).unwrap();
+        drop(store);
+        Journal::open(&image, TASK)
     };
-    for (name, missing) in [("first", 1), ("middle", 50), ("middle-again", 99)] {
-        store.write(&[], Some(missing..=missing)).unwrap();
-        damaged(name);
-        store
-            .write(&all[missing as usize - 1..missing as usize], None)
-            .unwrap();
+    let damaged = |name: &str, entries: &[(u64, codec::EntryV1)]| match opened(name, entries) {
+        Err(JournalError::Damaged { .. }) => {}
+        other => panic!("{name}: {other:?}"),
+    };
+    assert_eq!(opened("whole", &all).unwrap().head().seq, 100);
+    assert_eq!(
+        opened("shorter", &all[..99]).unwrap().hash_at(100).unwrap(),
+        None
+    );
+    for missing in [0, 49, 98] {
+        let without = [&all[..missing], &all[missing + 1..]].concat();
+        damaged(&format!("without {missing}"), &without);
     }
-    store.write(&[(50, all[50].1.clone())], None).unwrap();
-    damaged("moved");
-    let mut changed = all[49].1.clone();
-    changed.json = changed.json.replace("full", "FULL");
-    store.write(&[(50, changed)], None).unwrap();
-    damaged("changed");
+    let mut moved = all.clone();
+    moved[49].1 = all[50].1.clone();
+    damaged("moved", &moved);
+    let mut changed = all.clone();
+    changed[49].1.json = changed[49].1.json.replace("full", "FULL");
+    damaged("changed", &changed);
 }
 
 /// Opens a damaged image of a crashed checkpoint with `head`: an error, or a journal that is
@@ -207,7 +219,7 @@ impl Crashed {
     fn try_with(&self, name: &str, change: impl FnOnce(&Path)) -> bool {
         let image = self.temp.path().join(name);
         crash_image(&self.dir, &image);
-        change(&image.join("sled/db"));
+        change(&image.join("sled/00000001/db"));
         let whole = opened_rightly(&image, self.head, &self.whole, name);
         fs::remove_dir_all(image).unwrap();
         whole
@@ -218,7 +230,9 @@ impl Crashed {
 async fn a_torn_log_never_passes_for_whole() {
     let crashed = crashed().await;
     assert!(crashed.try_with("untouched", |_| ()));
-    let length = fs::metadata(crashed.dir.join("sled/db")).unwrap().len();
+    let length = fs::metadata(crashed.dir.join("sled/00000001/db"))
+        .unwrap()
+        .len();
     for n in 0..16 {
         let keep = length * n / 16;
         crashed.try_with(&format!("torn-{keep}"), |db| {
@@ -231,7 +245,9 @@ async fn a_torn_log_never_passes_for_whole() {
 #[tokio::test]
 async fn a_flipped_byte_never_passes_for_whole() {
     let crashed = crashed().await;
-    let length = fs::metadata(crashed.dir.join("sled/db")).unwrap().len();
+    let length = fs::metadata(crashed.dir.join("sled/00000001/db"))
+        .unwrap()
+        .len();
     for n in 0..40 {
         let at = length * n / 40 + 17 * n;
         crashed.try_with(&format!("flip-{at}"), |db| {

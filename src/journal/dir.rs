@@ -17,7 +17,7 @@ const CLEAN: &str = "clean";
 const BEFORE_RECOVERY: &str = "before-recovery";
 /// The same copy after that, until the next clean end.
 const RECOVERED: &str = "recovered";
-/// sled holds some ten thousand entries at most; what is far larger is not worth copying.
+/// sled holds some ten thousand entries; what is far larger is not worth copying.
 const COPY_MAX_BYTES: u64 = 512 * 1024 * 1024;
 
 /// How long a lock may be held by nobody in particular.
@@ -84,6 +84,45 @@ pub(super) fn remove_matching(dir: &Path, matches: impl Fn(&str) -> bool) -> io:
         }
     }
     Ok(())
+}
+
+/// Removes a directory, where there is one.
+pub(super) fn remove_all(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The generations of sled, by number, in order; what was left half made or half removed goes.
+pub(super) fn generations(sled: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for file in fs::read_dir(sled)? {
+        let path = file?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        match name.and_then(|name| name.parse().ok()) {
+            Some(number) => found.push((number, path)),
+            None if matches!(path.extension(), Some(e) if e == "tmp" || e == "gone") => {
+                remove_all(&path)?;
+            }
+            None => {}
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Where a generation lives.
+pub(super) fn generation(dir: &Path, number: u64) -> PathBuf {
+    sled_dir(dir).join(format!("{number:08}"))
+}
+
+/// Removes a generation, so that it is there as a whole or not at all.
+pub(super) fn remove_generation(path: &Path) -> io::Result<()> {
+    let gone = path.with_extension("gone");
+    fs::rename(path, &gone)?;
+    sync(path.parent().unwrap_or(path))?;
+    remove_all(&gone)
 }
 
 /// Refuses a directory that somebody else could have put there.
@@ -191,10 +230,8 @@ pub(super) fn mark_clean(dir: &Path, head: Head) -> io::Result<()> {
     let mut file = create_file(&dir.join(CLEAN))?;
     writeln!(file, "{head}")?;
     file.sync_all()?;
-    match fs::remove_dir_all(dir.join(RECOVERED)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => sync(dir),
-    }
+    remove_all(&dir.join(RECOVERED))?;
+    sync(dir)
 }
 
 /// Copies sled's directory before sled may write to it. A copy that is there already is from a
@@ -213,9 +250,7 @@ pub(super) fn copy_before_recovery(dir: &Path) -> io::Result<()> {
         return Ok(());
     }
     let unfinished = dir.join("before-recovery.tmp");
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
+    remove_all(&unfinished)?;
     copy_dir(&from, &unfinished)?;
     fs::rename(&unfinished, &to)?;
     sync(dir)
@@ -227,9 +262,7 @@ pub(super) fn recovered(dir: &Path) -> io::Result<()> {
     if !copy.exists() {
         return Ok(());
     }
-    if done.exists() {
-        fs::remove_dir_all(&done)?;
-    }
+    remove_all(&done)?;
     fs::rename(copy, done)?;
     sync(dir)
 }
@@ -237,7 +270,11 @@ pub(super) fn recovered(dir: &Path) -> io::Result<()> {
 fn size_bytes(dir: &Path) -> io::Result<u64> {
     let mut bytes = 0;
     for file in fs::read_dir(dir)? {
-        bytes += file?.metadata()?.len();
+        let file = file?;
+        bytes += match file.file_type()?.is_dir() {
+            true => size_bytes(&file.path())?,
+            false => file.metadata()?.len(),
+        };
     }
     Ok(bytes)
 }

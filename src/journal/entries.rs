@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::JournalError;
 use super::chain::{self, Hash, Head};
-use super::ledger::{CHUNK, Ledger, expected_start};
+use super::ledger::{CHUNK, Ledger};
+use super::prove::expected_start;
 use super::segment::{Lines, Segment};
 use crate::model::Entry;
 
@@ -119,7 +120,7 @@ impl Entries {
         if self.ready.is_empty() {
             let chunk = match self.ledger.segment_of(self.next) {
                 Some(segment) => return self.enter(segment).map(|()| None),
-                None => self.ledger.store()?.chunk(self.next, CHUNK),
+                None => self.ledger.store_of(self.next)?.chunk(self.next, CHUNK),
             };
             let chunk = chunk.map_err(|fault| fault.in_checkpoint(&self.ledger.dir))?;
             self.ready = chunk

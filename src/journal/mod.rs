@@ -10,6 +10,7 @@ mod dir;
 mod entries;
 mod error;
 mod ledger;
+mod prove;
 mod quiet;
 mod seal;
 mod segment;
@@ -18,6 +19,7 @@ mod writer;
 
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -55,13 +57,13 @@ pub struct Appended {
 /// How a journal behaves.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Entries in sled from which on the older half is sealed into a segment.
+    /// Entries in a generation of sled, from which on a new one is begun and this one sealed.
     pub seal_after: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { seal_after: 50_000 }
+        Self { seal_after: 20_000 }
     }
 }
 
@@ -183,7 +185,7 @@ impl Journal {
 
     /// How often the disk was synced since it was opened: for benches.
     pub fn syncs(&self) -> u64 {
-        self.0.ledger.store().map_or(0, |store| store.syncs())
+        self.0.ledger.syncs.load(Ordering::Relaxed)
     }
 
     /// Writes what has been handed in, marks the end as clean and gives the checkpoint free.

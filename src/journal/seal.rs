@@ -1,57 +1,85 @@
-//! Sealing: the oldest stretch of the journal goes from sled into a segment file. It happens on
-//! a thread of its own, which only reads sled, so that appends go on meanwhile; the writer drops
-//! the sealed entries once their file is durable.
+//! Sealing: once a generation of sled is full, a new one takes over, and the old one goes into a
+//! segment file and is removed. Both happens on threads of their own, so that appends go on.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use super::chain::{self, Head};
+use super::codec::{EntryV1, MetaV1};
 use super::dir;
-use super::ledger::{CHUNK, Ledger};
-use super::segment::{self, Segment, Stretch};
+use super::ledger::{CHUNK, Generation, Ledger};
+use super::segment::{self, Stretch};
 use super::store::Store;
 use super::writer::Command;
 
-/// Starts sealing the entries behind `sealed` up to `last`; the result comes as
-/// [`Command::Sealed`].
-pub(super) fn start(
+/// Starts making a new generation; it comes as [`Command::Ready`].
+pub(super) fn start_generation(
     ledger: &Arc<Ledger>,
-    store: &Store,
-    sealed: Head,
+    number: u64,
+    done: &Sender<Command>,
+) -> io::Result<()> {
+    let (ledger, done) = (ledger.clone(), done.clone());
+    spawn(move || {
+        let path = dir::generation(&ledger.dir, number);
+        let meta = MetaV1::new(ledger.task, ledger.executor);
+        let store = unless_panicking(|| Store::create(&path, &meta));
+        // Nobody waits any more only where the journal's thread died.
+        let _ = done.send(Command::Ready(number, store));
+    })
+}
+
+/// Starts sealing a generation that ends with the entry `last`; [`Command::Sealed`] follows.
+pub(super) fn start_sealing(
+    ledger: &Arc<Ledger>,
+    generation: Generation,
     last: u64,
     done: &Sender<Command>,
 ) -> io::Result<()> {
-    let (ledger, store, done) = (ledger.clone(), store.clone(), done.clone());
-    std::thread::Builder::new()
-        .name("windlass-seal".into())
-        .spawn(move || {
-            let result = seal(&ledger, &store, sealed, last).map_err(|error| error.to_string());
-            // sled must be let go before the writer may close it.
-            drop(store);
-            let _ = done.send(Command::Sealed(result));
-        })
-        .map(|_| ())
+    let (ledger, done) = (ledger.clone(), done.clone());
+    spawn(move || {
+        let result = unless_panicking(|| seal(&ledger, generation, last));
+        let _ = done.send(Command::Sealed(result));
+    })
 }
 
-fn seal(ledger: &Ledger, store: &Store, sealed: Head, last: u64) -> io::Result<Segment> {
-    let missing = || io::Error::other(format!("entry {last} is missing"));
+fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let name = "windlass-seal".into();
+    std::thread::Builder::new().name(name).spawn(work).map(drop)
+}
+
+/// The writer waits for a result: there has to be one.
+fn unless_panicking<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work))
+        .map_err(|_| "its thread panicked".to_string())
+        .and_then(|result| result.map_err(|error| error.to_string()))
+}
+
+fn seal(ledger: &Ledger, generation: Generation, last: u64) -> io::Result<()> {
+    let Generation { number, store, .. } = generation;
+    let sealed = ledger.sealed();
     let end = store.get(last).map_err(io::Error::other)?;
+    let end = end.ok_or_else(|| io::Error::other(format!("entry {last} is missing")))?;
     let stretch = Stretch {
         task: ledger.task,
         executor: ledger.executor,
+        generation: number,
         first: sealed.seq + 1,
         last,
         prev: sealed.hash,
-        hash: end.ok_or_else(missing)?.hash,
+        hash: end.hash,
     };
     let lines = Unsealed {
-        store,
+        store: &store,
         prev: sealed,
         last,
         ready: Vec::new().into_iter(),
     };
-    segment::write(&dir::segments_dir(&ledger.dir), &stretch, lines)
+    let segment = segment::write(&dir::segments_dir(&ledger.dir), &stretch, lines)?;
+    ledger.replace_by_segment(segment);
+    drop(store);
+    dir::remove_generation(&dir::generation(&ledger.dir, number))
 }
 
 /// The lines to be sealed, each proved once more: damage must not be sealed.
@@ -59,7 +87,7 @@ struct Unsealed<'s> {
     store: &'s Store,
     prev: Head,
     last: u64,
-    ready: std::vec::IntoIter<(u64, super::codec::EntryV1)>,
+    ready: std::vec::IntoIter<(u64, EntryV1)>,
 }
 
 impl Unsealed<'_> {

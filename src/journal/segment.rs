@@ -17,8 +17,9 @@ use uuid::Uuid;
 use super::chain::{self, Hash};
 use super::dir;
 
-/// Fast, and within a tenth of the best on these texts.
-const LEVEL: u32 = 3;
+/// The fastest: the sealing shares the cores with the migration. About 115 bytes an entry; level 3
+/// makes 76 of them, and did not keep up with 70,000 entries/s.
+const LEVEL: u32 = 1;
 
 /// What the header says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,7 @@ struct Header {
     version: u32,
     task: Uuid,
     executor: Uuid,
+    generation: u64,
     first: u64,
     last: u64,
     prev: String,
@@ -37,6 +39,8 @@ struct Header {
 #[derive(Debug, Clone)]
 pub(super) struct Segment {
     pub path: PathBuf,
+    /// The generation of sled that it replaces.
+    pub generation: u64,
     pub first: u64,
     pub last: u64,
     /// The hash before `first`.
@@ -49,6 +53,7 @@ pub(super) struct Segment {
 pub(super) struct Stretch {
     pub task: Uuid,
     pub executor: Uuid,
+    pub generation: u64,
     pub first: u64,
     pub last: u64,
     pub prev: Hash,
@@ -99,6 +104,7 @@ pub(super) fn write(
         version: 1,
         task: stretch.task,
         executor: stretch.executor,
+        generation: stretch.generation,
         first: stretch.first,
         last: stretch.last,
         prev: hex::encode(stretch.prev),
@@ -124,6 +130,7 @@ pub(super) fn write(
     dir::sync(segments)?;
     Ok(Segment {
         path,
+        generation: stretch.generation,
         first: stretch.first,
         last: stretch.last,
         prev: stretch.prev,
@@ -203,6 +210,7 @@ fn open(path: &Path, task: Uuid, executor: Uuid) -> Result<Segment, Damage> {
     };
     Ok(Segment {
         path: path.into(),
+        generation: header.generation,
         first: header.first,
         last: header.last,
         prev: hash(&header.prev)?,

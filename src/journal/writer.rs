@@ -1,7 +1,9 @@
 //! The one thread that writes. It takes what has arrived, chains it, writes and syncs it once,
 //! and answers all: so a hundred tasks share one fsync.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
 
 use tokio::sync::oneshot;
@@ -10,8 +12,7 @@ use super::chain::{self, Head};
 use super::codec::EntryV1;
 use super::dir::{self, Lock};
 use super::error::JournalError;
-use super::ledger::{Found, Ledger};
-use super::segment::Segment;
+use super::ledger::{Found, Generation, Ledger};
 use super::store::Store;
 use super::{Appended, NewEntry, Options, seal};
 use crate::model::{ENTRY_MAX_BYTES, ERROR_MAX_BYTES, Entry};
@@ -19,15 +20,17 @@ use crate::model::{ENTRY_MAX_BYTES, ERROR_MAX_BYTES, Entry};
 /// Entries in one commit; a single larger request makes a commit of its own.
 const COMMIT_ENTRIES: usize = 1024;
 
-/// Sealed entries dropped from sled along with one commit, so that no commit takes long.
-const DROP_ENTRIES: u64 = 512;
+/// How many times its size a generation may have before appends wait for the sealing.
+const BEHIND: u64 = 4;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
 pub(super) enum Command {
     Append(Vec<NewEntry>, Reply<Vec<Appended>>),
-    /// The sealing thread has ended.
-    Sealed(Result<Segment, String>),
+    /// A new generation of sled, by number.
+    Ready(u64, Result<Store, String>),
+    /// The oldest generation is sealed and gone.
+    Sealed(Result<(), String>),
     Close(Option<Reply<()>>),
 }
 
@@ -35,20 +38,18 @@ type Request = (Vec<NewEntry>, Reply<Vec<Appended>>);
 
 pub(super) struct Writer {
     ledger: Arc<Ledger>,
-    store: Store,
+    current: Generation,
     lock: Lock,
     commands: Receiver<Command>,
     /// For the sealing thread.
     to_self: Sender<Command>,
-    /// Came out of the channel while a commit was gathered, and is no part of it.
-    held_back: Option<Command>,
+    /// Came out of the channel before its turn.
+    held_back: VecDeque<Command>,
     head: Head,
     last_at: String,
     seal_after: u64,
-    sealed: Head,
+    /// Whether a thread is at work that makes or seals a generation.
     sealing: bool,
-    /// The first sealed entry that is still in sled.
-    first_in_sled: u64,
     poison: Option<String>,
 }
 
@@ -61,17 +62,15 @@ impl Writer {
     ) -> Result<(Self, Arc<Ledger>), JournalError> {
         let ledger = Arc::new(found.ledger);
         let writer = Self {
-            store: ledger.store()?,
+            current: ledger.current()?,
             lock: found.lock,
             commands,
             to_self,
-            held_back: None,
+            held_back: VecDeque::new(),
             head: ledger.head(),
             last_at: found.last_at,
-            seal_after: options.seal_after.max(2),
-            sealed: ledger.sealed(),
+            seal_after: options.seal_after.max(1),
             sealing: false,
-            first_in_sled: found.first_in_sled,
             poison: None,
             ledger: ledger.clone(),
         };
@@ -83,13 +82,13 @@ impl Writer {
         let reply = loop {
             self.seal_if_due();
             match self.next_command() {
-                Some(Command::Append(entries, reply)) => {
+                Command::Append(entries, reply) => {
                     let requests = self.gather((entries, reply));
                     self.commit(requests);
                 }
-                Some(Command::Sealed(result)) => self.take_sealed(result),
-                Some(Command::Close(reply)) => break reply,
-                None => self.commit(Vec::new()),
+                Command::Ready(number, result) => self.switch(number, result),
+                Command::Sealed(result) => self.take_sealed(result),
+                Command::Close(reply) => break reply,
             }
         };
         let result = self.finish();
@@ -99,15 +98,40 @@ impl Writer {
         }
     }
 
-    /// Waits for the next command, except while there are sealed entries to drop: then `None`.
-    fn next_command(&mut self) -> Option<Command> {
-        if let Some(command) = self.held_back.take() {
-            return Some(command);
+    fn next_command(&mut self) -> Command {
+        if self.is_behind() {
+            return self.next_from_sealing();
         }
-        match self.has_entries_to_drop() {
-            true => self.commands.try_recv().ok(),
-            // `to_self` keeps the channel open, so this fails never; closing is the answer if so.
-            false => Some(self.commands.recv().unwrap_or(Command::Close(None))),
+        match self.held_back.pop_front() {
+            Some(command) => command,
+            None => self.receive(),
+        }
+    }
+
+    fn receive(&self) -> Command {
+        // `to_self` keeps the channel open, so this never fails; if it did, all were gone.
+        self.commands.recv().unwrap_or(Command::Close(None))
+    }
+
+    /// Whether entries come in faster than they can be sealed: then they have to wait, or sled
+    /// would grow without an end.
+    fn is_behind(&self) -> bool {
+        let entries = self.head.seq + 1 - self.current.first;
+        self.sealing && self.poison.is_none() && entries >= BEHIND * self.seal_after
+    }
+
+    /// Waits for the thread that seals; what else comes keeps its turn.
+    fn next_from_sealing(&mut self) -> Command {
+        let is_from_sealing = |c: &Command| matches!(c, Command::Ready(..) | Command::Sealed(_));
+        let waiting = self.held_back.iter().position(is_from_sealing);
+        if let Some(command) = waiting.and_then(|at| self.held_back.remove(at)) {
+            return command;
+        }
+        loop {
+            match self.receive() {
+                command if is_from_sealing(&command) => return command,
+                command => self.held_back.push_back(command),
+            }
         }
     }
 
@@ -115,13 +139,17 @@ impl Writer {
         let mut entries = first.0.len();
         let mut requests = vec![first];
         while entries < COMMIT_ENTRIES {
-            match self.commands.try_recv() {
+            let next = match self.held_back.pop_front() {
+                Some(command) => Ok(command),
+                None => self.commands.try_recv(),
+            };
+            match next {
                 Ok(Command::Append(more, reply)) => {
                     entries += more.len();
                     requests.push((more, reply));
                 }
                 Ok(other) => {
-                    self.held_back = Some(other);
+                    self.held_back.push_front(other);
                     break;
                 }
                 Err(_) => break,
@@ -198,32 +226,16 @@ impl Writer {
         Ok(head)
     }
 
-    /// Writes and syncs, and drops a few sealed entries on the way.
     fn write(&mut self, staged: &[(u64, EntryV1)]) -> Result<(), String> {
         if let Some(why) = &self.poison {
             return Err(why.clone());
         }
-        let drop_to = self
-            .sealed
-            .seq
-            .min(self.first_in_sled.saturating_add(DROP_ENTRIES - 1));
-        let drop = self
-            .has_entries_to_drop()
-            .then_some(self.first_in_sled..=drop_to);
-        if staged.is_empty() && drop.is_none() {
+        if staged.is_empty() {
             return Ok(());
         }
-        match self.store.write(staged, drop) {
-            Ok(()) => {
-                self.first_in_sled = self.first_in_sled.max(drop_to + 1);
-                Ok(())
-            }
-            Err(fault) => Err(self.poisoned(fault.to_string())),
-        }
-    }
-
-    fn has_entries_to_drop(&self) -> bool {
-        self.poison.is_none() && self.first_in_sled <= self.sealed.seq
+        self.ledger.syncs.fetch_add(1, Ordering::Relaxed);
+        let written = self.current.store.write(staged);
+        written.map_err(|fault| self.poisoned(fault.to_string()))
     }
 
     fn poisoned(&mut self, why: String) -> String {
@@ -238,16 +250,18 @@ impl Writer {
     }
 
     fn seal_if_due(&mut self) {
-        let in_sled = self.head.seq - self.sealed.seq;
-        if self.sealing
-            || self.poison.is_some()
-            || self.has_entries_to_drop()
-            || in_sled <= self.seal_after
-        {
+        let entries = self.head.seq + 1 - self.current.first;
+        if self.sealing || self.poison.is_some() || entries == 0 {
             return;
         }
-        let last = self.sealed.seq + self.seal_after / 2;
-        match seal::start(&self.ledger, &self.store, self.sealed, last, &self.to_self) {
+        let started = match self.ledger.oldest_to_seal() {
+            Some((oldest, last)) => seal::start_sealing(&self.ledger, oldest, last, &self.to_self),
+            None if entries >= self.seal_after => {
+                seal::start_generation(&self.ledger, self.current.number + 1, &self.to_self)
+            }
+            None => return,
+        };
+        match started {
             Ok(()) => self.sealing = true,
             Err(error) => {
                 self.poisoned(format!("sealing: {error}"));
@@ -255,34 +269,42 @@ impl Writer {
         }
     }
 
-    fn take_sealed(&mut self, result: Result<Segment, String>) {
+    fn switch(&mut self, number: u64, result: Result<Store, String>) {
         self.sealing = false;
         match result {
-            Ok(segment) => {
-                self.sealed = Head {
-                    seq: segment.last,
-                    hash: segment.hash,
+            Ok(store) => {
+                self.current = Generation {
+                    number,
+                    first: self.head.seq + 1,
+                    store,
                 };
-                self.ledger.add_segment(segment);
+                self.ledger.add_generation(self.current.clone());
             }
             Err(why) => {
-                self.poisoned(format!("sealing: {why}"));
+                self.poisoned(format!("a new generation of the journal: {why}"));
             }
+        }
+    }
+
+    fn take_sealed(&mut self, result: Result<(), String>) {
+        self.sealing = false;
+        if let Err(why) = result {
+            self.poisoned(format!("sealing: {why}"));
         }
     }
 
     /// Leaves the checkpoint in good order and gives it free.
     fn finish(mut self) -> Result<(), JournalError> {
         while self.sealing {
-            match self.commands.recv() {
-                Ok(Command::Sealed(result)) => self.take_sealed(result),
+            match self.next_from_sealing() {
+                Command::Sealed(result) => self.take_sealed(result),
+                Command::Ready(number, result) => self.switch(number, result),
                 // Whoever appends while it closes is told so by the dropped reply.
-                Ok(_) => {}
-                Err(_) => break,
+                Command::Append(..) | Command::Close(_) => {}
             }
         }
         self.ledger.shut();
-        drop(self.store);
+        drop(self.current);
         let result = match self.poison {
             Some(why) => Err(unwritable(&why)),
             None => dir::mark_clean(&self.ledger.dir, self.head)

@@ -3,14 +3,26 @@
 //! They are one test binary, so that one PostgreSQL and one S3 server serve them all. `scripts/test`
 //! fetches what they need; a missing server fails a test with the words to install it.
 
+mod anchore_cli;
 mod conformance;
+mod demo;
+mod docs;
+mod failed_objects;
 mod forms;
+mod interrupt;
 mod kill;
+mod layering;
 mod matrix;
 mod migrate;
+mod outage;
+mod refusals;
+mod resume;
 mod safety;
 mod selection;
+mod sqlite;
+mod store_faults;
 mod support;
 mod support_itself;
+mod variants;
 mod verify;
 mod world;

@@ -50,6 +50,8 @@ struct Server {
     /// Where new buckets are made; `None` in AWS's first region and at other servers.
     location: Option<String>,
     on_aws: bool,
+    /// For people, without what may be secret in a URL.
+    name: String,
 }
 
 impl S3 {
@@ -66,6 +68,10 @@ impl S3 {
             create_bucket: config.create_bucket,
             location: location.filter(|region| on_aws && region != "us-east-1"),
             on_aws,
+            name: config
+                .url
+                .as_ref()
+                .map_or("AWS".into(), |url| host_of(url.expose())),
         });
         let deletes = Batcher::new(delete::LIMITS, {
             let server = server.clone();
@@ -88,6 +94,14 @@ impl S3 {
         let answer = self.deletes.submit(address, 1).await;
         answer.unwrap_or_else(|| Err(Failure::broken_off()))
     }
+}
+
+/// Host and port of a URL.
+fn host_of(url: &str) -> String {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    host.to_owned()
 }
 
 impl Server {

@@ -182,7 +182,8 @@ impl Drop for S3Upload {
         let Some(begun) = self.begun.take() else {
             return;
         };
-        // Outside of a runtime the program is ending; the next run aborts what it finds.
+        // Outside of a runtime the program is ending, and the parts are left to the bucket's own
+        // rules, as they are after a crash.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             runtime.spawn(begun.abort(self.server.clone(), self.address.clone()));
         }

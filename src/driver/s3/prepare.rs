@@ -127,6 +127,13 @@ impl Server {
                     self.bucket, failure.message
                 ),
             ),
+            StoreErrorKind::Unavailable => Failure::new(
+                StoreErrorKind::Unavailable,
+                format!(
+                    "cannot {wanted} bucket {:?} at {}: {}: check that the server runs, and the url",
+                    self.bucket, self.name, failure.message
+                ),
+            ),
             _ => failure,
         }
     }

@@ -1,0 +1,220 @@
+//! Stores that lie, refuse, or fall away for good, on an S3 server of our own that does so at will.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::support::checker::{Checker, Report};
+use crate::support::deployment::{Compression, S3Spec, StoreSpec};
+use crate::support::memory_s3::{FaultReply, MemoryS3};
+use crate::support::program::Outcome;
+use crate::world::{World, seeded};
+
+const BUCKET: &str = "memory";
+const DOCUMENTS: usize = 40;
+
+/// A deployment whose bucket is in memory.
+struct Memory {
+    world: World,
+    s3: MemoryS3,
+    to: PathBuf,
+}
+
+async fn memory() -> Memory {
+    let world = seeded(DOCUMENTS).await;
+    let s3 = MemoryS3::start().await;
+    s3.client().create_bucket(BUCKET).await;
+    let spec = S3Spec {
+        url: s3.server().url.clone(),
+        access_key: s3.server().access_key.clone(),
+        secret_key: s3.server().secret_key.clone(),
+        bucket: BUCKET.into(),
+        compression: Compression::above_kbytes(1),
+        ..S3Spec::default()
+    };
+    let to = world.write_config("memory", StoreSpec::S3(spec));
+    Memory { world, s3, to }
+}
+
+impl Memory {
+    async fn migrate(&self, from: &Path, to: &Path, more: &[&str]) -> Outcome {
+        let (from, to) = (from.display().to_string(), to.display().to_string());
+        let mut args = vec!["migrate", &from, &to, "--dontask"];
+        args.extend(more);
+        self.world.program.run(&args).await
+    }
+
+    async fn there(&self, more: &[&str]) -> Outcome {
+        self.migrate(&self.world.from, &self.to, more).await
+    }
+
+    async fn back(&self, more: &[&str]) -> Outcome {
+        self.migrate(&self.to, &self.world.from, more).await
+    }
+
+    async fn look(&self) -> Report {
+        Checker::new(&self.world.database.pool)
+            .s3(self.s3.client(), BUCKET, "")
+            .check(self.world.deployment.expected())
+            .await
+    }
+}
+
+fn is_document(key: &str) -> bool {
+    !key.contains("__anchore") && !key.contains("windlass-probe")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_keeps_wrong_is_never_committed() {
+    for fault in [FaultReply::StoreCorrupt, FaultReply::StoreHalf] {
+        let memory = memory().await;
+        let written = Arc::new(AtomicU64::new(0));
+        memory.s3.set_hook(move |operation, key| {
+            let is_write = operation == "PutObject" && is_document(key);
+            let nth = is_write.then(|| written.fetch_add(1, Ordering::Relaxed));
+            // Every third write, so that a second try may be right.
+            nth.filter(|nth| nth % 3 == 0).map(|_| fault)
+        });
+        let ended = memory.there(&[]).await;
+        memory.look().await.expect_nothing_lost();
+        if ended.code != Some(0) {
+            ended.expect_code(3);
+            memory.s3.clear_hook();
+            let task = memory.world.task().await;
+            memory.world.resume(&task).await.expect_code(0);
+        }
+        memory.look().await.expect_all_at("s3", DOCUMENTS);
+        memory
+            .world
+            .journal(&memory.world.task().await)
+            .await
+            .expect_sound();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_always_keeps_it_wrong_fails_the_objects() {
+    let memory = memory().await;
+    memory.s3.set_hook(|operation, key| {
+        (operation == "PutObject" && is_document(key)).then_some(FaultReply::StoreCorrupt)
+    });
+    let ended = memory.there(&["--json"]).await.expect_code(3).json();
+    assert_eq!(
+        (&ended["committed"], &ended["failed"]),
+        (&0.into(), &DOCUMENTS.into())
+    );
+    let seen = memory.look().await;
+    assert_eq!(seen.right.get("db"), Some(&(DOCUMENTS as u64)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_object_can_go_on_without_stops_the_run_and_keeps_the_place() {
+    for (status, code) in [
+        (403, "InvalidAccessKeyId"),
+        (403, "SignatureDoesNotMatch"),
+        (404, "NoSuchBucket"),
+    ] {
+        let memory = memory().await;
+        let written = Arc::new(AtomicU64::new(0));
+        memory.s3.set_hook(move |operation, key| {
+            let is_late = operation == "PutObject"
+                && is_document(key)
+                && written.fetch_add(1, Ordering::Relaxed) >= 10;
+            is_late.then_some(FaultReply::Error(status, code))
+        });
+        let ended = memory.there(&["--concurrency", "2"]).await.expect_code(2);
+        assert!(ended.stdout.contains("stopped early"), "{}", ended.stdout);
+        assert!(ended.stdout.contains(" resume "), "{}", ended.stdout);
+        memory.look().await.expect_nothing_lost();
+        let task = memory.world.task().await;
+        let (state, moved, _) = memory.world.anchore_says(&task).await;
+        assert_eq!(state, "failed");
+        assert!(moved < DOCUMENTS as i32);
+        memory.s3.clear_hook();
+        memory.world.resume(&task).await.expect_code(0);
+        memory.look().await.expect_all_at("s3", DOCUMENTS);
+        memory.world.journal(&task).await.expect_sound();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_the_store_refuses_stops_no_other() {
+    let memory = memory().await;
+    memory.s3.set_hook(|operation, key| {
+        (operation == "PutObject" && key.contains("7-0000005-"))
+            .then_some(FaultReply::Error(403, "AccessDenied"))
+    });
+    let ended = memory.there(&["--json"]).await.expect_code(3).json();
+    assert_eq!(
+        (&ended["committed"], &ended["failed"]),
+        (&39.into(), &1.into())
+    );
+    memory.look().await.expect_nothing_lost();
+    memory.s3.clear_hook();
+    memory
+        .world
+        .resume(&memory.world.task().await)
+        .await
+        .expect_code(0);
+    memory.look().await.expect_all_at("s3", DOCUMENTS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_that_cannot_be_deleted_are_counted_apart_and_deleted_by_a_resume() {
+    let memory = memory().await;
+    memory.there(&[]).await.expect_code(0);
+    memory.s3.set_hook(|operation, key| {
+        let deletes = operation == "DeleteObjects:key" || operation == "DeleteObject";
+        (deletes && key.contains("7-000000")).then_some(FaultReply::Error(403, "AccessDenied"))
+    });
+    let ended = memory.back(&["--json"]).await.expect_code(3).json();
+    assert_eq!(ended["committed"], 40);
+    assert_eq!(ended["failed"], 0, "{ended}");
+    assert_eq!(ended["undeleted"], 10, "{ended}");
+    assert_eq!(ended["source_deleted"], 30);
+    let seen = memory.look().await;
+    seen.expect_nothing_lost();
+    assert_eq!(seen.doubled.len(), 10);
+    memory.s3.clear_hook();
+    memory
+        .world
+        .resume(&memory.world.task().await)
+        .await
+        .expect_code(0);
+    memory.look().await.expect_all_at("db", DOCUMENTS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_whose_answer_is_lost_are_done_once() {
+    let memory = memory().await;
+    memory.there(&[]).await.expect_code(0);
+    let asked = Arc::new(AtomicU64::new(0));
+    memory.s3.set_hook(move |operation, _| {
+        let nth = operation
+            .starts_with("Delete")
+            .then(|| asked.fetch_add(1, Ordering::Relaxed));
+        nth.filter(|nth| *nth < 3)
+            .map(|_| FaultReply::ErrorAfter(500, "InternalError"))
+    });
+    memory.back(&[]).await.expect_code(0);
+    memory.look().await.expect_all_at("db", DOCUMENTS);
+    memory
+        .world
+        .journal(&memory.world.task().await)
+        .await
+        .expect_sound();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_cuts_its_answers_short_is_read_again() {
+    let memory = memory().await;
+    memory.there(&[]).await.expect_code(0);
+    let asked = Arc::new(AtomicU64::new(0));
+    memory.s3.set_hook(move |operation, key| {
+        let nth = (operation == "GetObject" && is_document(key))
+            .then(|| asked.fetch_add(1, Ordering::Relaxed));
+        nth.filter(|nth| nth % 4 == 0).map(|_| FaultReply::CutBody)
+    });
+    memory.back(&[]).await.expect_code(0);
+    memory.look().await.expect_all_at("db", DOCUMENTS);
+}
