@@ -48,6 +48,7 @@ async fn main() -> anyhow::Result<()> {
             bucket: "windlass-cost".into(),
             create_bucket: true,
             prefix: String::new(),
+            ca_bundle: None,
         }),
         notices: Vec::new(),
     };

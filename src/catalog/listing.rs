@@ -88,3 +88,48 @@ impl From<RawRow> for ListedRow {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::{ConnectOptions, DatabaseUrl};
+
+    #[tokio::test]
+    async fn pages_hold_every_row_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("anchore.db");
+        let options = ConnectOptions {
+            create: true,
+            ..ConnectOptions::default()
+        };
+        let url = DatabaseUrl::Sqlite { path };
+        let db = Database::connect(&url, &options).await.unwrap();
+        let Database::Sqlite(pool) = &db else {
+            unreachable!("a SQLite URL")
+        };
+        let make = r#"
+            CREATE TABLE tasks (id INTEGER); CREATE TABLE archive_migration_tasks (id INTEGER);
+            CREATE TABLE archive_metadata (bucket VARCHAR, "archiveId" VARCHAR,
+                "userId" VARCHAR, "documentName" VARCHAR, content_url VARCHAR, digest VARCHAR,
+                size BIGINT, PRIMARY KEY (bucket, "archiveId", "userId", "documentName"));
+            INSERT INTO archive_metadata VALUES
+                ('b', 'i', 'u', 'd', 'x', 'm', 1), ('b', 'i', 'u', 'e', NULL, NULL, NULL),
+                ('b', 'j', 'a', 'd', 'x', 'm', 1), ('a', 'z', 'z', 'z', 'x', 'm', 1),
+                ('', '', '', '', 'x', 'm', 1);"#;
+        sqlx::raw_sql(make).execute(pool).await.unwrap();
+        let catalog = Catalog::open(db.clone()).await.unwrap();
+        for limit in [1, 2, 5, 6] {
+            let mut keys = Vec::new();
+            loop {
+                let page = catalog.rows_after(keys.last(), limit).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                keys.extend(page.into_iter().map(|row| row.key));
+            }
+            let names: Vec<_> = keys.iter().map(ObjectKey::to_string).collect();
+            let expected = ["// ()", "z/a/z (z)", "u/b/i (d)", "u/b/i (e)", "a/b/j (d)"];
+            assert_eq!(names, expected, "{limit}");
+        }
+    }
+}

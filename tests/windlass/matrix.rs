@@ -183,7 +183,7 @@ fn documents() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("a small", b"{\"document\": {}}".to_vec()),
         ("b empty", Vec::new()),
-        ("c binary", vec![0, 255, 1, 254].repeat(700)),
+        ("c binary", [0, 255, 1, 254].repeat(700)),
         ("d at the threshold", vec![b'x'; THRESHOLD]),
         ("e above the threshold", vec![b'x'; THRESHOLD + 1]),
         (

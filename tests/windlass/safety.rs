@@ -3,6 +3,7 @@
 use crate::support::checker::Checker;
 use crate::support::deployment::{Compression, Deployment, S3Spec, StoreSpec, SwiftSpec};
 use crate::support::program::Program;
+use crate::support::tls::TlsFront;
 use crate::support::{postgres, s3, swift};
 
 struct Twice {
@@ -143,4 +144,53 @@ async fn files_outside_of_the_directory_are_not_taken_where_they_would_have_to_b
     let args = ["migrate", &from, &to, "--dontask", "--include-elsewhere"];
     let refused = twice.program.run(&args).await.expect_code(2);
     assert!(refused.stderr.contains("--nodelete"), "{}", refused.stderr);
+}
+
+/// Without the authority no word is exchanged; with it, by option or by the usual variable, all is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_authority_is_trusted_only_when_named() {
+    let twice = Twice::new().await;
+    let s3_front = TlsFront::of(&s3::server().await.url).await;
+    let swift_front = TlsFront::of(&swift::server().await.auth_url).await;
+    let server = s3::server().await;
+    let s3 = StoreSpec::S3(S3Spec {
+        url: s3_front.url.clone(),
+        access_key: server.access_key.clone(),
+        secret_key: server.secret_key.clone(),
+        bucket: s3::fresh_bucket().await,
+        ..S3Spec::default()
+    });
+    let mut options = swift::tempauth_options(swift::USER).await;
+    options[0].1 = format!("{}/auth/v1.0", swift_front.url);
+    let swift = SwiftSpec {
+        options,
+        container: swift::fresh_container().await,
+        ..SwiftSpec::default()
+    };
+    let home = twice.program.home();
+    let with_cacert = {
+        let mut swift = swift.clone();
+        let ca = swift_front.ca.display().to_string();
+        swift.options.push(("cacert", ca));
+        StoreSpec::Swift(swift)
+    };
+    for (name, store, front) in [
+        ("s3", s3, &s3_front),
+        ("swift", StoreSpec::Swift(swift), &swift_front),
+    ] {
+        let config = twice.deployment.write_config(home, name, store);
+        let (config, ca) = (config.display().to_string(), front.ca.display().to_string());
+        let refused = twice.program.run(&["check", &config]).await.expect_code(2);
+        assert!(refused.stderr.contains("certificate"), "{}", refused.stderr);
+        let named = ["check", &config, "--ca-bundle", &ca];
+        twice.program.run(&named).await.expect_code(0);
+        let by_variable = Program::new().env("AWS_CA_BUNDLE", &ca);
+        by_variable.run(&["check", &config]).await.expect_code(0);
+        let wrong = ["check", &config, "--ca-bundle", &config];
+        let wrong = twice.program.run(&wrong).await.expect_code(2);
+        assert!(wrong.stderr.contains("PEM"), "{}", wrong.stderr);
+    }
+    let config = twice.deployment.write_config(home, "cacert", with_cacert);
+    let config = config.display().to_string();
+    twice.program.run(&["check", &config]).await.expect_code(0);
 }

@@ -421,8 +421,10 @@ fn connect(config: &SwiftConfig) -> Result<Client, Failure> {
         .redirect(reqwest::redirect::Policy::none());
     if let Some(path) = first(&["cacert", "os_cacert"]) {
         let pem = read("cacert", path)?;
-        let certificates = Certificate::from_pem_bundle(&pem);
-        let certificates = certificates.map_err(|_| unusable("cacert", "is no PEM file".into()))?;
+        let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+        if certificates.is_empty() {
+            return Err(unusable("cacert", "has no certificate in PEM form".into()));
+        }
         for certificate in certificates {
             builder = builder.add_root_certificate(certificate);
         }

@@ -18,6 +18,7 @@ pub mod random;
 pub mod s3;
 pub mod s3_client;
 pub mod swift;
+pub mod tls;
 
 use std::sync::OnceLock;
 

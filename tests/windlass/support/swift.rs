@@ -107,7 +107,7 @@ async fn wait_until_writable(server: &SwiftServer, guarded: &Guarded) -> Result<
 }
 
 /// Python of the virtual environment that scripts/test makes, with Swift in it.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let venv = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/bin");
     if !venv.join("swift-proxy-server").exists() {
         panic!("no OpenStack Swift for the tests: run scripts/test, which installs it");
