@@ -19,9 +19,9 @@ pub enum Concurrency {
     Fixed(u32),
 }
 
-const AUTO_FIRST: usize = 32;
-const AUTO_STEP: usize = 16;
-const AUTO_MOST: usize = 96;
+const AUTO_FIRST: usize = 64;
+const AUTO_STEP: usize = 32;
+const AUTO_MOST: usize = 256;
 
 /// How often `auto` looks at what it has come to.
 const AUTO_INTERVAL: Duration = Duration::from_millis(500);
