@@ -90,9 +90,16 @@ async fn next_wait(world: &World, random: &mut Random, kills_left: u32) -> Durat
         None => 0,
     };
     let left = (DOCUMENTS as i64 - moved).max(0) as u64;
-    // Start-up takes about 150 ms, an object about 2 ms; a kill takes its share of what is left.
-    let share_ms = left * 2 / u64::from(kills_left);
-    Duration::from_millis(random.within(0..(150 + 2 * share_ms) as usize) as u64)
+    // Start-up takes about a tenth of a second, an object about a millisecond; a kill takes its share
+    // of what is left. Every fifth falls into the start-up, and so do those for which hardly
+    // anything is left: the migration must not end before the kills do.
+    let share_ms = left / u64::from(kills_left + 2);
+    let early = left < 150 || random.within(0..5) == 0;
+    let wait_ms = match early {
+        true => random.within(0..60),
+        false => 90 + random.within(0..(2 * share_ms as usize + 1)),
+    };
+    Duration::from_millis(wait_ms as u64)
 }
 
 async fn task_if_any(world: &World) -> Option<String> {

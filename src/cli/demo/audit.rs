@@ -117,10 +117,19 @@ fn inflate(stored: &[u8]) -> Result<Vec<u8>, String> {
 fn files_below(dir: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
+        // A killed writer leaves its unfinished file; nobody ever reads it, and the driver removes
+        // it when it has grown old.
+        let unfinished = entry_is_unfinished(&path);
         match path.is_dir() {
             true => files_below(&path, files)?,
+            false if unfinished => {}
             false => files.push(path),
         }
     }
     Ok(())
+}
+
+fn entry_is_unfinished(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(".windlass-") && name.ends_with(".tmp")
 }
