@@ -143,6 +143,7 @@ impl Catalog {
         swaps: &[Swap],
     ) -> Result<Vec<Swapped>, CatalogError> {
         let mut guard = session.lock().await?;
+        let _many_rows = self.many_rows.lock().await;
         let batch = Batch {
             task_id,
             epoch,

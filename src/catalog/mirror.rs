@@ -178,6 +178,7 @@ impl Catalog {
         match &self.db {
             Database::Postgres(pool) => {
                 let mut transaction = pool.begin().await.map_err(CatalogError::of(what))?;
+                let _many_rows = self.many_rows.lock().await;
                 if !updates.is_empty() {
                     bind_columns(task_id, heartbeat.epoch, updates)
                         .execute(&mut *transaction)

@@ -26,6 +26,10 @@ pub use objects::Loaded;
 pub use plan::{PlanNotices, PlanRequest, Planned, Side, TaskPlan};
 pub use tasks::{Executor, Failure, TaskRow, TaskSide};
 
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
+
 use crate::database::Database;
 
 /// Objects in one shard: what an executor claims, loads and checks at once.
@@ -46,12 +50,19 @@ pub(crate) use on_either;
 #[derive(Debug, Clone)]
 pub struct Catalog {
     db: Database,
+    /// Taken by the two transactions that write many rows of the mirror, the swap and the mirror's
+    /// own: each locks its rows in the order that the database likes, and together they would
+    /// deadlock, which the database notices only after a second.
+    many_rows: Arc<Mutex<()>>,
 }
 
 impl Catalog {
     /// The catalog in a database, which must be Anchore's. Changes nothing.
     pub async fn open(db: Database) -> Result<Self, CatalogError> {
-        let catalog = Self { db };
+        let catalog = Self {
+            db,
+            many_rows: Arc::default(),
+        };
         catalog.require_anchore_tables().await?;
         catalog.refuse_newer_schema().await?;
         Ok(catalog)

@@ -235,11 +235,7 @@ pub enum Proof {
 }
 
 /// Reads a copy back.
-pub async fn verify(context: &Context, item: &Item) -> Result<Proof, StepError> {
-    let Some(facts) = &item.object.copy else {
-        let message = format!("{}: nothing is known of its copy", item.object.dest_url);
-        return Err(StepError::permanent(Side::Destination, message));
-    };
+pub async fn verify(context: &Context, facts: &Facts) -> Result<Proof, StepError> {
     if context.task.policy.verify == VerifyMode::Checksum
         && let Some(proof) = verify_by_checksum(context, facts).await?
     {

@@ -19,7 +19,7 @@ pub enum Concurrency {
     Fixed(u32),
 }
 
-const AUTO_FIRST: usize = 64;
+const AUTO_FIRST: usize = 128;
 const AUTO_STEP: usize = 32;
 const AUTO_MOST: usize = 256;
 

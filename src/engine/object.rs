@@ -12,8 +12,8 @@ use super::retry::{Side, StepError, Tries, Verdict};
 use super::settle::Settled;
 use crate::catalog::{Deletable, Swap, Swapped};
 use crate::model::{
-    Action, Committed, Event, Failed, FailureClass, Phase, Returned, Skipped, SourceDeleted,
-    SourceKept,
+    Action, Committed, Copied, Event, Facts, Failed, FailureClass, Phase, Returned, Skipped,
+    SourceDeleted, SourceKept,
 };
 
 /// How often a copy that reads back unequal is made again in one run.
@@ -49,6 +49,9 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
         }
         match perform_with_tries(context, item, action, tenure).await? {
             Step::Again => {}
+            Step::Happened(Event::Copied(copied)) => {
+                copied_and_read_back(context, item, copied, tenure).await?;
+            }
             Step::Happened(event) => happened(context, item, event, tenure).await?,
         }
         drop(step_of_tenure);
@@ -212,7 +215,11 @@ async fn perform(
 }
 
 async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
-    let proof = copy::verify(context, item).await?;
+    let Some(facts) = &item.object.copy else {
+        let message = format!("{}: nothing is known of its copy", item.object.dest_url);
+        return Err(StepError::permanent(Side::Destination, message));
+    };
+    let proof = copy::verify(context, facts).await?;
     context.weather.fair(Side::Destination);
     match proof {
         Proof::Equal(verified) => Ok(Step::Happened(Event::Verified(verified))),
@@ -277,6 +284,30 @@ async fn delete_source(context: &Context, item: &Item, tenure: Uuid) -> Result<S
             Step::source_kept("its row in archive_metadata has changed since the commit")
         }
     })
+}
+
+/// Journals a copy while it is already being read back: reading has no effect that the entry
+/// would have to come before. A proof counts once the copy is journaled; whatever else the
+/// reading came to is left to the step itself, which tries again and says what is wrong.
+async fn copied_and_read_back(
+    context: &Context,
+    item: &mut Item,
+    copied: Copied,
+    tenure: Uuid,
+) -> Result<(), RunError> {
+    let facts = Facts::from(&copied);
+    let (journaled, proof) = tokio::join!(
+        context.record(item, Event::Copied(copied)),
+        copy::verify(context, &facts),
+    );
+    journaled?;
+    match proof {
+        Ok(Proof::Equal(verified)) => {
+            context.weather.fair(Side::Destination);
+            happened(context, item, Event::Verified(verified), tenure).await
+        }
+        Ok(Proof::Unequal(_)) | Err(_) => Ok(()),
+    }
 }
 
 async fn happened(

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -19,6 +20,11 @@ use crate::model::{ENTRY_MAX_BYTES, ERROR_MAX_BYTES, Entry};
 
 /// Entries in one commit; a single larger request makes a commit of its own.
 const COMMIT_ENTRIES: usize = 1024;
+
+/// From so many requests in a commit on, the next one waits a little for more: each commit costs
+/// sled and the disk the same, however many share it, and so many callers are no slower for it.
+const CROWD: usize = 16;
+const GATHER: Duration = Duration::from_millis(4);
 
 /// How many times its size a generation may have before appends wait for the sealing.
 const BEHIND: u64 = 4;
@@ -48,6 +54,8 @@ pub(super) struct Writer {
     head: Head,
     last_at: String,
     seal_after: u64,
+    /// Requests in the last commit.
+    crowd: usize,
     /// Whether a thread is at work that makes or seals a generation.
     sealing: bool,
     poison: Option<String>,
@@ -69,6 +77,7 @@ impl Writer {
             held_back: VecDeque::new(),
             head: ledger.head(),
             last_at: found.last_at,
+            crowd: 0,
             seal_after: options.seal_after.max(1),
             sealing: false,
             poison: None,
@@ -136,6 +145,15 @@ impl Writer {
     }
 
     fn gather(&mut self, first: Request) -> Vec<Request> {
+        if self.crowd >= CROWD {
+            std::thread::sleep(GATHER);
+        }
+        let requests = self.gather_waiting(first);
+        self.crowd = requests.len();
+        requests
+    }
+
+    fn gather_waiting(&mut self, first: Request) -> Vec<Request> {
         let mut entries = first.0.len();
         let mut requests = vec![first];
         while entries < COMMIT_ENTRIES {
