@@ -21,6 +21,8 @@ pub struct Swap {
     pub from: RowImage,
     /// The copy that it will point at.
     pub to: Facts,
+    /// What becomes of the row.
+    pub row: RowImage,
     /// The journal entry that proved the copy.
     pub seq: u64,
     /// When it was copied and verified, for the mirror, RFC 3339.
@@ -54,15 +56,17 @@ const SWAP_POSTGRES: &str = r#"
         SELECT * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
             $7::text[], $8::text[], $9::bigint[], $10::bool[], $11::bigint[],
             $12::text[], $13::text[], $14::bigint[], $15::bool[], $16::text[], $17::bigint[],
-            $18::bigint[], $19::text[], $20::text[])
+            $18::bigint[], $19::text[], $20::text[],
+            $21::text[], $22::bigint[], $23::bool[], $24::bigint[])
         AS w(idx, user_id, bucket, archive_id, document_name,
              source_url, source_digest, source_size, source_compressed, last_updated,
              dest_url, dest_digest, dest_size, dest_compressed, content_sha256, content_size,
-             seq, copied_at, verified_at)),
+             seq, copied_at, verified_at,
+             row_digest, row_size, row_compressed, row_last_updated)),
     moved AS (
         UPDATE archive_metadata m
-           SET content_url = w.dest_url, digest = w.dest_digest, size = w.dest_size,
-               is_compressed = w.dest_compressed, last_updated = $21
+           SET content_url = w.dest_url, digest = w.row_digest, size = w.row_size,
+               is_compressed = w.row_compressed, last_updated = w.row_last_updated
           FROM want w
          WHERE m.bucket = w.bucket AND m."archiveId" = w.archive_id
            AND m."userId" = w.user_id AND m."documentName" = w.document_name
@@ -75,11 +79,13 @@ const SWAP_POSTGRES: &str = r#"
     UPDATE windlass_objects o
        SET phase = 'committed', outcome = NULL, failure_class = NULL, last_error = NULL,
            dest_digest = w.dest_digest, dest_size = w.dest_size,
-           dest_compressed = w.dest_compressed, dest_last_updated = $21,
+           dest_compressed = w.dest_compressed, row_digest = w.row_digest,
+           row_size = w.row_size, row_compressed = w.row_compressed,
+           dest_last_updated = w.row_last_updated,
            content_sha256 = w.content_sha256, content_size = w.content_size,
            copied_at = coalesce(w.copied_at::timestamptz, o.copied_at),
            verified_at = coalesce(w.verified_at::timestamptz, o.verified_at),
-           committed_at = now(), journaled = false, epoch = $22, seq = w.seq
+           committed_at = now(), journaled = false, epoch = $25, seq = w.seq
       FROM moved JOIN want w USING (idx)
      WHERE o.task_id = $1 AND o.idx = moved.idx
     RETURNING o.idx"#;
@@ -99,7 +105,7 @@ const MARK_SQLITE: &str = "
            content_sha256 = $7, content_size = $8, copied_at = coalesce($9, copied_at),
            verified_at = coalesce($10, verified_at),
            committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), journaled = false,
-           epoch = $11, seq = $12
+           epoch = $11, seq = $12, row_digest = $13, row_size = $14, row_compressed = $15
      WHERE task_id = $1 AND idx = $2";
 
 /// Both counters, by rows really moved. `last_updated` is Anchore's sign of life.
@@ -116,9 +122,9 @@ const DELETABLE: &str = r#"
                     WHERE m.bucket = o.bucket AND m."archiveId" = o.archive_id
                       AND m."userId" = o.user_id AND m."documentName" = o.document_name
                       AND m.content_url = o.dest_url
-                      AND m.digest IS NOT DISTINCT FROM o.dest_digest
-                      AND m.size IS NOT DISTINCT FROM o.dest_size
-                      AND m.is_compressed IS NOT DISTINCT FROM o.dest_compressed
+                      AND m.digest IS NOT DISTINCT FROM o.row_digest
+                      AND m.size IS NOT DISTINCT FROM o.row_size
+                      AND m.is_compressed IS NOT DISTINCT FROM o.row_compressed
                       AND m.last_updated IS NOT DISTINCT FROM o.dest_last_updated) AS ours,
            (EXISTS (SELECT 1 FROM archive_metadata s
                      WHERE s.bucket = o.bucket AND s."archiveId" = o.archive_id
@@ -139,7 +145,6 @@ impl Catalog {
         session: &Session,
         task_id: i64,
         epoch: i32,
-        now_s: i64,
         swaps: &[Swap],
     ) -> Result<Vec<Swapped>, CatalogError> {
         let mut guard = session.lock().await?;
@@ -147,7 +152,6 @@ impl Catalog {
         let batch = Batch {
             task_id,
             epoch,
-            now_s,
             swaps,
         };
         let statements = async {
@@ -219,7 +223,6 @@ impl Catalog {
 struct Batch<'a> {
     task_id: i64,
     epoch: i32,
-    now_s: i64,
     swaps: &'a [Swap],
 }
 
@@ -251,7 +254,10 @@ impl Batch<'_> {
             .bind(self.column(|s| s.seq as i64))
             .bind(self.column(|s| s.copied_at.clone()))
             .bind(self.column(|s| s.verified_at.clone()))
-            .bind(self.now_s)
+            .bind(self.column(|s| s.row.digest.clone()))
+            .bind(self.column(|s| s.row.size))
+            .bind(self.column(|s| s.row.compressed))
+            .bind(self.column(|s| s.row.last_updated))
             .bind(self.epoch)
             .fetch_all(&mut *transaction)
             .await?;
@@ -341,11 +347,11 @@ impl Batch<'_> {
             .bind(&swap.key.bucket)
             .bind(&swap.key.id)
             .bind(&swap.key.document)
-            .bind(&swap.to.url)
-            .bind(&swap.to.digest)
-            .bind(swap.to.size as i64)
-            .bind(swap.to.compressed)
-            .bind(self.now_s)
+            .bind(&swap.row.url)
+            .bind(&swap.row.digest)
+            .bind(swap.row.size)
+            .bind(swap.row.compressed)
+            .bind(swap.row.last_updated)
             .bind(&swap.from.url)
             .bind(&swap.from.digest)
             .bind(swap.from.size)
@@ -362,13 +368,16 @@ impl Batch<'_> {
             .bind(&swap.to.digest)
             .bind(swap.to.size as i64)
             .bind(swap.to.compressed)
-            .bind(self.now_s)
+            .bind(swap.row.last_updated)
             .bind(&swap.to.content_sha256)
             .bind(swap.to.content_size as i64)
             .bind(&swap.copied_at)
             .bind(&swap.verified_at)
             .bind(self.epoch)
             .bind(swap.seq as i64)
+            .bind(&swap.row.digest)
+            .bind(swap.row.size)
+            .bind(swap.row.compressed)
             .execute(sqlite)
             .await?;
         Ok(true)

@@ -12,6 +12,7 @@ mod listing;
 mod mirror;
 mod objects;
 mod plan;
+mod plan_follow_up;
 mod plan_postgres;
 mod plan_sqlite;
 mod schema;
@@ -23,7 +24,8 @@ pub use error::CatalogError;
 pub use listing::ListedRow;
 pub use mirror::{Heartbeat, MirrorUpdate};
 pub use objects::Loaded;
-pub use plan::{PlanNotices, PlanRequest, Planned, Side, TaskPlan};
+pub use plan::{FollowUp, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
+pub use plan_follow_up::FollowUpNotices;
 pub use tasks::{Executor, Failure, TaskRow, TaskSide};
 
 use std::sync::Arc;

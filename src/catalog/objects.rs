@@ -2,7 +2,7 @@
 
 use super::{Catalog, CatalogError, on_either};
 use crate::database::Database;
-use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, RowImage, Shard, State};
+use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, Restore, RowImage, Shard, State};
 
 /// An object, with what its row in `archive_metadata` looks like now.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,8 +13,6 @@ pub struct Loaded {
     pub refused: Option<String>,
     /// Whether the row is still the planned one, by its whole tuple.
     pub row_as_planned: bool,
-    /// Whether the row is the one that the commit wrote, by its whole tuple.
-    pub row_as_committed: bool,
     /// Whether a row with the same user, bucket and id points at the destination already.
     pub dest_in_use: bool,
     /// Whether the journal is known to have the commit; false where the row was swapped and the
@@ -48,8 +46,12 @@ struct RawObject {
     content_sha256: Option<String>,
     content_size: Option<i64>,
     attempts: i32,
+    restores: bool,
+    row_digest: Option<String>,
+    row_size: Option<i64>,
+    row_compressed: Option<bool>,
+    row_last_updated: Option<i64>,
     row_as_planned: bool,
-    row_as_committed: bool,
     dest_in_use: bool,
     journaled: bool,
     seq: i64,
@@ -62,17 +64,13 @@ const LOAD: &str = r#"
            o.source_digest, o.source_size, o.source_compressed, o.created_at, o.last_updated,
            o.dest_url, o.shared, o.refused, o.phase, o.outcome, o.dest_digest, o.dest_size,
            o.dest_compressed, o.content_sha256, o.content_size, o.attempts,
-           o.journaled, o.seq,
+           o.journaled, o.seq, o.restores, o.row_digest, o.row_size, o.row_compressed,
+           o.dest_last_updated AS row_last_updated,
            (m.content_url IS NOT DISTINCT FROM o.source_url
             AND m.digest IS NOT DISTINCT FROM o.source_digest
             AND m.size IS NOT DISTINCT FROM o.source_size
             AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
             AND m.last_updated IS NOT DISTINCT FROM o.last_updated) AS row_as_planned,
-           (m.content_url IS NOT DISTINCT FROM o.dest_url
-            AND m.digest IS NOT DISTINCT FROM o.dest_digest
-            AND m.size IS NOT DISTINCT FROM o.dest_size
-            AND m.is_compressed IS NOT DISTINCT FROM o.dest_compressed
-            AND m.last_updated IS NOT DISTINCT FROM o.dest_last_updated) AS row_as_committed,
            EXISTS (SELECT 1 FROM archive_metadata s
                     WHERE s.bucket = o.bucket AND s."archiveId" = o.archive_id
                       AND s."userId" = o.user_id AND s."documentName" <> o.document_name
@@ -221,6 +219,13 @@ impl TryFrom<RawObject> for Loaded {
             .map(str::parse)
             .transpose()
             .map_err(unreadable)?;
+        let restore = raw.restores.then(|| Restore {
+            digest: raw.row_digest,
+            size: raw.row_size,
+            compressed: raw.row_compressed,
+            last_updated: raw.row_last_updated,
+            content_sha256: raw.content_sha256.clone(),
+        });
         let copy = match (
             raw.dest_digest,
             raw.dest_size,
@@ -262,6 +267,7 @@ impl TryFrom<RawObject> for Loaded {
             key,
             source,
             dest_url: raw.dest_url,
+            restore,
             shared: raw.shared,
             state: State {
                 phase,
@@ -275,7 +281,6 @@ impl TryFrom<RawObject> for Loaded {
             object,
             refused: raw.refused,
             row_as_planned: raw.row_as_planned,
-            row_as_committed: raw.row_as_committed,
             dest_in_use: raw.dest_in_use,
             journaled: raw.journaled,
             seq: raw.seq as u64,

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::plan_follow_up::{self, FollowUpNotices};
 use super::{Catalog, CatalogError, SHARD_OBJECTS, anchore, plan_postgres, plan_sqlite, schema};
 use crate::database::{Session, SessionConnection};
 use crate::model::{Place, Policy, TaskKind};
@@ -26,11 +27,24 @@ pub struct Side {
     pub section: String,
 }
 
+/// The task that another follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FollowUp {
+    /// Its `tasks.id`.
+    pub task_id: i64,
+    /// Its UUID.
+    pub uuid: Uuid,
+}
+
 /// What to plan.
 #[derive(Debug, Clone)]
 pub struct PlanRequest {
     /// The new task's UUID.
     pub uuid: Uuid,
+    /// Forward, reverse or delete-source.
+    pub kind: TaskKind,
+    /// The task to undo or to finish; a forward task has none.
+    pub after: Option<FollowUp>,
     /// Where documents are.
     pub from: Side,
     /// Where they go.
@@ -71,6 +85,8 @@ pub struct Planned {
     pub bytes: u64,
     /// What else was found.
     pub notices: PlanNotices,
+    /// What a plan that follows another task found.
+    pub follow_up: Option<FollowUpNotices>,
 }
 
 /// What to do with a plan once it is counted.
@@ -83,7 +99,7 @@ pub enum TaskPlan {
 }
 
 impl Catalog {
-    /// Plans a forward task. `decide` sees the counted plan before it is committed; with
+    /// Plans a task. `decide` sees the counted plan before it is committed; with
     /// [`TaskPlan::Discard`] not a row is left.
     pub async fn plan<E>(
         &self,
@@ -140,9 +156,18 @@ async fn begin_and_plan(
     let from = request.from.place.driver.name();
     let to = request.to.place.driver.name();
     let task_id = anchore::insert_task(connection, &request.executor_id, from, to, 0).await?;
-    let notices = match connection {
-        SessionConnection::Postgres(pg) => plan_postgres::plan(pg, task_id, request).await?,
-        SessionConnection::Sqlite(sqlite) => plan_sqlite::plan(sqlite, task_id, request).await?,
+    let (notices, follow_up) = match (&request.after, &mut *connection) {
+        (Some(after), connection) => {
+            let (notices, follow_up) =
+                plan_follow_up::plan(connection, task_id, request.kind, after).await?;
+            (notices, Some(follow_up))
+        }
+        (None, SessionConnection::Postgres(pg)) => {
+            (plan_postgres::plan(pg, task_id, request).await?, None)
+        }
+        (None, SessionConnection::Sqlite(sqlite)) => {
+            (plan_sqlite::plan(sqlite, task_id, request).await?, None)
+        }
     };
     let (objects, bytes) = count(connection, task_id).await?;
     insert_own_rows(connection, task_id, request, objects, bytes).await?;
@@ -152,6 +177,7 @@ async fn begin_and_plan(
         objects,
         bytes,
         notices,
+        follow_up,
     })
 }
 
@@ -178,28 +204,33 @@ async fn insert_own_rows(
 ) -> Result<(), sqlx::Error> {
     let policy = serde_json::to_string(&request.policy)
         .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+    // Anchore counts documents whose row moves.
+    let rows_to_swap = match request.kind {
+        TaskKind::Forward | TaskKind::Reverse => objects,
+        TaskKind::DeleteSource => 0,
+    };
     macro_rules! insert {
         ($connection:expr) => {{
             sqlx::query(
                 "UPDATE archive_migration_tasks SET archive_documents_to_migrate = $1
                   WHERE id = $2",
             )
-            .bind(objects)
+            .bind(rows_to_swap)
             .bind(task_id)
             .execute(&mut *$connection)
             .await?;
             sqlx::query(
-                "INSERT INTO windlass_tasks (task_id, uuid, kind, state,
+                "INSERT INTO windlass_tasks (task_id, uuid, kind, parent_uuid, state,
                      source_driver, source_place, source_fingerprint, source_config,
                      source_section, destination_driver, destination_place,
                      destination_fingerprint, destination_config, destination_section,
                      destination_was_empty, policy, planned, planned_bytes)
-                 VALUES ($1, $2, $3, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
+                 VALUES ($1, $2, $3, $18, 'running', $4, $5, $6, $7, $8, $9, $10, $11, $12, $13,
                          $14, $15, $16, $17)",
             )
             .bind(task_id)
             .bind(request.uuid.to_string())
-            .bind(TaskKind::Forward.name())
+            .bind(request.kind.name())
             .bind(request.from.place.driver.name())
             .bind(&request.from.display)
             .bind(&request.from.fingerprint)
@@ -214,6 +245,7 @@ async fn insert_own_rows(
             .bind(policy)
             .bind(objects)
             .bind(bytes)
+            .bind(request.after.map(|after| after.uuid.to_string()))
             .execute(&mut *$connection)
             .await?;
             sqlx::query(

@@ -17,12 +17,20 @@ const FIRST_TABLE: &str = "windlass_tasks";
 const ANCHORE_TABLES: [&str; 3] = ["archive_metadata", "tasks", "archive_migration_tasks"];
 
 /// Version, description, SQL for PostgreSQL, SQL for SQLite.
-const MIGRATIONS: [(i64, &str, &str, &str); 1] = [(
-    1,
-    "tasks",
-    include_str!("../../migrations/postgres/0001_tasks.sql"),
-    include_str!("../../migrations/sqlite/0001_tasks.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
+    (
+        1,
+        "tasks",
+        include_str!("../../migrations/postgres/0001_tasks.sql"),
+        include_str!("../../migrations/sqlite/0001_tasks.sql"),
+    ),
+    (
+        2,
+        "follow-ups",
+        include_str!("../../migrations/postgres/0002_follow_ups.sql"),
+        include_str!("../../migrations/sqlite/0002_follow_ups.sql"),
+    ),
+];
 
 impl Catalog {
     /// Makes windlass's tables where they are missing.

@@ -16,6 +16,8 @@ pub struct TaskRow {
     pub uuid: Uuid,
     /// Forward, reverse or delete-source.
     pub kind: TaskKind,
+    /// The task that this one undoes or finishes.
+    pub parent: Option<Uuid>,
     /// Where it stands.
     pub state: TaskState,
     /// The source's driver, place for people, fingerprint, configuration file and section.
@@ -94,6 +96,7 @@ struct RawTask {
     task_id: i64,
     uuid: String,
     kind: String,
+    parent_uuid: Option<String>,
     state: String,
     source_driver: String,
     source_place: String,
@@ -124,6 +127,10 @@ impl TryFrom<RawTask> for TaskRow {
             state: raw.state.parse().map_err(|_| unreadable("its state"))?,
             policy: serde_json::from_str(&raw.policy).map_err(|_| unreadable("its policy"))?,
             kind: raw.kind.parse().map_err(|_| unreadable("its kind"))?,
+            parent: raw
+                .parent_uuid
+                .map(|uuid| uuid.parse().map_err(|_| unreadable("its parent")))
+                .transpose()?,
             source: TaskSide {
                 driver: raw.source_driver,
                 place: raw.source_place,
@@ -146,7 +153,7 @@ impl TryFrom<RawTask> for TaskRow {
 }
 
 const SELECT_TASK: &str = "
-    SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, state, source_driver, source_place,
+    SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, parent_uuid, state, source_driver, source_place,
            source_fingerprint, source_config, source_section, destination_driver,
            destination_place, destination_fingerprint, destination_config, destination_section,
            destination_was_empty, policy, planned, planned_bytes
@@ -168,6 +175,23 @@ impl Catalog {
                 wanted: wanted.into(),
                 known: self.known_tasks().await?,
             }),
+        }
+    }
+
+    /// The task that undoes this one, where there is one.
+    pub async fn reverse_of(&self, task: Uuid) -> Result<Option<TaskRow>, CatalogError> {
+        let found: Option<(String,)> = on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT uuid FROM windlass_tasks WHERE parent_uuid = $1 AND kind = 'reverse'",
+            )
+            .bind(task.to_string())
+            .fetch_optional(pool)
+            .await
+        })
+        .map_err(CatalogError::of("look for a task that undoes this one"))?;
+        match found {
+            Some((uuid,)) => Ok(Some(self.task(&uuid).await?)),
+            None => Ok(None),
         }
     }
 

@@ -12,6 +12,7 @@ use super::retry::{StepError, Weather};
 use super::settle::{Commits, Deletes};
 use super::stop::{Stop, StopReason};
 use super::tenure::Tenure;
+use super::transform::Form;
 use crate::catalog::{Catalog, TaskRow};
 use crate::config::Compression;
 use crate::driver::Driver;
@@ -56,8 +57,22 @@ pub struct Context {
 }
 
 impl Context {
-    /// Whether something may lie at the object's destination already.
+    /// How the destination is to store an object.
+    pub fn form(&self, item: &Item) -> Form {
+        match &item.object.restore {
+            None => Form::Configured(self.destination.kind(), self.compression),
+            Some(before) => Form::AsBefore {
+                compressed: before.compressed == Some(true),
+            },
+        }
+    }
+
+    /// Whether something may lie at the object's destination already. A place that is given back
+    /// has been looked at before.
     pub fn must_look(&self, item: &Item) -> bool {
+        if item.object.restore.is_some() {
+            return false;
+        }
         !self.task.destination_was_empty || self.rebuilt || item.dest_in_use || item.object.shared
     }
 

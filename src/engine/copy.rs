@@ -8,8 +8,9 @@ use md5::{Digest as _, Md5};
 
 use super::context::Context;
 use super::item::Item;
+use super::restore;
 use super::retry::{Side, StepError};
-use super::transform::{BadSource, Transform, make_whole, wants_compression};
+use super::transform::{BadSource, Transform, make_whole};
 use crate::driver::{Reader, StoreErrorKind};
 use crate::model::{Event, FailureClass, Phase};
 use crate::model::{Facts, Returned, Verified, VerifyMode};
@@ -20,29 +21,70 @@ pub const WHOLE_MAX_BYTES: usize = 8 << 20;
 /// Above this a digest or a compression is worth a thread of its own.
 const BLOCKING_BYTES: usize = 256 << 10;
 
+/// A copy that the destination has acknowledged.
+pub struct Copy {
+    /// What is known of it.
+    pub facts: Facts,
+    /// It was there already, and has been read to its end.
+    pub read_back: Option<Verified>,
+}
+
+impl Copy {
+    fn written(facts: Facts) -> Self {
+        Self {
+            facts,
+            read_back: None,
+        }
+    }
+
+    fn found(facts: Facts) -> Self {
+        Self {
+            read_back: Some(Verified {
+                method: "full".into(),
+                bytes: facts.size,
+            }),
+            facts,
+        }
+    }
+}
+
 /// Copies an object. The destination has acknowledged the whole payload when this returns.
-pub async fn copy(context: &Context, item: &Item) -> Result<Facts, StepError> {
+pub async fn copy(context: &Context, item: &Item) -> Result<Copy, StepError> {
+    let object = &item.object;
+    let Some(before) = &object.restore else {
+        return make(context, item).await;
+    };
+    if let Some(facts) = restore::standing(context, item, before).await? {
+        return Ok(Copy::found(facts));
+    }
+    let made = make(context, item).await?;
+    restore::tell_if_stored_otherwise(item, before, &made.facts);
+    Ok(made)
+}
+
+async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
     let object = &item.object;
     let mut reader = read_source(context, item).await?;
     match gather(&mut reader, WHOLE_MAX_BYTES).await? {
         Gathered::All(stored) => {
             let (source, dest_url) = (object.source.clone(), object.dest_url.clone());
-            let (kind, compression) = (context.destination.kind(), context.compression);
+            let form = context.form(item);
             let size = stored.len();
-            let make = move || make_whole(stored, &source, kind, compression, &dest_url);
+            let make = move || make_whole(stored, &source, form, &dest_url);
             let whole = match size > BLOCKING_BYTES {
                 true => tokio::task::spawn_blocking(make).await.map_err(panicked)?,
                 false => make(),
             };
             match whole.map_err(|bad| bad_source(item, bad))? {
                 Some(whole) => {
-                    if !is_there_already(context, item, &whole.facts).await? {
-                        let put = context
-                            .destination
-                            .put(&object.dest_url, whole.bytes, whole.md5);
-                        put.await.map_err(StepError::store(Side::Destination))?;
+                    if is_there_already(context, item, &whole.facts).await? {
+                        return Ok(Copy::found(whole.facts));
                     }
-                    Ok(whole.facts)
+                    let put = context
+                        .destination
+                        .put(&object.dest_url, whole.bytes, whole.md5);
+                    put.await.map_err(StepError::store(Side::Destination))?;
+                    Ok(Copy::written(whole.facts))
                 }
                 None => stream(context, item).await,
             }
@@ -103,29 +145,22 @@ async fn gather(reader: &mut Reader, most: usize) -> Result<Gathered, StepError>
 }
 
 /// Copies an object that is too large to be held in memory.
-async fn stream(context: &Context, item: &Item) -> Result<Facts, StepError> {
+async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     let object = &item.object;
-    let compressed = match (object.source.compressed, object.source.size) {
-        _ if !context.compression.enabled => false,
-        (Some(true), _) | (_, None) => {
+    let form = context.form(item);
+    let compressed = match (form.always(), object.source.compressed, object.source.size) {
+        (Some(compressed), _, _) => compressed,
+        (None, Some(true), _) | (None, _, None) => {
             // Nobody knows the plain length before it has been read.
             let plain = pass(context, item, false, None).await?;
-            wants_compression(
-                context.destination.kind(),
-                context.compression,
-                plain.content_size,
-            )
+            form.compresses(plain.content_size)
         }
-        (_, Some(size)) => wants_compression(
-            context.destination.kind(),
-            context.compression,
-            u64::try_from(size).unwrap_or(0),
-        ),
+        (None, _, Some(size)) => form.compresses(u64::try_from(size).unwrap_or(0)),
     };
     if context.must_look(item) {
         let facts = pass(context, item, compressed, None).await?;
         if is_there_already(context, item, &facts).await? {
-            return Ok(facts);
+            return Ok(Copy::found(facts));
         }
     }
     let upload = context.destination.upload(&object.dest_url).await;
@@ -137,13 +172,13 @@ async fn stream(context: &Context, item: &Item) -> Result<Facts, StepError> {
                 .finish()
                 .await
                 .map_err(StepError::store(Side::Destination))?;
-            Ok(facts)
+            Ok(Copy::written(facts))
         }
         (Err(error), Some(upload)) => {
             upload.abort().await;
             Err(error)
         }
-        (facts, None) => facts,
+        (facts, None) => facts.map(Copy::written),
     }
 }
 

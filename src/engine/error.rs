@@ -85,6 +85,33 @@ pub enum EngineError {
         /// The place, redacted.
         place: String,
     },
+    /// Another task undoes it.
+    #[error("task {task_id} has been reversed by task {by}, and is at its end: {next}")]
+    Reversed {
+        /// The task.
+        task_id: i64,
+        /// The task that undoes it.
+        by: i64,
+        /// What can be done.
+        next: String,
+    },
+    /// It moved nothing that could be given back.
+    #[error("task {task_id} only deleted what task {parent} had left: windlass reverse {parent}")]
+    OnlyDeleted {
+        /// The task.
+        task_id: i64,
+        /// The one that it followed.
+        parent: i64,
+    },
+    /// Its sources may still be needed.
+    #[error(
+        "task {task_id} has not come to its end: windlass resume {task_id} first, then delete its \
+         sources"
+    )]
+    Unfinished {
+        /// The task.
+        task_id: i64,
+    },
     /// The state directory can't be used.
     #[error("cannot use the state directory {path}: {source}; name another with --state-dir")]
     StateDir {

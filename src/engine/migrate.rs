@@ -1,17 +1,15 @@
 //! `migrate`: the gates, the plan, the run.
 
 use serde::Serialize;
-use uuid::Uuid;
 
-use super::run::{Job, RunReport, host, opening, run};
+use super::launch::{Launch, launch, open_store};
+use super::run::RunReport;
 use super::tenure::Tenure;
-use super::{EngineError, Settings, Store, TaskFile, gates};
-use crate::catalog::{Catalog, Executor, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
+use super::{EngineError, Settings, gates};
+use crate::catalog::{Catalog, FollowUpNotices, PlanNotices, Planned};
 use crate::config::StoreConfig;
 use crate::database::Session;
-use crate::driver::{self, Fence};
-use crate::journal::{Head, Journal};
-use crate::model::Policy;
+use crate::model::{Policy, TaskKind};
 
 /// What to migrate.
 #[derive(Debug, Clone)]
@@ -50,22 +48,9 @@ pub struct PlanReport {
     pub bytes: u64,
     /// What else was found.
     pub notices: PlanNotices,
-}
-
-/// Opens a store for a run.
-pub(super) async fn open_store(
-    (config, path, section): &(StoreConfig, std::path::PathBuf, String),
-    settings: &Settings,
-    tenure: &Tenure,
-) -> Result<Store, EngineError> {
-    let fence = Fence::Locked(tenure.subscribe());
-    let driver = driver::open(config, &settings.database, fence).await?;
-    Ok(Store {
-        config: config.clone(),
-        path: path.clone(),
-        section: section.clone(),
-        driver,
-    })
+    /// What a plan that follows another task found.
+    #[serde(flatten)]
+    pub follow_up: Option<FollowUpNotices>,
 }
 
 /// Plans a migration and runs it. `announce` is told the plan before the first byte is moved.
@@ -90,154 +75,18 @@ pub async fn migrate(
     }
     let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;
     tenure.begin(session.clone());
-    let result = locked(
-        request,
-        settings,
-        announce,
-        &session,
-        tenure.clone(),
+    let work = Launch {
+        kind: TaskKind::Forward,
+        after: None,
+        policy: request.policy.clone(),
+        dry_run: request.dry_run,
+        session,
+        tenure: tenure.clone(),
         catalog,
         from,
         to,
-    );
-    let result = result.await;
+    };
+    let result = launch(work, settings, announce).await;
     tenure.end().await;
     result
-}
-
-/// What follows once the lock is held.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the parts of one run, each made in another step"
-)]
-async fn locked(
-    request: &MigrateRequest,
-    settings: &Settings,
-    announce: impl FnOnce(&Planned),
-    session: &Session,
-    tenure: Tenure,
-    catalog: Catalog,
-    from: Store,
-    to: Store,
-) -> Result<Migrated, EngineError> {
-    let uuid = Uuid::new_v4();
-    let mut destination_was_empty = false;
-    if !request.dry_run {
-        gates::wait_for_neighbours(&catalog, None).await?;
-        catalog.ensure_schema().await?;
-        gates::refuse_aliases(&from, &to).await?;
-        destination_was_empty = to.driver.is_empty().await?;
-    }
-    gates::refuse_same_urls(&from, &to)?;
-    let plan = PlanRequest {
-        uuid,
-        from: side(&from),
-        to: side(&to),
-        destination_was_empty,
-        policy: request.policy.clone(),
-        executor_id: format!("{}:{}:0:", host(), std::process::id()),
-    };
-    let mut journal = None;
-    let decide = async |planned: &Planned| -> Result<TaskPlan, EngineError> {
-        if request.dry_run || planned.objects == 0 {
-            return Ok(TaskPlan::Discard);
-        }
-        // The checkpoint is there before the task is: a task without one would only be
-        // rebuilt, a checkpoint without a task is nobody's.
-        let dir = settings.state_dir.checkpoint(uuid);
-        settings
-            .state_dir
-            .write(&task_file(settings, &from, &to, planned.task_id, uuid))?;
-        journal = Some(Journal::create(&dir, uuid, Uuid::new_v4())?);
-        // From here on Ctrl-C leaves a task, and has to say how it goes on.
-        settings.progress.begin(planned.objects, planned.bytes, 0);
-        Ok(TaskPlan::Keep)
-    };
-    let planned = catalog.plan(session, &plan, decide).await;
-    let (Ok(planned), Some(journal)) = (&planned, journal) else {
-        settings.state_dir.discard(uuid);
-        let planned = planned?;
-        return Ok(Migrated::OnlyPlanned(PlanReport {
-            dry_run: request.dry_run,
-            from: from.config.place(),
-            to: to.config.place(),
-            planned: planned.objects,
-            bytes: planned.bytes,
-            notices: planned.notices,
-        }));
-    };
-    announce(planned);
-    let begun = async {
-        begin(&catalog, planned.task_id, &journal, 1).await?;
-        Ok(catalog.task(&uuid.to_string()).await?)
-    };
-    let task = begun.await.inspect_err(|_: &EngineError| {
-        tracing::error!(
-            "task {0} is planned: windlass resume {0} begins it",
-            planned.task_id
-        );
-    })?;
-    let opening = opening(&task, planned.objects);
-    let root = Head {
-        seq: 0,
-        hash: crate::journal::chain::root(uuid, journal.executor()),
-    };
-    let job = Job {
-        task,
-        epoch: 1,
-        catalog,
-        from,
-        to,
-        journal,
-        mirrored: root,
-        tenure,
-        rebuilt: false,
-    };
-    let report = run(job, settings, opening).await?;
-    Ok(Migrated::Ran(Box::new(report), planned.notices))
-}
-
-/// Notes the executor before its first mirrored entry.
-pub(super) async fn begin(
-    catalog: &Catalog,
-    task_id: i64,
-    journal: &Journal,
-    epoch: i32,
-) -> Result<(), EngineError> {
-    let head = journal.head();
-    let executor = Executor {
-        executor: journal.executor(),
-        epoch,
-        host: host(),
-        pid: i64::from(std::process::id()),
-        seq: head.seq,
-        head: hex::encode(head.hash),
-        ended: false,
-        heartbeat_age_s: 0,
-    };
-    Ok(catalog
-        .executor_begins(task_id, &executor, env!("CARGO_PKG_VERSION"))
-        .await?)
-}
-
-fn side(store: &Store) -> Side {
-    Side {
-        place: store.driver.place().clone(),
-        display: store.config.place(),
-        fingerprint: store.config.fingerprint(),
-        config: store.path.display().to_string(),
-        section: store.section.clone(),
-    }
-}
-
-fn task_file(settings: &Settings, from: &Store, to: &Store, task_id: i64, uuid: Uuid) -> TaskFile {
-    TaskFile {
-        task_id,
-        uuid,
-        database: settings.database_url.redacted(),
-        from_config: from.path.clone(),
-        from_section: from.section.clone(),
-        to_config: to.path.clone(),
-        to_section: to.section.clone(),
-    }
 }

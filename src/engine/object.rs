@@ -13,7 +13,7 @@ use super::settle::Settled;
 use crate::catalog::{Deletable, Swap, Swapped};
 use crate::model::{
     Action, Committed, Copied, Event, Facts, Failed, FailureClass, Phase, Returned, Skipped,
-    SourceDeleted, SourceKept,
+    SourceDeleted, SourceKept, Verified,
 };
 
 /// How often a copy that reads back unequal is made again in one run.
@@ -49,8 +49,12 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
         }
         match perform_with_tries(context, item, action, tenure).await? {
             Step::Again => {}
-            Step::Happened(Event::Copied(copied)) => {
+            Step::Copied(copied, None) => {
                 copied_and_read_back(context, item, copied, tenure).await?;
+            }
+            Step::Copied(copied, Some(verified)) => {
+                context.record(item, Event::Copied(copied)).await?;
+                happened(context, item, Event::Verified(verified), tenure).await?;
             }
             Step::Happened(event) => happened(context, item, event, tenure).await?,
         }
@@ -149,6 +153,8 @@ async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunE
 
 /// What a step came to.
 enum Step {
+    /// The destination has the copy. What lay there already has been read to its end for that.
+    Copied(Copied, Option<Verified>),
     /// Something to journal.
     Happened(Event),
     /// Nothing has happened; the state decides anew.
@@ -200,11 +206,12 @@ async fn perform(
     }
     match action {
         Action::Copy => {
-            let facts = copy::copy(context, item).await?;
+            let copy = copy::copy(context, item).await?;
             context.weather.fair(Side::Source);
             context.weather.fair(Side::Destination);
-            context.progress.copied(facts.size);
-            Ok(Step::Happened(Event::Copied(item.object.copied(&facts))))
+            context.progress.copied(copy.facts.size);
+            let copied = item.object.copied(&copy.facts);
+            Ok(Step::Copied(copied, copy.read_back))
         }
         Action::Verify => verify(context, item).await,
         Action::Commit => commit(context, item, tenure).await,
@@ -253,6 +260,9 @@ async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, St
         idx: item.object.idx,
         key: item.object.key.clone(),
         from: item.object.source.clone(),
+        row: item
+            .object
+            .row_after(&to, jiff::Timestamp::now().as_second()),
         to,
         seq: item.seq,
         copied_at: item.copied_at.clone(),

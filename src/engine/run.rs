@@ -119,11 +119,11 @@ pub(super) fn host() -> String {
 }
 
 /// The first entries of a task's first checkpoint.
-pub(super) fn opening(task: &TaskRow, pending: u64) -> Vec<Event> {
+pub(super) fn opening(task: &TaskRow, phases: PhaseCounts) -> Vec<Event> {
     vec![
         Event::Created(Created {
             kind: task.kind,
-            parent: None,
+            parent: task.parent,
             from: task.source.place.clone(),
             to: task.destination.place.clone(),
             policy: task.policy.clone(),
@@ -134,10 +134,7 @@ pub(super) fn opening(task: &TaskRow, pending: u64) -> Vec<Event> {
             host: host(),
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            phases: PhaseCounts {
-                pending,
-                ..PhaseCounts::default()
-            },
+            phases,
         }),
     ]
 }

@@ -91,8 +91,7 @@ async fn commit(
         .filter(|request| proven(request))
         .map(|r| r.swap.clone())
         .collect();
-    let now_s = jiff::Timestamp::now().as_second();
-    let swapped = catalog.swap(&session, task_id, epoch, now_s, &swaps).await;
+    let swapped = catalog.swap(&session, task_id, epoch, &swaps).await;
     let swapped = swapped.map_err(StepError::from);
     let mut at = 0;
     let mut answer = |request: &CommitRequest| {

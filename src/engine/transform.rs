@@ -36,11 +36,39 @@ pub enum BadSource {
     Compression(#[from] Damaged),
 }
 
-/// Whether a document of this plain length is compressed at a destination. `db` never does.
-pub fn wants_compression(kind: DriverKind, compression: Compression, plain_bytes: u64) -> bool {
-    kind != DriverKind::Db
-        && compression.enabled
-        && plain_bytes > compression.min_size_kbytes.saturating_mul(1024)
+/// How the destination stores a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Compressed from a plain length on, as its configuration says. `db` never does.
+    Configured(DriverKind, Compression),
+    /// As it was stored there before.
+    AsBefore {
+        /// Compressed.
+        compressed: bool,
+    },
+}
+
+impl Form {
+    /// Whether a document of this plain length is compressed.
+    pub fn compresses(self, plain_bytes: u64) -> bool {
+        match self {
+            Form::Configured(DriverKind::Db, _) => false,
+            Form::Configured(_, compression) => {
+                compression.enabled
+                    && plain_bytes > compression.min_size_kbytes.saturating_mul(1024)
+            }
+            Form::AsBefore { compressed } => compressed,
+        }
+    }
+
+    /// The same for every length; `None` where the length decides.
+    pub fn always(self) -> Option<bool> {
+        match self {
+            Form::Configured(DriverKind::Db, _) => Some(false),
+            Form::Configured(_, compression) => (!compression.enabled).then_some(false),
+            Form::AsBefore { compressed } => Some(compressed),
+        }
+    }
 }
 
 /// An object made ready in memory.
@@ -59,8 +87,7 @@ pub struct Whole {
 pub fn make_whole(
     stored: Bytes,
     source: &RowImage,
-    kind: DriverKind,
-    compression: Compression,
+    form: Form,
     dest_url: &str,
 ) -> Result<Option<Whole>, BadSource> {
     let source_md5: [u8; 16] = Md5::digest(&stored).into();
@@ -74,7 +101,7 @@ pub fn make_whole(
         },
         false => stored.clone(),
     };
-    let compressed = wants_compression(kind, compression, plain.len() as u64);
+    let compressed = form.compresses(plain.len() as u64);
     // A stream that is compressed already is taken over as it is: its digest stays, and nothing
     // is spent on bytes that would come out the same.
     let (bytes, md5) = match (was_compressed, compressed) {

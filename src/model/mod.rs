@@ -19,6 +19,6 @@ pub use entry::{
 pub use failure::FailureClass;
 pub use key::ObjectKey;
 pub use place::{DriverKind, Place, UnknownDriver};
-pub use plan::{Facts, Object, Policy, RowImage, Shard, TaskKind, VerifyMode};
+pub use plan::{Facts, Object, Policy, Restore, RowImage, Shard, TaskKind, VerifyMode};
 pub use state::{Action, IllegalTransition, Outcome, Phase, State, UnknownWord};
 pub use summary::{Summary, TaskState};

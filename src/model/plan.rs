@@ -83,6 +83,21 @@ pub struct RowImage {
     pub last_updated: Option<i64>,
 }
 
+/// What a reverse gives back to a row, and what it must find or make at the place it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    /// `digest` as it was.
+    pub digest: Option<String>,
+    /// `size` as it was.
+    pub size: Option<i64>,
+    /// `is_compressed` as it was: how the bytes are stored there.
+    pub compressed: Option<bool>,
+    /// `last_updated` as it was.
+    pub last_updated: Option<i64>,
+    /// SHA-256 of the plain content, in hex.
+    pub content_sha256: Option<String>,
+}
+
 /// What is known of a copy once the destination has acknowledged it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -124,6 +139,8 @@ pub struct Object {
     pub source: RowImage,
     /// Where the copy goes.
     pub dest_url: String,
+    /// What its row gets back, where the task undoes another.
+    pub restore: Option<Restore>,
     /// Whether another row of the whole table pointed at the same source when it was planned.
     pub shared: bool,
     /// How far it has come.
@@ -149,6 +166,39 @@ impl Object {
             bucket,
             id,
             document,
+        }
+    }
+
+    /// What the commit makes of the row. A row that is given back gets all that it had; only
+    /// where its bytes had to be made again and came out differently do digest and size say so.
+    pub fn row_after(&self, copy: &Facts, now_s: i64) -> RowImage {
+        let url = copy.url.clone();
+        let created_at = self.source.created_at;
+        let size = i64::try_from(copy.size).ok();
+        let Some(before) = self.restore.clone() else {
+            return RowImage {
+                url,
+                digest: Some(copy.digest.clone()),
+                size,
+                compressed: Some(copy.compressed),
+                created_at,
+                last_updated: Some(now_s),
+            };
+        };
+        RowImage {
+            url,
+            digest: before.digest.map(|digest| {
+                let is_equal = digest.eq_ignore_ascii_case(&copy.digest);
+                if is_equal {
+                    digest
+                } else {
+                    copy.digest.clone()
+                }
+            }),
+            size: before.size.and(size),
+            compressed: before.compressed,
+            created_at,
+            last_updated: before.last_updated,
         }
     }
 

@@ -1,0 +1,146 @@
+//! The plans of `reverse` and `delete-source`: made from the mirror of the task that they follow.
+//! They need nothing that only one of the databases has.
+
+use sqlx::{FromRow, Row as _};
+
+use super::plan::{COUNT_MARKS, FollowUp, MARK_SHARED, PlanNotices};
+use crate::database::SessionConnection;
+use crate::model::TaskKind;
+
+/// What a plan that follows another task found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, FromRow)]
+pub struct FollowUpNotices {
+    /// Rows that have been changed since: they are left alone and reported.
+    pub changed_since: i64,
+    /// Documents that still stood at the place they came from when the task before ended: where
+    /// they still do, no data moves.
+    pub still_there: i64,
+    /// Copies that no row ever pointed at: the task before was cut off before their commit.
+    pub left_over: i64,
+}
+
+/// Each row that was swapped goes back: what was the copy is the source, and the row gets what it
+/// had.
+const REVERSE: &str = "
+    INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
+        source_url, source_digest, source_size, source_compressed, created_at, last_updated,
+        dest_url, restores, row_digest, row_size, row_compressed, dest_last_updated,
+        content_sha256)
+    SELECT $1, row_number() OVER (ORDER BY idx) - 1, user_id, bucket, archive_id, document_name,
+        dest_url, row_digest, row_size, row_compressed, created_at, dest_last_updated,
+        source_url, true, source_digest, source_size, source_compressed, last_updated,
+        content_sha256
+      FROM windlass_objects
+     WHERE task_id = $2 AND phase IN ('committed', 'source-deleted') AND committed_at IS NOT NULL";
+
+/// Copies whose row never left its place. To the state machine they are committed already: the
+/// document is read where its row has it, and only then may the copy go. Without digest and size
+/// nothing could be proven, and the copy stays.
+const LEFT_OVER: &str = "
+    INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
+        source_url, source_digest, source_size, source_compressed, created_at, last_updated,
+        dest_url, phase, restores, row_digest, row_size, row_compressed, dest_last_updated,
+        dest_digest, dest_size, dest_compressed, content_sha256, content_size)
+    SELECT $1, (SELECT count(*) FROM windlass_objects WHERE task_id = $1)
+               + row_number() OVER (ORDER BY idx) - 1,
+        user_id, bucket, archive_id, document_name,
+        dest_url, dest_digest, dest_size, dest_compressed, created_at, last_updated,
+        source_url, 'committed', true, source_digest, source_size, source_compressed, last_updated,
+        lower(source_digest), source_size, coalesce(source_compressed, false),
+        content_sha256, content_size
+      FROM windlass_objects
+     WHERE task_id = $2 AND phase IN ('copied', 'verified') AND content_sha256 IS NOT NULL
+       AND source_digest IS NOT NULL AND source_size IS NOT NULL
+       AND coalesce(outcome, '') <> 'skipped'";
+
+/// What is committed, and its source not deleted; unless an earlier clean-up has done it.
+const DELETE_SOURCE: &str = "
+    INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
+        source_url, source_digest, source_size, source_compressed, created_at, last_updated,
+        dest_url, phase, restores, row_digest, row_size, row_compressed, dest_last_updated,
+        dest_digest, dest_size, dest_compressed, content_sha256, content_size)
+    SELECT $1, row_number() OVER (ORDER BY idx) - 1, user_id, bucket, archive_id, document_name,
+        source_url, source_digest, source_size, source_compressed, created_at, last_updated,
+        dest_url, 'committed', restores, row_digest, row_size, row_compressed, dest_last_updated,
+        dest_digest, dest_size, dest_compressed, content_sha256, content_size
+      FROM windlass_objects p
+     WHERE task_id = $2 AND phase = 'committed'
+       AND NOT EXISTS (
+           SELECT 1 FROM windlass_objects d
+             JOIN windlass_tasks t ON t.task_id = d.task_id
+            WHERE t.parent_uuid = $3 AND t.kind = 'delete-source' AND d.phase = 'source-deleted'
+              AND d.user_id = p.user_id AND d.bucket = p.bucket
+              AND d.archive_id = p.archive_id AND d.document_name = p.document_name)";
+
+/// Counted over the new task's objects, against the rows as they are now.
+const COUNT: &str = r#"
+    SELECT count(CASE WHEN o.phase = 'pending' AND NOT (
+                 m.content_url IS NOT DISTINCT FROM o.source_url
+                 AND m.digest IS NOT DISTINCT FROM o.source_digest
+                 AND m.size IS NOT DISTINCT FROM o.source_size
+                 AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
+                 AND m.last_updated IS NOT DISTINCT FROM o.last_updated) THEN 1 END)
+               AS changed_since,
+           (SELECT count(*) FROM windlass_objects
+             WHERE task_id = $2 AND phase = 'committed' AND committed_at IS NOT NULL)
+               AS still_there,
+           count(CASE WHEN o.restores AND o.phase = 'committed' THEN 1 END) AS left_over
+      FROM windlass_objects o
+      LEFT JOIN archive_metadata m
+        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
+       AND m."userId" = o.user_id AND m."documentName" = o.document_name
+     WHERE o.task_id = $1"#;
+
+pub(super) async fn plan(
+    connection: &mut SessionConnection,
+    task_id: i64,
+    kind: TaskKind,
+    after: &FollowUp,
+) -> Result<(PlanNotices, FollowUpNotices), sqlx::Error> {
+    let inserts: &[&str] = match kind {
+        TaskKind::DeleteSource => &[DELETE_SOURCE],
+        TaskKind::Forward | TaskKind::Reverse => &[REVERSE, LEFT_OVER],
+    };
+    macro_rules! plan_on {
+        ($connection:expr, $before_marks:expr) => {{
+            for insert in inserts {
+                // Not all of them ask for the third.
+                let with_uuid = insert.contains("$3");
+                let insert = sqlx::query(*insert).bind(task_id).bind(after.task_id);
+                match with_uuid {
+                    true => insert.bind(after.uuid.to_string()),
+                    false => insert,
+                }
+                .execute(&mut *$connection)
+                .await?;
+            }
+            for statement in $before_marks {
+                sqlx::query(*statement).execute(&mut *$connection).await?;
+            }
+            sqlx::query(MARK_SHARED)
+                .bind(task_id)
+                .execute(&mut *$connection)
+                .await?;
+            let marks = sqlx::query(COUNT_MARKS)
+                .bind(task_id)
+                .fetch_one(&mut *$connection)
+                .await?;
+            let counts: FollowUpNotices = sqlx::query_as(COUNT)
+                .bind(task_id)
+                .bind(after.task_id)
+                .fetch_one(&mut *$connection)
+                .await?;
+            (marks.get::<i64, _>(1) as u64, counts)
+        }};
+    }
+    let none: &[&str] = &[];
+    let (shared, counts) = match connection {
+        SessionConnection::Postgres(pg) => plan_on!(pg, super::plan_postgres::BEFORE_MARKS),
+        SessionConnection::Sqlite(sqlite) => plan_on!(sqlite, none),
+    };
+    let notices = PlanNotices {
+        shared,
+        ..PlanNotices::default()
+    };
+    Ok((notices, counts))
+}

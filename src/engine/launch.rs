@@ -1,0 +1,189 @@
+//! From a held lock to a run: the gates that need the lock, the plan, the checkpoint.
+
+use uuid::Uuid;
+
+use super::migrate::{Migrated, PlanReport};
+use super::run::{Job, host, opening, run};
+use super::tenure::Tenure;
+use super::{EngineError, Settings, Store, TaskFile, gates};
+use crate::catalog::{Catalog, Executor, FollowUp, PlanRequest, Planned, Side, TaskPlan};
+use crate::config::StoreConfig;
+use crate::database::Session;
+use crate::driver::{self, Fence};
+use crate::journal::{Head, Journal};
+use crate::model::{Policy, TaskKind};
+
+/// Opens a store for a run.
+pub(super) async fn open_store(
+    (config, path, section): &(StoreConfig, std::path::PathBuf, String),
+    settings: &Settings,
+    tenure: &Tenure,
+) -> Result<Store, EngineError> {
+    let fence = Fence::Locked(tenure.subscribe());
+    let driver = driver::open(config, &settings.database, fence).await?;
+    Ok(Store {
+        config: config.clone(),
+        path: path.clone(),
+        section: section.clone(),
+        driver,
+    })
+}
+
+/// A task that is about to be made.
+pub(super) struct Launch {
+    pub kind: TaskKind,
+    /// The task that it undoes or finishes.
+    pub after: Option<FollowUp>,
+    pub policy: Policy,
+    pub dry_run: bool,
+    /// The lock, which is held.
+    pub session: Session,
+    pub tenure: Tenure,
+    pub catalog: Catalog,
+    pub from: Store,
+    pub to: Store,
+}
+
+/// Plans a task and runs it. `announce` is told the plan before the first byte is moved.
+pub(super) async fn launch(
+    work: Launch,
+    settings: &Settings,
+    announce: impl FnOnce(&Planned),
+) -> Result<Migrated, EngineError> {
+    let Launch {
+        kind,
+        after,
+        policy,
+        dry_run,
+        session,
+        tenure,
+        catalog,
+        from,
+        to,
+    } = work;
+    let uuid = Uuid::new_v4();
+    let mut destination_was_empty = false;
+    if !dry_run {
+        gates::wait_for_neighbours(&catalog, None).await?;
+        catalog.ensure_schema().await?;
+        gates::refuse_aliases(&from, &to).await?;
+        // A follow-up finds there what the task before has left.
+        destination_was_empty = kind == TaskKind::Forward && to.driver.is_empty().await?;
+    }
+    gates::refuse_same_urls(&from, &to)?;
+    let plan = PlanRequest {
+        uuid,
+        kind,
+        after,
+        from: side(&from),
+        to: side(&to),
+        destination_was_empty,
+        policy,
+        executor_id: format!("{}:{}:0:", host(), std::process::id()),
+    };
+    let mut journal = None;
+    let decide = async |planned: &Planned| -> Result<TaskPlan, EngineError> {
+        if dry_run || planned.objects == 0 {
+            return Ok(TaskPlan::Discard);
+        }
+        // The checkpoint is there before the task is: a task without one would only be
+        // rebuilt, a checkpoint without a task is nobody's.
+        let dir = settings.state_dir.checkpoint(uuid);
+        settings
+            .state_dir
+            .write(&task_file(settings, &from, &to, planned.task_id, uuid))?;
+        journal = Some(Journal::create(&dir, uuid, Uuid::new_v4())?);
+        // From here on Ctrl-C leaves a task, and has to say how it goes on.
+        settings.progress.begin(planned.objects, planned.bytes, 0);
+        Ok(TaskPlan::Keep)
+    };
+    let planned = catalog.plan(&session, &plan, decide).await;
+    let (Ok(planned), Some(journal)) = (&planned, journal) else {
+        settings.state_dir.discard(uuid);
+        let planned = planned?;
+        return Ok(Migrated::OnlyPlanned(PlanReport {
+            dry_run,
+            from: from.config.place(),
+            to: to.config.place(),
+            planned: planned.objects,
+            bytes: planned.bytes,
+            notices: planned.notices,
+            follow_up: planned.follow_up,
+        }));
+    };
+    announce(planned);
+    let begun = async {
+        begin(&catalog, planned.task_id, &journal, 1).await?;
+        let phases = catalog.summary(planned.task_id).await?.phases;
+        Ok((catalog.task(&uuid.to_string()).await?, phases))
+    };
+    let (task, phases) = begun.await.inspect_err(|_: &EngineError| {
+        tracing::error!(
+            "task {0} is planned: windlass resume {0} begins it",
+            planned.task_id
+        );
+    })?;
+    let opening = opening(&task, phases);
+    let root = Head {
+        seq: 0,
+        hash: crate::journal::chain::root(uuid, journal.executor()),
+    };
+    let job = Job {
+        task,
+        epoch: 1,
+        catalog,
+        from,
+        to,
+        journal,
+        mirrored: root,
+        tenure,
+        rebuilt: false,
+    };
+    let report = run(job, settings, opening).await?;
+    Ok(Migrated::Ran(Box::new(report), planned.notices))
+}
+
+/// Notes the executor before its first mirrored entry.
+pub(super) async fn begin(
+    catalog: &Catalog,
+    task_id: i64,
+    journal: &Journal,
+    epoch: i32,
+) -> Result<(), EngineError> {
+    let head = journal.head();
+    let executor = Executor {
+        executor: journal.executor(),
+        epoch,
+        host: host(),
+        pid: i64::from(std::process::id()),
+        seq: head.seq,
+        head: hex::encode(head.hash),
+        ended: false,
+        heartbeat_age_s: 0,
+    };
+    Ok(catalog
+        .executor_begins(task_id, &executor, env!("CARGO_PKG_VERSION"))
+        .await?)
+}
+
+fn side(store: &Store) -> Side {
+    Side {
+        place: store.driver.place().clone(),
+        display: store.config.place(),
+        fingerprint: store.config.fingerprint(),
+        config: store.path.display().to_string(),
+        section: store.section.clone(),
+    }
+}
+
+fn task_file(settings: &Settings, from: &Store, to: &Store, task_id: i64, uuid: Uuid) -> TaskFile {
+    TaskFile {
+        task_id,
+        uuid,
+        database: settings.database_url.redacted(),
+        from_config: from.path.clone(),
+        from_section: from.section.clone(),
+        to_config: to.path.clone(),
+        to_section: to.section.clone(),
+    }
+}
