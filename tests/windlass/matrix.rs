@@ -1,330 +1,349 @@
-//! Every direction, on real servers: 5 drivers × 5, where a driver moves to another place of its
-//! own and the two that keep documents in the database have no other place.
-
-use std::path::PathBuf;
+//! Every direction on both databases: 5 drivers × 5 on PostgreSQL, and on SQLite those that need no
+//! server. A driver moves to another place of its own; the two that keep documents in the database
+//! have no other place.
 
 use md5::{Digest as _, Md5};
-use sqlx::Row as _;
 
 use crate::support::checker::{Checker, Report};
-use crate::support::deployment::{Compression, Deployment, S3Spec, StoreSpec, SwiftSpec};
+use crate::support::deployment::{Compression, Deployment, DocumentKey};
+use crate::support::place::{Kind, Place};
+use crate::support::postgres;
 use crate::support::program::Program;
-use crate::support::{postgres, s3, swift};
+use crate::support::tables::{fresh_sqlite, on_either};
 
 /// Compression begins above this many bytes.
 const THRESHOLD: usize = 1024;
 const SEEDED_AT: i32 = 1_600_000_000;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Db,
-    Db2,
-    LocalFs,
-    S3,
-    Swift,
+const ALL: [Kind; 5] = [Kind::Db, Kind::Db2, Kind::LocalFs, Kind::S3, Kind::Swift];
+const WITHOUT_SERVER: [Kind; 3] = [Kind::Db, Kind::Db2, Kind::LocalFs];
+
+#[derive(Clone, Copy, Debug)]
+enum Base {
+    Postgres,
+    Sqlite,
 }
 
-const KINDS: [Kind; 5] = [Kind::Db, Kind::Db2, Kind::LocalFs, Kind::S3, Kind::Swift];
-
-/// A store that documents are in, or go to.
-struct Place {
-    kind: Kind,
-    /// Directory, bucket or container.
-    name: String,
-    prefix: &'static str,
-}
-
-impl Place {
-    async fn fresh(kind: Kind, program: &Program, name: &str, prefix: &'static str) -> Self {
-        let name = match kind {
-            Kind::Db | Kind::Db2 => String::new(),
-            Kind::LocalFs => {
-                let dir = program.home().join(name);
-                std::fs::create_dir(&dir).expect("a directory");
-                dir.display().to_string()
-            }
-            Kind::S3 => s3::fresh_bucket().await,
-            Kind::Swift => swift::fresh_container().await,
-        };
-        Self { kind, name, prefix }
-    }
-
-    async fn spec(&self, compression: Compression) -> StoreSpec {
-        let prefix = Some(self.prefix.to_owned());
-        match self.kind {
-            Kind::Db => StoreSpec::Db { compression },
-            Kind::Db2 => StoreSpec::Db2 { compression },
-            Kind::LocalFs => StoreSpec::LocalFs {
-                dir: PathBuf::from(&self.name),
-                compression,
-            },
-            Kind::S3 => {
-                let server = s3::server().await;
-                StoreSpec::S3(S3Spec {
-                    url: server.url.clone(),
-                    access_key: server.access_key.clone(),
-                    secret_key: server.secret_key.clone(),
-                    bucket: self.name.clone(),
-                    prefix,
-                    compression,
-                    ..S3Spec::default()
-                })
-            }
-            Kind::Swift => StoreSpec::Swift(SwiftSpec {
-                options: swift::tempauth_options(swift::USER).await,
-                container: self.name.clone(),
-                prefix,
-                compression,
-                ..SwiftSpec::default()
-            }),
-        }
-    }
-
-    /// As ANCHORE.md has it, and not as windlass makes it.
-    fn url(&self, (user, bucket, id): (&str, &str, &str)) -> String {
-        let (name, prefix) = (&self.name, self.prefix);
-        match self.kind {
-            Kind::Db => format!("db://{user}/{bucket}/{id}"),
-            Kind::Db2 => format!("db2://{user}/{bucket}/{id}"),
-            Kind::LocalFs => {
-                let (user, id) = (hex::encode(Md5::digest(user)), hex::encode(Md5::digest(id)));
-                format!("file://{name}/{user}/{bucket}/{}/{id}.json", &id[..2])
-            }
-            Kind::S3 => format!("s3://{name}/{prefix}{user}/{bucket}/{id}"),
-            Kind::Swift => format!("swift://{name}/{prefix}{user}/{bucket}/{id}"),
-        }
-    }
-
-    fn scheme(&self) -> &'static str {
-        match self.kind {
-            Kind::Db => "db",
-            Kind::Db2 => "db2",
-            Kind::LocalFs => "file",
-            Kind::S3 => "s3",
-            Kind::Swift => "swift",
-        }
-    }
-
-    async fn seed(
-        &self,
-        deployment: &mut Deployment,
-        key @ (user, bucket, id): (&str, &str, &str),
-        content: &[u8],
-    ) {
-        let at = (self.name.as_str(), self.prefix);
-        match self.kind {
-            Kind::Db => deployment.add_db_document(user, bucket, id, content).await,
-            Kind::Db2 => deployment.add_db2_document(user, bucket, id, content).await,
-            Kind::LocalFs => {
-                let dir = PathBuf::from(&self.name);
-                deployment.add_localfs_document(&dir, key, content).await;
-            }
-            Kind::S3 => {
-                let client = s3::server().await.client();
-                deployment.add_s3_document(&client, at, key, content).await;
-            }
-            Kind::Swift => {
-                let client = swift::server().await.client().await;
-                deployment
-                    .add_swift_document(&client, at, key, content)
-                    .await;
-            }
-        }
-    }
-
-    async fn seen_by(&self, checker: Checker) -> Checker {
-        match self.kind {
-            Kind::Db | Kind::Db2 => checker,
-            Kind::LocalFs => checker.local_dir(&PathBuf::from(&self.name)),
-            Kind::S3 => checker.s3(s3::server().await.client(), &self.name, self.prefix),
-            Kind::Swift => {
-                let client = swift::server().await.client().await;
-                checker.swift(client, &self.name, self.prefix)
+impl Base {
+    async fn deployment(self, program: &Program) -> Deployment {
+        match self {
+            Self::Postgres => Deployment::new(&postgres::fresh_database().await),
+            Self::Sqlite => {
+                let (pool, url) = fresh_sqlite(program.home()).await;
+                Deployment::on_sqlite(&pool, &url)
             }
         }
     }
 }
 
-/// A row of `archive_metadata`, but for its `last_updated`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Row {
-    id: String,
-    url: String,
-    compressed: bool,
-    digest: String,
-    size: i64,
-    created_at: i32,
-    state: Option<String>,
+struct Document {
+    id: &'static str,
+    /// Where it is not id + `.json`.
+    name: Option<&'static str>,
+    /// A column that its row says nothing in.
+    null: Option<&'static str>,
+    content: Vec<u8>,
 }
 
-async fn rows(database: &postgres::Database) -> (Vec<Row>, Vec<i32>) {
-    let rows = sqlx::query(
-        r#"SELECT "archiveId", content_url, is_compressed, digest, size, created_at,
-                  record_state_key, last_updated
-             FROM archive_metadata ORDER BY "archiveId" COLLATE "C""#,
-    );
-    let rows = rows.fetch_all(&database.pool).await.expect("the rows");
-    let read = rows.iter().map(|row| {
-        let read = Row {
-            id: row.get(0),
-            url: row.get(1),
-            compressed: row.get(2),
-            digest: row.get(3),
-            size: row.get(4),
-            created_at: row.get(5),
-            state: row.get(6),
-        };
-        (read, row.get::<i32, _>(7))
-    });
-    read.unzip()
+impl Document {
+    fn key(&self) -> DocumentKey {
+        let usual = format!("{}.json", self.id);
+        DocumentKey {
+            user: USER.into(),
+            bucket: BUCKET.into(),
+            id: self.id.into(),
+            document: self.name.map_or(usual, str::to_owned),
+        }
+    }
 }
 
-fn documents() -> Vec<(&'static str, Vec<u8>)> {
+const USER: &str = "admin";
+const BUCKET: &str = "analysis_data";
+/// Of a row without a URL: it is nowhere, and stays there.
+const NOWHERE: &str = "no url";
+
+/// By id.
+fn documents() -> Vec<Document> {
+    let plain = |id, content: &[u8]| Document {
+        id,
+        name: None,
+        null: None,
+        content: content.to_vec(),
+    };
+    let silent = |id, column| Document {
+        null: Some(column),
+        ..plain(id, &[b'x'; 2 * THRESHOLD])
+    };
     vec![
-        ("a small", b"{\"document\": {}}".to_vec()),
-        ("b empty", Vec::new()),
-        ("c binary", [0, 255, 1, 254].repeat(700)),
-        ("d at the threshold", vec![b'x'; THRESHOLD]),
-        ("e above the threshold", vec![b'x'; THRESHOLD + 1]),
-        (
-            "f text/sha256:ü",
-            "naïve “漢字” ".repeat(9_000).into_bytes(),
-        ),
+        plain("a small", b"{\"document\": {}}"),
+        plain("b empty", b""),
+        plain("c binary", &[0, 255, 1, 254].repeat(700)),
+        plain("d at the threshold", &[b'x'; THRESHOLD]),
+        plain("e above the threshold", &[b'x'; THRESHOLD + 1]),
+        plain("f text/sha256:ü", "naïve “漢字” ".repeat(9_000).as_bytes()),
+        silent("g no digest", "digest"),
+        silent("h no size", "size"),
+        silent("i not said to be compressed", "is_compressed"),
+        Document {
+            name: Some("a name of its own"),
+            ..plain("j other name", b"not what id + .json says")
+        },
     ]
 }
 
-async fn move_and_back(from: Kind, to: Kind) {
-    let name = format!("{from:?} to {to:?}");
-    let database = postgres::fresh_database().await;
-    let mut deployment = Deployment::new(&database);
-    let program = Program::new();
-    let here = Place::fresh(from, &program, "here", "").await;
-    let there = Place::fresh(to, &program, "there", "some/prefix-").await;
-    let key = |id| ("admin", "analysis_data", id);
-    for (id, content) in documents() {
-        here.seed(&mut deployment, key(id), &content).await;
+/// A row of `archive_metadata`.
+#[derive(Debug, PartialEq, Eq, sqlx::FromRow)]
+struct Row {
+    id: String,
+    name: String,
+    url: Option<String>,
+    compressed: Option<bool>,
+    digest: Option<String>,
+    size: Option<i64>,
+    metadata: Option<String>,
+    created_at: Option<i32>,
+    last_updated: Option<i32>,
+    state: Option<String>,
+}
+
+/// A deployment and two places: `here` does not compress, `there` does.
+struct Bench {
+    name: String,
+    program: Program,
+    deployment: Deployment,
+    here: Place,
+    off: String,
+    there: Place,
+    on: String,
+}
+
+impl Bench {
+    async fn new(base: Base, from: Kind, to: Kind) -> Self {
+        let program = Program::new();
+        let mut deployment = base.deployment(&program).await;
+        let here = Place::fresh(from, &program, "here", "").await;
+        let there = Place::fresh(to, &program, "there", "some/prefix-").await;
+        for document in documents() {
+            seed(&mut deployment, &here, &document).await;
+        }
+        let tables = deployment.tables();
+        tables
+            .execute("UPDATE archive_metadata SET document_metadata = 'kept'")
+            .await;
+        let nowhere = format!(
+            r#"INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName")
+               VALUES ('{BUCKET}', '{NOWHERE}', '{USER}', '{NOWHERE}.json')"#
+        );
+        tables.execute(&nowhere).await;
+        let off = here.spec(Compression::default()).await;
+        let off = deployment.write_config(program.home(), "off", off);
+        let on = there.spec(Compression::above_kbytes(1)).await;
+        let on = deployment.write_config(program.home(), "on", on);
+        Self {
+            name: format!("{from:?} to {to:?} on {base:?}"),
+            program,
+            deployment,
+            here,
+            off: off.display().to_string(),
+            there,
+            on: on.display().to_string(),
+        }
     }
-    let home = program.home();
-    let off = here.spec(Compression::default()).await;
-    let on = there.spec(Compression::above_kbytes(1)).await;
-    let off = deployment
-        .write_config(home, "off", off)
-        .display()
-        .to_string();
-    let on = deployment
-        .write_config(home, "on", on)
-        .display()
-        .to_string();
-    let look = async || -> Report {
-        let checker = here.seen_by(Checker::new(&database.pool)).await;
-        let checker = there.seen_by(checker).await;
-        checker.check(deployment.expected()).await
+
+    /// All of it moves; `deleted` sources are gone afterwards.
+    async fn migrate(&self, from: &str, to: &str, more: &[&str], deleted: usize) {
+        let args = [&["migrate", from, to, "--dontask", "--json"], more].concat();
+        let done = self.program.run(&args).await.expect_code(0);
+        let notice = "1 row without a content_url";
+        assert!(done.stderr.contains(notice), "{}", done.stderr);
+        let done = done.json();
+        assert_eq!(
+            done["committed"],
+            documents().len(),
+            "{}: {done}",
+            self.name
+        );
+        assert_eq!(done["source_deleted"], deleted, "{}: {done}", self.name);
+    }
+
+    async fn look(&self) -> Report {
+        let checker = Checker::new(self.deployment.tables());
+        let checker = self.here.seen_by(checker).await;
+        let checker = self.there.seen_by(checker).await;
+        let mut seen = checker.check(self.deployment.expected()).await;
+        let rows = seen.wrong.len();
+        seen.wrong.retain(|wrong| !wrong.contains(NOWHERE));
+        assert_eq!(rows, seen.wrong.len() + 1, "the row without a URL is there");
+        seen
+    }
+
+    async fn rows(&self) -> Vec<Row> {
+        let rows: Result<Vec<Row>, _> = on_either!(self.deployment.tables(), pool => {
+            sqlx::query_as(
+                r#"SELECT "archiveId" AS id, "documentName" AS name, content_url AS url,
+                          is_compressed AS compressed, digest, size,
+                          document_metadata AS metadata, created_at, last_updated,
+                          record_state_key AS state
+                     FROM archive_metadata"#,
+            )
+            .fetch_all(pool)
+            .await
+        });
+        let mut rows = rows.expect("the rows");
+        rows.sort_by(|a, b| a.id.cmp(&b.id));
+        rows
+    }
+
+    /// Nothing is anywhere else, and the rows say so.
+    async fn expect_all_at(&self, place: &Place, compressing: bool) {
+        let count = documents().len();
+        self.look().await.expect_all_at(place.scheme(), count);
+        self.expect_rows_of(place, compressing).await;
+    }
+
+    /// The checker has read what is stored, and held it against digest and size.
+    async fn expect_rows_of(&self, place: &Place, compressing: bool) {
+        let mut rows = self.rows().await;
+        let nowhere = rows.pop().expect("the row without a URL");
+        assert_eq!((nowhere.id.as_str(), nowhere.url), (NOWHERE, None));
+        assert_eq!(nowhere.last_updated, None, "{}: untouched", self.name);
+        assert_eq!(rows.len(), documents().len(), "{}", self.name);
+        for (row, document) in rows.iter().zip(documents()) {
+            let told = format!("{}: {row:?}", self.name);
+            let key = document.key();
+            assert_eq!((&row.id, &row.name), (&key.id, &key.document), "{told}");
+            let url = place.url((USER, BUCKET, document.id));
+            assert_eq!(row.url, Some(url), "{told}");
+            // Strictly above the threshold, and never in the db driver.
+            let compressed =
+                compressing && place.kind != Kind::Db && document.content.len() > THRESHOLD;
+            assert_eq!(row.compressed, Some(compressed), "{told}");
+            let size = row.size.expect("a size");
+            let digest = row.digest.as_deref().expect("a digest");
+            let plain = hex::encode(Md5::digest(&document.content));
+            assert_eq!(digest != plain, compressed, "{told}");
+            assert_eq!(size != document.content.len() as i64, compressed, "{told}");
+            assert_eq!(row.metadata.as_deref(), Some("kept"), "{told}");
+            assert_eq!(row.created_at, Some(SEEDED_AT), "{told}");
+            assert!(row.last_updated > Some(SEEDED_AT), "{told}");
+            assert_eq!(row.state.as_deref(), Some("active"), "{told}");
+        }
+    }
+
+    /// Every document is at both places, and nothing else at either.
+    async fn expect_kept(&self) {
+        let seen = self.look().await;
+        seen.expect_nothing_lost();
+        let count = documents().len() as u64;
+        assert_eq!(seen.right.get(self.there.scheme()), Some(&count));
+        let mut doubled = seen.doubled.clone();
+        doubled.sort();
+        let sources = documents().into_iter();
+        let mut sources: Vec<_> = sources
+            .map(|document| self.here.url((USER, BUCKET, document.id)))
+            .collect();
+        sources.sort();
+        assert_eq!(doubled, sources, "{}, kept", self.name);
+        assert!(seen.strays.is_empty(), "{}: {:?}", self.name, seen.strays);
+    }
+}
+
+async fn seed(deployment: &mut Deployment, place: &Place, document: &Document) {
+    let key = (USER, BUCKET, document.id);
+    place.seed(deployment, key, &document.content).await;
+    let changed = match (document.name, document.null) {
+        (Some(name), _) => format!(r#""documentName" = '{name}'"#),
+        (None, Some(column)) => format!("{column} = NULL"),
+        (None, None) => return,
     };
+    let id = document.id;
+    let update = format!(r#"UPDATE archive_metadata SET {changed} WHERE "archiveId" = '{id}'"#);
+    deployment.tables().execute(&update).await;
+    let seeded = DocumentKey {
+        document: format!("{id}.json"),
+        ..document.key()
+    };
+    deployment.expect(seeded, None);
+    deployment.expect(document.key(), Some(document.content.clone()));
+}
+
+async fn move_and_back(base: Base, from: Kind, to: Kind) {
+    let bench = Bench::new(base, from, to).await;
+    let (off, on) = (bench.off.as_str(), bench.on.as_str());
     let count = documents().len();
-    let (before, _) = rows(&database).await;
 
-    // Compression off → on.
-    let done = program
-        .run(&["migrate", &off, &on, "--dontask", "--json"])
-        .await;
-    let done = done.expect_code(0).json();
-    assert_eq!(done["committed"], count, "{name}: {done}");
-    assert_eq!(done["source_deleted"], count, "{name}: {done}");
-    look().await.expect_all_at(there.scheme(), count);
-    let (moved, updated) = rows(&database).await;
-    for ((row, was), (id, content)) in moved.iter().zip(&before).zip(documents()) {
-        assert_eq!(row.url, there.url(key(id)), "{name}");
-        // Strictly above the threshold, and never in the db driver.
-        let compressed = content.len() > THRESHOLD && to != Kind::Db;
-        assert_eq!(row.compressed, compressed, "{name}: {id}");
-        assert_eq!(row.created_at, SEEDED_AT, "{name}: {id}");
-        assert_eq!(row.state, was.state, "{name}: {id}");
-    }
-    assert!(
-        updated.iter().all(|at| *at > SEEDED_AT),
-        "{name}: {updated:?}"
-    );
+    // Compression off → on, and back, on → off: each row as it was.
+    bench.migrate(off, on, &[], count).await;
+    bench.expect_all_at(&bench.there, true).await;
+    bench.migrate(on, off, &[], count).await;
+    bench.expect_all_at(&bench.here, false).await;
 
-    // Back, on → off: each row as it was.
-    let done = program
-        .run(&["migrate", &on, &off, "--dontask", "--json"])
-        .await;
-    let done = done.expect_code(0).json();
-    assert_eq!(done["source_deleted"], count, "{name}, back: {done}");
-    look().await.expect_all_at(here.scheme(), count);
-    assert_eq!(rows(&database).await.0, before, "{name}, back");
-
-    // And with the sources kept.
-    let kept = ["migrate", &off, &on, "--dontask", "--nodelete", "--json"];
-    let done = program.run(&kept).await.expect_code(0).json();
-    assert_eq!(done["committed"], count, "{name}, kept: {done}");
-    assert_eq!(done["source_deleted"], 0, "{name}, kept: {done}");
-    let seen = look().await;
-    seen.expect_nothing_lost();
-    assert_eq!(seen.right.get(there.scheme()), Some(&(count as u64)));
-    let mut doubled = seen.doubled.clone();
-    doubled.sort();
-    let mut sources: Vec<_> = documents()
-        .iter()
-        .map(|(id, _)| here.url(key(id)))
-        .collect();
-    sources.sort();
-    assert_eq!(doubled, sources, "{name}, kept");
-    assert!(seen.strays.is_empty(), "{name}, kept: {:?}", seen.strays);
+    // With the sources kept, and back again onto them.
+    bench.migrate(off, on, &["--nodelete"], 0).await;
+    bench.expect_kept().await;
+    bench.expect_rows_of(&bench.there, true).await;
+    bench.migrate(on, off, &[], count).await;
+    bench.expect_all_at(&bench.here, false).await;
 }
 
 /// A database has one place for documents, so these have nowhere to go.
-async fn is_refused(kind: Kind) {
-    let database = postgres::fresh_database().await;
-    let mut deployment = Deployment::new(&database);
-    let program = Program::new();
-    let place = Place::fresh(kind, &program, "here", "").await;
-    place
-        .seed(&mut deployment, ("admin", "b", "i"), b"stays")
-        .await;
-    let off = place.spec(Compression::default()).await;
-    let on = place.spec(Compression::above_kbytes(0)).await;
-    let off = deployment.write_config(program.home(), "off", off);
-    let on = deployment.write_config(program.home(), "on", on);
-    let (off, on) = (off.display().to_string(), on.display().to_string());
-    let refused = program.run(&["migrate", &off, &on, "--dontask"]).await;
-    let refused = refused.expect_code(2);
+async fn is_refused(base: Base, kind: Kind) {
+    let bench = Bench::new(base, kind, kind).await;
+    let before = bench.rows().await;
+    let args = ["migrate", &bench.off, &bench.on, "--dontask"];
+    let refused = bench.program.run(&args).await.expect_code(2);
     assert!(refused.stderr.contains("same place"), "{}", refused.stderr);
-    let checker = place.seen_by(Checker::new(&database.pool)).await;
-    let seen = checker.check(deployment.expected()).await;
-    seen.expect_all_at(place.scheme(), 1);
+    let count = documents().len();
+    let seen = bench.look().await;
+    seen.expect_all_at(bench.here.scheme(), count);
+    assert_eq!(bench.rows().await, before, "{}", bench.name);
 }
 
-async fn every_direction_from(from: Kind) {
-    for to in KINDS {
+async fn every_direction(base: Base, from: Kind, kinds: &[Kind]) {
+    for &to in kinds {
         match (from, to) {
-            (Kind::Db, Kind::Db) | (Kind::Db2, Kind::Db2) => is_refused(from).await,
-            _ => move_and_back(from, to).await,
+            (Kind::Db, Kind::Db) | (Kind::Db2, Kind::Db2) => is_refused(base, from).await,
+            _ => move_and_back(base, from, to).await,
         }
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_db_to_every_driver_and_back() {
-    every_direction_from(Kind::Db).await;
+    every_direction(Base::Postgres, Kind::Db, &ALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_db2_to_every_driver_and_back() {
-    every_direction_from(Kind::Db2).await;
+    every_direction(Base::Postgres, Kind::Db2, &ALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_localfs_to_every_driver_and_back() {
-    every_direction_from(Kind::LocalFs).await;
+    every_direction(Base::Postgres, Kind::LocalFs, &ALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_s3_to_every_driver_and_back() {
-    every_direction_from(Kind::S3).await;
+    every_direction(Base::Postgres, Kind::S3, &ALL).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_swift_to_every_driver_and_back() {
-    every_direction_from(Kind::Swift).await;
+    every_direction(Base::Postgres, Kind::Swift, &ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sqlite_from_db_to_every_driver_and_back() {
+    every_direction(Base::Sqlite, Kind::Db, &WITHOUT_SERVER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sqlite_from_db2_to_every_driver_and_back() {
+    every_direction(Base::Sqlite, Kind::Db2, &WITHOUT_SERVER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_sqlite_from_localfs_to_every_driver_and_back() {
+    every_direction(Base::Sqlite, Kind::LocalFs, &WITHOUT_SERVER).await;
 }

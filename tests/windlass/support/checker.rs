@@ -11,17 +11,17 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use futures::StreamExt;
 use md5::{Digest, Md5};
-use sqlx::{PgPool, Row};
 
 use super::deployment::{DocumentKey, Expected};
 use super::s3_client::Client;
 use super::swift;
+use super::tables::{Tables, on_either};
 
 const READS_AT_ONCE: usize = 16;
 
 /// Where to look. Stores that are not named here are read by no row.
 pub struct Checker {
-    pool: PgPool,
+    tables: Tables,
     s3: Option<Client>,
     /// (bucket, prefix): listed whole for strays.
     s3_places: Vec<(String, String)>,
@@ -53,9 +53,10 @@ struct MetadataRow {
 }
 
 impl Checker {
-    pub fn new(pool: &PgPool) -> Self {
+    /// `tables`: a pool of either database.
+    pub fn new(tables: impl Into<Tables>) -> Self {
         Self {
-            pool: pool.clone(),
+            tables: tables.into(),
             s3: None,
             s3_places: Vec::new(),
             local_dirs: Vec::new(),
@@ -126,27 +127,40 @@ impl Checker {
     }
 
     async fn metadata_rows(&self) -> Vec<MetadataRow> {
-        let rows = sqlx::query(
-            r#"SELECT "userId", bucket, "archiveId", "documentName", content_url, is_compressed,
-                      digest, size FROM archive_metadata"#,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .expect("archive_metadata is readable");
-        rows.iter()
-            .map(|row| MetadataRow {
+        type Raw = (
+            String,
+            String,
+            String,
+            String,
+            Option<String>,
+            Option<bool>,
+            Option<String>,
+            Option<i64>,
+        );
+        let rows: Result<Vec<Raw>, _> = on_either!(&self.tables, pool => {
+            sqlx::query_as(
+                r#"SELECT "userId", bucket, "archiveId", "documentName", content_url,
+                          is_compressed, digest, size FROM archive_metadata"#,
+            )
+            .fetch_all(pool)
+            .await
+        });
+        let rows = rows.expect("archive_metadata is readable").into_iter();
+        rows.map(
+            |(user, bucket, id, document, url, compressed, digest, size)| MetadataRow {
                 key: DocumentKey {
-                    user: row.get(0),
-                    bucket: row.get(1),
-                    id: row.get(2),
-                    document: row.get(3),
+                    user,
+                    bucket,
+                    id,
+                    document,
                 },
-                url: row.get(4),
-                compressed: row.get::<Option<bool>, _>(5).unwrap_or(false),
-                digest: row.get(6),
-                size: row.get(7),
-            })
-            .collect()
+                url,
+                compressed: compressed.unwrap_or(false),
+                digest,
+                size,
+            },
+        )
+        .collect()
     }
 
     /// The scheme, where all is well; else what is wrong.
@@ -215,20 +229,22 @@ impl Checker {
                 .ok_or("fewer than three segments in the URL")
         };
         let (user, bucket, id) = (next()?, next()?, next()?);
-        let row = sqlx::query(
-            r#"SELECT jsondata, b64_encoded FROM archive_document
-               WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3 AND "documentName" = $4"#,
-        )
-        .bind(user)
-        .bind(bucket)
-        .bind(id)
-        .bind(format!("{id}.json"))
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(|error| error.to_string())?
-        .ok_or("missing")?;
-        let text: String = row.get::<Option<String>, _>(0).unwrap_or_default();
-        if row.get::<Option<bool>, _>(1) != Some(true) {
+        let row: Result<Option<(Option<String>, Option<bool>)>, _> = on_either!(&self.tables, pool => {
+            sqlx::query_as(
+                r#"SELECT jsondata, b64_encoded FROM archive_document
+                   WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3
+                         AND "documentName" = $4"#,
+            )
+            .bind(user)
+            .bind(bucket)
+            .bind(id)
+            .bind(format!("{id}.json"))
+            .fetch_optional(pool)
+            .await
+        });
+        let (text, encoded) = row.map_err(|error| error.to_string())?.ok_or("missing")?;
+        let text = text.unwrap_or_default();
+        if encoded != Some(true) {
             return Ok(text.into_bytes());
         }
         let joined: String = text.lines().collect();
@@ -242,18 +258,19 @@ impl Checker {
         let [user, bucket, key] = parts[..] else {
             return Err("fewer than three segments in the URL".to_owned());
         };
-        let row = sqlx::query(
-            r#"SELECT content FROM object_storage
-               WHERE "userId" = $1 AND bucket = $2 AND key = $3 AND version = ''"#,
-        )
-        .bind(user)
-        .bind(bucket)
-        .bind(key)
-        .fetch_optional(&self.pool)
-        .await
-        .map_err(|error| error.to_string())?
-        .ok_or("missing")?;
-        Ok(row.get::<Option<Vec<u8>>, _>(0).unwrap_or_default())
+        let row: Result<Option<(Option<Vec<u8>>,)>, _> = on_either!(&self.tables, pool => {
+            sqlx::query_as(
+                r#"SELECT content FROM object_storage
+                   WHERE "userId" = $1 AND bucket = $2 AND key = $3 AND version = ''"#,
+            )
+            .bind(user)
+            .bind(bucket)
+            .bind(key)
+            .fetch_optional(pool)
+            .await
+        });
+        let (content,) = row.map_err(|error| error.to_string())?.ok_or("missing")?;
+        Ok(content.unwrap_or_default())
     }
 
     /// Each URL at which some driver in view would keep one of the documents.
@@ -285,20 +302,17 @@ impl Checker {
 
     /// The URLs of all that lies in the stores in view.
     async fn everything_stored(&self) -> Vec<String> {
-        let mut urls: Vec<String> = sqlx::query_scalar(
+        let mut urls = Vec::new();
+        for select in [
             r#"SELECT 'db://' || "userId" || '/' || bucket || '/' || "archiveId"
                FROM archive_document"#,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .expect("archive_document is readable");
-        let objects: Vec<String> = sqlx::query_scalar(
             r#"SELECT 'db2://' || "userId" || '/' || bucket || '/' || key FROM object_storage"#,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .expect("object_storage is readable");
-        urls.extend(objects);
+        ] {
+            let rows: Result<Vec<String>, _> = on_either!(&self.tables, pool => {
+                sqlx::query_scalar(select).fetch_all(pool).await
+            });
+            urls.extend(rows.expect("Anchore's tables are readable"));
+        }
         for (container, _) in &self.swift_places {
             let client = self.swift.as_ref().expect("a place comes with its client");
             let names = client.list(container).await;

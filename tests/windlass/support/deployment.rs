@@ -1,6 +1,8 @@
 //! An Anchore deployment to migrate: documents in the database as Anchore stores them, and the
 //! `config.yaml` files that an operator would have.
 
+mod batch;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::ops::Range;
@@ -8,13 +10,15 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use md5::{Digest, Md5};
-use sqlx::PgPool;
+use sqlx::sqlite::SqlitePool;
 
 use super::config_file::config;
 pub use super::config_file::{Compression, S3Spec, StoreSpec, SwiftSpec};
 use super::postgres::Database;
 use super::random::Random;
 use super::s3_client::Client;
+use super::tables::{Tables, on_either};
+use batch::Batch;
 
 /// A row's key in `archive_metadata`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,33 +33,42 @@ pub struct DocumentKey {
 pub type Expected = BTreeMap<DocumentKey, Vec<u8>>;
 
 pub struct Deployment {
-    pool: PgPool,
+    tables: Tables,
     db_url: String,
     expected: Expected,
-}
-
-/// Rows wait here until they go to the database together.
-#[derive(Default)]
-struct Batch {
-    users: Vec<String>,
-    buckets: Vec<String>,
-    ids: Vec<String>,
-    names: Vec<String>,
-    urls: Vec<String>,
-    digests: Vec<String>,
-    sizes: Vec<i64>,
-    times: Vec<i32>,
-    texts: Vec<String>,
-    encoded: Vec<bool>,
 }
 
 impl Deployment {
     pub fn new(database: &Database) -> Self {
         Self {
-            pool: database.pool.clone(),
+            tables: Tables::from(&database.pool),
             db_url: database.url.clone(),
             expected: Expected::new(),
         }
+    }
+
+    /// On a file of `tables::fresh_sqlite`.
+    pub fn on_sqlite(pool: &SqlitePool, db_url: &str) -> Self {
+        Self {
+            tables: Tables::from(pool),
+            db_url: db_url.to_owned(),
+            expected: Expected::new(),
+        }
+    }
+
+    /// Anchore's tables, for a checker or for SQL of the test's own.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Documents stored by the `db` driver, all at once: user, bucket, id and content of each.
+    pub async fn add_db_documents(&mut self, documents: &[(&str, &str, String, Vec<u8>)]) {
+        let mut batch = Batch::default();
+        for (user, bucket, id, content) in documents {
+            batch.push(user, bucket, id, content, 1_600_000_000);
+            self.remember(user, bucket, id, content.clone());
+        }
+        batch.insert(&self.tables).await;
     }
 
     /// What every row must lead to.
@@ -67,7 +80,7 @@ impl Deployment {
     pub async fn add_db_document(&mut self, user: &str, bucket: &str, id: &str, content: &[u8]) {
         let mut batch = Batch::default();
         batch.push(user, bucket, id, content, 1_600_000_000);
-        batch.insert(&self.pool).await;
+        batch.insert(&self.tables).await;
         self.remember(user, bucket, id, content.to_vec());
     }
 
@@ -96,11 +109,11 @@ impl Deployment {
             );
             self.remember(user, bucket, &id, content);
             if batch.ids.len() == BATCH_ROWS || bytes >= BATCH_BYTES {
-                std::mem::take(&mut batch).insert(&self.pool).await;
+                std::mem::take(&mut batch).insert(&self.tables).await;
                 bytes = 0;
             }
         }
-        batch.insert(&self.pool).await;
+        batch.insert(&self.tables).await;
     }
 
     fn remember(&mut self, user: &str, bucket: &str, id: &str, content: Vec<u8>) {
@@ -147,17 +160,20 @@ impl Deployment {
 
     /// One document stored by the `db2` driver.
     pub async fn add_db2_document(&mut self, user: &str, bucket: &str, id: &str, content: &[u8]) {
-        sqlx::query(
-            r#"INSERT INTO object_storage ("userId", bucket, key, version, object_metadata,
-                   content, created_at, last_updated)
-               VALUES ($1, $2, $3, '', NULL, $4, 1600000000, 1600000000)"#,
-        )
-        .bind(user)
-        .bind(bucket)
-        .bind(id)
-        .bind(content)
-        .execute(&self.pool)
-        .await
+        on_either!(&self.tables, pool => {
+            sqlx::query(
+                r#"INSERT INTO object_storage ("userId", bucket, key, version, object_metadata,
+                       content, created_at, last_updated)
+                   VALUES ($1, $2, $3, '', NULL, $4, 1600000000, 1600000000)"#,
+            )
+            .bind(user)
+            .bind(bucket)
+            .bind(id)
+            .bind(content)
+                .execute(pool)
+                .await
+                .map(drop)
+        })
         .expect("the object is inserted");
         let url = format!("db2://{user}/{bucket}/{id}");
         self.add_row((user, bucket, id), &url, content, false).await;
@@ -187,22 +203,25 @@ impl Deployment {
         stored: &[u8],
         compressed: bool,
     ) {
-        sqlx::query(
-            r#"INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName",
-                   content_url, is_compressed, digest, size, created_at, last_updated,
-                   record_state_key)
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1600000000, 1600000000, 'active')"#,
-        )
-        .bind(bucket)
-        .bind(id)
-        .bind(user)
-        .bind(format!("{id}.json"))
-        .bind(url)
-        .bind(compressed)
-        .bind(hex::encode(Md5::digest(stored)))
-        .bind(stored.len() as i64)
-        .execute(&self.pool)
-        .await
+        on_either!(&self.tables, pool => {
+            sqlx::query(
+                r#"INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName",
+                       content_url, is_compressed, digest, size, created_at, last_updated,
+                       record_state_key)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1600000000, 1600000000, 'active')"#,
+            )
+            .bind(bucket)
+            .bind(id)
+            .bind(user)
+            .bind(format!("{id}.json"))
+            .bind(url)
+            .bind(compressed)
+            .bind(hex::encode(Md5::digest(stored)))
+            .bind(stored.len() as i64)
+                .execute(pool)
+                .await
+                .map(drop)
+        })
         .expect("the row is inserted");
     }
 
@@ -219,34 +238,40 @@ impl Deployment {
 
     /// The row in `archive_metadata` stays and leads nowhere.
     pub async fn remove_db_document(&self, key: &DocumentKey) {
-        sqlx::query(
-            r#"DELETE FROM archive_document
-               WHERE bucket = $1 AND "archiveId" = $2 AND "userId" = $3"#,
-        )
-        .bind(&key.bucket)
-        .bind(&key.id)
-        .bind(&key.user)
-        .execute(&self.pool)
-        .await
+        on_either!(&self.tables, pool => {
+            sqlx::query(
+                r#"DELETE FROM archive_document
+                   WHERE bucket = $1 AND "archiveId" = $2 AND "userId" = $3"#,
+            )
+            .bind(&key.bucket)
+            .bind(&key.id)
+            .bind(&key.user)
+                .execute(pool)
+                .await
+                .map(drop)
+        })
         .expect("the document is deleted");
     }
 
     async fn set_db_text(&self, key: &DocumentKey, text: &str, encoded: bool) {
-        sqlx::query(
-            r#"INSERT INTO archive_document (bucket, "archiveId", "userId", "documentName",
-                   created_at, last_updated, record_state_key, jsondata, b64_encoded)
-               VALUES ($1, $2, $3, $4, 1600000000, 1600000000, 'active', $5, $6)
-               ON CONFLICT (bucket, "archiveId", "userId", "documentName")
-                   DO UPDATE SET jsondata = EXCLUDED.jsondata, b64_encoded = EXCLUDED.b64_encoded"#,
-        )
-        .bind(&key.bucket)
-        .bind(&key.id)
-        .bind(&key.user)
-        .bind(format!("{}.json", key.id))
-        .bind(text)
-        .bind(encoded)
-        .execute(&self.pool)
-        .await
+        on_either!(&self.tables, pool => {
+            sqlx::query(
+                r#"INSERT INTO archive_document (bucket, "archiveId", "userId", "documentName",
+                       created_at, last_updated, record_state_key, jsondata, b64_encoded)
+                   VALUES ($1, $2, $3, $4, 1600000000, 1600000000, 'active', $5, $6)
+                   ON CONFLICT (bucket, "archiveId", "userId", "documentName")
+                       DO UPDATE SET jsondata = EXCLUDED.jsondata, b64_encoded = EXCLUDED.b64_encoded"#,
+            )
+            .bind(&key.bucket)
+            .bind(&key.id)
+            .bind(&key.user)
+            .bind(format!("{}.json", key.id))
+            .bind(text)
+            .bind(encoded)
+                .execute(pool)
+                .await
+                .map(drop)
+        })
         .expect("the document is written");
     }
 
@@ -279,66 +304,6 @@ impl Deployment {
         )
         .expect("the configuration is written");
         path
-    }
-}
-
-impl Batch {
-    fn push(&mut self, user: &str, bucket: &str, id: &str, content: &[u8], time: i32) {
-        let (text, encoded) = stored_text(content);
-        self.users.push(user.to_owned());
-        self.buckets.push(bucket.to_owned());
-        self.ids.push(id.to_owned());
-        self.names.push(format!("{id}.json"));
-        self.urls.push(format!("db://{user}/{bucket}/{id}"));
-        // Digest and size are of the content, before base64.
-        self.digests.push(hex::encode(Md5::digest(content)));
-        self.sizes.push(content.len() as i64);
-        self.times.push(time);
-        self.texts.push(text);
-        self.encoded.push(encoded);
-    }
-
-    async fn insert(self, pool: &PgPool) {
-        let mut transaction = pool.begin().await.expect("a transaction");
-        sqlx::query(
-            r#"INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName",
-                   content_url, is_compressed, digest, size, document_metadata, created_at,
-                   last_updated, record_state_key, record_state_val)
-               SELECT b, i, u, n, url, false, d, s, NULL, t, t, 'active', NULL
-               FROM UNNEST($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[],
-                   $5::varchar[], $6::varchar[], $7::bigint[], $8::int[])
-                   AS rows (b, i, u, n, url, d, s, t)"#,
-        )
-        .bind(&self.buckets)
-        .bind(&self.ids)
-        .bind(&self.users)
-        .bind(&self.names)
-        .bind(&self.urls)
-        .bind(&self.digests)
-        .bind(&self.sizes)
-        .bind(&self.times)
-        .execute(&mut *transaction)
-        .await
-        .expect("metadata rows are inserted");
-        sqlx::query(
-            r#"INSERT INTO archive_document (bucket, "archiveId", "userId", "documentName",
-                   created_at, last_updated, record_state_key, record_state_val, jsondata,
-                   b64_encoded)
-               SELECT b, i, u, n, t, t, 'active', NULL, text, encoded
-               FROM UNNEST($1::varchar[], $2::varchar[], $3::varchar[], $4::varchar[], $5::int[],
-                   $6::varchar[], $7::bool[]) AS rows (b, i, u, n, t, text, encoded)"#,
-        )
-        .bind(&self.buckets)
-        .bind(&self.ids)
-        .bind(&self.users)
-        .bind(&self.names)
-        .bind(&self.times)
-        .bind(&self.texts)
-        .bind(&self.encoded)
-        .execute(&mut *transaction)
-        .await
-        .expect("documents are inserted");
-        transaction.commit().await.expect("committed");
     }
 }
 

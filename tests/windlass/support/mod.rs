@@ -12,12 +12,14 @@ pub mod deployment;
 pub mod guarded;
 pub mod journal_checker;
 pub mod memory_s3;
+pub mod place;
 pub mod postgres;
 pub mod program;
 pub mod random;
 pub mod s3;
 pub mod s3_client;
 pub mod swift;
+pub mod tables;
 pub mod tls;
 
 use std::sync::OnceLock;
