@@ -90,7 +90,7 @@ fn with_url(world: &World, line: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_document_and_a_refusal() {
     let world = World::new(3).await;
-    let key = world.expected.keys().next().expect("a document").clone();
+    let key = world.a_document();
     world.set_text(&key, "damaged").await;
     let migrate = world.args("db", "localfs", &["--concurrency", "1"]);
     assert_snapshot!("failed-document", shown(&world, &migrate).await);

@@ -1,21 +1,16 @@
 //! The main job on SQLite, the embedded default: between all drivers that need no server.
 
-use std::collections::BTreeMap;
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use base64::Engine as _;
-use md5::{Digest as _, Md5};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
+use sqlx::sqlite::SqlitePool;
 
-use crate::support::config_file::{Compression, StoreSpec, config};
-use crate::support::deployment::{DocumentKey, stored_text};
-use crate::support::journal_checker::check_journal;
-use crate::support::program::Program;
+use crate::support::checker::{Checker, Report};
+use crate::support::deployment::{Compression, Deployment, DocumentKey, StoreSpec, stored_text};
+use crate::support::journal_checker::{JournalReport, check_journal};
+use crate::support::program::{Outcome, Program};
 use crate::support::random::Random;
-
-const SCHEMA: &str = include_str!("../../fixtures/anchore/schema.sqlite.sql");
+use crate::support::tables::fresh_sqlite;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_go_round_through_kills() {
@@ -28,7 +23,6 @@ async fn documents_go_round_through_kills() {
         world.migrate_through_kills(from, to).await;
         let task = world.task().await.to_string();
         world.expect_all_at(scheme).await;
-        assert_eq!(world.stored_at(from).await, 0, "{from} is empty again");
         let journal = world.journal(&task).await;
         journal.expect_sound();
         assert_eq!(journal.count("source-deleted"), 240);
@@ -53,8 +47,10 @@ async fn nodelete_leaves_both_copies() {
     let done = world.migrate("db", "localfs", &["--nodelete"]).await;
     let done = done.expect_code(0).stdout;
     assert!(done.contains("0 deleted, 40 kept"), "{done}");
-    world.expect_all_at("file").await;
-    assert_eq!(world.stored_at("db").await, 40);
+    let seen = world.look().await;
+    seen.expect_nothing_lost();
+    assert_eq!(seen.right, [("file".to_owned(), 40)].into());
+    assert_eq!(seen.doubled.len(), 40, "the sources");
     assert_eq!(world.journal("1").await.count("source-kept"), 40);
     let status = world.program.run(&["status", "1", "--json"]).await;
     let status = status.expect_code(0).json();
@@ -65,7 +61,7 @@ async fn nodelete_leaves_both_copies() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_failed_is_tried_again_alone() {
     let world = World::new(30).await;
-    let key = world.expected.keys().next().expect("a document").clone();
+    let key = world.a_document();
     world.set_text(&key, "damaged").await;
     let failed = world.migrate("db", "localfs", &[]).await.expect_code(3);
     assert!(
@@ -75,7 +71,9 @@ async fn what_failed_is_tried_again_alone() {
         "{}",
         failed.stdout
     );
-    assert_eq!(world.stored_at("db").await, 1, "its source is kept");
+    let kept = "SELECT count(*) FROM archive_document";
+    let kept = world.deployment.tables().count(kept).await;
+    assert_eq!(kept, 1, "its source is kept");
     let listed = world.program.run(&["list-migrations"]).await.expect_code(0);
     assert!(
         listed
@@ -84,7 +82,7 @@ async fn what_failed_is_tried_again_alone() {
         "{}",
         listed.stdout
     );
-    let (text, _) = stored_text(&world.expected[&key]);
+    let (text, _) = stored_text(&world.deployment.expected()[&key]);
     world.set_text(&key, &text).await;
     world.program.run(&["resume", "1"]).await.expect_code(0);
     world.expect_all_at("file").await;
@@ -165,47 +163,15 @@ const SLOWLY: [&str; 2] = ["--concurrency", "1"];
 pub struct World {
     pub program: Program,
     pub pool: SqlitePool,
-    pub expected: BTreeMap<DocumentKey, Vec<u8>>,
+    pub deployment: Deployment,
 }
 
-impl World {
-    pub async fn new(documents: usize) -> Self {
-        let program = Program::new();
-        let home = program.home();
-        let path = home.join("anchore.db");
-        let options = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePool::connect_with(options).await.expect("SQLite");
-        sqlx::raw_sql(SCHEMA).execute(&pool).await.expect("tables");
-        let url = format!("sqlite:///{}", path.display());
-        let compression = Compression::default();
-        let db = config(&url, &StoreSpec::Db { compression }, None);
-        let local = StoreSpec::LocalFs {
-            dir: home.join("store"),
-            compression: Compression::above_kbytes(1),
-        };
-        for (name, text) in [
-            ("db2", db.replace("name: db\n", "name: db2\n")),
-            ("db", db),
-            ("localfs", config(&url, &local, None)),
-        ] {
-            std::fs::write(home.join(format!("{name}.yaml")), text).expect("a configuration");
-        }
-        let mut world = Self {
-            program,
-            pool,
-            expected: BTreeMap::new(),
-        };
-        world.seed(documents).await;
-        world
-    }
-
-    async fn seed(&mut self, documents: usize) {
-        let mut random = Random::seeded(7);
-        let mut transaction = self.pool.begin().await.expect("a transaction");
-        for number in 0..documents {
+/// Texts and bytes of all small sizes, with ids that URLs trip over.
+fn mixed(documents: usize) -> Vec<(&'static str, &'static str, String, Vec<u8>)> {
+    let mut random = Random::seeded(7);
+    let numbers = 0..documents;
+    numbers
+        .map(|number| {
             let size = random.within(0..6_000);
             let content = match number % 8 {
                 0 => random.bytes(size),
@@ -214,45 +180,36 @@ impl World {
                     .into_bytes(),
             };
             let id = format!("{number:04}-{:08x}?#%/x", random.next() as u32);
-            let key = DocumentKey {
-                user: "admin".into(),
-                bucket: ["analysis_data", "policy_bundles"][number % 2].into(),
-                document: format!("{id}.json"),
-                id,
-            };
-            let (text, encoded) = stored_text(&content);
-            sqlx::query(
-                r#"INSERT INTO archive_document ("userId", bucket, "archiveId", "documentName",
-                       created_at, last_updated, jsondata, b64_encoded)
-                   VALUES ($1, $2, $3, $4, 1600000000, 1600000000, $5, $6)"#,
-            )
-            .bind(&key.user)
-            .bind(&key.bucket)
-            .bind(&key.id)
-            .bind(&key.document)
-            .bind(text)
-            .bind(encoded)
-            .execute(&mut *transaction)
-            .await
-            .expect("a document");
-            sqlx::query(
-                r#"INSERT INTO archive_metadata ("userId", bucket, "archiveId", "documentName",
-                       content_url, is_compressed, digest, size, created_at, last_updated)
-                   VALUES ($1, $2, $3, $4, $5, false, $6, $7, 1600000000, 1600000000)"#,
-            )
-            .bind(&key.user)
-            .bind(&key.bucket)
-            .bind(&key.id)
-            .bind(&key.document)
-            .bind(format!("db://{}/{}/{}", key.user, key.bucket, key.id))
-            .bind(hex::encode(Md5::digest(&content)))
-            .bind(content.len() as i64)
-            .execute(&mut *transaction)
-            .await
-            .expect("a row");
-            self.expected.insert(key, content);
+            let bucket = ["analysis_data", "policy_bundles"][number % 2];
+            ("admin", bucket, id, content)
+        })
+        .collect()
+}
+
+impl World {
+    pub async fn new(documents: usize) -> Self {
+        let program = Program::new();
+        let home = program.home();
+        let (pool, url) = fresh_sqlite(home).await;
+        let mut deployment = Deployment::on_sqlite(&pool, &url);
+        let compression = Compression::default();
+        let local = StoreSpec::LocalFs {
+            dir: home.join("store"),
+            compression: Compression::above_kbytes(1),
+        };
+        for (name, store) in [
+            ("db", StoreSpec::Db { compression }),
+            ("db2", StoreSpec::Db2 { compression }),
+            ("localfs", local),
+        ] {
+            deployment.write_config(home, name, store);
         }
-        transaction.commit().await.expect("committed");
+        deployment.add_db_documents(&mixed(documents)).await;
+        Self {
+            program,
+            pool,
+            deployment,
+        }
     }
 
     pub fn args(&self, from: &str, to: &str, more: &[&str]) -> Vec<String> {
@@ -266,12 +223,7 @@ impl World {
         args
     }
 
-    async fn migrate(
-        &self,
-        from: &str,
-        to: &str,
-        more: &[&str],
-    ) -> crate::support::program::Outcome {
+    async fn migrate(&self, from: &str, to: &str, more: &[&str]) -> Outcome {
         self.program.run(&self.args(from, to, more)).await
     }
 
@@ -289,9 +241,9 @@ impl World {
     }
 
     async fn migrate_through_kills(&self, from: &str, to: &str) {
-        let quarter = self.expected.len() as i64 / 4;
+        let quarter = self.deployment.expected().len() as i64 / 4;
         self.kill_when_moved(from, to, quarter).await;
-        self.every_row_leads_to_its_document().await;
+        self.look().await.expect_nothing_lost();
         let task = self.task().await.to_string();
         for moved in [2 * quarter, 3 * quarter] {
             let mut running = self.program.spawn(&["resume", &task, SLOWLY[0], SLOWLY[1]]);
@@ -301,10 +253,13 @@ impl World {
             }
             running.kill();
             assert_eq!(running.wait().await.code, None);
-            self.every_row_leads_to_its_document().await;
+            self.look().await.expect_nothing_lost();
         }
         let done = self.program.run(&["resume", &task]).await.expect_code(0);
-        let counts = format!("planned {0} = committed {0} ", self.expected.len());
+        let counts = format!(
+            "planned {0} = committed {0} ",
+            self.deployment.expected().len()
+        );
         assert!(done.stdout.contains(&counts), "{}", done.stdout);
     }
 
@@ -324,13 +279,18 @@ impl World {
             .unwrap_or(0)
     }
 
-    async fn journal(&self, task: &str) -> crate::support::journal_checker::JournalReport {
+    async fn journal(&self, task: &str) -> JournalReport {
         let export = ["journal", task, "--format", "jsonl"];
         check_journal(&self.program.run(&export).await.expect_code(0).stdout)
     }
 
+    pub fn a_document(&self) -> DocumentKey {
+        let mut keys = self.deployment.expected().keys();
+        keys.next().expect("a document").clone()
+    }
+
     pub async fn set_text(&self, key: &DocumentKey, text: &str) {
-        let encoded = stored_text(&self.expected[key]).1;
+        let encoded = stored_text(&self.deployment.expected()[key]).1;
         sqlx::query(
             r#"UPDATE archive_document SET jsondata = $2, b64_encoded = $3
                WHERE "archiveId" = $1"#,
@@ -343,107 +303,13 @@ impl World {
         .expect("the text is written");
     }
 
-    /// Documents that lie in a driver's place, pointed at or not.
-    async fn stored_at(&self, driver: &str) -> i64 {
-        let sql = match driver {
-            "db" => "SELECT count(*) FROM archive_document",
-            "db2" => "SELECT count(*) FROM object_storage",
-            _ => return files_below(&self.program.home().join("store")),
-        };
-        sqlx::query_scalar(sql)
-            .fetch_one(&self.pool)
-            .await
-            .expect("Anchore's table")
+    async fn look(&self) -> Report {
+        let checker = Checker::new(&self.pool).local_dir(&self.program.home().join("store"));
+        checker.check(self.deployment.expected()).await
     }
 
     async fn expect_all_at(&self, scheme: &str) {
-        let by_scheme = self.every_row_leads_to_its_document().await;
-        assert_eq!(by_scheme, [(scheme.to_owned(), self.expected.len())].into());
+        let count = self.deployment.expected().len();
+        self.look().await.expect_all_at(scheme, count);
     }
-
-    /// Reads every row's document by Anchore's rules alone.
-    async fn every_row_leads_to_its_document(&self) -> BTreeMap<String, usize> {
-        type Row = (String, String, String, String, String, bool, String, i64);
-        let rows: Vec<Row> = sqlx::query_as(
-            r#"SELECT "userId", bucket, "archiveId", "documentName", content_url, is_compressed,
-                      digest, size FROM archive_metadata"#,
-        )
-        .fetch_all(&self.pool)
-        .await
-        .expect("archive_metadata");
-        assert_eq!(rows.len(), self.expected.len());
-        let mut by_scheme = BTreeMap::new();
-        for (user, bucket, id, document, url, compressed, digest, size) in rows {
-            let (scheme, place) = url.split_once("://").expect("a URL");
-            let key = DocumentKey {
-                user,
-                bucket,
-                id,
-                document,
-            };
-            let stored = match scheme {
-                "file" => std::fs::read(place).expect(&url),
-                _ => self.read_row(scheme, &key).await,
-            };
-            assert_eq!(stored.len() as i64, size, "{url}");
-            assert_eq!(hex::encode(Md5::digest(&stored)), digest, "{url}");
-            let mut plain = Vec::new();
-            match compressed {
-                true => drop(
-                    flate2::read::ZlibDecoder::new(&*stored)
-                        .read_to_end(&mut plain)
-                        .expect("zlib"),
-                ),
-                false => plain = stored,
-            }
-            assert!(plain == self.expected[&key], "{url}: other bytes");
-            *by_scheme.entry(scheme.to_owned()).or_default() += 1;
-        }
-        by_scheme
-    }
-
-    async fn read_row(&self, scheme: &str, key: &DocumentKey) -> Vec<u8> {
-        if scheme == "db2" {
-            return sqlx::query_scalar(
-                r#"SELECT content FROM object_storage
-                   WHERE "userId" = $1 AND bucket = $2 AND "key" = $3 AND version = ''"#,
-            )
-            .bind(&key.user)
-            .bind(&key.bucket)
-            .bind(&key.id)
-            .fetch_one(&self.pool)
-            .await
-            .expect("a row of object_storage");
-        }
-        let (text, encoded): (String, bool) = sqlx::query_as(
-            r#"SELECT jsondata, b64_encoded FROM archive_document
-               WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3 AND "documentName" = $4"#,
-        )
-        .bind(&key.user)
-        .bind(&key.bucket)
-        .bind(&key.id)
-        .bind(&key.document)
-        .fetch_one(&self.pool)
-        .await
-        .expect("a row of archive_document");
-        match encoded {
-            true => base64::engine::general_purpose::STANDARD
-                .decode(text.lines().collect::<String>())
-                .expect("base64"),
-            false => text.into_bytes(),
-        }
-    }
-}
-
-fn files_below(dir: &std::path::Path) -> i64 {
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return 0;
-    };
-    let paths = entries.map(|entry| entry.expect("readable").path());
-    paths
-        .map(|path| match path.is_dir() {
-            true => files_below(&path),
-            false => 1,
-        })
-        .sum()
 }
