@@ -1,8 +1,13 @@
 //! Two names of one place: nothing may be moved from a place to itself.
 
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
 use crate::support::checker::Checker;
 use crate::support::deployment::{Compression, Deployment, S3Spec, StoreSpec, SwiftSpec};
-use crate::support::program::Program;
+use crate::support::program::{Program, executable};
 use crate::support::tls::TlsFront;
 use crate::support::{postgres, s3, swift};
 
@@ -126,6 +131,71 @@ async fn a_directory_and_a_link_to_it_are_one_place() {
     let checker = Checker::new(&twice.database.pool).local_dir(&inner);
     let seen = checker.check(twice.deployment.expected()).await;
     seen.expect_all_at("file", 1);
+}
+
+/// A second name that nothing in the path gives away: only the probe can find it out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_and_its_bind_mount_are_one_place() {
+    let dirs = TempDir::with_prefix("windlass-mount-").unwrap();
+    let (dir, mounted) = (dirs.path().join("archive"), dirs.path().join("mounted"));
+    for dir in [&dir, &mounted] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    let Some(wrapper) = behind_a_bind_mount(&dir, &mounted) else {
+        eprintln!(
+            "skipped: neither `unshare -m` nor `unshare -rm` may mount here, so that there is no \
+             bind mount to look at"
+        );
+        return;
+    };
+    let mut twice = Twice::new().await;
+    twice.program = Program::new().executable(wrapper);
+    let key = ("admin", "analysis_data", "i");
+    twice
+        .deployment
+        .add_localfs_document(&dir, key, b"stays")
+        .await;
+    let named = |dir| StoreSpec::LocalFs {
+        dir,
+        compression: Compression::default(),
+    };
+    let (one, other) = (named(dir.clone()), named(mounted.clone()));
+    twice.expect_refused(one, other, ALIAS).await;
+    let checker = Checker::new(&twice.database.pool).local_dir(&dir);
+    let seen = checker.check(twice.deployment.expected()).await;
+    seen.expect_all_at("file", 1);
+    let outside = std::fs::read_dir(&mounted).unwrap();
+    assert_eq!(outside.count(), 0, "the mount is windlass's alone");
+}
+
+/// A program that runs windlass in a mount namespace of its own, where `dir` is also at `mounted`;
+/// the mount goes with the process. None where that is not permitted.
+fn behind_a_bind_mount(dir: &Path, mounted: &Path) -> Option<PathBuf> {
+    let mount = format!("mount --bind '{}' '{}'", dir.display(), mounted.display());
+    let permitted = |flags: &&str| {
+        let tried = Command::new("unshare")
+            .args([*flags, "sh", "-c", &mount])
+            .output();
+        tried.is_ok_and(|tried| tried.status.success())
+    };
+    // As root, and as root of a user namespace.
+    let flags = ["-m", "-rm"].into_iter().find(permitted)?;
+    let windlass = executable().display();
+    let script = format!(
+        "#!/bin/sh\n\
+         test -n \"$INSIDE\" || exec env INSIDE=1 unshare {flags} \"$0\" \"$@\"\n\
+         {mount} && exec '{windlass}' \"$@\"\n"
+    );
+    let (text, wrapper) = (mounted.with_extension("txt"), mounted.with_extension("sh"));
+    std::fs::write(&text, script).unwrap();
+    // Copied by another process: a program that this one has open for writing can't be started by
+    // it, and a child that some other test has just forked has open what we have.
+    let copied = Command::new("install")
+        .args(["-m", "755"])
+        .args([&text, &wrapper])
+        .status();
+    assert!(copied.unwrap().success());
+    Some(wrapper)
 }
 
 #[tokio::test(flavor = "multi_thread")]
