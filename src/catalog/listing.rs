@@ -1,7 +1,6 @@
 //! All of `archive_metadata`, a page at a time.
 
-use super::{Catalog, CatalogError};
-use crate::database::Database;
+use super::{Catalog, CatalogError, on_either};
 use crate::model::ObjectKey;
 
 /// What a row says of its document.
@@ -51,25 +50,52 @@ impl Catalog {
             part(|key| &key.user),
             part(|key| &key.document),
         ];
-        macro_rules! page {
-            ($pool:expr) => {
-                sqlx::query_as::<_, RawRow>(PAGE)
-                    .bind(&parts[0])
-                    .bind(&parts[1])
-                    .bind(&parts[2])
-                    .bind(&parts[3])
-                    .bind(first)
-                    .bind(i64::from(limit))
-                    .fetch_all($pool)
-                    .await
-            };
-        }
-        let rows = match &self.db {
-            Database::Postgres(pool) => page!(pool),
-            Database::Sqlite(pool) => page!(pool),
-        };
-        let rows = rows.map_err(CatalogError::of("list the documents"))?;
+        let rows: Vec<RawRow> = on_either!(&self.db, pool => {
+            sqlx::query_as(PAGE)
+                .bind(&parts[0])
+                .bind(&parts[1])
+                .bind(&parts[2])
+                .bind(&parts[3])
+                .bind(first)
+                .bind(i64::from(limit))
+                .fetch_all(pool)
+                .await
+        })
+        .map_err(CatalogError::of("list the documents"))?;
         Ok(rows.into_iter().map(ListedRow::from).collect())
+    }
+}
+
+/// By the primary key.
+const ROW: &str = r#"
+    SELECT "userId" AS user_id, bucket, "archiveId" AS archive_id,
+           "documentName" AS document_name, content_url, digest, size
+      FROM archive_metadata
+     WHERE bucket = $1 AND "archiveId" = $2 AND "userId" = $3 AND "documentName" = $4"#;
+
+impl Catalog {
+    /// One row, as it is now; `None` where there is none.
+    pub async fn row(&self, key: &ObjectKey) -> Result<Option<ListedRow>, CatalogError> {
+        let row: Option<RawRow> = on_either!(&self.db, pool => {
+            sqlx::query_as(ROW)
+                .bind(&key.bucket)
+                .bind(&key.id)
+                .bind(&key.user)
+                .bind(&key.document)
+                .fetch_optional(pool)
+                .await
+        })
+        .map_err(CatalogError::of("look at a row"))?;
+        Ok(row.map(ListedRow::from))
+    }
+
+    /// How many rows there are.
+    pub async fn count_rows(&self) -> Result<u64, CatalogError> {
+        let (rows,): (i64,) = on_either!(&self.db, pool => {
+            sqlx::query_as("SELECT count(*) FROM archive_metadata").fetch_one(pool).await
+        })
+        .map_err(CatalogError::of("count the documents"))?;
+        Ok(rows as u64)
     }
 }
 
@@ -92,7 +118,7 @@ impl From<RawRow> for ListedRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::{ConnectOptions, DatabaseUrl};
+    use crate::database::{ConnectOptions, Database, DatabaseUrl};
 
     #[tokio::test]
     async fn pages_hold_every_row_once() {

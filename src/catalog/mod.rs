@@ -16,6 +16,7 @@ mod plan_follow_up;
 mod plan_postgres;
 mod plan_sqlite;
 mod schema;
+mod task_listing;
 mod tasks;
 
 pub use anchore::{LiveService, Migration};
@@ -26,6 +27,7 @@ pub use mirror::{Heartbeat, MirrorUpdate};
 pub use objects::Loaded;
 pub use plan::{FollowUp, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
 pub use plan_follow_up::FollowUpNotices;
+pub use task_listing::{ListedObject, RowPlaces};
 pub use tasks::{Executor, Failure, TaskRow, TaskSide};
 
 use std::sync::Arc;

@@ -160,11 +160,17 @@ pub struct MigrateArgs {
 /// `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Anchore's config.yaml
-    pub config: PathBuf,
+    /// Anchore's config.yaml: every row of the catalog is looked at
+    #[arg(required_unless_present = "task")]
+    pub config: Option<PathBuf>,
+    /// The objects of this task instead, by its id or UUID, each where its row points now
+    #[arg(long, value_name = "TASK", conflicts_with_all = ["config", "analysis_archive"])]
+    pub task: Option<String>,
     /// Read through the analysis_archive section rather than the object store's
     #[arg(long)]
     pub analysis_archive: bool,
+    #[command(flatten)]
+    pub moved: MovedConfigs,
     /// Documents read at once
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
@@ -209,14 +215,28 @@ fn concurrency(text: &str) -> Result<crate::engine::Concurrency, String> {
 pub struct ResumeArgs {
     /// The task's id, as list-migrations shows it, or its UUID
     pub task: String,
+    #[command(flatten)]
+    pub moved: MovedConfigs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Where a task's configurations are now, if not where they were.
+#[derive(Debug, Clone, Args)]
+pub struct MovedConfigs {
     /// The source's config.yaml, where it has been moved
     #[arg(long, value_name = "FILE")]
     pub from_config: Option<PathBuf>,
     /// The destination's config.yaml, where it has been moved
     #[arg(long, value_name = "FILE")]
     pub to_config: Option<PathBuf>,
-    #[command(flatten)]
-    pub run: RunArgs,
+}
+
+impl MovedConfigs {
+    /// Whether either is given.
+    pub fn are_named(&self) -> bool {
+        self.from_config.is_some() || self.to_config.is_some()
+    }
 }
 
 /// A command about one task.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 
 use super::args::{Global, RunArgs};
-use crate::catalog::{Catalog, TaskRow};
+use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::{ConfigFile, Secret, Section, StoreConfig};
 use crate::database::{ConnectOptions, Database, DatabaseUrl};
 use crate::engine::{Progress, Settings, StateDir, Stop, TaskFile};
@@ -37,6 +37,17 @@ pub fn store(
     let path = std::path::absolute(config.path())
         .with_context(|| format!("cannot tell where {} is", config.path().display()))?;
     Ok((store, path, name.to_owned()))
+}
+
+/// A side of a task, from the configuration that it was made with, or from where that is now.
+pub fn side(
+    moved: Option<&Path>,
+    side: &TaskSide,
+    global: &Global,
+) -> anyhow::Result<(ConfigFile, (StoreConfig, PathBuf, String))> {
+    let config = load(moved.unwrap_or(Path::new(&side.config)))?;
+    let store = store(&config, side.section == "analysis_archive", global)?;
+    Ok((config, store))
 }
 
 /// The URL of the database: from the command line, the environment, or a configuration.

@@ -1,11 +1,8 @@
 //! `resume`.
 
-use std::path::Path;
-
 use super::args::{Global, ResumeArgs};
 use super::connect::{self, FoundTask};
 use super::{ExitStatus, Printer, bar, migrate, signals};
-use crate::catalog::TaskSide;
 use crate::engine::{self, ResumeRequest, Resumed};
 
 pub async fn run(
@@ -14,14 +11,9 @@ pub async fn run(
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     let FoundTask { task, url, .. } = connect::find_task(global, &args.task).await?;
-    let open = |moved: &Option<std::path::PathBuf>, side: &TaskSide| {
-        let path = moved.as_deref().unwrap_or(Path::new(&side.config));
-        let config = connect::load(path)?;
-        let store = connect::store(&config, side.section == "analysis_archive", global)?;
-        anyhow::Ok((config, store))
-    };
-    let (from_config, from) = open(&args.from_config, &task.source)?;
-    let (_, to) = open(&args.to_config, &task.destination)?;
+    let moved = &args.moved;
+    let (from_config, from) = connect::side(moved.from_config.as_deref(), &task.source, global)?;
+    let (_, to) = connect::side(moved.to_config.as_deref(), &task.destination, global)?;
     let settings = connect::settings(global, &args.run, url, &from_config).await?;
     let request = ResumeRequest { task, from, to };
     signals::listen(

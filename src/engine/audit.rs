@@ -1,121 +1,151 @@
-//! Every row of the catalog held against its store; nothing is changed.
+//! Rows of the catalog held against their stores; nothing is changed.
+
+mod report;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use md5::{Digest as _, Md5};
-use serde::Serialize;
 
-use super::EngineError;
-use crate::catalog::{Catalog, ListedRow};
+pub use report::{AuditReport, Finding, Outcome};
+
+use super::{EngineError, Progress};
+use crate::catalog::{Catalog, ListedRow, RowPlaces};
 use crate::driver::{Driver, StoreError, StoreErrorKind};
-use crate::model::FailureClass;
+use crate::model::{FailureClass, ObjectKey};
 
 /// Rows asked for at once.
 const PAGE_ROWS: u32 = 1_000;
-/// What is listed by name; the counts go on.
-const FINDINGS_MAX: usize = 100;
 const ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// How often a row is looked at again that changes while its document is read.
+const LOOKS: u32 = 3;
 
-/// What became of one row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Outcome {
-    /// The document is there, and is what the row says.
-    Ok,
-    /// Nothing is there.
-    Missing,
-    /// Other bytes are there than the row says.
-    Differs,
-    /// It lies in a place that this configuration does not name.
-    Elsewhere,
-    /// The store does not give it away, or the row has no URL.
-    Unreadable,
-}
-
-/// A row that is not well.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// `user/bucket/id`.
-    pub object: String,
-    /// Where it should be.
-    pub url: Option<String>,
-    /// What became of it.
-    pub outcome: Outcome,
-    /// Why.
-    pub why: String,
-}
-
-/// Counts by outcome.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct AuditReport {
-    /// All rows.
-    pub rows: u64,
-    /// There, and right.
-    pub ok: u64,
-    /// Not there.
-    pub missing: u64,
-    /// There, and not what the row says.
-    pub differs: u64,
-    /// In places that were not looked at.
-    pub elsewhere: u64,
-    /// Not to be had.
-    pub unreadable: u64,
-    /// Bytes read.
-    pub bytes: u64,
-    /// The first hundred that are not well.
-    pub findings: Vec<Finding>,
-}
-
-impl AuditReport {
-    /// Whether all that was looked at is there and right.
-    pub fn is_clean(&self) -> bool {
-        self.missing + self.differs + self.unreadable == 0
-    }
-
-    fn add(&mut self, row: ListedRow, (outcome, why): (Outcome, String), bytes: u64) {
-        self.rows += 1;
-        self.bytes += bytes;
-        *match outcome {
-            Outcome::Ok => &mut self.ok,
-            Outcome::Missing => &mut self.missing,
-            Outcome::Differs => &mut self.differs,
-            Outcome::Elsewhere => &mut self.elsewhere,
-            Outcome::Unreadable => &mut self.unreadable,
-        } += 1;
-        let is_well = matches!(outcome, Outcome::Ok | Outcome::Elsewhere);
-        if !is_well && self.findings.len() < FINDINGS_MAX {
-            self.findings.push(Finding {
-                object: row.key.to_string(),
-                url: row.url,
-                outcome,
-                why,
-            });
-        }
-    }
-}
-
-/// The stores that rows are read from.
+/// Which rows, and the stores that they are read from.
 #[derive(Clone)]
-pub struct Stores {
-    /// The configured one, which reads the rows of its own place.
-    pub configured: Arc<dyn Driver>,
-    /// The two that need nothing but the database, which is at hand.
-    pub in_database: [Arc<dyn Driver>; 2],
+pub enum Audited {
+    /// All of the catalog, through one configuration.
+    Catalog {
+        /// The configured store, which reads the rows of its own place.
+        configured: Arc<dyn Driver>,
+        /// The two that need nothing but the database, which is at hand.
+        in_database: [Arc<dyn Driver>; 2],
+    },
+    /// The objects of one task, wherever their rows point now.
+    Task {
+        /// The task.
+        task_id: i64,
+        /// Where its rows point.
+        places: RowPlaces,
+        /// Its source; may be missing where no row points there any more.
+        source: Option<Arc<dyn Driver>>,
+        /// Its destination; may be missing where no row points there yet.
+        destination: Option<Arc<dyn Driver>>,
+    },
 }
 
-impl Stores {
-    fn of(&self, row: &ListedRow, url: &str) -> Option<&dyn Driver> {
-        if url == self.configured.url_for(&row.key) {
-            return Some(&*self.configured);
-        }
-        let scheme = url.split_once("://")?.0;
-        let mut drivers = self.in_database.iter();
-        let driver = drivers.find(|driver| driver.kind().scheme() == scheme)?;
-        Some(&**driver)
+/// An object to look at.
+struct Subject {
+    key: ObjectKey,
+    row: Option<ListedRow>,
+    /// The URLs of its source and its destination, where it is a task's.
+    urls: Option<[String; 2]>,
+}
+
+impl Audited {
+    fn store(&self, subject: &Subject, url: &str) -> Option<&dyn Driver> {
+        let store = match self {
+            Self::Catalog { configured, .. } if url == configured.url_for(&subject.key) => {
+                Some(configured)
+            }
+            Self::Catalog { in_database, .. } => {
+                let scheme = url.split_once("://")?.0;
+                let mut drivers = in_database.iter();
+                drivers.find(|driver| driver.kind().scheme() == scheme)
+            }
+            Self::Task {
+                source,
+                destination,
+                ..
+            } => {
+                let [from, to] = subject.urls.as_ref()?;
+                match url {
+                    url if url == to => destination.as_ref(),
+                    url if url == from => source.as_ref(),
+                    _ => None,
+                }
+            }
+        };
+        store.map(AsRef::as_ref)
     }
+
+    /// Makes sure that the stores can be read in which something should be, and counts it.
+    async fn begin(&self, catalog: &Catalog) -> Result<u64, EngineError> {
+        match self {
+            Self::Catalog { configured, .. } => {
+                configured.prepare_to_read().await?;
+                Ok(catalog.count_rows().await?)
+            }
+            Self::Task {
+                places,
+                source,
+                destination,
+                ..
+            } => {
+                for (store, rows) in [(source, places.source), (destination, places.destination)] {
+                    if let (Some(store), 1..) = (store, rows) {
+                        store.prepare_to_read().await?;
+                    }
+                }
+                let rows = places.source + places.destination + places.elsewhere + places.removed;
+                Ok(rows as u64)
+            }
+        }
+    }
+
+    fn subjects<'a>(&self, catalog: &'a Catalog) -> BoxStream<'a, Result<Subject, EngineError>> {
+        match *self {
+            Self::Catalog { .. } => all_rows(catalog).boxed(),
+            Self::Task { task_id, .. } => objects_of(catalog, task_id).boxed(),
+        }
+    }
+}
+
+fn all_rows(catalog: &Catalog) -> impl stream::Stream<Item = Result<Subject, EngineError>> + Send {
+    let pages = stream::try_unfold(None::<ObjectKey>, move |after| async move {
+        let page = catalog.rows_after(after.as_ref(), PAGE_ROWS).await?;
+        let Some(last) = page.last().map(|row| row.key.clone()) else {
+            return Ok::<_, EngineError>(None);
+        };
+        let page = page.into_iter().map(|row| Subject {
+            key: row.key.clone(),
+            row: Some(row),
+            urls: None,
+        });
+        Ok(Some((stream::iter(page.map(Ok)), Some(last))))
+    });
+    pages.try_flatten()
+}
+
+fn objects_of(
+    catalog: &Catalog,
+    task_id: i64,
+) -> impl stream::Stream<Item = Result<Subject, EngineError>> + Send {
+    let pages = stream::try_unfold(None::<u64>, move |after| async move {
+        let page = catalog.objects_after(task_id, after, PAGE_ROWS).await?;
+        let Some(last) = page.last().map(|object| object.idx) else {
+            return Ok::<_, EngineError>(None);
+        };
+        let page = page.into_iter().map(|object| Subject {
+            key: object.key,
+            row: object.row,
+            urls: Some([object.source_url, object.dest_url]),
+        });
+        Ok(Some((stream::iter(page.map(Ok)), Some(last))))
+    });
+    pages.try_flatten()
 }
 
 /// Reads every document. Pages of rows and documents in flight bound the memory.
@@ -124,42 +154,62 @@ impl Stores {
 /// A store or a database that does not work at all; what concerns one document is counted.
 pub async fn audit(
     catalog: &Catalog,
-    stores: &Stores,
+    audited: &Audited,
     concurrency: usize,
+    progress: &Progress,
 ) -> Result<AuditReport, EngineError> {
-    stores.configured.prepare_to_read().await?;
-    let pages = stream::try_unfold(Some(None), |after| async move {
-        let Some(after) = after else {
-            return Ok(None);
-        };
-        let page = catalog
-            .rows_after(Option::as_ref(&after), PAGE_ROWS)
-            .await?;
-        let full = page.len() == PAGE_ROWS as usize;
-        let next = page.last().map(|row| Some(row.key.clone()));
-        let page = stream::iter(page.into_iter().map(Ok::<_, EngineError>));
-        Ok::<_, EngineError>(Some((page, next.filter(|_| full))))
-    });
-    let rows = std::pin::pin!(pages.try_flatten());
-    let checks = rows.map(|row| async {
-        let row = row?;
-        let (found, bytes) = check(stores, &row).await?;
-        Ok::<_, EngineError>((row, found, bytes))
+    progress.begin(audited.begin(catalog).await?, 0, 0);
+    let checks = audited.subjects(catalog).map(|subject| async {
+        let mut subject = subject?;
+        let (found, bytes) = check(catalog, audited, &mut subject).await?;
+        Ok::<_, EngineError>((subject, found, bytes))
     });
     let mut checks = std::pin::pin!(checks.buffer_unordered(concurrency.max(1)));
     let mut report = AuditReport::default();
-    while let Some((row, found, bytes)) = checks.try_next().await? {
-        report.add(row, found, bytes);
+    while let Some((subject, found, bytes)) = checks.try_next().await? {
+        progress.copied(bytes);
+        progress.settled();
+        if found.0.is_bad() {
+            progress.failed();
+        }
+        report.add(&subject.key, subject.row, found, bytes);
     }
     Ok(report)
 }
 
-async fn check(stores: &Stores, row: &ListedRow) -> Result<((Outcome, String), u64), EngineError> {
+/// Looks again at a row whose document is not well: a migration that is under way may have moved
+/// it between our look at the row and our look into the store.
+async fn check(
+    catalog: &Catalog,
+    audited: &Audited,
+    subject: &mut Subject,
+) -> Result<((Outcome, String), u64), EngineError> {
+    for look in 1.. {
+        let (found, bytes) = check_once(audited, subject).await?;
+        if !found.0.is_bad() || look == LOOKS {
+            return Ok((found, bytes));
+        }
+        let now = catalog.row(&subject.key).await?;
+        if now == subject.row {
+            return Ok((found, bytes));
+        }
+        subject.row = now;
+    }
+    unreachable!("the last look returns");
+}
+
+async fn check_once(
+    audited: &Audited,
+    subject: &Subject,
+) -> Result<((Outcome, String), u64), EngineError> {
+    let Some(row) = &subject.row else {
+        return Ok(((Outcome::Removed, String::new()), 0));
+    };
     let Some(url) = &row.url else {
         let why = "the row has no content_url".to_owned();
         return Ok(((Outcome::Unreadable, why), 0));
     };
-    let Some(driver) = stores.of(row, url) else {
+    let Some(driver) = audited.store(subject, url) else {
         return Ok(((Outcome::Elsewhere, String::new()), 0));
     };
     let mut pause = FIRST_PAUSE;

@@ -28,7 +28,7 @@ mod transform;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use audit::{AuditReport, Finding, Outcome as AuditOutcome, Stores, audit};
+pub use audit::{AuditReport, Audited, Finding, Outcome as AuditOutcome, audit};
 pub use error::EngineError;
 pub use follow_up::{FollowUpRequest, follow_up};
 pub use limits::Concurrency;

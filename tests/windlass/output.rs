@@ -76,6 +76,9 @@ async fn a_migration_from_check_to_journal() {
         both(&world, &with_url(&world, "list-migrations")).await
     );
     assert_snapshot!("status", both(&world, "status 1").await);
+    let verify = format!("verify {}/localfs.yaml", world.program.home().display());
+    assert_snapshot!("verify", both(&world, &verify).await);
+    assert_snapshot!("verify-task", both(&world, "verify --task 1").await);
     assert_snapshot!("resume-complete", both(&world, "resume 1").await);
     assert_snapshot!("journal", shown(&world, &words("journal 1")).await);
     let back = world.args("localfs", "db2", &["--json", "--concurrency", "1"]);
@@ -95,6 +98,7 @@ async fn a_failed_document_and_a_refusal() {
     let migrate = world.args("db", "localfs", &["--concurrency", "1"]);
     assert_snapshot!("failed-document", shown(&world, &migrate).await);
     assert_snapshot!("failed-status", both(&world, "status 1").await);
+    assert_snapshot!("failed-verify", both(&world, "verify --task 1").await);
     let same = world.args("db", "db", &[]).join(" ");
     assert_snapshot!("same-place", both(&world, &same).await);
     assert_snapshot!("unknown-task", both(&world, "resume 9").await);
