@@ -14,6 +14,7 @@ mod kill;
 mod layering;
 mod matrix;
 mod migrate;
+mod options;
 mod outage;
 mod output;
 mod refusals;

@@ -195,3 +195,55 @@ fn fingerprints_tell_places_apart_and_nothing_else() {
     );
     assert_ne!(swift("os_project_name: a"), swift("os_project_name: b"));
 }
+
+#[test]
+fn swiftclients_options_of_access_are_all_taken() {
+    let names = [
+        "auth",
+        "auth_type",
+        "auth_version",
+        "cacert",
+        "cert",
+        "insecure",
+        "key",
+        "os_application_credential_id",
+        "os_application_credential_secret",
+        "os_auth_token",
+        "os_auth_type",
+        "os_auth_url",
+        "os_cacert",
+        "os_cert",
+        "os_endpoint_type",
+        "os_identity_api_version",
+        "os_key",
+        "os_password",
+        "os_project_domain_id",
+        "os_project_domain_name",
+        "os_project_id",
+        "os_project_name",
+        "os_region_name",
+        "os_service_type",
+        "os_storage_url",
+        "os_tenant_id",
+        "os_tenant_name",
+        "os_user_domain_id",
+        "os_user_domain_name",
+        "os_user_id",
+        "os_username",
+        "retries",
+        "timeout",
+        "user",
+    ];
+    let options: String = names.iter().map(|n| format!(", {n}: of {n}")).collect();
+    let store = driver(&format!(
+        "{{name: swift, config: {{container: c{options}}}}}"
+    ));
+    let store = store.expect("swift");
+    assert_eq!(store.notices, []);
+    let DriverConfig::Swift(swift) = store.driver else {
+        panic!("{store:?}")
+    };
+    for name in names {
+        assert_eq!(swift.option(name), Some(&*format!("of {name}")));
+    }
+}

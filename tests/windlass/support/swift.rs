@@ -188,6 +188,11 @@ impl Client {
         })
     }
 
+    /// The account's URL, and a token for it.
+    pub fn access(&self) -> (&str, &str) {
+        (&self.storage_url, &self.token)
+    }
+
     async fn send(
         &self,
         method: Method,

@@ -17,6 +17,16 @@ pub struct TlsFront {
 impl TlsFront {
     /// In front of `http://127.0.0.1:PORT…`.
     pub async fn of(plain_url: &str) -> Self {
+        Self::start(plain_url, &[]).await
+    }
+
+    /// The same, for clients that show a certificate of the same authority: `own.pem` beside `ca`
+    /// with its `key.pem`, or `server.pem`, which holds both.
+    pub async fn mutual(plain_url: &str) -> Self {
+        Self::start(plain_url, &["mutual"]).await
+    }
+
+    async fn start(plain_url: &str, more: &[&str]) -> Self {
         let rest = plain_url.split("://").nth(1).expect("a URL");
         let authority = rest.split('/').next().expect("a host");
         let target = authority.rsplit(':').next().expect("a port");
@@ -24,12 +34,13 @@ impl TlsFront {
         let [port] = free_ports();
         let script = Path::new(env!("CARGO_MANIFEST_DIR"));
         let script = script.join("tests/windlass/support/tls_server.py");
-        let args = [
+        let mut args = vec![
             script.display().to_string(),
             dir.display().to_string(),
             port.to_string(),
             target.to_owned(),
         ];
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let server = Guarded::start(&dir, None, "KILL", &python(), &args, &[]);
         let started = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {

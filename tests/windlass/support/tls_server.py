@@ -1,8 +1,9 @@
 """A TLS front for a server on this machine, with a certificate that only we have signed.
 
-    python tls_server.py DIR PORT TARGET_PORT
+    python tls_server.py DIR PORT TARGET_PORT [mutual]
 
-Writes DIR/ca.pem before it listens, and passes every byte on as it is.
+Writes DIR/ca.pem before it listens, and passes every byte on as it is. With `mutual` it wants a
+certificate of its clients, too: DIR/own.pem with DIR/key.pem is one, DIR/server.pem is both in one.
 """
 
 import datetime
@@ -50,16 +51,18 @@ pem = serialization.Encoding.PEM
 ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
 ca = certificate("windlass test CA", ca_key, "windlass test CA", ca_key, True)
 own = certificate("localhost", key, "windlass test CA", ca_key, False)
-chain = write(
-    "server.pem",
-    key.private_bytes(
-        pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ),
-    own.public_bytes(pem),
+key_pem = key.private_bytes(
+    pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 )
-write("ca.pem", ca.public_bytes(pem))
+chain = write("server.pem", key_pem, own.public_bytes(pem))
+write("key.pem", key_pem)
+write("own.pem", own.public_bytes(pem))
+authority = write("ca.pem", ca.public_bytes(pem))
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 context.load_cert_chain(chain)
+if "mutual" in sys.argv[4:]:
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(authority)
 
 
 def pump(source, sink):
