@@ -34,6 +34,17 @@ struct Document {
     compressed: Option<Blob>,
 }
 
+impl Document {
+    fn form(&self, driver: &str) -> &Form {
+        match driver {
+            "db2" => &self.db2,
+            "localfs" => &self.localfs,
+            "s3" => &self.s3,
+            _ => &self.swift,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct DbForm {
     content_url: String,
@@ -171,6 +182,66 @@ impl Bench {
             .collect()
     }
 
+    /// The row, and what is stored: compressed where the fixture has a blob.
+    async fn put_by_hand(&self, forms: &Forms, driver: &str, document: &Document) {
+        let form = document.form(driver);
+        let url = self.url(&form.content_url);
+        let (stored, row) = match &document.compressed {
+            Some(blob) => (decode(&blob.blob_base64), (blob.digest.as_str(), blob.size)),
+            None => (
+                decode(&document.plain_base64),
+                (document.digest.as_str(), document.size),
+            ),
+        };
+        let compressed = document.compressed.is_some();
+        self.add_row(forms, &document.id, &url, row, compressed)
+            .await;
+        match driver {
+            "db2" => drop(
+                sqlx::query(
+                    r#"INSERT INTO object_storage ("userId", bucket, key, version, content)
+                       VALUES ($1, $2, $3, '', $4)"#,
+                )
+                .bind(&forms.user)
+                .bind(&forms.bucket)
+                .bind(&form.key)
+                .bind(&stored)
+                .execute(&self.database.pool)
+                .await
+                .expect("the object is inserted"),
+            ),
+            "localfs" => {
+                let path = Path::new(url.strip_prefix("file://").unwrap());
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, &stored).unwrap();
+            }
+            "s3" => {
+                let client = s3::server().await.client();
+                client.put(&self.bucket, &form.key, &*stored).await;
+            }
+            _ => {
+                let client = swift::server().await.client().await;
+                client.put(&self.container, &form.key, &stored).await;
+            }
+        }
+    }
+
+    /// What stands in `archive_document` is the fixture's, byte by byte.
+    async fn expect_db_form(&self, forms: &Forms, document: &Document) {
+        let row: (String, bool) = sqlx::query_as(
+            r#"SELECT jsondata, b64_encoded FROM archive_document
+               WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3 AND "documentName" = $4"#,
+        )
+        .bind(&forms.user)
+        .bind(&forms.bucket)
+        .bind(&document.id)
+        .bind(&document.db.document_name)
+        .fetch_one(&self.database.pool)
+        .await
+        .expect("the document");
+        assert_eq!(row, (document.db.jsondata.clone(), document.db.b64_encoded));
+    }
+
     /// The stored bytes of a document, fetched without windlass.
     async fn stored(&self, forms: &Forms, driver: &str, document: &Document) -> Vec<u8> {
         match driver {
@@ -236,12 +307,7 @@ async fn every_form_is_written_and_read_as_anchore_has_it() {
         bench.migrate(&from, &to).await;
         let rows = bench.rows().await;
         for document in &forms.documents {
-            let form = match driver {
-                "db2" => &document.db2,
-                "localfs" => &document.localfs,
-                "s3" => &document.s3,
-                _ => &document.swift,
-            };
+            let form = document.form(driver);
             let (url, compressed, digest, size) = &rows[&document.id];
             assert_eq!(*url, bench.url(&form.content_url), "{driver}");
             assert_eq!(*compressed, document.compressed.is_some(), "{driver} {url}");
@@ -266,77 +332,36 @@ async fn every_form_is_written_and_read_as_anchore_has_it() {
     bench.migrate(&from, &to).await;
     let rows = bench.rows().await;
     for document in &forms.documents {
-        let row: (String, bool) = sqlx::query_as(
-            r#"SELECT jsondata, b64_encoded FROM archive_document
-               WHERE "archiveId" = $1 AND "documentName" = $2"#,
-        )
-        .bind(&document.id)
-        .bind(&document.db.document_name)
-        .fetch_one(&bench.database.pool)
-        .await
-        .expect("the document");
-        assert_eq!(row, (document.db.jsondata.clone(), document.db.b64_encoded));
+        bench.expect_db_form(&forms, document).await;
         let url = document.db.content_url.clone();
         let row = (url, false, document.digest.clone(), document.size);
         assert_eq!(rows[&document.id], row, "never compressed in the db driver");
     }
 }
 
-/// What another zlib has compressed is read: from each form that can hold it.
+/// What was put there by hand is read from each form: plain files, keys and rows, and blobs that
+/// another zlib has compressed.
 #[tokio::test(flavor = "multi_thread")]
-async fn blobs_of_stock_zlib_are_read() {
+async fn what_lies_there_by_hand_is_read() {
     let forms = forms();
-    let document = forms.documents.iter().find(|d| d.compressed.is_some());
-    let document = document.expect("a compressed one");
-    let blob = document.compressed.as_ref().unwrap();
-    let stored = decode(&blob.blob_base64);
     for driver in ["db2", "localfs", "s3", "swift"] {
         let bench = Bench::new().await;
-        let form = match driver {
-            "db2" => &document.db2,
-            "localfs" => &document.localfs,
-            "s3" => &document.s3,
-            _ => &document.swift,
-        };
-        let url = bench.url(&form.content_url);
-        let row = (blob.digest.as_str(), blob.size);
-        bench.add_row(&forms, &document.id, &url, row, true).await;
-        match driver {
-            "db2" => drop(
-                sqlx::query(
-                    r#"INSERT INTO object_storage ("userId", bucket, key, version, content)
-                       VALUES ($1, $2, $3, '', $4)"#,
-                )
-                .bind(&forms.user)
-                .bind(&forms.bucket)
-                .bind(&form.key)
-                .bind(&stored)
-                .execute(&bench.database.pool)
-                .await
-                .expect("the object is inserted"),
-            ),
-            "localfs" => {
-                let path = Path::new(url.strip_prefix("file://").unwrap());
-                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-                std::fs::write(path, &stored).unwrap();
-            }
-            "s3" => {
-                let client = s3::server().await.client();
-                client.put(&bench.bucket, &form.key, &*stored).await;
-            }
-            _ => {
-                let client = swift::server().await.client().await;
-                client.put(&bench.container, &form.key, &stored).await;
-            }
+        for document in &forms.documents {
+            bench.put_by_hand(&forms, driver, document).await;
         }
         let from = bench.config(driver, Compression::default()).await;
         let verified = bench.program.run(&["verify", &from, "--json"]).await;
-        assert_eq!(verified.expect_code(0).json()["ok"], 1, "{driver}");
+        let verified = verified.expect_code(0).json();
+        assert_eq!(verified["ok"], forms.documents.len(), "{driver}");
         let to = bench.config("db", Compression::default()).await;
         bench.migrate(&from, &to).await;
-        let row = bench.rows().await.remove(&document.id).unwrap();
-        let url = document.db.content_url.clone();
-        let expected = (url, false, document.digest.clone(), document.size);
-        assert_eq!(row, expected, "{driver}");
+        let mut rows = bench.rows().await;
+        for document in &forms.documents {
+            let row = rows.remove(&document.id).expect("a row");
+            let url = document.db.content_url.clone();
+            let expected = (url, false, document.digest.clone(), document.size);
+            assert_eq!(row, expected, "{driver}");
+            bench.expect_db_form(&forms, document).await;
+        }
     }
 }
