@@ -33,7 +33,7 @@ async fn every_command_line_of_the_readme_parses() {
         .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
         .collect();
     // What stands in backticks in tables and text, too, with something in the placeholders' places.
-    lines.extend(readme.split('`').skip(1).step_by(2).map(|word| {
+    lines.extend(in_backticks(&readme).map(|word| {
         word.replace(" N", " 7")
             .replace("URL", "sqlite:///a.db")
             .replace("FILE", "a.yaml")
@@ -142,27 +142,53 @@ fn every_link_between_the_pages_leads_somewhere() {
     }
 }
 
-/// Where the architecture names a test as the one that holds an invariant, there is such a test.
+/// Where a page names a test as the one that holds a line of it, there is such a test.
 #[test]
-fn every_test_that_the_architecture_names_exists() {
+fn every_test_that_the_pages_name_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(root.join("docs/architecture.md")).expect("the page");
     let mut sources = String::new();
     for dir in ["src", "tests"] {
         collect(&root.join(dir), &mut sources);
     }
-    let named = text
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter_map(|word| word.rsplit_once("::"))
-        .filter(|(_, name)| name.matches('_').count() >= 3);
-    let mut found = 0;
-    for (_, name) in named {
-        assert!(sources.contains(&format!("fn {name}")), "no test {name}");
-        found += 1;
+    for (page, at_least) in [("architecture.md", 10), ("compatibility.md", 40)] {
+        let text = std::fs::read_to_string(root.join("docs").join(page)).expect("the page");
+        let named = in_backticks(&text)
+            .filter_map(|word| word.rsplit_once("::"))
+            .filter(|(_, name)| name.matches('_').count() >= 2);
+        let mut found = 0;
+        for (_, name) in named {
+            let function = format!("fn {name}(");
+            assert!(sources.contains(&function), "{page}: no test {name}");
+            found += 1;
+        }
+        assert!(found >= at_least, "{page}: only {found} tests are named");
     }
-    assert!(found >= 10, "only {found} tests are named");
+}
+
+/// The table of options has each option that a driver takes.
+#[test]
+fn every_option_of_a_driver_has_its_row() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect(path);
+    let (code, page) = (read("src/config/drivers.rs"), read("docs/compatibility.md"));
+    let mut options = 0;
+    for driver in ["localfs", "s3", "swift"] {
+        let start = format!("const {}_OPTIONS: &[&str] = &[", driver.to_uppercase());
+        let list = code.split(&start).nth(1).expect("the driver's options");
+        let list = list.split("];").next().expect("its end");
+        let row = format!("| `{driver}` |");
+        let rows: String = page.lines().filter(|line| line.starts_with(&row)).collect();
+        for option in list.split('"').skip(1).step_by(2) {
+            let named = format!("`{option}`");
+            assert!(rows.contains(&named), "{driver}: no row for {option}");
+            options += 1;
+        }
+    }
+    assert!(options > 40, "only {options} options were found");
+}
+
+fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
 }
 
 fn collect(dir: &Path, text: &mut String) {
