@@ -1,4 +1,9 @@
+use std::error::Error;
+
 use crate::model::{DriverKind, FailureClass};
+
+/// A server's words are cut to this many characters.
+pub(super) const SAID_MAX_CHARS: usize = 300;
 
 /// What went wrong at a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +107,30 @@ impl Failure {
         StoreError::new(driver, operation, url, self.kind, self.message)
     }
 
+    /// A request that got no answer. `check` names what chooses the server and whom to trust.
+    pub(super) fn not_answered(
+        error: &(dyn Error + 'static),
+        otherwise: StoreErrorKind,
+        check: &str,
+    ) -> Self {
+        let cause = root_cause(error);
+        match cause.contains("certificate") {
+            true => Self::new(
+                StoreErrorKind::Misconfigured,
+                format!("no TLS connection: {cause}: check {check}"),
+            ),
+            false => Self::new(otherwise, cause),
+        }
+    }
+
+    /// A body that broke off while it was read.
+    pub(super) fn broken_body(cause: &str) -> Self {
+        Self::new(
+            StoreErrorKind::Unavailable,
+            format!("the body broke off: {cause}"),
+        )
+    }
+
     /// For work that was cancelled or panicked: nobody knows what became of it.
     pub(super) fn broken_off() -> Self {
         Self::new(StoreErrorKind::Unavailable, "broken off before its end")
@@ -112,4 +141,24 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::new(error.kind, error.message)
     }
+}
+
+/// What came of a request, bound to its object or place where it failed.
+pub(super) trait At<T> {
+    fn at(self, driver: DriverKind, operation: &'static str, url: &str) -> Result<T, StoreError>;
+}
+
+impl<T> At<T> for Result<T, Failure> {
+    fn at(self, driver: DriverKind, operation: &'static str, url: &str) -> Result<T, StoreError> {
+        self.map_err(|failure| failure.at(driver, operation, url))
+    }
+}
+
+/// The innermost cause says what happened; the layers around it say only that something did.
+pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string().chars().take(SAID_MAX_CHARS).collect()
 }

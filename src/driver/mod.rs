@@ -12,6 +12,7 @@ mod fence;
 mod localfs;
 mod s3;
 mod swift;
+mod whole_store;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -7,10 +7,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use crate::driver::StoreErrorKind as Kind;
-use crate::driver::error::Failure;
-
-/// A server's words are cut to this many characters.
-const SAID_MAX_CHARS: usize = 300;
+use crate::driver::error::{Failure, SAID_MAX_CHARS};
 
 /// Sorts what became of a request.
 pub(super) fn failure<E>(error: SdkError<E, HttpResponse>) -> Failure
@@ -35,14 +32,6 @@ where
         SdkError::ConstructionFailure(_) => not_sent(&error, Kind::Unsupported),
         _ => not_sent(&error, Kind::Unavailable),
     }
-}
-
-/// A body that broke off while it was read.
-pub(super) fn broken_body(error: &(dyn Error + 'static)) -> Failure {
-    Failure::new(
-        Kind::Unavailable,
-        format!("the body broke off: {}", root_cause(error)),
-    )
 }
 
 /// Sorts an answer by its code, and by its status where the code is none of the known ones.
@@ -171,23 +160,7 @@ fn not_sent(error: &(dyn Error + 'static), otherwise: Kind) -> Failure {
         }
         at = cause.source();
     }
-    let cause = root_cause(error);
-    match cause.contains("certificate") {
-        true => Failure::new(
-            Kind::Misconfigured,
-            format!("no TLS connection: {cause}: check url and the certificates trusted here"),
-        ),
-        false => Failure::new(otherwise, cause),
-    }
-}
-
-/// The innermost cause says what happened; the SDK's own layers say only that something did.
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string().chars().take(SAID_MAX_CHARS).collect()
+    Failure::not_answered(error, otherwise, "url and the certificates trusted here")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use futures::{StreamExt, stream};
 
 use self::address::Address;
 use self::multipart::S3Upload;
-use super::error::Failure;
+use super::error::{At as _, Failure, root_cause};
 use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload};
 use crate::batch::Batcher;
 use crate::config::S3Config;
@@ -58,7 +58,7 @@ impl S3 {
     pub(super) async fn new(config: &S3Config) -> Result<Self, StoreError> {
         let place = Place::bucket(DriverKind::S3, &config.bucket, &config.prefix);
         let sdk = client::connect(config).await;
-        let sdk = sdk.map_err(|failure| failure.at(DriverKind::S3, "open", &place.base))?;
+        let sdk = sdk.at(DriverKind::S3, "open", &place.base)?;
         let on_aws = config.url.is_none();
         let location = config.region.clone();
         let server = Arc::new(Server {
@@ -82,10 +82,6 @@ impl S3 {
             server,
             deletes,
         })
-    }
-
-    fn error(&self, operation: &'static str, url: &str, failure: Failure) -> StoreError {
-        failure.at(DriverKind::S3, operation, url)
     }
 
     async fn delete_one(&self, url: &str) -> Result<(), Failure> {
@@ -139,7 +135,10 @@ impl Server {
             match body.next().await {
                 None => Ok(None),
                 Some(Ok(piece)) => Ok(Some((piece, (body, url)))),
-                Some(Err(error)) => Err(error::broken_body(&error).at(DriverKind::S3, "get", &url)),
+                Some(Err(error)) => {
+                    let broken = Failure::broken_body(&root_cause(&error));
+                    Err(broken.at(DriverKind::S3, "get", &url))
+                }
             }
         });
         Ok(Reader {
@@ -211,17 +210,17 @@ impl Driver for S3 {
 
     async fn prepare(&self) -> Result<(), StoreError> {
         let ready = self.server.prepare().await;
-        ready.map_err(|failure| self.error("open", &self.place.base, failure))
+        ready.at(DriverKind::S3, "open", &self.place.base)
     }
 
     async fn prepare_to_read(&self) -> Result<(), StoreError> {
         let ready = self.server.prepare_to_read().await;
-        ready.map_err(|failure| self.error("open", &self.place.base, failure))
+        ready.at(DriverKind::S3, "open", &self.place.base)
     }
 
     async fn get(&self, url: &str, _size: Option<u64>) -> Result<Reader, StoreError> {
         let reader = self.server.get(url).await;
-        reader.map_err(|failure| self.error("get", url, failure))
+        reader.at(DriverKind::S3, "get", url)
     }
 
     async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), StoreError> {
@@ -229,30 +228,30 @@ impl Driver for S3 {
             let address = self.server.own_address(url)?;
             self.server.put(&address, body, md5).await
         };
-        put.await.map_err(|failure| self.error("put", url, failure))
+        put.await.at(DriverKind::S3, "put", url)
     }
 
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError> {
         let address = self.server.own_address(url);
-        let address = address.map_err(|failure| self.error("upload", url, failure))?;
+        let address = address.at(DriverKind::S3, "upload", url)?;
         Ok(Box::new(S3Upload::new(self.server.clone(), url, address)))
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
         let found = self.server.stat(url).await;
-        found.map_err(|failure| self.error("stat", url, failure))
+        found.at(DriverKind::S3, "stat", url)
     }
 
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {
         let deletes = urls.iter().map(async |url| {
             let deleted = self.delete_one(url).await;
-            deleted.map_err(|failure| self.error("delete", url, failure))
+            deleted.at(DriverKind::S3, "delete", url)
         });
         join_all(deletes).await
     }
 
     async fn is_empty(&self) -> Result<bool, StoreError> {
         let empty = self.server.is_empty().await;
-        empty.map_err(|failure| self.error("list", &self.place.base, failure))
+        empty.at(DriverKind::S3, "list", &self.place.base)
     }
 }

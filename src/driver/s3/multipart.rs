@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::client::{REQUEST_TIMEOUT, timeouts};
 use super::{Address, CONTENT_TYPE, Server, error};
-use crate::driver::error::Failure;
+use crate::driver::error::{At as _, Failure};
 use crate::driver::{StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
 use crate::model::DriverKind;
 
@@ -53,10 +53,6 @@ impl S3Upload {
             part: Vec::new(),
             begun: None,
         }
-    }
-
-    fn error(&self, failure: Failure) -> StoreError {
-        failure.at(DriverKind::S3, "upload", &self.url)
     }
 
     fn part_bytes(&self) -> usize {
@@ -162,12 +158,12 @@ impl Begun {
 impl Upload for S3Upload {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let added = self.add(&bytes).await;
-        added.map_err(|failure| self.error(failure))
+        added.at(DriverKind::S3, "upload", &self.url)
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), StoreError> {
         let completed = self.complete().await;
-        completed.map_err(|failure| self.error(failure))
+        completed.at(DriverKind::S3, "upload", &self.url)
     }
 
     async fn abort(mut self: Box<Self>) {

@@ -2,12 +2,13 @@
 
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use bytes::Bytes;
-use md5::Digest as _;
+use md5::{Digest as _, Md5};
 use uuid::Uuid;
 
 use super::{Address, Server, error};
 use crate::driver::StoreErrorKind;
 use crate::driver::error::Failure;
+use crate::driver::whole_store::WholeStore;
 
 /// Anchore's own probe lies at the bucket's root, whatever the prefix.
 const PROBE_PREFIX: &str = "__anchore_s3_key_self_check__";
@@ -19,20 +20,14 @@ impl Server {
         if self.is_missing().await? {
             self.create().await?;
         }
-        let probe = self.probe();
-        let md5 = md5::Md5::digest(b"").into();
-        let written = self.put(&probe, Bytes::new(), md5).await;
-        written.map_err(|failure| self.whole_store("write to", failure))?;
-        let read = async {
-            let reader = self
-                .get(&format!("s3://{}/{}", probe.bucket, probe.key))
-                .await?;
-            reader.bytes().await.map_err(Failure::from)
+        let (probe, store) = (self.probe(), self.whole_store());
+        let put = self.put(&probe, Bytes::new(), Md5::digest(b"").into());
+        let get = async {
+            let url = format!("s3://{}/{}", probe.bucket, probe.key);
+            self.get(&url).await?.bytes().await?;
+            Ok(())
         };
-        let read = read.await;
-        let deleted = self.delete_single(&probe).await;
-        read.map_err(|failure| self.whole_store("read from", failure))?;
-        deleted.map_err(|failure| self.whole_store("delete from", failure))
+        store.try_out(put, get, self.delete_single(&probe)).await
     }
 
     /// Reads an object that is not there: HEAD on the bucket needs the right to list, and its
@@ -51,7 +46,7 @@ impl Server {
             {
                 Ok(())
             }
-            Err(failure) => Err(self.whole_store("read from", failure)),
+            Err(failure) => Err(self.whole_store().failure("read from", failure)),
         }
     }
 
@@ -69,7 +64,7 @@ impl Server {
                 StoreErrorKind::NotFound | StoreErrorKind::NoSuchPlace => Ok(true),
                 // An answer to HEAD has no words; the probe's will say what is wrong.
                 StoreErrorKind::Denied | StoreErrorKind::Unsupported => Ok(false),
-                _ => Err(self.whole_store("look at", failure)),
+                _ => Err(self.whole_store().failure("look at", failure)),
             },
             Ok(_) => Ok(false),
         }
@@ -105,36 +100,17 @@ impl Server {
             {
                 Ok(())
             }
-            Err(error) => Err(self.whole_store("create", error::failure(error))),
+            Err(error) => Err(self.whole_store().failure("create", error::failure(error))),
         }
     }
 
-    /// What is refused to the probe would be refused to every object.
-    fn whole_store(&self, wanted: &str, failure: Failure) -> Failure {
-        match failure.kind {
-            StoreErrorKind::Denied => Failure::new(
-                StoreErrorKind::Credentials,
-                format!(
-                    "these credentials may not {wanted} bucket {:?} ({}): grant it to them, or \
-                     check access_key, secret_key and bucket",
-                    self.bucket, failure.message
-                ),
-            ),
-            StoreErrorKind::Unsupported | StoreErrorKind::NotFound => Failure::new(
-                StoreErrorKind::Misconfigured,
-                format!(
-                    "cannot {wanted} bucket {:?}: {}: check url, region and bucket",
-                    self.bucket, failure.message
-                ),
-            ),
-            StoreErrorKind::Unavailable => Failure::new(
-                StoreErrorKind::Unavailable,
-                format!(
-                    "cannot {wanted} bucket {:?} at {}: {}: check that the server runs, and the url",
-                    self.bucket, self.name, failure.message
-                ),
-            ),
-            _ => failure,
+    fn whole_store(&self) -> WholeStore {
+        WholeStore {
+            name: format!("bucket {:?}", self.bucket),
+            server: Some(self.name.clone()),
+            who_options: "access_key, secret_key and bucket",
+            where_options: "url, region and bucket",
+            server_options: "the url",
         }
     }
 }

@@ -1,14 +1,11 @@
 //! What a Swift server's answer means. Messages never hold tokens, keys or passwords.
 
-use std::error::Error;
-
 use reqwest::{Response, StatusCode};
 
 use crate::driver::StoreErrorKind as Kind;
-use crate::driver::error::Failure;
+use crate::driver::error::{Failure, SAID_MAX_CHARS, root_cause};
 
-/// A server's words are cut to this many characters, and read no further than this many bytes.
-const SAID_MAX_CHARS: usize = 300;
+/// A server's words are read no further than this many bytes.
 const SAID_MAX_BYTES: usize = 16 << 10;
 
 /// A request that got no answer. The URL is left out: it may hold user and password.
@@ -17,14 +14,11 @@ pub(super) fn not_answered(error: reqwest::Error) -> Failure {
     if error.is_timeout() {
         return Failure::new(Kind::Unavailable, "no answer in time");
     }
-    let cause = root_cause(&error);
-    match cause.contains("certificate") {
-        true => Failure::new(
-            Kind::Misconfigured,
-            format!("no TLS connection: {cause}: check the auth URL, cacert and insecure"),
-        ),
-        false => Failure::new(Kind::Unavailable, cause),
-    }
+    Failure::not_answered(
+        &error,
+        Kind::Unavailable,
+        "the auth URL, cacert and insecure",
+    )
 }
 
 /// A body that broke off while it was read.
@@ -34,7 +28,7 @@ pub(super) fn broken_body(error: reqwest::Error) -> Failure {
         true => "nothing more came in time".to_owned(),
         false => root_cause(&error),
     };
-    Failure::new(Kind::Unavailable, format!("the body broke off: {cause}"))
+    Failure::broken_body(&cause)
 }
 
 /// Sorts an answer that is no success, reading a little of its words.
@@ -113,15 +107,6 @@ fn plain_words(html: &str) -> String {
     }
     let words: Vec<_> = plain.split_whitespace().collect();
     words.join(" ").chars().take(SAID_MAX_CHARS).collect()
-}
-
-/// The innermost cause says what happened; the layers around it say only that something did.
-fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string().chars().take(SAID_MAX_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use futures::future::join_all;
 use self::address::Address;
 use self::client::Server;
 use self::upload::SwiftUpload;
-use super::error::Failure;
+use super::error::{At as _, Failure};
 use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
 use crate::batch::Batcher;
 use crate::config::SwiftConfig;
@@ -58,7 +58,7 @@ impl Swift {
         let prefix = &config.anchore_key_prefix;
         let place = Place::bucket(DriverKind::Swift, &config.container, prefix);
         let server = Server::new(config);
-        let server = server.map_err(|f| f.at(DriverKind::Swift, "open", &place.base))?;
+        let server = server.at(DriverKind::Swift, "open", &place.base)?;
         let server = Arc::new(server);
         let deletes = Batcher::new(delete::LIMITS, {
             let server = server.clone();
@@ -70,10 +70,6 @@ impl Swift {
             deletes,
             too_large: TooLarge::default(),
         })
-    }
-
-    fn error(&self, operation: &'static str, url: &str, failure: Failure) -> StoreError {
-        failure.at(DriverKind::Swift, operation, url)
     }
 
     /// Where a write goes: into the configured container, under a name that Swift can hold.
@@ -115,27 +111,27 @@ impl Driver for Swift {
 
     async fn prepare(&self) -> Result<(), StoreError> {
         let ready = self.server.prepare().await;
-        ready.map_err(|failure| self.error("open", &self.place.base, failure))
+        ready.at(DriverKind::Swift, "open", &self.place.base)
     }
 
     async fn prepare_to_read(&self) -> Result<(), StoreError> {
         let ready = self.server.prepare_to_read().await;
-        ready.map_err(|failure| self.error("open", &self.place.base, failure))
+        ready.at(DriverKind::Swift, "open", &self.place.base)
     }
 
     async fn get(&self, url: &str, _size: Option<u64>) -> Result<Reader, StoreError> {
         let reader = self.server.get(url).await;
-        reader.map_err(|failure| self.error("get", url, failure))
+        reader.at(DriverKind::Swift, "get", url)
     }
 
     async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), StoreError> {
         let put = self.put_whole(url, body, md5).await;
-        put.map_err(|failure| self.error("put", url, failure))
+        put.at(DriverKind::Swift, "put", url)
     }
 
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError> {
         let address = self.own_address(url).await;
-        let address = address.map_err(|failure| self.error("upload", url, failure))?;
+        let address = address.at(DriverKind::Swift, "upload", url)?;
         let upload = SwiftUpload::new(self.server.clone(), url, address, self.too_large.clone());
         Ok(Box::new(upload))
     }
@@ -145,9 +141,7 @@ impl Driver for Swift {
             let address = Address::of(url)?;
             self.server.head(&address).await
         };
-        let head = head
-            .await
-            .map_err(|failure| self.error("stat", url, failure))?;
+        let head = head.await.at(DriverKind::Swift, "stat", url)?;
         Ok(head.map(|head| Stat {
             size: head.size,
             md5: head.md5,
@@ -157,13 +151,13 @@ impl Driver for Swift {
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {
         let deletes = urls.iter().map(async |url| {
             let deleted = self.delete_one(url).await;
-            deleted.map_err(|failure| self.error("delete", url, failure))
+            deleted.at(DriverKind::Swift, "delete", url)
         });
         join_all(deletes).await
     }
 
     async fn is_empty(&self) -> Result<bool, StoreError> {
         let empty = self.server.is_empty().await;
-        empty.map_err(|failure| self.error("list", &self.place.base, failure))
+        empty.at(DriverKind::Swift, "list", &self.place.base)
     }
 }

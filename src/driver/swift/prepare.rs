@@ -8,6 +8,7 @@ use super::address::Address;
 use super::client::Server;
 use super::error;
 use crate::driver::error::Failure;
+use crate::driver::whole_store::WholeStore;
 use crate::driver::{StoreErrorKind, WRITE_DEADLINE};
 
 const PROBE_PREFIX: &str = "__windlass_self_check__";
@@ -27,21 +28,18 @@ impl Server {
                 return Err(error::no_container(&self.container));
             }
             let made = self.make_container(&self.container).await;
-            made.map_err(|failure| self.whole_store("create", failure))?;
+            made.map_err(|failure| self.whole_store().failure("create", failure))?;
         }
-        let probe = self.probe();
-        let put = self.put(
-            &probe,
-            Bytes::new(),
-            Md5::digest(b"").into(),
-            WRITE_DEADLINE,
-        );
-        put.await
-            .map_err(|failure| self.whole_store("write to", failure))?;
-        let read = self.read_probe(&probe).await;
-        let deleted = self.delete_single(&probe, false).await;
-        read.map_err(|failure| self.whole_store("read from", failure))?;
-        deleted.map_err(|failure| self.whole_store("delete from", failure))
+        let (probe, store) = (self.probe(), self.whole_store());
+        let md5 = Md5::digest(b"").into();
+        let put = self.put(&probe, Bytes::new(), md5, WRITE_DEADLINE);
+        let get = async {
+            let url = format!("swift://{}/{}", probe.container, probe.name);
+            self.get(&url).await?.bytes().await?;
+            Ok(())
+        };
+        let delete = self.delete_single(&probe, false);
+        store.try_out(put, get, delete).await
     }
 
     /// Reads an object that is not there, where the container itself may not be looked at.
@@ -52,10 +50,10 @@ impl Server {
             Err(failure) if failure.kind == StoreErrorKind::Denied => {
                 match self.head(&self.probe()).await {
                     Ok(_) => Ok(()),
-                    Err(failure) => Err(self.whole_store("read from", failure)),
+                    Err(failure) => Err(self.whole_store().failure("read from", failure)),
                 }
             }
-            Err(failure) => Err(self.whole_store("read from", failure)),
+            Err(failure) => Err(self.whole_store().failure("read from", failure)),
         }
     }
 
@@ -64,31 +62,14 @@ impl Server {
         Address::new(&self.container, &name)
     }
 
-    async fn read_probe(&self, probe: &Address) -> Result<(), Failure> {
-        let url = format!("swift://{}/{}", probe.container, probe.name);
-        let reader = self.get(&url).await?;
-        reader.bytes().await.map(drop).map_err(Failure::from)
-    }
-
-    /// What is refused to the probe would be refused to every object.
-    fn whole_store(&self, wanted: &str, failure: Failure) -> Failure {
-        match failure.kind {
-            StoreErrorKind::Denied => Failure::new(
-                StoreErrorKind::Credentials,
-                format!(
-                    "these credentials may not {wanted} container {:?} ({}): grant it to them, or \
-                     check user, project and container",
-                    self.container, failure.message
-                ),
-            ),
-            StoreErrorKind::Unsupported | StoreErrorKind::NotFound => Failure::new(
-                StoreErrorKind::Misconfigured,
-                format!(
-                    "cannot {wanted} container {:?}: {}: check the storage URL and container",
-                    self.container, failure.message
-                ),
-            ),
-            _ => failure,
+    fn whole_store(&self) -> WholeStore {
+        WholeStore {
+            name: format!("container {:?}", self.container),
+            // The login answers where the account is.
+            server: None,
+            who_options: "user, project and container",
+            where_options: "the storage URL and container",
+            server_options: "the auth URL",
         }
     }
 }

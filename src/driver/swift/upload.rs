@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use super::client::{STALLED_AFTER, Server};
 use super::segments::Segments;
 use super::{Address, TooLarge};
-use crate::driver::error::Failure;
+use crate::driver::error::{At as _, Failure};
 use crate::driver::{StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
 use crate::model::DriverKind;
 
@@ -76,10 +76,6 @@ impl SwiftUpload {
             server,
             way,
         }
-    }
-
-    fn error(&self, failure: Failure) -> StoreError {
-        failure.at(DriverKind::Swift, "upload", &self.url)
     }
 
     async fn add(&mut self, bytes: Bytes) -> Result<(), Failure> {
@@ -205,7 +201,7 @@ impl UnderWay {
 impl Upload for SwiftUpload {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let added = self.add(bytes).await;
-        added.map_err(|failure| self.error(failure))
+        added.at(DriverKind::Swift, "upload", &self.url)
     }
 
     async fn finish(self: Box<Self>) -> Result<(), StoreError> {
@@ -213,7 +209,7 @@ impl Upload for SwiftUpload {
             Way::Streamed(streamed) => streamed.finish(&self.server).await,
             Way::Segmented(segments) => segments.finish().await,
         };
-        finished.map_err(|failure| failure.at(DriverKind::Swift, "upload", &self.url))
+        finished.at(DriverKind::Swift, "upload", &self.url)
     }
 
     async fn abort(self: Box<Self>) {
