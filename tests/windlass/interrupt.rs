@@ -5,9 +5,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::counting_proxy::Fault;
-use crate::support::postgres::OwnServer;
 use crate::support::program::{Outcome, Running, executable};
-use crate::world::{World, db_to_s3_on, seeded, until};
+use crate::world::{World, seeded, seeded_on_own_server, until};
 
 const DOCUMENTS: usize = 150;
 
@@ -184,12 +183,7 @@ async fn ctrl_c_while_the_store_is_away_takes_no_longer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_while_the_database_is_away_takes_no_longer() {
-    let server = OwnServer::start().await;
-    let mut world = db_to_s3_on(server.fresh_database().await).await;
-    world
-        .deployment
-        .seed_db_documents(DOCUMENTS, 100..3_000, 7)
-        .await;
+    let (server, world) = seeded_on_own_server(DOCUMENTS).await;
     let mut running = world.spawn_slowly(&[], 10).await;
     server.stop_immediate();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -198,14 +192,7 @@ async fn ctrl_c_while_the_database_is_away_takes_no_longer() {
     let ended = ended.expect_code(130);
     assert!(took < WITHIN, "{took:?}");
     let command = printed_command(&ended);
-    server.restart().await;
-    until("the pool has come back", async || {
-        sqlx::query("SELECT 1")
-            .execute(&world.database.pool)
-            .await
-            .is_ok()
-    })
-    .await;
+    world.restart(&server).await;
     world.expect_every_row_whole().await;
     world.proxy.set_fault(Fault::None);
     let resumed = run_in_shell(&world, &command).await;

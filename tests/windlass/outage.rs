@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::support::counting_proxy::Fault;
 use crate::support::postgres::OwnServer;
-use crate::world::{World, db_to_s3_on, seeded, until};
+use crate::world::{World, seeded, seeded_on_own_server, until};
 
 const DOCUMENTS: usize = 150;
 
@@ -187,23 +187,11 @@ async fn a_lost_lock_is_taken_again_and_everything_is_proven_anew() {
 }
 
 async fn database_restarts(stop: impl Fn(&OwnServer)) {
-    let server = OwnServer::start().await;
-    let mut world = db_to_s3_on(server.fresh_database().await).await;
-    world
-        .deployment
-        .seed_db_documents(DOCUMENTS, 100..3_000, 7)
-        .await;
+    let (server, world) = seeded_on_own_server(DOCUMENTS).await;
     let mut running = world.spawn_slowly(&[], 20).await;
     stop(&server);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    server.restart().await;
-    until("the pool has come back", async || {
-        sqlx::query("SELECT 1")
-            .execute(&world.database.pool)
-            .await
-            .is_ok()
-    })
-    .await;
+    world.restart(&server).await;
     world.expect_every_row_whole_beside(&mut running).await;
     let ended = running.wait().await;
     if ended.code != Some(0) {
@@ -227,12 +215,7 @@ async fn a_database_that_is_restarted_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_stays_away_interrupts_the_run_and_resume_finishes_it() {
-    let server = OwnServer::start().await;
-    let mut world = db_to_s3_on(server.fresh_database().await).await;
-    world
-        .deployment
-        .seed_db_documents(DOCUMENTS, 100..3_000, 7)
-        .await;
+    let (server, world) = seeded_on_own_server(DOCUMENTS).await;
     let running = world.spawn_slowly(&["--max-outage", "0.03"], 20).await;
     server.stop_immediate();
     let ended = running.wait().await.expect_code(130);
@@ -242,14 +225,7 @@ async fn a_database_that_stays_away_interrupts_the_run_and_resume_finishes_it() 
         ended.elapsed
     );
     assert!(ended.stdout.contains(" resume "), "{}", ended.stdout);
-    server.restart().await;
-    until("the pool has come back", async || {
-        sqlx::query("SELECT 1")
-            .execute(&world.database.pool)
-            .await
-            .is_ok()
-    })
-    .await;
+    world.restart(&server).await;
     world.expect_every_row_whole().await;
     world.resume(&world.task().await).await.expect_code(0);
     let journal = world.expect_moved_and_sound().await;

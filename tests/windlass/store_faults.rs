@@ -52,6 +52,20 @@ impl Memory {
         self.migrate(&self.to, &self.world.from, more).await
     }
 
+    /// The store is itself again: a resume moves the rest, and all is at this scheme.
+    async fn resume_to(&self, scheme: &str) {
+        self.s3.clear_hook();
+        let task = self.world.task().await;
+        self.world.resume(&task).await.expect_code(0);
+        self.expect_sound_at(scheme).await;
+    }
+
+    async fn expect_sound_at(&self, scheme: &str) {
+        self.look().await.expect_all_at(scheme, DOCUMENTS);
+        let task = self.world.task().await;
+        self.world.journal(&task).await.expect_sound();
+    }
+
     async fn look(&self) -> Report {
         Checker::new(&self.world.database.pool)
             .s3(self.s3.client(), BUCKET, "")
@@ -77,18 +91,13 @@ async fn what_a_store_keeps_wrong_is_never_committed() {
         });
         let ended = memory.there(&[]).await;
         memory.look().await.expect_nothing_lost();
-        if ended.code != Some(0) {
-            ended.expect_code(3);
-            memory.s3.clear_hook();
-            let task = memory.world.task().await;
-            memory.world.resume(&task).await.expect_code(0);
+        match ended.code {
+            Some(0) => memory.expect_sound_at("s3").await,
+            _ => {
+                ended.expect_code(3);
+                memory.resume_to("s3").await;
+            }
         }
-        memory.look().await.expect_all_at("s3", DOCUMENTS);
-        memory
-            .world
-            .journal(&memory.world.task().await)
-            .await
-            .expect_sound();
     }
 }
 
@@ -130,10 +139,7 @@ async fn what_no_object_can_go_on_without_stops_the_run_and_keeps_the_place() {
         let (state, moved, _) = memory.world.anchore_says(&task).await;
         assert_eq!(state, "failed");
         assert!(moved < DOCUMENTS as i32);
-        memory.s3.clear_hook();
-        memory.world.resume(&task).await.expect_code(0);
-        memory.look().await.expect_all_at("s3", DOCUMENTS);
-        memory.world.journal(&task).await.expect_sound();
+        memory.resume_to("s3").await;
     }
 }
 
@@ -150,13 +156,7 @@ async fn an_object_that_the_store_refuses_stops_no_other() {
         (&39.into(), &1.into())
     );
     memory.look().await.expect_nothing_lost();
-    memory.s3.clear_hook();
-    memory
-        .world
-        .resume(&memory.world.task().await)
-        .await
-        .expect_code(0);
-    memory.look().await.expect_all_at("s3", DOCUMENTS);
+    memory.resume_to("s3").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,13 +175,7 @@ async fn sources_that_cannot_be_deleted_are_counted_apart_and_deleted_by_a_resum
     let seen = memory.look().await;
     seen.expect_nothing_lost();
     assert_eq!(seen.doubled.len(), 10);
-    memory.s3.clear_hook();
-    memory
-        .world
-        .resume(&memory.world.task().await)
-        .await
-        .expect_code(0);
-    memory.look().await.expect_all_at("db", DOCUMENTS);
+    memory.resume_to("db").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,12 +191,7 @@ async fn deletes_whose_answer_is_lost_are_done_once() {
             .map(|_| FaultReply::ErrorAfter(500, "InternalError"))
     });
     memory.back(&[]).await.expect_code(0);
-    memory.look().await.expect_all_at("db", DOCUMENTS);
-    memory
-        .world
-        .journal(&memory.world.task().await)
-        .await
-        .expect_sound();
+    memory.expect_sound_at("db").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -216,5 +205,5 @@ async fn a_source_that_cuts_its_answers_short_is_read_again() {
         nth.filter(|nth| nth % 4 == 0).map(|_| FaultReply::CutBody)
     });
     memory.back(&[]).await.expect_code(0);
-    memory.look().await.expect_all_at("db", DOCUMENTS);
+    memory.expect_sound_at("db").await;
 }

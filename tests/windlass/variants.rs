@@ -26,6 +26,16 @@ async fn with_document(world: &mut World, id: &str, content: &[u8]) -> DocumentK
     key("admin", "special", id, &format!("{id}.json"))
 }
 
+/// A second row beside the one with this id: the same but for these columns.
+async fn add_twin(world: &World, id: &str, columns: &str) {
+    let insert = format!(
+        r#"INSERT INTO archive_metadata SELECT (m).* FROM (
+             SELECT jsonb_populate_record(a, '{columns}') AS m
+               FROM archive_metadata a WHERE "archiveId" = '{id}') t"#
+    );
+    world.sql(&insert).await;
+}
+
 async fn documents_left(world: &World) -> i64 {
     world.count("SELECT count(*) FROM archive_document").await
 }
@@ -203,13 +213,7 @@ async fn what_lies_at_the_destination_is_taken_or_left() {
 async fn rows_that_share_a_source_move_together() {
     let mut world = seeded(3).await;
     with_document(&mut world, "twin", b"one document, two rows").await;
-    world
-        .sql(
-            r#"INSERT INTO archive_metadata SELECT (m).* FROM (
-                 SELECT jsonb_populate_record(a, '{"documentName": "other name"}') AS m
-                   FROM archive_metadata a WHERE "archiveId" = 'twin') t"#,
-        )
-        .await;
+    add_twin(&world, "twin", r#"{"documentName": "other name"}"#).await;
     let other = key("admin", "special", "twin", "other name");
     world
         .deployment
@@ -234,13 +238,7 @@ async fn a_source_that_an_unplanned_row_points_at_is_kept() {
     let mut world = seeded(0).await;
     with_document(&mut world, "wanted", b"two users, one document").await;
     // A row of another user with the same URL: not in the source's place by its own key.
-    world
-        .sql(
-            r#"INSERT INTO archive_metadata SELECT (m).* FROM (
-                 SELECT jsonb_populate_record(a, '{"userId": "tenant-b"}') AS m
-                   FROM archive_metadata a WHERE "archiveId" = 'wanted') t"#,
-        )
-        .await;
+    add_twin(&world, "wanted", r#"{"userId": "tenant-b"}"#).await;
     let other = key("tenant-b", "special", "wanted", "wanted.json");
     world
         .deployment
@@ -254,14 +252,12 @@ async fn a_source_that_an_unplanned_row_points_at_is_kept() {
 async fn rows_that_disagree_about_one_source_are_not_moved() {
     let mut world = seeded(3).await;
     with_document(&mut world, "twin", b"plain, or zlib?").await;
-    world
-        .sql(
-            r#"INSERT INTO archive_metadata SELECT (m).* FROM (
-                 SELECT jsonb_populate_record(a, '{"documentName": "b", "is_compressed": true,
-                     "digest": null}') AS m
-                   FROM archive_metadata a WHERE "archiveId" = 'twin') t"#,
-        )
-        .await;
+    add_twin(
+        &world,
+        "twin",
+        r#"{"documentName": "b", "is_compressed": true, "digest": null}"#,
+    )
+    .await;
     world.migrate(&[]).await.expect_code(3);
     assert_eq!(documents_left(&world).await, 1);
     let still = "SELECT count(*) FROM archive_metadata WHERE content_url LIKE 'db://%'";

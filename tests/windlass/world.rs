@@ -26,7 +26,7 @@ pub async fn db_to_s3() -> World {
     db_to_s3_on(postgres::fresh_database().await).await
 }
 
-pub async fn db_to_s3_on(database: postgres::Database) -> World {
+async fn db_to_s3_on(database: postgres::Database) -> World {
     let server = s3::server().await;
     let proxy = CountingProxy::start(&server.url).await;
     let bucket = s3::fresh_bucket().await;
@@ -130,7 +130,18 @@ impl World {
 
 /// A world with this many small documents in it.
 pub async fn seeded(documents: usize) -> World {
-    let mut world = db_to_s3().await;
+    seeded_on(postgres::fresh_database().await, documents).await
+}
+
+/// The same on a database server that the test may stop and start again.
+pub async fn seeded_on_own_server(documents: usize) -> (postgres::OwnServer, World) {
+    let server = postgres::OwnServer::start().await;
+    let world = seeded_on(server.fresh_database().await, documents).await;
+    (server, world)
+}
+
+async fn seeded_on(database: postgres::Database, documents: usize) -> World {
+    let mut world = db_to_s3_on(database).await;
     world
         .deployment
         .seed_db_documents(documents, 100..3_000, 7)
@@ -151,6 +162,18 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 impl World {
+    /// Starts the server again, and waits until the test's own connections go through, too.
+    pub async fn restart(&self, server: &postgres::OwnServer) {
+        server.restart().await;
+        until("the pool has come back", async || {
+            sqlx::query("SELECT 1")
+                .execute(&self.database.pool)
+                .await
+                .is_ok()
+        })
+        .await;
+    }
+
     pub fn spawn(&self, more: &[&str]) -> crate::support::program::Running {
         let mut args = self.migrate_args();
         args.extend(more.iter().map(|arg| (*arg).to_owned()));
