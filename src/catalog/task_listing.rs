@@ -121,3 +121,83 @@ impl From<Raw> for ListedObject {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::database::{ConnectOptions, Database, DatabaseUrl};
+
+    /// A task of five objects: at the source, at the destination, elsewhere, nowhere, and removed.
+    const MAKE: &str = r#"
+        INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName", content_url)
+        VALUES ('b', '0', 'u', 'd', 's0'), ('b', '1', 'u', 'd', 'd1'),
+               ('b', '2', 'u', 'd', 'other'), ('b', '3', 'u', 'd', NULL);
+        INSERT INTO windlass_objects
+               (task_id, idx, user_id, bucket, archive_id, document_name, source_url, dest_url)
+        VALUES (7, 0, 'u', 'b', '0', 'd', 's0', 'd0'), (7, 1, 'u', 'b', '1', 'd', 's1', 'd1'),
+               (7, 2, 'u', 'b', '2', 'd', 's2', 'd2'), (7, 3, 'u', 'b', '3', 'd', 's3', 'd3'),
+               (7, 4, 'u', 'b', '4', 'd', 's4', 'd4'), (8, 0, 'u', 'b', '0', 'd', 's0', 'd0');"#;
+
+    async fn task_of_five(dir: &std::path::Path) -> Catalog {
+        let url = format!("sqlite:///{}", dir.join("anchore.db").display());
+        let options = ConnectOptions {
+            create: true,
+            ..ConnectOptions::default()
+        };
+        let url = DatabaseUrl::parse(&url).unwrap();
+        let db = Database::connect(&url, &options).await.unwrap();
+        let Database::Sqlite(pool) = &db else {
+            panic!("not SQLite")
+        };
+        let tables = include_str!("../../fixtures/anchore/schema.sqlite.sql");
+        sqlx::raw_sql(tables).execute(pool).await.unwrap();
+        let catalog = Catalog::open(db.clone()).await.unwrap();
+        catalog.ensure_schema().await.unwrap();
+        sqlx::raw_sql(MAKE).execute(pool).await.unwrap();
+        catalog
+    }
+
+    #[tokio::test]
+    async fn pages_hold_every_object_of_the_task_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = task_of_five(dir.path()).await;
+        for limit in [1, 2, 5, 6] {
+            let mut seen: Vec<ListedObject> = Vec::new();
+            loop {
+                let after = seen.last().map(|object| object.idx);
+                let page = catalog.objects_after(7, after, limit).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                seen.extend(page);
+            }
+            let seen: Vec<_> = seen
+                .iter()
+                .map(|object| object.row.as_ref().map(|row| row.url.as_deref()))
+                .collect();
+            let urls = [
+                Some(Some("s0")),
+                Some(Some("d1")),
+                Some(Some("other")),
+                Some(None),
+                None,
+            ];
+            assert_eq!(seen, urls, "{limit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_object_is_counted_at_one_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let catalog = task_of_five(dir.path()).await;
+        let places = RowPlaces {
+            source: 1,
+            destination: 1,
+            elsewhere: 2,
+            removed: 1,
+        };
+        assert_eq!(catalog.row_places(7).await.unwrap(), places);
+        let none = RowPlaces::default();
+        assert_eq!(catalog.row_places(9).await.unwrap(), none);
+    }
+}
