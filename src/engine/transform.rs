@@ -298,9 +298,14 @@ mod tests {
             };
             let row = row(&stored, was_compressed);
             for (compression, compressed) in [(on, true), (off, false)] {
-                let whole = make_whole(stored.clone(), &row, DriverKind::S3, compression, "u")
-                    .unwrap()
-                    .unwrap();
+                let whole = make_whole(
+                    stored.clone(),
+                    &row,
+                    Form::Configured(DriverKind::S3, compression),
+                    "u",
+                )
+                .unwrap()
+                .unwrap();
                 let (out, facts) = streamed(&stored, &row, compressed).unwrap();
                 assert_eq!(whole.facts.content_sha256, facts.content_sha256);
                 assert_eq!(whole.facts.content_size, plain.len() as u64);
@@ -326,14 +331,14 @@ mod tests {
             enabled: true,
             min_size_kbytes: 100,
         };
-        assert!(!wants_compression(DriverKind::S3, on, 102_400));
-        assert!(wants_compression(DriverKind::S3, on, 102_401));
-        assert!(!wants_compression(DriverKind::Db, on, 1 << 30));
+        assert!(!Form::Configured(DriverKind::S3, on).compresses(102_400));
+        assert!(Form::Configured(DriverKind::S3, on).compresses(102_401));
+        assert!(!Form::Configured(DriverKind::Db, on).compresses(1 << 30));
         let off = Compression {
             enabled: false,
             ..on
         };
-        assert!(!wants_compression(DriverKind::S3, off, 1 << 30));
+        assert!(!Form::Configured(DriverKind::S3, off).compresses(1 << 30));
     }
 
     #[test]
@@ -343,7 +348,12 @@ mod tests {
             min_size_kbytes: 100,
         };
         let make = |stored: &'static [u8], row: &RowImage| {
-            make_whole(stored.into(), row, DriverKind::S3, off, "u")
+            make_whole(
+                stored.into(),
+                row,
+                Form::Configured(DriverKind::S3, off),
+                "u",
+            )
         };
         let good = row(b"content", false);
         assert!(make(b"content", &good).is_ok());
