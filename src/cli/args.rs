@@ -90,6 +90,10 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Go on with a task that was interrupted or has failed objects
     Resume(ResumeArgs),
+    /// Undo a task: every row gets back what it was, and every document its place
+    Reverse(ReverseArgs),
+    /// Delete the sources that a task has left, as --nodelete does, under the same proofs
+    DeleteSource(DeleteSourceArgs),
     /// List all migrations of this deployment
     ListMigrations,
     /// Show how far a task has come
@@ -215,6 +219,52 @@ fn concurrency(text: &str) -> Result<crate::engine::Concurrency, String> {
 pub struct ResumeArgs {
     /// The task's id, as list-migrations shows it, or its UUID
     pub task: String,
+    #[command(flatten)]
+    pub moved: MovedConfigs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `reverse`.
+#[derive(Debug, Args)]
+pub struct ReverseArgs {
+    /// The task to undo, by its id or its UUID
+    pub task: String,
+    /// Leave the copies that it made, too
+    #[arg(long)]
+    pub nodelete: bool,
+    /// Replace other content that lies where a document came from, where no row points at it
+    #[arg(long)]
+    pub overwrite: bool,
+    /// How what is made again is proven: read back in full, or by the store's own checksum
+    #[arg(long, value_enum, default_value_t)]
+    pub verify: Verify,
+    /// Only show what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask whether all Anchore services are stopped
+    #[arg(long)]
+    pub dontask: bool,
+    #[command(flatten)]
+    pub moved: MovedConfigs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `delete-source`.
+#[derive(Debug, Args)]
+pub struct DeleteSourceArgs {
+    /// The task whose sources are to go, by its id or its UUID
+    pub task: String,
+    /// How the copies are proven once more: read back in full, or by the store's own checksum
+    #[arg(long, value_enum, default_value_t)]
+    pub verify: Verify,
+    /// Only show what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask whether all Anchore services are stopped
+    #[arg(long)]
+    pub dontask: bool,
     #[command(flatten)]
     pub moved: MovedConfigs,
     #[command(flatten)]

@@ -8,7 +8,7 @@ use super::format::{bytes, count, duration, shell_word};
 use super::{ExitStatus, Printer, bar, signals};
 use crate::catalog::{PlanNotices, Planned};
 use crate::engine::{self, MigrateRequest, Migrated, RunReport};
-use crate::model::{Policy, TaskState, VerifyMode};
+use crate::model::{Policy, TaskKind, TaskState, VerifyMode};
 
 const QUESTION: &str = "Performing this operation requires *all* anchore-engine services to be stopped - proceed? (y/N)";
 
@@ -27,12 +27,7 @@ pub async fn run(
     let url = connect::database_url(global, Some(&from))?;
     let settings = connect::settings(global, &args.run, url, &from).await?;
     if !args.dontask && !args.dry_run && !ask() {
-        printer.result(&serde_json::json!({ "state": "skipped" }), || {
-            "nothing was done: answer y when all anchore-engine services are stopped, or use \
-             --dontask"
-                .into()
-        });
-        return Ok(ExitStatus::Complete);
+        return Ok(skipped(printer));
     }
     signals::listen(
         settings.stop.clone(),
@@ -55,10 +50,7 @@ pub async fn run(
 fn policy(args: &MigrateArgs) -> Policy {
     Policy {
         nodelete: args.nodelete,
-        verify: match args.verify {
-            Verify::Full => VerifyMode::Full,
-            Verify::Checksum => VerifyMode::Checksum,
-        },
+        verify: verify_mode(args.verify),
         overwrite: args.overwrite,
         buckets: args.bucket.clone(),
         users: args.user.clone(),
@@ -66,8 +58,26 @@ fn policy(args: &MigrateArgs) -> Policy {
     }
 }
 
+/// `--verify`.
+pub fn verify_mode(verify: Verify) -> VerifyMode {
+    match verify {
+        Verify::Full => VerifyMode::Full,
+        Verify::Checksum => VerifyMode::Checksum,
+    }
+}
+
+/// The answer was no.
+pub fn skipped(printer: &Printer) -> ExitStatus {
+    printer.result(&serde_json::json!({ "state": "skipped" }), || {
+        "nothing was done: answer y when all anchore-engine services are stopped, or use \
+         --dontask"
+            .into()
+    });
+    ExitStatus::Complete
+}
+
 /// Anchore's question. Only `y` and `Y` go on; no input at all does not.
-fn ask() -> bool {
+pub fn ask() -> bool {
     let _ = write!(std::io::stderr(), "{QUESTION} ");
     let mut answer = String::new();
     match std::io::stdin().read_line(&mut answer) {
@@ -165,8 +175,8 @@ fn plan_words(plan: &engine::PlanReport) -> String {
 
 /// Prints how a run ended, and what to do next.
 pub fn finish(printer: &Printer, global: &Global, report: &RunReport) -> ExitStatus {
-    let resume = resume_command(global, report.task_id);
-    printer.result(report, || report_words(report, &resume));
+    let command = |what: &str| command(global, what, report.task_id);
+    printer.result(report, || report_words(report, command));
     match report.state {
         TaskState::Complete => ExitStatus::Complete,
         TaskState::Interrupted | TaskState::Running => ExitStatus::Interrupted,
@@ -175,19 +185,19 @@ pub fn finish(printer: &Printer, global: &Global, report: &RunReport) -> ExitSta
     }
 }
 
-/// The command that goes on, which runs as printed, in whatever directory.
-fn resume_command(global: &Global, task_id: i64) -> String {
+/// A command about the task, which runs as printed, in whatever directory.
+fn command(global: &Global, what: &str, task_id: i64) -> String {
     let from_environment = std::env::var_os("WINDLASS_STATE_DIR").map(std::path::PathBuf::from);
     match &global.state_dir {
         Some(dir) if from_environment.as_ref() != Some(dir) => {
             let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
-            format!("windlass --state-dir {} resume {task_id}", shell_word(&dir))
+            format!("windlass --state-dir {} {what} {task_id}", shell_word(&dir))
         }
-        _ => format!("windlass resume {task_id}"),
+        _ => format!("windlass {what} {task_id}"),
     }
 }
 
-fn report_words(report: &RunReport, resume: &str) -> String {
+fn report_words(report: &RunReport, command: impl Fn(&str) -> String) -> String {
     let mut lines = Vec::new();
     lines.push(format!(
         "task {} {}: {} → {}",
@@ -229,16 +239,31 @@ fn report_words(report: &RunReport, resume: &str) -> String {
             report.task_id
         ));
     }
+    let resume = command("resume");
     lines.push(match report.state {
-        TaskState::Complete => {
-            "next: put the destination's section into Anchore's config.yaml, then start its \
-             services"
-                .into()
-        }
+        TaskState::Complete => after_completion(report, &command),
         TaskState::Failed if report.stopped.is_none() => {
             format!("next: repair what failed, then try only that again:\n{resume}")
         }
         _ => format!("go on with:\n{resume}"),
     });
     lines.join("\n")
+}
+
+fn after_completion(report: &RunReport, command: impl Fn(&str) -> String) -> String {
+    let words = match report.kind {
+        TaskKind::DeleteSource => {
+            return format!("the journal tells of each:\n{}", command("journal"));
+        }
+        TaskKind::Forward | TaskKind::Reverse => {
+            "next: put the destination's section into Anchore's config.yaml, then start its services"
+        }
+    };
+    match report.summary {
+        Some(summary) if summary.source_kept > 0 => format!(
+            "{words}\nwhen all is well, what was left in the source can go:\n{}",
+            command("delete-source")
+        ),
+        _ => words.into(),
+    }
 }

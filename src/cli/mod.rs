@@ -6,6 +6,7 @@ mod check;
 mod connect;
 mod demo;
 mod drivers;
+mod follow_up;
 mod format;
 mod journal;
 mod list;
@@ -87,6 +88,8 @@ async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Re
         Command::Migrate(args) => migrate::run(&args, global, printer).await,
         Command::Verify(args) => verify::run(&args, global, printer).await,
         Command::Resume(args) => resume::run(&args, global, printer).await,
+        Command::Reverse(args) => follow_up::reverse(&args, global, printer).await,
+        Command::DeleteSource(args) => follow_up::delete_source(&args, global, printer).await,
         Command::ListMigrations => list::run(global, printer).await,
         Command::Status(args) => status::run(&args, global, printer).await,
         Command::Journal(args) => journal::run(&args, global, printer).await,
