@@ -16,3 +16,4 @@ pub mod driver;
 pub mod engine;
 pub mod journal;
 pub mod model;
+pub mod report;

@@ -15,6 +15,7 @@ mod plan;
 mod plan_follow_up;
 mod plan_postgres;
 mod plan_sqlite;
+mod report;
 mod schema;
 mod task_listing;
 mod tasks;
@@ -28,6 +29,7 @@ pub use objects::Loaded;
 pub use plan::{FollowUp, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
 pub use plan_follow_up::FollowUpNotices;
 pub use task_listing::{ListedObject, RowPlaces};
+pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
 pub use tasks::{Executor, Failure, TaskRow, TaskSide};
 
 use std::sync::Arc;

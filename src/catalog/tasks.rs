@@ -437,7 +437,13 @@ impl Catalog {
     }
 }
 
-fn add(summary: &mut Summary, phase: Phase, outcome: Option<Outcome>, count: u64, bytes: u64) {
+pub(super) fn add(
+    summary: &mut Summary,
+    phase: Phase,
+    outcome: Option<Outcome>,
+    count: u64,
+    bytes: u64,
+) {
     let PhaseCounts {
         pending,
         copied,

@@ -100,6 +100,8 @@ pub enum Command {
     Status(TaskArgs),
     /// Show the journal of a task
     Journal(JournalArgs),
+    /// Write the history of a task as one page of HTML, for auditors
+    Report(ReportArgs),
     /// Make a small deployment on SQLite and local directories, and migrate it
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -320,6 +322,19 @@ pub enum JournalFormat {
     Table,
     /// One entry per line, with its hash.
     Jsonl,
+}
+
+/// `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    pub task: String,
+    /// Where to write it; - is stdout
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace the file where it exists
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `demo`.

@@ -122,7 +122,8 @@ fn is_dead(executor: &Executor) -> bool {
         && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
-fn host() -> String {
+/// The name of this machine.
+pub(super) fn host() -> String {
     let system = rustix::system::uname();
     system.nodename().to_string_lossy().into_owned()
 }

@@ -12,6 +12,7 @@ mod journal;
 mod list;
 mod migrate;
 mod printer;
+mod report;
 mod resume;
 mod signals;
 mod status;
@@ -93,6 +94,7 @@ async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Re
         Command::ListMigrations => list::run(global, printer).await,
         Command::Status(args) => status::run(&args, global, printer).await,
         Command::Journal(args) => journal::run(&args, global, printer).await,
+        Command::Report(args) => report::run(&args, global, printer).await,
         Command::Demo(args) => demo::run(&args, printer).await,
         Command::Completions { shell } => {
             clap_complete::generate(

@@ -5,13 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may name of the others. Leaves name nothing but the model.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("digest", &[]),
     ("batch", &[]),
     ("config", &["model"]),
     ("database", &["model", "config"]),
     ("journal", &["model"]),
+    ("report", &["model"]),
     ("catalog", &["model", "digest", "database"]),
     (
         "driver",
@@ -27,6 +28,7 @@ const MAY_USE: [(&str, &[&str]); 11] = [
         "cli",
         &[
             "model", "digest", "config", "database", "journal", "catalog", "driver", "engine",
+            "report",
         ],
     ),
     ("main", &["cli"]),

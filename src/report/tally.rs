@@ -1,0 +1,441 @@
+//! A journal, read once from its first entry to its last, and what is kept of it: runs, the pace,
+//! the durations of steps. Memory is flat: of single objects only those on their way are known.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+
+use super::data::{Ending, History, Run, Steps, Witness};
+use super::series::Pace;
+use crate::model::{Entry, Event, Phase};
+
+/// The most runs that are kept; of more, the first and the last ones are.
+const RUNS_MAX: usize = 200;
+
+/// The most objects on their way. A run has a thousand at once; what it leaves behind at its end
+/// is forgotten with it.
+const ON_THEIR_WAY_MAX: usize = 100_000;
+
+/// Commits behind a longer silence than this may be belated ones.
+const HOLE_US: i64 = 5_000_000;
+
+/// What was gathered from the entries so far.
+#[derive(Debug, Default)]
+pub struct Tally {
+    runs: Vec<Run>,
+    runs_left_out: u64,
+    is_running: bool,
+    /// Whether these are commits that a resume journals for a run that was killed: it does so
+    /// before it says `resumed`, and what lies between was nobody's time.
+    is_belated: bool,
+    rebuilt: Option<String>,
+    /// Whether the first entry is the task's first: no other chain was before this one.
+    is_whole: bool,
+    entries: u64,
+    events: HashMap<&'static str, u64>,
+    commits_taken_back: u64,
+    pace: Pace,
+    /// On the clock of the work: when the run began, and now.
+    run_began_clock_ms: u64,
+    clock_ms: u64,
+    steps: Steps,
+    /// When each object took its last step, in microseconds.
+    on_their_way: HashMap<u64, i64>,
+    last_us: i64,
+}
+
+impl Tally {
+    /// Takes in the next entry.
+    pub fn take(&mut self, entry: &Entry) {
+        self.is_whole |= self.entries == 0 && matches!(entry.event, Event::Created(_));
+        self.entries += 1;
+        *self.events.entry(entry.event.name()).or_default() += 1;
+        // An unreadable time is none that this version writes; the order still is the order.
+        let now_us = entry.at.parse::<Timestamp>();
+        let now_us = now_us.map_or(self.last_us, |time| time.as_microsecond());
+        let is_after_hole = now_us - self.last_us > HOLE_US;
+        self.last_us = now_us;
+        self.is_belated =
+            matches!(entry.event, Event::Committed(_)) && (self.is_belated || is_after_hole);
+        self.take_task_event(&entry.event, now_us / 1000);
+        if self.is_running && !self.is_belated {
+            self.go_on(now_us / 1000);
+        }
+        if let Some(object) = &entry.object {
+            self.take_object_event(&entry.event, object.idx, now_us);
+        }
+        self.end(&entry.event);
+    }
+
+    fn take_task_event(&mut self, event: &Event, now_ms: i64) {
+        match event {
+            Event::Rebuilt(rebuilt) => self.rebuilt = Some(rebuilt.why.clone()),
+            Event::Started(e) => self.begin(&e.host, e.pid, &e.version, false, now_ms),
+            Event::Resumed(e) => {
+                let same = self
+                    .runs
+                    .last_mut()
+                    .filter(|run| self.is_running && (run.pid, &run.host) == (e.pid, &e.host));
+                // Proofs are void in a new tenure; the time to the next one says nothing.
+                self.on_their_way.clear();
+                match same {
+                    Some(run) => run.lock_regained += 1,
+                    None => self.begin(&e.host, e.pid, &e.version, true, now_ms),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn begin(&mut self, host: &str, pid: u32, version: &str, resumed: bool, now_ms: i64) {
+        self.on_their_way.clear();
+        if !self.runs.is_empty() {
+            self.pace.cut(self.clock_ms);
+        }
+        self.run_began_clock_ms = self.clock_ms;
+        self.is_running = true;
+        self.runs.push(Run {
+            number: self.runs.len() as u64 + self.runs_left_out + 1,
+            host: host.to_owned(),
+            pid,
+            version: version.to_owned(),
+            began_ms: now_ms,
+            ended_ms: now_ms,
+            resumed,
+            rebuilt: self.rebuilt.take(),
+            lock_regained: 0,
+            copied: 0,
+            bytes: 0,
+            committed: 0,
+            failed: 0,
+            ending: Ending::Silent,
+        });
+        if self.runs.len() > RUNS_MAX {
+            self.runs.remove(RUNS_MAX / 2);
+            self.runs_left_out += 1;
+        }
+    }
+
+    fn go_on(&mut self, now_ms: i64) {
+        if let Some(run) = self.runs.last_mut() {
+            run.ended_ms = now_ms;
+            let passed = now_ms.saturating_sub(run.began_ms).max(0) as u64;
+            self.clock_ms = self.run_began_clock_ms + passed;
+            self.pace.reach(self.clock_ms);
+        }
+    }
+
+    fn take_object_event(&mut self, event: &Event, idx: u64, now_us: i64) {
+        let clock_ms = self.clock_ms;
+        match event {
+            Event::Copied(copied) => {
+                self.pace.add(clock_ms, copied.dest_size, 0);
+                self.count(|run| {
+                    run.copied += 1;
+                    run.bytes += copied.dest_size;
+                });
+            }
+            Event::Committed(_) => {
+                self.pace.add(clock_ms, 0, 1);
+                self.count(|run| run.committed += 1);
+            }
+            Event::Failed(_) => self.count(|run| run.failed += 1),
+            // Back to `verified` leads only from behind the commit: the database had lost it.
+            Event::Returned(returned) if returned.to == Phase::Verified => {
+                self.commits_taken_back += 1;
+            }
+            _ => {}
+        }
+        self.time_step(event, idx, now_us);
+    }
+
+    fn count(&mut self, add: impl FnOnce(&mut Run)) {
+        if let Some(run) = self.runs.last_mut().filter(|_| self.is_running) {
+            add(run);
+        }
+    }
+
+    fn time_step(&mut self, event: &Event, idx: u64, now_us: i64) {
+        let before = self.on_their_way.remove(&idx);
+        let step = match event {
+            Event::Copied(_) => None,
+            Event::Verified(_) => Some(&mut self.steps.verify),
+            Event::Committed(_) => Some(&mut self.steps.commit),
+            Event::SourceDeleted(_) => Some(&mut self.steps.delete_source),
+            // An end, or a way back.
+            _ => return,
+        };
+        if let (Some(step), Some(before), false) = (step, before, self.is_belated) {
+            step.add((now_us - before) as f64 / 1000.0, 1);
+        }
+        let goes_on = !matches!(event, Event::SourceDeleted(_));
+        // A proof without the copy before it is one made again: the time to the commit counts.
+        if goes_on && self.on_their_way.len() < ON_THEIR_WAY_MAX {
+            self.on_their_way.insert(idx, now_us);
+        }
+    }
+
+    fn end(&mut self, event: &Event) {
+        let ending = match event {
+            Event::Completed(_) => Ending::Completed,
+            Event::EndedFailed(ended) => Ending::Failed {
+                objects: ended.failed,
+            },
+            Event::Interrupted(interrupted) => Ending::Interrupted {
+                why: interrupted.why.clone(),
+            },
+            _ => return,
+        };
+        if let Some(run) = self.runs.last_mut().filter(|_| self.is_running) {
+            run.ending = ending;
+        }
+        self.is_running = false;
+        self.on_their_way.clear();
+    }
+
+    /// Entries by event, in the order of the format.
+    pub fn events(&self) -> Vec<(&'static str, u64)> {
+        let names = Event::NAMES.iter();
+        names
+            .map(|name| (*name, self.events.get(name).copied().unwrap_or(0)))
+            .filter(|(_, entries)| *entries > 0)
+            .collect()
+    }
+
+    /// Commits that stand, by these entries alone; `None` where they are not the whole history.
+    pub fn commits(&self) -> Option<u64> {
+        let committed = self.events.get("committed").copied().unwrap_or(0);
+        self.is_whole
+            .then(|| committed.saturating_sub(self.commits_taken_back))
+    }
+
+    /// What has been gathered.
+    pub fn history(self) -> History {
+        History {
+            told_by: Witness::Journal,
+            runs: self.runs,
+            runs_left_out: self.runs_left_out,
+            pace: self.pace,
+            steps: self.steps,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::model::{
+        Committed, Completed, Copied, Created, EntryObject, Failed, Interrupted, PhaseCounts,
+        Policy, Resumed, SourceDeleted, Started, TaskKind, Verified,
+    };
+
+    /// Milliseconds after a beginning, what happened, and to which object.
+    fn tally(story: Vec<(i64, Event, Option<u64>)>) -> Tally {
+        let mut tally = Tally::default();
+        for (seq, (ms, event, idx)) in story.into_iter().enumerate() {
+            let at = Timestamp::from_millisecond(1_600_000_000_000 + ms).unwrap();
+            tally.take(&Entry {
+                v: Entry::VERSION,
+                task: Uuid::nil(),
+                executor: Uuid::nil(),
+                seq: seq as u64 + 1,
+                at: at.to_string(),
+                object: idx.map(|idx| EntryObject {
+                    idx,
+                    user: "u".into(),
+                    bucket: "b".into(),
+                    id: idx.to_string(),
+                    document: "d".into(),
+                }),
+                event,
+            });
+        }
+        tally
+    }
+
+    fn created() -> Event {
+        Event::Created(Created {
+            kind: TaskKind::Forward,
+            parent: None,
+            from: "db://".into(),
+            to: "file:///a".into(),
+            policy: Policy::default(),
+            planned: 3,
+            bytes: 30,
+        })
+    }
+
+    fn started() -> Event {
+        Event::Started(Started {
+            host: "mover".into(),
+            pid: 1,
+            version: "0.1.0".into(),
+            phases: PhaseCounts::default(),
+        })
+    }
+
+    fn resumed(pid: u32) -> Event {
+        Event::Resumed(Resumed {
+            host: "mover".into(),
+            pid,
+            version: "0.1.0".into(),
+            phases: PhaseCounts::default(),
+        })
+    }
+
+    fn copied(dest_size: u64) -> Event {
+        Event::Copied(Copied {
+            source_url: "db://u/b/0".into(),
+            source_digest: None,
+            source_size: None,
+            source_compressed: None,
+            created_at: None,
+            last_updated: None,
+            dest_url: "file:///a/0".into(),
+            dest_digest: String::new(),
+            dest_size,
+            dest_compressed: false,
+            content_sha256: String::new(),
+            content_size: dest_size,
+        })
+    }
+
+    fn verified() -> Event {
+        let method = "full".into();
+        Event::Verified(Verified { method, bytes: 10 })
+    }
+
+    fn committed() -> Event {
+        Event::Committed(Committed {
+            old_content_url: "db://u/b/0".into(),
+            new_content_url: "file:///a/0".into(),
+        })
+    }
+
+    fn deleted() -> Event {
+        let source_url = "db://u/b/0".into();
+        Event::SourceDeleted(SourceDeleted { source_url })
+    }
+
+    #[test]
+    fn a_kill_between_two_runs_shows_and_its_night_is_no_work() {
+        let night = 10 * 3_600_000;
+        let tally = tally(vec![
+            (0, created(), None),
+            (0, started(), None),
+            (100, copied(10), Some(0)),
+            (200, verified(), Some(0)),
+            // Killed behind its commit; the entry is the next run's to write.
+            (night, committed(), Some(0)),
+            (night + 10, resumed(2), None),
+            (night + 110, verified(), Some(0)),
+            (night + 150, deleted(), Some(0)),
+            (night + 210, completed(), None),
+        ]);
+        assert_eq!(tally.commits(), Some(1));
+        let history = tally.history();
+        let [first, second] = history.runs.as_slice() else {
+            panic!("two runs: {:?}", history.runs);
+        };
+        assert_eq!((&first.ending, first.copied), (&Ending::Silent, 1));
+        assert_eq!(first.ended_ms - first.began_ms, 200);
+        assert_eq!((&second.ending, second.resumed), (&Ending::Completed, true));
+        assert_eq!(second.ended_ms - second.began_ms, 200);
+        assert_eq!(
+            (history.pace.worked_ms, &*history.pace.cuts_ms),
+            (400, &[200][..])
+        );
+        assert_eq!(history.pace.bytes.iter().sum::<u64>(), 10);
+        assert_eq!(history.pace.objects.iter().sum::<u64>(), 1);
+        assert_eq!(
+            history.steps.commit.objects(),
+            0,
+            "nobody knows when it was"
+        );
+    }
+
+    fn completed() -> Event {
+        Event::Completed(Completed {
+            phases: PhaseCounts::default(),
+            bytes: 10,
+            elapsed_ms: 210,
+        })
+    }
+
+    #[test]
+    fn steps_are_timed_within_a_run_only() {
+        let tally = tally(vec![
+            (0, created(), None),
+            (0, started(), None),
+            (10, copied(10), Some(0)),
+            (30, verified(), Some(0)),
+            (70, committed(), Some(0)),
+            (150, deleted(), Some(0)),
+            (160, copied(10), Some(1)),
+            (170, interrupted(), None),
+            (3_000, resumed(2), None),
+            // Read back on the next day: how long that took, nobody knows.
+            (3_010, verified(), Some(1)),
+            (3_015, failed(), Some(1)),
+            (3_020, verified(), Some(1)),
+        ]);
+        let steps = tally.history().steps;
+        let seen = [&steps.verify, &steps.commit, &steps.delete_source];
+        assert_eq!(seen.map(|step| step.objects()), [1, 1, 1]);
+        assert_eq!(seen.map(|step| step.longest_ms), [20, 40, 80]);
+    }
+
+    fn interrupted() -> Event {
+        Event::Interrupted(Interrupted {
+            why: "asked to stop".into(),
+            phases: PhaseCounts::default(),
+            bytes: 20,
+            elapsed_ms: 170,
+        })
+    }
+
+    fn failed() -> Event {
+        Event::Failed(Failed {
+            phase: Phase::Copied,
+            class: "permanent".into(),
+            attempt: 1,
+            error: "no".into(),
+        })
+    }
+
+    #[test]
+    fn a_lock_that_is_regained_begins_no_run() {
+        let tally = tally(vec![
+            (0, created(), None),
+            (0, started(), None),
+            (50, resumed(1), None),
+            (60, interrupted(), None),
+            (70, resumed(1), None),
+        ]);
+        let runs = tally.history().runs;
+        assert_eq!(runs.len(), 2, "{runs:?}");
+        assert_eq!([runs[0].lock_regained, runs[1].lock_regained], [1, 0]);
+        let why = "asked to stop".to_owned();
+        assert_eq!(runs[0].ending, Ending::Interrupted { why });
+    }
+
+    #[test]
+    fn a_chain_that_begins_in_the_middle_does_not_count_commits() {
+        let events = vec![(0, resumed(1), None), (1, committed(), Some(0))];
+        let tally = tally(events);
+        assert_eq!(tally.commits(), None);
+        assert_eq!(tally.events(), [("resumed", 1), ("committed", 1)]);
+    }
+
+    #[test]
+    fn of_very_many_runs_the_first_and_the_last_are_kept() {
+        let runs = (0..500).map(|pid| (i64::from(pid), resumed(pid), None));
+        let history = tally(runs.collect()).history();
+        assert_eq!((history.runs.len(), history.runs_left_out), (200, 300));
+        assert_eq!(history.runs[99].number, 100);
+        assert_eq!(history.runs[100].number, 401);
+        assert_eq!(history.runs[199].number, 500);
+    }
+}
