@@ -140,7 +140,7 @@ fn chains(html: &mut Html, chains: &[Chain]) {
             Cell::Outside(format!("{}, windlass {}", chain.host, chain.version)),
             Cell::Time(chain.heartbeat_ms),
             Cell::count(chain.seq),
-            Cell::Words(chain.head.clone()),
+            Cell::Outside(chain.head.clone()),
         ]
     };
     Table {

@@ -18,6 +18,8 @@ mod options;
 mod outage;
 mod output;
 mod refusals;
+mod report;
+mod report_page;
 mod resume;
 mod safety;
 mod selection;

@@ -5,6 +5,7 @@
     reason = "a toolbox: which tools a test module picks changes with the modules"
 )]
 
+pub mod browser;
 pub mod checker;
 pub mod config_file;
 pub mod counting_proxy;
