@@ -29,6 +29,21 @@ need_postgres() {
     exit 1
 }
 
+# For the tests that look at the report's page as a person does.
+need_chromium() {
+    command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say 'installing the packages chromium and chromium-driver'
+        apt-get update -q >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+            chromium chromium-driver >&2
+        command -v chromium >/dev/null && command -v chromedriver >/dev/null && return
+    fi
+    say 'Chromium is missing. On Debian: sudo apt-get install chromium chromium-driver'
+    say '(or leave out the tests that need a browser, and only those: WINDLASS_TEST_WITHOUT_BROWSER=1)'
+    exit 1
+}
+
 venv=target/test-venv
 weed=$venv/bin/weed
 

@@ -107,12 +107,16 @@ fn banner(html: &mut Html, report: &Report) {
         html.leaf("span", &[("class", "to")], " → ");
         html.element("code", &[], |html| html.outside(&task.destination.place));
     });
-    let (class, sign, verdict) = verdict(report);
-    html.element("p", &[("class", class)], |html| {
-        html.leaf("span", &[("class", "sign"), ("aria-hidden", "true")], sign);
+    let verdict = verdict(report);
+    html.element("p", &[("class", verdict.class)], |html| {
+        let sign = [("class", "sign"), ("aria-hidden", "true")];
+        html.leaf("span", &sign, verdict.sign);
         html.element("span", &[], |html| {
             html.leaf("strong", &[], capital(task.state));
-            html.text(&format!(". {verdict}"));
+            html.text(&format!(". {}", verdict.words));
+            if let Some(command) = &verdict.command {
+                html.leaf("code", &[], command);
+            }
         });
     });
     html.element("p", &[("class", "when")], |html| {
@@ -166,57 +170,79 @@ fn capital(state: TaskState) -> &'static str {
     }
 }
 
-/// The class of the line, its sign, and what it says.
-fn verdict(report: &Report) -> (&'static str, &'static str, String) {
+/// What is said at the top.
+struct Verdict {
+    class: &'static str,
+    sign: &'static str,
+    words: String,
+    /// What goes on from here.
+    command: Option<String>,
+}
+
+impl Verdict {
+    fn new(class: &'static str, words: String) -> Self {
+        let sign = match class {
+            "verdict good" => "✓",
+            "verdict bad" => "!",
+            _ => "…",
+        };
+        Self {
+            class,
+            sign,
+            words,
+            command: None,
+        }
+    }
+
+    fn resume(mut self, task_id: i64) -> Self {
+        self.command = Some(format!("windlass resume {task_id}"));
+        self
+    }
+}
+
+fn verdict(report: &Report) -> Verdict {
     let s = &report.total;
-    let id = report.task.task_id;
+    let task = &report.task;
     if !s.reconciles() {
         let words = "The counts below do not add up: the database was changed by hand, or by a \
                      newer windlass.";
-        return ("verdict bad", "!", words.into());
+        return Verdict::new("verdict bad", words.into());
     }
     let of = format!(
         "{} of {} committed",
         words::number(s.committed),
         words::count(s.planned, "object")
     );
-    match report.task.state {
-        TaskState::Complete if s.skipped == 0 => (
-            "verdict good",
-            "✓",
-            match report.task.kind {
-                TaskKind::Forward => format!("{of}, each behind a proven copy."),
-                _ => format!("{} came to their end.", words::count(s.planned, "object")),
-            },
+    let trouble = [
+        (s.failed, "failed"),
+        (s.undeleted, "could not be deleted at the source"),
+        (
+            s.skipped,
+            "left alone since somebody else had changed the row",
         ),
-        TaskState::Complete => (
-            "verdict good",
-            "✓",
-            format!(
-                "{of}; {} left alone, since somebody else had changed it.",
-                words::number(s.skipped)
-            ),
-        ),
-        TaskState::Failed => (
-            "verdict bad",
-            "!",
-            format!(
-                "{of}; {} failed, {} could not be deleted at the source. windlass resume {id} \
-                 tries those again.",
-                words::number(s.failed),
-                words::number(s.undeleted)
-            ),
-        ),
-        TaskState::Interrupted => (
+    ];
+    let trouble = trouble.iter().filter(|(amount, _)| *amount > 0);
+    let trouble: String = trouble
+        .map(|(amount, what)| format!("; {} {what}", words::number(*amount)))
+        .collect();
+    match task.state {
+        TaskState::Complete => {
+            let proven = match (task.kind, trouble.is_empty()) {
+                (TaskKind::Forward, true) => ", each behind a proven copy",
+                _ => "",
+            };
+            Verdict::new("verdict good", format!("{of}{proven}{trouble}."))
+        }
+        TaskState::Failed => Verdict::new("verdict bad", format!("{of}{trouble}. To try again: "))
+            .resume(task.task_id),
+        TaskState::Interrupted => {
+            Verdict::new("verdict open", format!("{of}{trouble}. To go on: ")).resume(task.task_id)
+        }
+        TaskState::Running => Verdict::new(
             "verdict open",
-            "…",
-            format!("{of}; windlass resume {id} goes on with the rest."),
-        ),
-        TaskState::Running => (
-            "verdict open",
-            "…",
             format!(
-                "{of} when this was written. Its process was at work, or had died without a word."
+                "{of}{trouble} when this was written. Its process was at work, or had died \
+                 without a word."
             ),
         ),
     }

@@ -274,7 +274,7 @@ fn grid(html: &mut Html, y: &Scale, levels: &[f64]) {
             LEFT - 6.0,
             place + 4.0,
             "end",
-            &words::short(*tick),
+            &words::tick(*tick),
         );
     }
 }

@@ -180,10 +180,13 @@ fn each_state_has_its_verdict() {
             TaskState::Complete,
             "3 of 3 objects committed, each behind a proven copy",
         ),
-        (TaskState::Failed, "windlass resume 7 tries those again"),
+        (
+            TaskState::Failed,
+            "1 failed. To try again: <code>windlass resume 7</code>",
+        ),
         (
             TaskState::Interrupted,
-            "windlass resume 7 goes on with the rest",
+            "To go on: <code>windlass resume 7</code>",
         ),
         (TaskState::Running, "had died without a word"),
     ] {

@@ -87,6 +87,16 @@ pub fn short(value: f64) -> String {
     format!("{value:.digits$}")
 }
 
+/// The same for an axis, where there is little room: `20k`, `1.5M`.
+pub fn tick(value: f64) -> String {
+    match value {
+        v if v >= 1e9 => format!("{}G", short(v / 1e9)),
+        v if v >= 1e6 => format!("{}M", short(v / 1e6)),
+        v if v >= 1e4 => format!("{}k", short(v / 1e3)),
+        v => short(v),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +113,12 @@ mod tests {
             [short(1250.4), short(2.5), short(0.25), short(3.0)],
             ["1250", "2.5", "0.25", "3"]
         );
+    }
+
+    #[test]
+    fn ticks_are_short() {
+        let of = [0.5, 5000.0, 20_000.0, 1_500_000.0, 2e9].map(tick);
+        assert_eq!(of, ["0.50", "5000", "20k", "1.5M", "2G"]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ return { looked, wrong };
 const TOO_WIDE: &str = r#"
 const wide = [...document.querySelectorAll("body *")].filter((element) =>
   !element.closest("pre > *") && element.checkVisibility() &&
-  element.getBoundingClientRect().right > innerWidth + 1);
+  element.getBoundingClientRect().right > document.documentElement.clientWidth + 1);
 const page = document.documentElement;
 return {
   scrolls: page.scrollWidth > page.clientWidth,
@@ -99,7 +99,8 @@ async fn the_page_serves_every_screen_and_hand_and_asks_for_nothing() {
         ("phone-dark", 390, "dark"),
         ("small-phone", 320, "light"),
         ("tablet", 820, "dark"),
-        ("laptop", 1030, "light"),
+        ("small-laptop", 1030, "light"),
+        ("laptop", 1170, "light"),
         ("desk-light", 1280, "light"),
         ("desk-dark", 1280, "dark"),
     ] {
