@@ -125,7 +125,7 @@ async fn gather(args: &ReportArgs, global: &Global) -> anyhow::Result<Report> {
         Err(seen) => (seen, None),
     };
     if let JournalSeen::Damaged { why } = &journal {
-        tracing::warn!("the journal of task {} is damaged: {why}", task.task_id);
+        tracing::warn!("task {}: {why}", task.task_id);
     }
     Ok(Report {
         history: history(runs, told.times.as_ref()),
@@ -179,29 +179,38 @@ impl ReadJournal {
     }
 }
 
-/// Streams the journal once; each entry is proven against the chain as it is read.
-fn read_journal(dir: &Path, task: &TaskRow) -> Result<ReadJournal, JournalSeen> {
-    let damaged = |why: String| JournalSeen::Damaged { why };
-    let journal = journal::read(dir, task.uuid).map_err(|error| match error {
+/// Why a journal could not be read. Only what can't be what was written is called damaged.
+fn unread(error: &JournalError) -> JournalSeen {
+    match error {
         JournalError::InUse { .. } => JournalSeen::NotHere {
             why: "The task was at work when this report was made, and its journal is its own \
                   meanwhile."
                 .into(),
         },
-        JournalError::NotFound { .. } => JournalSeen::NotHere {
+        JournalError::NotFound { dir } => JournalSeen::NotHere {
             why: format!(
                 "The checkpoint is not on the machine that made this report ({} was looked for).",
                 dir.display()
             ),
         },
-        other => damaged(other.to_string()),
-    })?;
+        JournalError::Damaged { .. } | JournalError::WrongTask { .. } => JournalSeen::Damaged {
+            why: error.to_string(),
+        },
+        other => JournalSeen::NotHere {
+            why: other.to_string(),
+        },
+    }
+}
+
+/// Streams the journal once; each entry is proven against the chain as it is read.
+fn read_journal(dir: &Path, task: &TaskRow) -> Result<ReadJournal, JournalSeen> {
+    let journal = journal::read(dir, task.uuid).map_err(|error| unread(&error))?;
     let mut tally = Tally::default();
     for line in journal.entries(1) {
-        let line = line.map_err(|error| damaged(error.to_string()))?;
-        let entry = line
-            .entry()
-            .map_err(|error| damaged(format!("entry {} can't be read: {error}", line.seq)))?;
+        let line = line.map_err(|error| unread(&error))?;
+        let entry = line.entry().map_err(|error| JournalSeen::NotHere {
+            why: format!("Entry {} can't be read by this version: {error}", line.seq),
+        })?;
         tally.take(&entry);
     }
     Ok(ReadJournal {

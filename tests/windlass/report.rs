@@ -19,14 +19,12 @@ pub async fn troubled() -> World {
     for key in &keys {
         world.set_text(key, "damaged").await;
     }
-    let rename = format!(
-        r#"UPDATE archive_document SET "archiveId" = $1 WHERE "archiveId" = $2;
+    let rename = r#"UPDATE archive_document SET "archiveId" = $1 WHERE "archiveId" = $2;
            UPDATE archive_metadata SET "archiveId" = $1,
                   content_url = 'db://' || "userId" || '/' || bucket || '/' || $1
-            WHERE "archiveId" = $2"#
-    );
+            WHERE "archiveId" = $2"#;
     for statement in rename.split(';') {
-        sqlx::query(sqlx::AssertSqlSafe(statement.to_owned()))
+        sqlx::query(statement)
             .bind(HOSTILE)
             .bind(&keys[0].id)
             .execute(&world.pool)
@@ -191,6 +189,26 @@ async fn an_old_copy_of_the_journal_is_told_from_the_databases() {
     let told = report(&world, &["--json"]).await.expect_code(0).json();
     assert_eq!(told["journal"]["has_mirrored_head"], false);
     assert!(page(&world).contains("it is an old copy, or its tail was cut off"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_journal_is_called_so_and_not_believed() {
+    let world = World::new(20).await;
+    let migrate = world.args("db", "localfs", &[]);
+    world.program.run(&migrate).await.expect_code(0);
+    let tasks = std::fs::read_dir(world.program.state_dir().join("tasks")).expect("tasks");
+    let task = tasks.map(|entry| entry.expect("readable").path()).next();
+    // The note of an orderly end, with a head that the journal does not have.
+    let clean = task.expect("a task").join("checkpoint/clean");
+    assert!(clean.exists());
+    std::fs::write(&clean, format!("9:{}", "ab".repeat(32))).expect("written");
+    let told = report(&world, &["--json"]).await.expect_code(0);
+    assert!(told.stderr.contains("is damaged"), "{told:?}");
+    let told = told.json();
+    assert_eq!(told["journal"]["seen"], "damaged");
+    assert_eq!(told["history"]["told_by"], "mirror");
+    assert_eq!(told["history"]["steps"]["commit"]["objects"], 20);
+    assert!(page(&world).contains("Journal damaged."));
 }
 
 /// On PostgreSQL and S3: by the journal, then by the mirror alone; both must tell the same.

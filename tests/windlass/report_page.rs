@@ -191,6 +191,7 @@ async fn expect_paper_to_work(browser: &Browser) {
     browser.look(700, "dark", "print").await;
     browser.picture("print").await;
     expect_readable(browser, "paper").await;
+    expect_within_the_screen(browser, "paper").await;
     let paper = "return getComputedStyle(document.body).backgroundColor";
     assert_eq!(browser.run(paper).await, "rgb(255, 255, 255)");
     let toys = "return [...document.querySelectorAll('nav, input, .theme')]
