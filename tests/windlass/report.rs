@@ -192,6 +192,29 @@ async fn an_old_copy_of_the_journal_is_told_from_the_databases() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_task_and_the_one_that_undoes_it_name_each_other() {
+    let world = World::new(6).await;
+    for (from, to) in [("db", "localfs"), ("localfs", "db2")] {
+        let migrate = world.args(from, to, &[]);
+        world.program.run(&migrate).await.expect_code(0);
+    }
+    let link = "UPDATE windlass_tasks SET kind = 'reverse', parent_uuid =
+                (SELECT uuid FROM windlass_tasks WHERE task_id = 1) WHERE task_id = 2";
+    sqlx::query(link)
+        .execute(&world.pool)
+        .await
+        .expect("linked");
+    let page = async |task: &str| {
+        let printed = world.program.run(&["report", task, "-o", "-"]).await;
+        printed.expect_code(0).stdout
+    };
+    let (forward, reverse) = (page("1").await, page("2").await);
+    assert!(forward.contains("This task is followed by <bdi>task 2 (reverse, complete)"));
+    assert!(reverse.contains("Reversal, task 2"));
+    assert!(reverse.contains("This task belongs to <bdi>task 1 (forward, complete)"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_journal_is_called_so_and_not_believed() {
     let world = World::new(20).await;
     let migrate = world.args("db", "localfs", &[]);
