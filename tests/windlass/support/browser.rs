@@ -187,6 +187,8 @@ impl Drop for Browser {
         // Only after a test that failed: else `quit` has ended it.
         if let Some(pid) = self.pid {
             let _ = kill_process(pid, Signal::KILL);
+            // Its helpers notice, and stop writing into the directory that is removed next.
+            std::thread::sleep(Duration::from_millis(500));
         }
     }
 }
