@@ -28,8 +28,8 @@ pub use mirror::{Heartbeat, MirrorUpdate};
 pub use objects::Loaded;
 pub use plan::{FollowUp, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
 pub use plan_follow_up::FollowUpNotices;
-pub use task_listing::{ListedObject, RowPlaces};
 pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
+pub use task_listing::{ListedObject, RowPlaces};
 pub use tasks::{Executor, Failure, TaskRow, TaskSide};
 
 use std::sync::Arc;

@@ -209,7 +209,13 @@ async fn perform(
             let copy = copy::copy(context, item).await?;
             context.weather.fair(Side::Source);
             context.weather.fair(Side::Destination);
-            context.progress.copied(copy.facts.size);
+            // What lay there already has not moved.
+            let moved = if copy.read_back.is_some() {
+                0
+            } else {
+                copy.facts.size
+            };
+            context.progress.copied(moved);
             let copied = item.object.copied(&copy.facts);
             Ok(Step::Copied(copied, copy.read_back))
         }

@@ -150,8 +150,8 @@ impl Bench {
         }
     }
 
-    /// All of it moves; `deleted` sources are gone afterwards.
-    async fn migrate(&self, from: &str, to: &str, more: &[&str], deleted: usize) {
+    /// All of it moves; `deleted` sources are gone afterwards. The task's id.
+    async fn migrate(&self, from: &str, to: &str, more: &[&str], deleted: usize) -> String {
         let args = [&["migrate", from, to, "--dontask", "--json"], more].concat();
         let done = self.program.run(&args).await.expect_code(0);
         let notice = "1 row without a content_url";
@@ -164,6 +164,20 @@ impl Bench {
             self.name
         );
         assert_eq!(done["source_deleted"], deleted, "{}: {done}", self.name);
+        done["task_id"].to_string()
+    }
+
+    /// A task that follows another takes all of it; the report.
+    async fn follow(&self, command: &str, task: &str) -> serde_json::Value {
+        let args = [command, task, "--dontask", "--json"];
+        let done = self.program.run(&args).await.expect_code(0).json();
+        assert_eq!(
+            done["source_deleted"],
+            documents().len(),
+            "{}: {done}",
+            self.name
+        );
+        done
     }
 
     async fn look(&self) -> Report {
@@ -267,13 +281,71 @@ async fn seed(deployment: &mut Deployment, place: &Place, document: &Document) {
     deployment.expect(document.key(), Some(document.content.clone()));
 }
 
+/// A task and its reverse leave every row as it was, to the last NULL and the last second.
+async fn undo(bench: &Bench) {
+    let (off, on) = (bench.off.as_str(), bench.on.as_str());
+    let count = documents().len();
+    let before = bench.rows().await;
+    let task = bench.migrate(off, on, &[], count).await;
+    let moved = bench.rows().await;
+    let reverse = bench.follow("reverse", &task).await["task_id"].to_string();
+    assert_eq!(bench.rows().await, before, "{}, reversed", bench.name);
+    bench.look().await.expect_all_at(bench.here.scheme(), count);
+
+    // A reverse is a task like any other.
+    let again = bench.follow("reverse", &reverse).await["task_id"].to_string();
+    assert_eq!(bench.rows().await, moved, "{}, reversed twice", bench.name);
+    bench
+        .look()
+        .await
+        .expect_all_at(bench.there.scheme(), count);
+    bench.follow("reverse", &again).await;
+    assert_eq!(
+        bench.rows().await,
+        before,
+        "{}, reversed thrice",
+        bench.name
+    );
+
+    // Where the sources were kept, no data moves.
+    let task = bench.migrate(off, on, &["--nodelete"], 0).await;
+    let done = bench.follow("reverse", &task).await;
+    assert_eq!(done["copied_bytes"], 0, "{}: {done}", bench.name);
+    assert_eq!(
+        bench.rows().await,
+        before,
+        "{}, kept and reversed",
+        bench.name
+    );
+    bench.look().await.expect_all_at(bench.here.scheme(), count);
+
+    // What was kept, deleted later; and the way back even then.
+    let task = bench.migrate(off, on, &["--nodelete"], 0).await;
+    let moved = bench.rows().await;
+    bench.follow("delete-source", &task).await;
+    assert_eq!(bench.rows().await, moved, "{}, cleaned up", bench.name);
+    bench
+        .look()
+        .await
+        .expect_all_at(bench.there.scheme(), count);
+    bench.follow("reverse", &task).await;
+    assert_eq!(bench.rows().await, before, "{}, brought back", bench.name);
+    bench.look().await.expect_all_at(bench.here.scheme(), count);
+}
+
 async fn move_and_back(base: Base, from: Kind, to: Kind) {
     let bench = Bench::new(base, from, to).await;
     let (off, on) = (bench.off.as_str(), bench.on.as_str());
     let count = documents().len();
+    undo(&bench).await;
 
     // Compression off → on, and back, on → off: each row as it was.
     bench.migrate(off, on, &[], count).await;
+    bench.expect_all_at(&bench.there, true).await;
+    let task = bench.migrate(on, off, &[], count).await;
+    bench.expect_all_at(&bench.here, false).await;
+    // Compressed again from what is plain now: the same bytes.
+    bench.follow("reverse", &task).await;
     bench.expect_all_at(&bench.there, true).await;
     bench.migrate(on, off, &[], count).await;
     bench.expect_all_at(&bench.here, false).await;

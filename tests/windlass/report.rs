@@ -15,7 +15,13 @@ pub const HOSTILE: &str = "<script>alert(1)</script>\"'&amp;\u{202e}gpj.exe";
 /// ended with them failed, and a resume that changed nothing.
 pub async fn troubled() -> World {
     let world = World::new(40).await;
-    let keys: Vec<_> = world.expected.keys().take(8).cloned().collect();
+    let keys: Vec<_> = world
+        .deployment
+        .expected()
+        .keys()
+        .take(8)
+        .cloned()
+        .collect();
     for key in &keys {
         world.set_text(key, "damaged").await;
     }
@@ -173,7 +179,13 @@ async fn a_report_is_written_whole_and_replaces_nothing_unasked() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_old_copy_of_the_journal_is_told_from_the_databases() {
     let world = World::new(30).await;
-    let key = world.expected.keys().next().expect("a document").clone();
+    let key = world
+        .deployment
+        .expected()
+        .keys()
+        .next()
+        .expect("a document")
+        .clone();
     world.set_text(&key, "damaged").await;
     let migrate = world.args("db", "localfs", &[]);
     world.program.run(&migrate).await.expect_code(3);
