@@ -115,6 +115,9 @@ pub struct Heartbeat {
     pub seq: u64,
     /// Its hash, in hex.
     pub head: String,
+    /// Whether the executor itself is at work: what is replayed after its death is no sign of its
+    /// life, and others would wait for its last writes anew.
+    pub alive: bool,
 }
 
 const UPDATE_POSTGRES: &str = "
@@ -157,12 +160,15 @@ const UPDATE_SQLITE: &str = "
                           = ($5 IN ('committed', 'source-deleted')))";
 
 const HEAD_POSTGRES: &str = "
-    UPDATE windlass_executors SET heartbeat = now(), seq = $3, head = $4
+    UPDATE windlass_executors
+       SET heartbeat = CASE WHEN $5 THEN now() ELSE heartbeat END, seq = $3, head = $4
      WHERE task_id = $1 AND executor = $2 AND seq <= $3";
 
 const HEAD_SQLITE: &str = "
     UPDATE windlass_executors
-       SET heartbeat = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), seq = $3, head = $4
+       SET heartbeat = CASE WHEN $5 THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+                       ELSE heartbeat END,
+           seq = $3, head = $4
      WHERE task_id = $1 AND executor = $2 AND seq <= $3";
 
 impl Catalog {
@@ -222,12 +228,14 @@ fn head<'q, DB: sqlx::Database>(
 where
     i64: sqlx::Encode<'q, DB> + sqlx::Type<DB>,
     String: sqlx::Encode<'q, DB> + sqlx::Type<DB>,
+    bool: sqlx::Encode<'q, DB> + sqlx::Type<DB>,
 {
     sqlx::query(sql)
         .bind(task_id)
         .bind(heartbeat.executor.to_string())
         .bind(heartbeat.seq as i64)
         .bind(heartbeat.head.clone())
+        .bind(heartbeat.alive)
 }
 
 type PgQuery<'q> = sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments>;

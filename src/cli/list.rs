@@ -20,7 +20,10 @@ pub async fn run(global: &Global, printer: &Printer) -> anyhow::Result<ExitStatu
     let catalog = Catalog::open(database).await?;
     let mut listed = Vec::new();
     for migration in catalog.migrations().await? {
-        let resumable = resumable(&catalog, &migration).await?;
+        let mut resumable = resumable(&catalog, &migration).await?;
+        if resumable.is_some() && is_undone(&catalog, migration.id).await? {
+            resumable = None;
+        }
         listed.push(Listed {
             migration,
             resumable,
@@ -30,6 +33,12 @@ pub async fn run(global: &Global, printer: &Printer) -> anyhow::Result<ExitStatu
         words(&listed)
     });
     Ok(ExitStatus::Complete)
+}
+
+/// A task that another undoes is at its end, whatever its own row says.
+async fn is_undone(catalog: &Catalog, task_id: i64) -> anyhow::Result<bool> {
+    let task = catalog.task(&task_id.to_string()).await?;
+    Ok(catalog.reverse_of(task.uuid).await?.is_some())
 }
 
 /// A migration, and why it can be resumed, where it can.

@@ -162,6 +162,7 @@ impl Task {
             epoch: self.epoch,
             seq: self.head.seq,
             head: hex::encode(self.head.hash),
+            alive: true,
         };
         let updates: Vec<_> = self.updates.values().cloned().collect();
         self.catalog

@@ -133,6 +133,7 @@ fn heartbeat(journal: &Journal, epoch: i32, head: Head) -> Heartbeat {
         epoch,
         seq: head.seq,
         head: hex::encode(head.hash),
+        alive: false,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::support::random::Random;
+use crate::support::random::{Random, seed};
 use crate::world::{World, db_to_s3};
 
 const DOCUMENTS: usize = 2_000;
@@ -14,11 +14,7 @@ const IN_FLIGHT: u64 = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_kills_lose_nothing_and_double_nothing() {
-    let seed = std::env::var("WINDLASS_TEST_SEED")
-        .ok()
-        .and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or(20);
-    println!("WINDLASS_TEST_SEED={seed}");
+    let seed = seed(20);
     let mut random = Random::seeded(seed);
     let mut world = db_to_s3().await;
     world

@@ -21,6 +21,7 @@ mod refusals;
 mod report;
 mod report_page;
 mod resume;
+mod reverse;
 mod safety;
 mod selection;
 mod sqlite;

@@ -228,7 +228,7 @@ impl World {
     }
 
     /// Kills the migration when so many rows are moved.
-    async fn kill_when_moved(&self, from: &str, to: &str, moved: i64) {
+    pub async fn kill_when_moved(&self, from: &str, to: &str, moved: i64) {
         let before = self.task().await;
         let args = self.args(from, to, &SLOWLY);
         let mut running = self.program.spawn(&args);
@@ -240,7 +240,7 @@ impl World {
         assert_eq!(running.wait().await.code, None);
     }
 
-    async fn migrate_through_kills(&self, from: &str, to: &str) {
+    pub async fn migrate_through_kills(&self, from: &str, to: &str) {
         let quarter = self.deployment.expected().len() as i64 / 4;
         self.kill_when_moved(from, to, quarter).await;
         self.look().await.expect_nothing_lost();
@@ -264,7 +264,7 @@ impl World {
     }
 
     /// The latest task; 0 where there is none.
-    async fn task(&self) -> i64 {
+    pub async fn task(&self) -> i64 {
         sqlx::query_scalar("SELECT coalesce(max(task_id), 0) FROM windlass_tasks")
             .fetch_one(&self.pool)
             .await
@@ -303,7 +303,7 @@ impl World {
         .expect("the text is written");
     }
 
-    async fn look(&self) -> Report {
+    pub async fn look(&self) -> Report {
         let checker = Checker::new(&self.pool).local_dir(&self.program.home().join("store"));
         checker.check(self.deployment.expected()).await
     }

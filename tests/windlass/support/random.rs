@@ -3,6 +3,14 @@
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
+/// A test's own seed, or WINDLASS_TEST_SEED; printed, so that what failed can be run again.
+pub fn seed(own: u64) -> u64 {
+    let given = std::env::var("WINDLASS_TEST_SEED").ok();
+    let seed = given.and_then(|seed| seed.parse().ok()).unwrap_or(own);
+    println!("WINDLASS_TEST_SEED={seed}");
+    seed
+}
+
 impl Random {
     pub fn seeded(seed: u64) -> Self {
         Self(seed)
