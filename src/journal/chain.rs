@@ -125,7 +125,19 @@ pub struct ChainError {
 ///
 /// # Errors
 /// The first line that does not fit.
-pub fn verify_export(mut export: impl BufRead) -> Result<Verified, ChainError> {
+pub fn verify_export(export: impl BufRead) -> Result<Verified, ChainError> {
+    verify_export_with(export, |_| Ok(()))
+}
+
+/// Checks an export as [`verify_export`] does, and shows each entry that fits to `look`, which may
+/// refuse it for reasons of its own.
+///
+/// # Errors
+/// The first line that does not fit, or that was refused.
+pub fn verify_export_with(
+    mut export: impl BufRead,
+    mut look: impl FnMut(&Entry) -> Result<(), String>,
+) -> Result<Verified, ChainError> {
     let mut verified = Verified::default();
     let mut known = HashMap::new();
     let mut buffer = Vec::new();
@@ -144,6 +156,7 @@ pub fn verify_export(mut export: impl BufRead) -> Result<Verified, ChainError> {
                 let entry: Entry = serde_json::from_str(entry_json)
                     .map_err(|error| fail(None, format!("not an entry: {error}")))?;
                 extend(&mut verified, &mut known, &entry, entry_json, hash)
+                    .and_then(|()| look(&entry))
                     .map_err(|what| fail(Some(entry.seq), what))?;
                 verified.lines += 1;
             }
@@ -152,7 +165,7 @@ pub fn verify_export(mut export: impl BufRead) -> Result<Verified, ChainError> {
 }
 
 /// A whole line, or why not. Never reads more than a line may have: an export comes from outside.
-fn read_line<'b>(
+pub(super) fn read_line<'b>(
     export: &mut impl BufRead,
     buffer: &'b mut Vec<u8>,
 ) -> Result<Option<&'b str>, String> {

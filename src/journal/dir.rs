@@ -193,6 +193,18 @@ impl Lock {
     }
 }
 
+/// Whether a process works with a checkpoint, asked without getting in its way.
+pub(super) fn is_in_use(dir: &Path) -> io::Result<bool> {
+    let file = match File::open(dir.join(LOCK)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+        other => other.map(|()| false).map_err(Into::into),
+    }
+}
+
 fn in_use(dir: &Path, lock: File) -> JournalError {
     let mut holder = String::new();
     // For the message only; the holder may be about to write it.

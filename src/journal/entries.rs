@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::JournalError;
-use super::chain::{self, Hash, Head};
+use super::chain::{self, Hash};
 use super::ledger::{CHUNK, Ledger};
 use super::prove::expected_start;
 use super::segment::{Lines, Segment};
@@ -196,48 +196,5 @@ impl Iterator for Entries {
             self.last = 0;
         }
         Some(read)
-    }
-}
-
-/// The journal of a checkpoint that no executor works with.
-pub struct ReadJournal {
-    ledger: Arc<Ledger>,
-    _lock: super::dir::Lock,
-}
-
-/// Opens a checkpoint for reading only; it is locked meanwhile.
-///
-/// # Errors
-/// As [`Journal::open`](super::Journal::open); `InUse` while an executor is at work.
-pub fn read(dir: &std::path::Path, task: uuid::Uuid) -> Result<ReadJournal, JournalError> {
-    let found = Ledger::open(dir, task)?;
-    Ok(ReadJournal {
-        ledger: Arc::new(found.ledger),
-        _lock: found.lock,
-    })
-}
-
-impl ReadJournal {
-    /// The checkpoint's own UUID.
-    pub fn executor(&self) -> uuid::Uuid {
-        self.ledger.executor
-    }
-
-    /// Its last entry.
-    pub fn head(&self) -> Head {
-        self.ledger.head()
-    }
-
-    /// As [`Journal::hash_at`](super::Journal::hash_at).
-    ///
-    /// # Errors
-    /// The journal can't be read there.
-    pub fn hash_at(&self, seq: u64) -> Result<Option<Hash>, JournalError> {
-        self.ledger.hash_at(seq)
-    }
-
-    /// The entries from `from_seq` on.
-    pub fn entries(&self, from_seq: u64) -> Entries {
-        Entries::new(self.ledger.clone(), from_seq)
     }
 }

@@ -115,6 +115,19 @@ impl JournalError {
         self.class().is_retryable()
     }
 
+    /// The same, said of the checkpoint that was copied rather than of the copy.
+    pub(super) fn of(self, checkpoint: &Path) -> Self {
+        let dir = checkpoint.to_path_buf();
+        match self {
+            Self::NotFound { .. } => Self::NotFound { dir },
+            Self::Refused { why, .. } => Self::Refused { dir, why },
+            Self::WrongTask { found, .. } => Self::WrongTask { dir, found },
+            Self::Newer { version, .. } => Self::Newer { dir, version },
+            Self::Damaged { what, .. } => Self::Damaged { dir, what },
+            other => other,
+        }
+    }
+
     pub(super) fn damaged(dir: &Path, what: impl Into<String>) -> Self {
         Self::Damaged {
             dir: dir.into(),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use super::chain::{self, Hash, Head};
@@ -36,6 +37,8 @@ pub(super) struct Ledger {
     head: Mutex<Head>,
     /// Commits since it was opened.
     pub syncs: AtomicU64,
+    /// Where it is only read, from a copy: goes when the last reader does, behind sled.
+    _copy: Option<TempDir>,
 }
 
 /// What opening found.
@@ -96,6 +99,7 @@ impl Ledger {
             generations: RwLock::new(generations),
             head: Mutex::new(head),
             syncs: AtomicU64::new(0),
+            _copy: None,
         }
     }
 
@@ -118,6 +122,26 @@ impl Ledger {
             ledger: Self::new(dir, names, proof.segments, proof.generations, proof.head),
             lock,
             last_at: proof.last_at,
+        })
+    }
+
+    /// Opens the copy of a checkpoint, to be read only; what is wrong with it is said of `dir`.
+    pub fn open_copy(
+        dir: &Path,
+        copy: TempDir,
+        task: Uuid,
+        clean: Option<Head>,
+    ) -> Result<Self, JournalError> {
+        let proof = prove::prove(copy.path(), task).map_err(|error| error.of(dir))?;
+        if clean.is_some_and(|clean| clean != proof.head) {
+            let what = format!("it was closed at another entry than {}", proof.head.seq);
+            return Err(JournalError::damaged(dir, what));
+        }
+        let names = (task, proof.executor);
+        let ledger = Self::new(dir, names, proof.segments, proof.generations, proof.head);
+        Ok(Self {
+            _copy: Some(copy),
+            ..ledger
         })
     }
 

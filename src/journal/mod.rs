@@ -10,6 +10,7 @@ mod dir;
 mod entries;
 mod error;
 mod ledger;
+mod look;
 mod prove;
 mod quiet;
 mod seal;
@@ -29,8 +30,9 @@ use uuid::Uuid;
 
 pub use chain::{Hash, Head};
 pub use dir::set_aside;
-pub use entries::{Entries, Line, ReadJournal, read};
+pub use entries::{Entries, Line};
 pub use error::JournalError;
+pub use look::{ReadJournal, read};
 
 use crate::model::{EntryObject, Event};
 use ledger::{Found, Ledger};
@@ -229,6 +231,8 @@ impl Drop for Inner {
 mod damage_tests;
 #[cfg(test)]
 mod golden_tests;
+#[cfg(test)]
+mod look_tests;
 #[cfg(test)]
 mod seal_tests;
 #[cfg(test)]

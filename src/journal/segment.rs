@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::chain::{self, Hash};
 use super::dir;
+use super::prove::expected_start;
 
 /// The fastest: the sealing shares the cores with the migration. About 115 bytes an entry; level 3
 /// makes 76 of them, and did not keep up with 70,000 entries/s.
@@ -155,12 +156,13 @@ pub(super) fn open_all(
     paths.sort();
     let mut found: Vec<Segment> = Vec::new();
     for path in paths {
-        let segment = open(&path, task, executor)?;
         let (seq, hash) = found
             .last()
             .map_or((0, chain::root(task, executor)), |last| {
                 (last.last, last.hash)
             });
+        let segment = open(&path, task, executor)
+            .map_err(|damage| damage.naming_the_entry(&path, (task, executor), seq, hash))?;
         if segment.first != seq + 1 {
             return Err(Damage::what(
                 &path,
@@ -188,6 +190,47 @@ impl Damage {
     fn what(path: &Path, what: impl AsRef<str>) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         Self::What(format!("segment {name}: {}", what.as_ref()))
+    }
+
+    /// Looks into a damaged segment for the first entry that is not what was written; `seq` and
+    /// `hash` are what stands before it.
+    fn naming_the_entry(self, path: &Path, names: (Uuid, Uuid), seq: u64, hash: Hash) -> Self {
+        match self {
+            Self::What(what) => match first_misfit(path, names, seq, hash) {
+                Some(seq) => Self::What(format!(
+                    "{what}; the first entry that does not fit is {seq}"
+                )),
+                None => Self::What(format!(
+                    "{what}; its entries fit, as far as they can be read"
+                )),
+            },
+            io => io,
+        }
+    }
+}
+
+/// The first entry of a segment that breaks the chain or can't be read.
+fn first_misfit(path: &Path, (task, executor): (Uuid, Uuid), seq: u64, hash: Hash) -> Option<u64> {
+    let file = File::open(path).ok()?;
+    let mut reader = BufReader::new(MultiGzDecoder::new(BufReader::new(file)));
+    let (mut seq, mut hash) = (seq, hash);
+    let mut buffer = Vec::new();
+    loop {
+        seq += 1;
+        let start = expected_start(task, executor, seq);
+        let line = match chain::read_line(&mut reader, &mut buffer) {
+            Ok(None) => return None,
+            Ok(Some(line)) => chain::split(line),
+            Err(_) => None,
+        };
+        hash = match line {
+            Some((json, stated))
+                if json.starts_with(&start) && chain::next(&hash, json.as_bytes()) == stated =>
+            {
+                stated
+            }
+            _ => return Some(seq),
+        };
     }
 }
 

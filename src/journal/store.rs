@@ -43,6 +43,14 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// Names the entry whose record it is.
+    fn at(self, seq: u64) -> Self {
+        match self {
+            Fault::Damage(what) => Fault::Damage(format!("entry {seq}: {what}")),
+            other => other,
+        }
+    }
+
     /// What it means for whoever opened or read the checkpoint `dir`.
     pub fn in_checkpoint(self, dir: &Path) -> JournalError {
         match self {
@@ -177,7 +185,9 @@ impl Store {
             let mut entries = Vec::new();
             for pair in self.db.range(key(from)..=key(u64::MAX)).take(limit) {
                 let (key, frame) = pair?;
-                entries.push((seq_of(&key)?, codec::decode(&frame)?));
+                let seq = seq_of(&key)?;
+                let entry = codec::decode(&frame).map_err(|error| Fault::from(error).at(seq))?;
+                entries.push((seq, entry));
             }
             Ok(entries)
         })
