@@ -6,6 +6,7 @@
 //! [`Session`]: crate::database::Session
 
 mod anchore;
+mod audit;
 mod commit;
 mod error;
 mod listing;
@@ -21,6 +22,7 @@ mod task_listing;
 mod tasks;
 
 pub use anchore::{LiveService, Migration};
+pub use audit::{MirrorQuery, MirroredRow, MovedOn, RowTuple};
 pub use commit::{Deletable, Swap, Swapped};
 pub use error::CatalogError;
 pub use listing::ListedRow;

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::journal::filter;
+use crate::model::{Event, Phase};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    complete, or nothing to do
@@ -300,18 +303,52 @@ pub struct TaskArgs {
 
 /// `journal`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(disable_help_subcommand = true)]
 pub struct JournalArgs {
+    #[command(subcommand)]
+    pub command: Option<JournalCommand>,
     /// The task's id, as list-migrations shows it, or its UUID
-    pub task: String,
-    /// Only this object: USER/BUCKET/ID
-    #[arg(long, value_name = "USER/BUCKET/ID")]
+    #[arg(required = true)]
+    pub task: Option<String>,
+    /// Only this object
+    #[arg(long, value_name = "USER/BUCKET/ID[/DOCUMENT]")]
     pub object: Option<String>,
-    /// Only this event: copied, failed, …
-    #[arg(long, value_name = "EVENT")]
-    pub event: Option<String>,
-    /// A table for people, or the export that can be proven
+    /// Only this event; can be given several times
+    #[arg(long, value_name = "EVENT", value_parser = Event::NAMES.to_vec())]
+    pub event: Vec<String>,
+    /// Only what led to this phase, or happened in it: pending, copied, verified, committed or
+    /// source-deleted
+    #[arg(long, value_name = "PHASE")]
+    pub phase: Option<Phase>,
+    /// Only from this time on: 2026-11-22T15:30:00Z, or a day (UTC)
+    #[arg(long, value_name = "TIME", value_parser = filter::since)]
+    pub since: Option<String>,
+    /// Only up to this time, or the end of this day (UTC)
+    #[arg(long, value_name = "TIME", value_parser = filter::until)]
+    pub until: Option<String>,
+    /// A table for people, the export that can be proven, or comma-separated values
     #[arg(long, value_enum, default_value_t)]
     pub format: JournalFormat,
+}
+
+/// What else can be done with a journal.
+#[derive(Debug, Subcommand)]
+pub enum JournalCommand {
+    /// Recompute the chain, take every step again, and hold both against the database; changes
+    /// nothing
+    Verify(JournalVerifyArgs),
+}
+
+/// `journal verify`.
+#[derive(Debug, Args)]
+pub struct JournalVerifyArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    #[arg(required_unless_present = "export")]
+    pub task: Option<String>,
+    /// Verify a file that `journal TASK --format jsonl` wrote, by itself
+    #[arg(long, value_name = "FILE", conflicts_with = "task")]
+    pub export: Option<PathBuf>,
 }
 
 /// `--format`.
@@ -322,6 +359,8 @@ pub enum JournalFormat {
     Table,
     /// One entry per line, with its hash.
     Jsonl,
+    /// For spreadsheets.
+    Csv,
 }
 
 /// `report`.

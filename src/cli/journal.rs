@@ -1,138 +1,166 @@
-//! `journal`: the history of a task, for people and as the export that can be proven.
+//! `journal`: the history of a task, for people, for spreadsheets, and as the export that can be
+//! proven.
 
-use anyhow::{Context as _, bail};
+pub mod filter;
+mod mirrored;
+mod render;
+mod step;
+mod verify;
 
-use super::args::{Global, JournalArgs, JournalFormat};
-use super::{ExitStatus, Printer, connect};
-use crate::journal::{self, JournalError, Line};
-use crate::model::{Entry, Event};
+use anyhow::Context as _;
+
+use super::args::{Global, JournalArgs, JournalCommand, JournalFormat};
+use super::connect::{self, FoundTask};
+use super::{ExitStatus, Printer};
+use crate::catalog::MirrorQuery;
+use crate::journal::{self, JournalError, ReadJournal};
+use filter::Filter;
+use render::Renderer;
+use step::Witness;
 
 pub async fn run(
     args: &JournalArgs,
     global: &Global,
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
-    if let Some(event) = &args.event
-        && !Event::NAMES.contains(&event.as_str())
-    {
-        bail!(
-            "there is no event {event:?}: the events are {}",
-            Event::NAMES.join(", ")
-        );
+    let Some(JournalCommand::Verify(args)) = &args.command else {
+        return show(args, global, printer).await;
+    };
+    match (&args.task, &args.export) {
+        (_, Some(file)) => verify::export(file, printer).await,
+        (Some(task), None) => verify::task(task, global, printer).await,
+        (None, None) => anyhow::bail!("name a task, or a file with --export FILE"),
     }
+}
+
+async fn show(
+    args: &JournalArgs,
+    global: &Global,
+    printer: &Printer,
+) -> anyhow::Result<ExitStatus> {
+    let wanted = args.task.as_deref().unwrap_or_default();
+    let format = match global.json {
+        true => JournalFormat::Jsonl,
+        false => args.format,
+    };
+    let filter = Filter::of(args);
     let state_dir = connect::state_dir(global)?;
-    let uuid = match state_dir.find(&args.task)?.as_slice() {
+    let uuid = match state_dir.find(wanted)?.as_slice() {
         [file] => file.uuid,
-        _ => connect::find_task(global, &args.task).await?.task.uuid,
+        _ => connect::find_task(global, wanted).await?.task.uuid,
     };
     let dir = state_dir.checkpoint(uuid);
-    let journal = match journal::read(&dir, uuid) {
-        Ok(journal) => journal,
-        Err(error @ JournalError::InUse { .. }) => {
-            return Err(error).context(
-                "the task is at work: its journal can be read when it has stopped; \
-                 windlass status tells how far it is",
-            );
+    match journal::read(&dir, uuid) {
+        Ok(journal) => {
+            let more = match journal.in_use() {
+                true => "; the task is at work, and this is what it has written so far",
+                false => "",
+            };
+            printer.say(&format!("reading the checkpoint {}{more}", dir.display()));
+            if format == JournalFormat::Jsonl && !filter.is_empty() {
+                printer.say(
+                    "a filtered export can't be verified by itself: the chain runs through what \
+                     is left out, too",
+                );
+            }
+            show_checkpoint(&journal, &filter, format, printer)
         }
-        Err(error @ JournalError::NotFound { .. }) => {
-            return Err(error).context(
-                "the journal is on the machine that ran the task: read it there, or name its \
-                 state directory with --state-dir; windlass status reads the database",
+        Err(JournalError::NotFound { .. }) => {
+            printer.say(
+                "the checkpoint is not on this machine: reading the mirror in the database, which \
+                 has each object's latest steps only, and no chain to verify",
             );
+            let found = connect::find_task(global, &uuid.to_string()).await?;
+            show_mirror(&found, &filter, format, printer).await
         }
-        Err(error) => return Err(error.into()),
-    };
-    let jsonl = args.format == JournalFormat::Jsonl || global.json;
+        Err(error @ JournalError::Damaged { .. }) => Err(error).context(format!(
+            "the journal can't be read: windlass journal verify {wanted} tells more, windlass \
+             resume {wanted} sets it aside and goes on from the database"
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Entry by entry, so that the memory stays flat however many there are.
+fn show_checkpoint(
+    journal: &ReadJournal,
+    filter: &Filter,
+    format: JournalFormat,
+    printer: &Printer,
+) -> anyhow::Result<ExitStatus> {
+    let mut renderer = Renderer::new(format, filter.is_of_one_object());
+    let mut witness = Witness::new(journal.executor());
     let mut failed = None;
     printer.lines(|out| {
+        renderer.begin(out)?;
         for line in journal.entries(1) {
-            match line
-                .map_err(anyhow::Error::from)
-                .and_then(|line| words(args, jsonl, &line))
-            {
-                Ok(Some(text)) => writeln!(out, "{text}")?,
-                Ok(None) => {}
+            let line = match line {
+                Ok(line) => line,
                 Err(error) => {
-                    failed = Some(error);
+                    failed = Some(anyhow::Error::from(error));
                     break;
+                }
+            };
+            // Unread, so that an export holds also what a newer windlass wrote.
+            if format == JournalFormat::Jsonl && filter.is_empty() {
+                writeln!(out, "{}", line.export())?;
+                continue;
+            }
+            let entry = match line.entry() {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let what = format!("entry {} can't be read", line.seq);
+                    failed = Some(anyhow::Error::from(error).context(what));
+                    break;
+                }
+            };
+            let step = witness.step(entry);
+            if filter.wants(&step) {
+                match format {
+                    JournalFormat::Jsonl => writeln!(out, "{}", line.export())?,
+                    _ => renderer.step(out, &step)?,
                 }
             }
         }
         Ok(())
     });
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(ExitStatus::Complete),
-    }
+    failed.map_or(Ok(ExitStatus::Complete), Err)
 }
 
-/// The line to print, or `None` where the filters leave it out.
-fn words(args: &JournalArgs, jsonl: bool, line: &Line) -> anyhow::Result<Option<String>> {
-    if jsonl && args.object.is_none() && args.event.is_none() {
-        return Ok(Some(line.export()));
-    }
-    let entry = line
-        .entry()
-        .with_context(|| format!("entry {} can't be read", line.seq))?;
-    let is_wanted_event = args
-        .event
-        .as_ref()
-        .is_none_or(|event| event == entry.event.name());
-    let is_wanted_object = args
-        .object
-        .as_ref()
-        .is_none_or(|wanted| is_object(&entry, wanted));
-    if !is_wanted_event || !is_wanted_object {
-        return Ok(None);
-    }
-    Ok(Some(if jsonl {
-        line.export()
-    } else {
-        table_row(&entry)
-    }))
-}
+/// Objects asked for at once.
+const PAGE_OBJECTS: u32 = 2_000;
 
-fn is_object(entry: &Entry, wanted: &str) -> bool {
-    let Some(object) = &entry.object else {
-        return false;
-    };
-    format!("{}/{}/{}", object.user, object.bucket, object.id) == wanted
-}
-
-fn table_row(entry: &Entry) -> String {
-    let object = entry.object.as_ref().map(|object| object.key().to_string());
-    let detail = match &entry.event {
-        Event::Created(e) => format!("{} objects, {} → {}", e.planned, e.from, e.to),
-        Event::Started(e) => format!("on {} as process {}", e.host, e.pid),
-        Event::Resumed(e) => format!("on {} as process {}", e.host, e.pid),
-        Event::Rebuilt(e) => e.why.clone(),
-        Event::Copied(e) => {
-            format!(
-                "{} ({} bytes, MD5 {})",
-                e.dest_url, e.dest_size, e.dest_digest
-            )
-        }
-        Event::Verified(e) => format!("{} ({} bytes)", e.method, e.bytes),
-        Event::Committed(e) => format!("{} → {}", e.old_content_url, e.new_content_url),
-        Event::SourceDeleted(e) => e.source_url.clone(),
-        Event::SourceKept(e) => e.why.clone(),
-        Event::Failed(e) => {
-            format!(
-                "{} while {}, {} tries: {}",
-                e.class, e.phase, e.attempt, e.error
-            )
-        }
-        Event::Returned(e) => format!("to {}: {}", e.to, e.why),
-        Event::Skipped(e) => e.why.clone(),
-        Event::Interrupted(e) => e.why.clone(),
-        Event::Completed(e) => format!("{} ms", e.elapsed_ms),
-        Event::EndedFailed(e) => format!("{} failed", e.failed),
-    };
-    let object = object.unwrap_or_default();
-    format!(
-        "{:>6}  {}  {:<14}  {object}  {detail}",
-        entry.seq,
-        entry.at,
-        entry.event.name()
-    )
+async fn show_mirror(
+    found: &FoundTask,
+    filter: &Filter,
+    format: JournalFormat,
+    printer: &Printer,
+) -> anyhow::Result<ExitStatus> {
+    let mut renderer = Renderer::new(format, filter.is_of_one_object());
+    let mut after_idx = None;
+    let mut is_heard = printer.lines(|out| renderer.begin(out));
+    while is_heard {
+        let query = MirrorQuery {
+            task_id: found.task.task_id,
+            after_idx,
+            object: filter.object(),
+            limit: PAGE_OBJECTS,
+        };
+        let page = found.catalog.mirrored_rows(query).await?;
+        let Some(last) = page.last() else {
+            break;
+        };
+        after_idx = Some(last.object.idx);
+        is_heard = printer.lines(|out| {
+            let steps = page.iter().flat_map(mirrored::steps);
+            for step in steps.filter(|step| filter.wants(step)) {
+                match format {
+                    JournalFormat::Jsonl => writeln!(out, "{}", mirrored::json(&step))?,
+                    _ => renderer.step(out, &step)?,
+                }
+            }
+            Ok(())
+        });
+    }
+    Ok(ExitStatus::Complete)
 }

@@ -52,10 +52,14 @@ impl Printer {
         });
     }
 
-    /// Many lines of a result, as they come.
-    pub fn lines(&self, write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>) {
+    /// Many lines of a result, as they come. Whether somebody still reads: one who has gone away
+    /// (a closed pipe) has seen enough.
+    pub fn lines(
+        &self,
+        write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
+    ) -> bool {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        let _ = write(&mut out).and_then(|()| out.flush());
+        write(&mut out).and_then(|()| out.flush()).is_ok()
     }
 
     /// A word to the person at the terminal, not part of the result.

@@ -1,0 +1,218 @@
+//! One step of a history, in words: from an entry of the journal, or from the mirror.
+
+use uuid::Uuid;
+
+use crate::cli::format;
+use crate::model::{Copied, Entry, EntryObject, Event, Phase, PhaseCounts};
+
+/// A step, ready to be shown.
+#[derive(Debug, Clone, Default)]
+pub struct Step {
+    /// The entry; none where only the mirror knows of it.
+    pub seq: Option<u64>,
+    /// When; none where nobody knows.
+    pub at: Option<String>,
+    /// The checkpoint.
+    pub executor: Option<Uuid>,
+    /// The process: host and number.
+    pub process: Option<(String, u32)>,
+    /// The event's name.
+    pub event: &'static str,
+    /// The phase that it leads to or leaves the object in, where it names one.
+    pub phase: Option<Phase>,
+    /// The object, where it is about one.
+    pub object: Option<EntryObject>,
+    /// What happened, by label.
+    pub detail: Vec<(&'static str, String)>,
+    /// The copy, where one was made.
+    pub copy: Option<Copied>,
+    /// Of a failure: its class, and how often it was tried.
+    pub failure: Option<(String, u32)>,
+}
+
+impl Step {
+    /// `host:pid`, as far as it is known.
+    pub fn who(&self) -> String {
+        let process = self.process.as_ref();
+        process.map_or_else(String::new, |(host, pid)| format!("{host}:{pid}"))
+    }
+}
+
+/// Knows which process wrote the entries that come by.
+pub struct Witness {
+    executor: Uuid,
+    process: Option<(String, u32)>,
+}
+
+impl Witness {
+    /// At the beginning of a checkpoint's journal.
+    pub fn new(executor: Uuid) -> Self {
+        Self {
+            executor,
+            process: None,
+        }
+    }
+
+    /// The step that an entry tells of. Entries have to come in their order, all of them.
+    pub fn step(&mut self, entry: Entry) -> Step {
+        match &entry.event {
+            Event::Started(e) => self.process = Some((e.host.clone(), e.pid)),
+            Event::Resumed(e) => self.process = Some((e.host.clone(), e.pid)),
+            _ => {}
+        }
+        Step {
+            seq: Some(entry.seq),
+            at: Some(entry.at),
+            executor: Some(self.executor),
+            process: self.process.clone(),
+            object: entry.object,
+            ..Step::of(entry.event)
+        }
+    }
+}
+
+impl Step {
+    /// What an event says by itself.
+    pub fn of(event: Event) -> Self {
+        let mut step = Self {
+            event: event.name(),
+            phase: phase_of(&event),
+            detail: detail(&event),
+            ..Self::default()
+        };
+        match event {
+            Event::Copied(copied) => step.copy = Some(copied),
+            Event::Failed(failed) => step.failure = Some((failed.class, failed.attempt)),
+            _ => {}
+        }
+        step
+    }
+}
+
+/// The phase that an event leads to, or leaves its object in. `skipped` does not say which.
+fn phase_of(event: &Event) -> Option<Phase> {
+    match event {
+        Event::Copied(_) => Some(Phase::Copied),
+        Event::Verified(_) => Some(Phase::Verified),
+        Event::Committed(_) | Event::SourceKept(_) => Some(Phase::Committed),
+        Event::SourceDeleted(_) => Some(Phase::SourceDeleted),
+        Event::Failed(failed) => Some(failed.phase),
+        Event::Returned(returned) => Some(returned.to),
+        _ => None,
+    }
+}
+
+fn detail(event: &Event) -> Vec<(&'static str, String)> {
+    let process = |host: &str, pid: u32, version: &str, phases: &PhaseCounts| {
+        vec![
+            ("on", format!("{host} as process {pid}, windlass {version}")),
+            ("with", self::phases(phases)),
+        ]
+    };
+    let ended = |phases: &PhaseCounts, bytes: u64, elapsed_ms: u64| {
+        vec![
+            ("with", self::phases(phases)),
+            (
+                "copied",
+                format!("{} in {elapsed_ms} ms", format::bytes(bytes)),
+            ),
+        ]
+    };
+    match event {
+        Event::Created(e) => vec![
+            ("kind", e.kind.name().into()),
+            ("from", e.from.clone()),
+            ("to", e.to.clone()),
+            (
+                "planned",
+                format!("{}, {} bytes", format::count(e.planned, "object"), e.bytes),
+            ),
+        ],
+        Event::Started(e) => process(&e.host, e.pid, &e.version, &e.phases),
+        Event::Resumed(e) => process(&e.host, e.pid, &e.version, &e.phases),
+        Event::Rebuilt(e) => {
+            let behind = e.old_head.clone().map(|head| ("behind", head));
+            std::iter::once(("why", e.why.clone()))
+                .chain(behind)
+                .collect()
+        }
+        Event::Copied(e) => copied(e),
+        Event::Verified(e) => match e.method.as_str() {
+            "full" => vec![("read back", format!("in full, {} bytes", e.bytes))],
+            method => vec![("by", format!("{method}, {} bytes", e.bytes))],
+        },
+        Event::Committed(e) => vec![
+            ("row", e.old_content_url.clone()),
+            ("now", e.new_content_url.clone()),
+        ],
+        Event::SourceDeleted(e) => vec![("source", e.source_url.clone())],
+        Event::SourceKept(e) => vec![("why", e.why.clone())],
+        Event::Failed(e) => vec![
+            (
+                "while",
+                format!("{}, {}, attempt {}", e.phase, e.class, e.attempt),
+            ),
+            ("error", e.error.clone()),
+        ],
+        Event::Returned(e) => vec![("to", e.to.to_string()), ("why", e.why.clone())],
+        Event::Skipped(e) => vec![("why", e.why.clone())],
+        Event::Interrupted(e) => {
+            let why = ("why", e.why.clone());
+            let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
+            std::iter::once(why).chain(ended).collect()
+        }
+        Event::Completed(e) => ended(&e.phases, e.bytes, e.elapsed_ms),
+        Event::EndedFailed(e) => {
+            let failed = ("failed", format::count(e.failed, "object"));
+            let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
+            std::iter::once(failed).chain(ended).collect()
+        }
+    }
+}
+
+fn copied(e: &Copied) -> Vec<(&'static str, String)> {
+    let stored = |url: &str, size: Option<i64>, digest: Option<&str>, compressed: Option<bool>| {
+        let size = size.map_or_else(|| "unknown size".into(), |size| format!("{size} bytes"));
+        let digest = digest.unwrap_or("unknown");
+        let compressed = if compressed == Some(true) {
+            ", compressed"
+        } else {
+            ""
+        };
+        format!("{url} ({size}, MD5 {digest}{compressed})")
+    };
+    let from = stored(
+        &e.source_url,
+        e.source_size,
+        e.source_digest.as_deref(),
+        e.source_compressed,
+    );
+    let (size, compressed) = (e.dest_size as i64, Some(e.dest_compressed));
+    let to = stored(&e.dest_url, Some(size), Some(&e.dest_digest), compressed);
+    vec![
+        ("from", from),
+        ("to", to),
+        (
+            "content",
+            format!("{} bytes, SHA-256 {}", e.content_size, e.content_sha256),
+        ),
+    ]
+}
+
+fn phases(phases: &PhaseCounts) -> String {
+    let all = [
+        ("pending", phases.pending),
+        ("copied", phases.copied),
+        ("verified", phases.verified),
+        ("committed", phases.committed),
+        ("source-deleted", phases.source_deleted),
+    ];
+    let there = all.iter().filter(|(_, count)| *count > 0);
+    let words: Vec<_> = there
+        .map(|(name, count)| format!("{count} {name}"))
+        .collect();
+    match words.is_empty() {
+        true => "no objects".into(),
+        false => words.join(", "),
+    }
+}

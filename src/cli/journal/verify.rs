@@ -1,0 +1,164 @@
+//! `journal verify`: the chain recomputed, the steps taken again, and both held against the
+//! database.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+use crate::cli::args::Global;
+use crate::cli::connect::{self, FoundTask};
+use crate::cli::{ExitStatus, Printer, format};
+use crate::engine::{EngineError, Problem, Proof, prove, prove_export};
+use crate::journal::JournalError;
+
+/// What is named on the terminal; `--json` names more.
+const SHOWN: usize = 10;
+
+#[derive(Serialize)]
+struct Verified<'a> {
+    task_id: i64,
+    task_uuid: uuid::Uuid,
+    #[serde(flatten)]
+    proof: &'a Proof,
+}
+
+/// A task's checkpoint against the mirror and the rows.
+pub async fn task(wanted: &str, global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    let FoundTask { task, catalog, .. } = connect::find_task(global, wanted).await?;
+    let checkpoint = connect::state_dir(global)?.checkpoint(task.uuid);
+    let proof = match prove(&task, &catalog, &checkpoint).await {
+        Err(error @ EngineError::Journal(JournalError::NotFound { .. })) => {
+            let executors = catalog.executors(task.task_id).await?;
+            let host = executors.first().map_or("another machine", |e| &e.host);
+            return Err(error).context(format!(
+                "the journal of task {} is on {host}: verify it there, or name its state directory \
+                 with --state-dir; an export is verified with --export FILE",
+                task.task_id
+            ));
+        }
+        proof => proof?,
+    };
+    if proof.at_work {
+        printer.say(&format!(
+            "task {} is at work: its mirror is looked at up to the entry it had at the beginning",
+            task.task_id
+        ));
+    }
+    let value = Verified {
+        task_id: task.task_id,
+        task_uuid: task.uuid,
+        proof: &proof,
+    };
+    let name = format!("the journal of task {}", task.task_id);
+    printer.result(&value, || words(&name, &proof));
+    Ok(status(&proof))
+}
+
+/// A file that was exported earlier, by itself.
+pub async fn export(path: &Path, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    let file = File::open(path).with_context(|| {
+        format!(
+            "cannot read {}: windlass journal TASK --format jsonl writes an export",
+            path.display()
+        )
+    })?;
+    let reader = BufReader::new(file);
+    let proof = tokio::task::spawn_blocking(move || prove_export(reader)).await?;
+    printer.say(
+        "an export is verified by itself here: that its end was cut off, or all of it written \
+         anew, shows only against the database (windlass journal verify TASK)",
+    );
+    printer.result(&proof, || words(&path.display().to_string(), &proof));
+    Ok(status(&proof))
+}
+
+fn status(proof: &Proof) -> ExitStatus {
+    match proof.fits {
+        true => ExitStatus::Complete,
+        false => ExitStatus::FailedObjects,
+    }
+}
+
+fn words(name: &str, proof: &Proof) -> String {
+    let mut lines = vec![match proof.fits {
+        true => format!("{name} fits"),
+        false => format!(
+            "{name} DOES NOT FIT: {}",
+            format::count(proof.problems, "problem")
+        ),
+    }];
+    lines.extend(proof.findings.iter().take(SHOWN).map(finding));
+    if proof.problems > SHOWN as u64 {
+        let more = proof.problems - SHOWN as u64;
+        lines.push(format!("  and {more} more; --json names some of them"));
+    }
+    for chain in &proof.chains {
+        lines.push(format!(
+            "  chain: {} of executor {}, up to {}",
+            entries(chain.entries),
+            chain.executor,
+            match chain.head.is_empty() {
+                true => "its root",
+                false => &chain.head,
+            }
+        ));
+    }
+    if proof.mirror_compared {
+        lines.extend(compared(proof));
+    } else if !proof.fits {
+        lines.push("  the database was not looked at behind this".into());
+    }
+    for change in proof.changes.iter().take(SHOWN) {
+        lines.push(format!("  {}: {}", change.object, change.what));
+    }
+    lines.join("\n")
+}
+
+fn compared(proof: &Proof) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(head) = &proof.mirrored_head {
+        lines.push(format!("  the database's head: {head}"));
+    }
+    let mut mirror = format!(
+        "  mirror: {} held against the journal",
+        format::count(proof.objects, "object")
+    );
+    if proof.in_motion > 0 {
+        mirror += &format!(", {} on their way meanwhile", proof.in_motion);
+    }
+    if proof.unjournaled_commits > 0 {
+        mirror += &format!(
+            ", {} committed whose entries a crash has cut off (windlass resume journals them)",
+            proof.unjournaled_commits
+        );
+    }
+    lines.push(mirror);
+    lines.push(format!(
+        "  rows: {} committed, of which {} moved on by later tasks, {} changed since, {} gone since",
+        proof.committed, proof.moved_on, proof.changed_since, proof.deleted_since
+    ));
+    lines
+}
+
+fn entries(number: u64) -> String {
+    match number {
+        1 => "1 entry".into(),
+        _ => format!("{number} entries"),
+    }
+}
+
+fn finding(problem: &Problem) -> String {
+    let part = serde_json::to_value(problem.part);
+    let part = part.ok().and_then(|part| part.as_str().map(str::to_owned));
+    let mut words = format!("  {}", part.unwrap_or_default());
+    if let Some(seq) = problem.seq {
+        words += &format!(", entry {seq}");
+    }
+    if let Some(object) = &problem.object {
+        words += &format!(", {object}");
+    }
+    format!("{words}: {}", problem.what)
+}

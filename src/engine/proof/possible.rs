@@ -1,0 +1,127 @@
+//! The states that an object can be in, as far as a journal tells. One, as a rule; in a journal
+//! that was rebuilt, several, until its entries have told them apart.
+
+use std::collections::HashMap;
+
+use crate::model::{Event, Outcome, Phase, State};
+
+/// A set of states, as its number among those that have come up. There are few of them, so that
+/// an object costs a byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Possible(u8);
+
+/// The sets that have come up.
+#[derive(Debug)]
+pub struct Possibilities {
+    sets: Vec<Vec<State>>,
+    numbers: HashMap<Vec<State>, Possible>,
+}
+
+impl Default for Possibilities {
+    fn default() -> Self {
+        let mut possibilities = Self {
+            sets: Vec::new(),
+            numbers: HashMap::new(),
+        };
+        possibilities.number(Vec::new());
+        possibilities
+    }
+}
+
+impl Possibilities {
+    /// No state at all: before a journal's beginning.
+    pub fn nothing(&self) -> Possible {
+        Possible(0)
+    }
+
+    /// This state and no other.
+    pub fn only(&mut self, state: State) -> Possible {
+        self.number(vec![state])
+    }
+
+    /// Whatever an object can be that a lost checkpoint knew of. Its proofs still count until the
+    /// first new tenure: commits that the database has kept are journaled before that.
+    pub fn any(&mut self) -> Possible {
+        let outcomes = [
+            None,
+            Some(Outcome::Failed),
+            Some(Outcome::Skipped),
+            Some(Outcome::SourceKept),
+        ];
+        let mut states: Vec<State> = Phase::ALL
+            .into_iter()
+            .flat_map(|phase| {
+                outcomes.map(|outcome| State {
+                    outcome,
+                    ..State::at(phase)
+                })
+            })
+            .collect();
+        states.push(State {
+            proven: true,
+            ..State::at(Phase::Verified)
+        });
+        self.number(states)
+    }
+
+    /// The states of a set.
+    pub fn states(&self, possible: Possible) -> &[State] {
+        &self.sets[usize::from(possible.0)]
+    }
+
+    /// What is possible behind an event about an object.
+    ///
+    /// # Errors
+    /// Why it is not possible in any of the states.
+    pub fn after(&mut self, before: Possible, event: &Event) -> Result<Possible, String> {
+        let mut refused = None;
+        let mut states = Vec::new();
+        for state in self.states(before) {
+            match state.apply(event) {
+                // It names the phase that it leaves the object in.
+                Ok(state) if matches!(event, Event::Failed(f) if f.phase != state.phase) => {
+                    refused = Some(format!(
+                        "\"failed\" says that the object was {}, but it was {}",
+                        phase_in(event),
+                        state.phase
+                    ));
+                }
+                Ok(state) => states.push(state),
+                Err(illegal) => refused = Some(illegal.to_string()),
+            }
+        }
+        match (states.is_empty(), refused) {
+            (true, Some(why)) => Err(why),
+            (true, None) => Err("it is about an object, before the journal has begun".into()),
+            (false, _) => Ok(self.number(states)),
+        }
+    }
+
+    /// What is possible behind an event about the task.
+    pub fn after_task_event(&mut self, before: Possible, event: &Event) -> Possible {
+        let states = self.states(before).iter();
+        // The machine takes task-level events in any state.
+        let states = states.filter_map(|state| state.apply(event).ok()).collect();
+        self.number(states)
+    }
+
+    fn number(&mut self, mut states: Vec<State>) -> Possible {
+        states.sort_by_key(|state| (state.phase, state.outcome.map(Outcome::name), state.proven));
+        states.dedup();
+        if let Some(number) = self.numbers.get(&states) {
+            return *number;
+        }
+        // Sets arise from a few beginnings by eight events: some dozens, never 256.
+        let number = Possible(u8::try_from(self.sets.len()).expect("few sets"));
+        self.sets.push(states.clone());
+        self.numbers.insert(states, number);
+        number
+    }
+}
+
+fn phase_in(event: &Event) -> &'static str {
+    match event {
+        Event::Failed(failed) => failed.phase.name(),
+        _ => "",
+    }
+}

@@ -1,0 +1,382 @@
+//! A journal's steps, taken once more by the pure state machine, in a few bytes per object.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use super::possible::{Possibilities, Possible};
+use crate::model::{Entry, EntryObject, Event, Outcome, Phase, State, TaskKind};
+
+/// Objects whose states lie together.
+const PAGE_OBJECTS: u64 = 256;
+
+/// What the journal has made of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Slot {
+    /// The states that it can be in; more than one only in a journal that was rebuilt.
+    pub possible: Possible,
+    /// What the mirror must say holds it there. A new tenure forgets a failure; the mirror keeps
+    /// it until the next step.
+    pub outcome: Option<Outcome>,
+    /// Whether its last step took it back across the commit: that is journaled by a resume, and
+    /// the mirror need not have heard of it.
+    pub went_back: bool,
+    /// Whether a copy of it was journaled.
+    pub has_copy: bool,
+    /// The lower half of the number of its last entry: enough to tell entries apart.
+    pub seq: u32,
+    /// Its key, and the facts of its last copy, as a sum that nobody outside can foresee.
+    pub print: u64,
+}
+
+/// What does not fit in a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misfit {
+    /// The object, where it is about one.
+    pub object: Option<EntryObject>,
+    /// What does not fit.
+    pub what: String,
+}
+
+impl Misfit {
+    fn of_task(what: impl Into<String>) -> Self {
+        Self {
+            object: None,
+            what: what.into(),
+        }
+    }
+}
+
+/// How a journal began.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Beginning {
+    /// With the task: its kind, its parent, and how many objects were planned.
+    Created {
+        /// Forward, reverse or delete-source.
+        kind: TaskKind,
+        /// Objects in the plan.
+        planned: u64,
+    },
+    /// In the place of a checkpoint that was lost.
+    Rebuilt {
+        /// Its `seq:hash`, as far as the database knew it.
+        old_head: Option<String>,
+    },
+}
+
+/// Takes a journal's entries, in their order.
+pub struct Replay {
+    beginning: Option<Beginning>,
+    /// Objects in the plan, where that is known from elsewhere.
+    planned: Option<u64>,
+    entries: u64,
+    last_at: String,
+    possibilities: Possibilities,
+    /// What an object is that no entry has named yet.
+    unseen: Possible,
+    pages: HashMap<u64, Box<[Slot]>>,
+    /// From here on, what becomes of an object is kept beside its slot, too.
+    mirrored_seq: u64,
+    beyond: HashMap<u64, Vec<Slot>>,
+    keys: RandomState,
+}
+
+impl Replay {
+    /// A replay that keeps what became of objects up to entry `mirrored_seq` apart from what
+    /// became of them behind it.
+    pub fn new(planned: Option<u64>, mirrored_seq: u64) -> Self {
+        let possibilities = Possibilities::default();
+        Self {
+            beginning: None,
+            planned,
+            entries: 0,
+            last_at: String::new(),
+            unseen: possibilities.nothing(),
+            possibilities,
+            pages: HashMap::new(),
+            mirrored_seq,
+            beyond: HashMap::new(),
+            keys: RandomState::new(),
+        }
+    }
+
+    /// How it began; nothing where it has no entries.
+    pub fn beginning(&self) -> Option<&Beginning> {
+        self.beginning.as_ref()
+    }
+
+    /// Entries taken so far.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// Takes one more entry in.
+    ///
+    /// # Errors
+    /// Why it can't have happened behind those before.
+    pub fn take(&mut self, entry: &Entry) -> Result<(), Misfit> {
+        self.check_time(&entry.at)?;
+        self.check_place(entry)?;
+        self.entries = entry.seq;
+        match &entry.object {
+            None => {
+                self.new_tenure(&entry.event);
+                Ok(())
+            }
+            Some(object) => self.step(object, entry).map_err(|what| Misfit {
+                object: Some(object.clone()),
+                what,
+            }),
+        }
+    }
+
+    fn check_time(&mut self, at: &str) -> Result<(), Misfit> {
+        let is_well_formed = at.len() == "2026-01-02T03:04:05.678901Z".len()
+            && at.ends_with('Z')
+            && at.parse::<jiff::Timestamp>().is_ok();
+        if !is_well_formed {
+            let what = format!("its time, {at:?}, is not RFC 3339 in UTC with six decimals");
+            return Err(Misfit::of_task(what));
+        }
+        // One form, one length: the order of the texts is the order of the times.
+        if *at < *self.last_at {
+            let what = format!(
+                "its time, {at}, is before that of the entry before, {}",
+                self.last_at
+            );
+            return Err(Misfit::of_task(what));
+        }
+        self.last_at.replace_range(.., at);
+        Ok(())
+    }
+
+    /// What may stand at the beginning, and only there.
+    fn check_place(&mut self, entry: &Entry) -> Result<(), Misfit> {
+        let name = entry.event.name();
+        match (&entry.event, entry.seq) {
+            (Event::Created(created), 1) => {
+                self.beginning = Some(Beginning::Created {
+                    kind: created.kind,
+                    planned: created.planned,
+                });
+                self.planned = Some(created.planned);
+                let start = State::at(start_of(created.kind));
+                self.unseen = self.possibilities.only(start);
+                Ok(())
+            }
+            (Event::Rebuilt(rebuilt), 1) => {
+                self.beginning = Some(Beginning::Rebuilt {
+                    old_head: rebuilt.old_head.clone(),
+                });
+                self.unseen = self.possibilities.any();
+                Ok(())
+            }
+            (_, 1) => Err(Misfit::of_task(format!(
+                "a journal begins with \"created\" or \"rebuilt\", not with {name:?}"
+            ))),
+            (Event::Created(_) | Event::Rebuilt(_), _) => Err(Misfit::of_task(format!(
+                "{name:?} stands at the beginning of a journal only"
+            ))),
+            (Event::Started(_), 2) if !self.is_rebuilt() => Ok(()),
+            (Event::Started(_), _) => Err(Misfit::of_task(
+                "\"started\" stands behind \"created\" only",
+            )),
+            // A kill between the two; the resume that follows says so.
+            (Event::Resumed(_), 2) => Ok(()),
+            (_, 2) if !self.is_rebuilt() => Err(Misfit::of_task(format!(
+                "behind \"created\" stands \"started\" or \"resumed\", not {name:?}"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_rebuilt(&self) -> bool {
+        matches!(self.beginning, Some(Beginning::Rebuilt { .. }))
+    }
+
+    fn new_tenure(&mut self, event: &Event) {
+        // `rebuilt` voids nothing that the states it begins with still hold.
+        if !matches!(event, Event::Resumed(_)) {
+            return;
+        }
+        self.unseen = self.possibilities.after_task_event(self.unseen, event);
+        for slot in self.pages.values_mut().flat_map(|page| page.iter_mut()) {
+            slot.possible = self.possibilities.after_task_event(slot.possible, event);
+        }
+        for slot in self
+            .beyond
+            .values_mut()
+            .filter_map(|steps| steps.last_mut())
+        {
+            slot.possible = self.possibilities.after_task_event(slot.possible, event);
+        }
+    }
+
+    fn step(&mut self, object: &EntryObject, entry: &Entry) -> Result<(), String> {
+        if let Some(planned) = self.planned.filter(|planned| object.idx >= *planned) {
+            return Err(format!(
+                "its number is {}, but {planned} were planned",
+                object.idx
+            ));
+        }
+        let before = self.latest(object.idx);
+        let possible = self.possibilities.after(before.possible, &entry.event)?;
+        let key = self.key_print(object);
+        let mut slot = Slot {
+            possible,
+            outcome: outcome_after(&entry.event),
+            went_back: self.goes_back(before.possible, &entry.event),
+            seq: entry.seq as u32,
+            ..before
+        };
+        match &entry.event {
+            Event::Copied(copied) => {
+                slot.has_copy = true;
+                slot.print = self.copy_print(key, &Copy::from(copied));
+            }
+            _ if !slot.has_copy && before.seq == 0 => slot.print = key,
+            _ if !slot.has_copy && slot.print != key => {
+                return Err("an object of this number had another key before".into());
+            }
+            _ => {}
+        }
+        self.put(object.idx, entry.seq, slot);
+        Ok(())
+    }
+
+    fn goes_back(&mut self, before: Possible, event: &Event) -> bool {
+        let Event::Returned(returned) = event else {
+            return false;
+        };
+        let was_behind = |state: &State| state.phase >= Phase::Committed;
+        returned.to < Phase::Committed && self.possibilities.states(before).iter().any(was_behind)
+    }
+
+    /// What an object is behind the last entry taken.
+    fn latest(&self, idx: u64) -> Slot {
+        let beyond = self.beyond.get(&idx).and_then(|steps| steps.last());
+        beyond.copied().unwrap_or_else(|| self.mirrored(idx))
+    }
+
+    /// What an object was behind the mirrored entry.
+    pub fn mirrored(&self, idx: u64) -> Slot {
+        match self.pages.get(&(idx / PAGE_OBJECTS)) {
+            Some(page) => page[(idx % PAGE_OBJECTS) as usize],
+            None => self.blank(),
+        }
+    }
+
+    /// What became of it since, step by step.
+    pub fn beyond(&self, idx: u64) -> &[Slot] {
+        self.beyond.get(&idx).map_or(&[], Vec::as_slice)
+    }
+
+    /// The states that are possible in a slot.
+    pub fn states(&self, slot: &Slot) -> &[State] {
+        self.possibilities.states(slot.possible)
+    }
+
+    fn blank(&self) -> Slot {
+        Slot {
+            possible: self.unseen,
+            outcome: None,
+            went_back: false,
+            has_copy: false,
+            seq: 0,
+            print: 0,
+        }
+    }
+
+    fn put(&mut self, idx: u64, seq: u64, slot: Slot) {
+        if seq > self.mirrored_seq {
+            self.beyond.entry(idx).or_default().push(slot);
+            return;
+        }
+        let blank = self.blank();
+        let page = self.pages.entry(idx / PAGE_OBJECTS);
+        let page = page.or_insert_with(|| vec![blank; PAGE_OBJECTS as usize].into());
+        page[(idx % PAGE_OBJECTS) as usize] = slot;
+    }
+
+    /// A sum over an object's key.
+    pub fn key_print(&self, object: &EntryObject) -> u64 {
+        let EntryObject {
+            idx,
+            user,
+            bucket,
+            id,
+            document,
+        } = object;
+        self.keys.hash_one((idx, user, bucket, id, document))
+    }
+
+    /// A sum over an object's key and a copy of it.
+    pub fn copy_print(&self, key: u64, copy: &Copy<'_>) -> u64 {
+        self.keys.hash_one((key, copy))
+    }
+}
+
+/// What `copied` says that the mirror says too.
+#[derive(Debug, Hash)]
+pub struct Copy<'a> {
+    /// The row's `content_url` before.
+    pub source_url: &'a str,
+    /// Its digest before.
+    pub source_digest: Option<&'a str>,
+    /// Its size before.
+    pub source_size: Option<i64>,
+    /// Its `is_compressed` before.
+    pub source_compressed: Option<bool>,
+    /// Its `created_at`.
+    pub created_at: Option<i64>,
+    /// Its `last_updated` before.
+    pub last_updated: Option<i64>,
+    /// Where the copy is.
+    pub dest_url: &'a str,
+    /// MD5 of the bytes stored there.
+    pub dest_digest: &'a str,
+    /// Their length.
+    pub dest_size: u64,
+    /// Whether they are compressed.
+    pub dest_compressed: bool,
+    /// SHA-256 of the plain content.
+    pub content_sha256: &'a str,
+    /// Its length.
+    pub content_size: u64,
+}
+
+impl<'a> From<&'a crate::model::Copied> for Copy<'a> {
+    fn from(copied: &'a crate::model::Copied) -> Self {
+        Self {
+            source_url: &copied.source_url,
+            source_digest: copied.source_digest.as_deref(),
+            source_size: copied.source_size,
+            source_compressed: copied.source_compressed,
+            created_at: copied.created_at,
+            last_updated: copied.last_updated,
+            dest_url: &copied.dest_url,
+            dest_digest: &copied.dest_digest,
+            dest_size: copied.dest_size,
+            dest_compressed: copied.dest_compressed,
+            content_sha256: &copied.content_sha256,
+            content_size: copied.content_size,
+        }
+    }
+}
+
+/// The phase that a task's objects begin in.
+pub fn start_of(kind: TaskKind) -> Phase {
+    match kind {
+        TaskKind::Forward | TaskKind::Reverse => Phase::Pending,
+        TaskKind::DeleteSource => Phase::Committed,
+    }
+}
+
+/// What the mirror says behind an event about an object.
+fn outcome_after(event: &Event) -> Option<Outcome> {
+    match event {
+        Event::SourceKept(_) => Some(Outcome::SourceKept),
+        Event::Failed(_) => Some(Outcome::Failed),
+        Event::Skipped(_) => Some(Outcome::Skipped),
+        _ => None,
+    }
+}
