@@ -236,6 +236,8 @@ mod look_tests;
 #[cfg(test)]
 mod seal_tests;
 #[cfg(test)]
+mod tamper_tests;
+#[cfg(test)]
 mod test_support;
 #[cfg(test)]
 mod tests;

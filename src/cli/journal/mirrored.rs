@@ -38,11 +38,19 @@ pub fn steps(row: &MirroredRow) -> Vec<Step> {
     }
     events.extend(outcome(row).map(|event| (None, event)));
     let step = |(at, event): (Option<String>, Event)| Step {
-        at,
+        at: at.map(|at| in_full(&at)),
         object: Some(row.object.clone()),
         ..Step::of(event)
     };
     events.into_iter().map(step).collect()
+}
+
+/// A time in the journal's form: SQLite keeps the commit's with three decimals.
+fn in_full(at: &str) -> String {
+    match at.parse::<jiff::Timestamp>() {
+        Ok(at) => format!("{at:.6}"),
+        Err(_) => at.to_owned(),
+    }
 }
 
 fn copied(row: &MirroredRow) -> Option<Copied> {

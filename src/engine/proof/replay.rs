@@ -380,3 +380,7 @@ fn outcome_after(event: &Event) -> Option<Outcome> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;
