@@ -100,7 +100,7 @@ pub enum Command {
     /// List all migrations of this deployment
     ListMigrations,
     /// Show how far a task has come
-    Status(TaskArgs),
+    Status(StatusArgs),
     /// Show the journal of a task
     Journal(JournalArgs),
     /// Write the history of a task as one page of HTML, for auditors
@@ -294,11 +294,14 @@ impl MovedConfigs {
     }
 }
 
-/// A command about one task.
+/// `status`.
 #[derive(Debug, Args)]
-pub struct TaskArgs {
+pub struct StatusArgs {
     /// The task's id, as list-migrations shows it, or its UUID
     pub task: String,
+    /// Look again each second until the task ends
+    #[arg(long)]
+    pub watch: bool,
 }
 
 /// `journal`.

@@ -1,15 +1,12 @@
 //! `list-migrations`: Anchore's table, with a word on tasks that can be resumed.
 
-use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 
+use super::alive::Standing;
 use super::args::Global;
 use super::{ExitStatus, Printer, connect, format};
-use crate::catalog::{Catalog, Executor, Migration};
+use crate::catalog::{Catalog, Migration};
 use crate::database::Database;
-
-/// A running task whose executor has been silent for this long is taken for dead.
-const STALE_S: i64 = 30;
 
 pub async fn run(global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
     let url = match connect::given_database_url(global)? {
@@ -104,35 +101,10 @@ fn words(migrations: &[Listed]) -> String {
 }
 
 async fn resumable(catalog: &Catalog, migration: &Migration) -> anyhow::Result<Option<String>> {
-    Ok(
-        match (migration.task_state.as_deref(), migration.heartbeat_age_s) {
-            (Some("interrupted"), _) => Some("was interrupted".into()),
-            (Some("failed"), _) => Some("has failed objects".into()),
-            (Some("running"), Some(age)) if age > STALE_S => Some(format!(
-                "says running, but nothing was heard of it for {age} s"
-            )),
-            (Some("running"), _) => {
-                let executors = catalog.executors(migration.id).await?;
-                let dead = executors.first().filter(|executor| is_dead(executor));
-                dead.map(|executor| {
-                    format!("says running, but its process {} is no more", executor.pid)
-                })
-            }
-            _ => None,
-        },
-    )
-}
-
-/// A process of this very host that is not there needs no waiting for its silence. One that has
-/// taken over its number only delays the notice.
-fn is_dead(executor: &Executor) -> bool {
-    let pid = i32::try_from(executor.pid).ok().and_then(Pid::from_raw);
-    executor.host == host()
-        && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
-}
-
-/// The name of this machine.
-pub(super) fn host() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().into_owned()
+    let Some(state) = migration.task_state.as_deref().and_then(|s| s.parse().ok()) else {
+        return Ok(None);
+    };
+    let executors = catalog.executors(migration.id).await?;
+    let latest = executors.first();
+    Ok(Standing::of(state, latest).why_resume(latest))
 }

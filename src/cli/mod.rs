@@ -1,5 +1,6 @@
 //! The command line: one file per command, one place that prints.
 
+mod alive;
 mod args;
 mod bar;
 mod check;

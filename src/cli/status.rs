@@ -1,46 +1,111 @@
-//! `status`: how far a task has come.
+//! `status`: how far a task has come, how fast it goes, and who works on it.
+
+mod watch;
 
 use serde::Serialize;
+use std::time::Duration;
 
-use super::args::{Global, TaskArgs};
+use super::alive::Standing;
+use super::args::{Global, StatusArgs};
 use super::connect::{self, FoundTask};
 use super::{ExitStatus, Printer, format};
-use crate::catalog::{Executor, Failure};
+use crate::catalog::{Catalog, Executor, Failure, FailureCount};
 use crate::model::{Summary, TaskState};
 
+/// A rate is over so many seconds: what a person looking on wants to know.
+const RATE_WINDOW_S: u32 = 60;
+
+/// Failures that are listed by name.
+const FAILURES_MAX: u32 = 100;
+
+/// Everything that is known of a task at a moment.
 #[derive(Serialize)]
 struct Status {
     task_id: i64,
     task_uuid: uuid::Uuid,
     kind: crate::model::TaskKind,
     state: TaskState,
+    standing: Standing,
     from: String,
     to: String,
     #[serde(flatten)]
     summary: Summary,
+    planned_bytes: u64,
+    rate: Option<Rate>,
     executors: Vec<Executor>,
+    failure_classes: Vec<FailureCount>,
     failures: Vec<Failure>,
+    next: Option<String>,
+}
+
+/// How fast it goes, while it does.
+#[derive(Serialize, Clone, Copy)]
+struct Rate {
+    objects_per_s: f64,
+    bytes_per_s: f64,
+    /// Seconds until the last object is committed, at this rate.
+    eta_s: Option<u64>,
 }
 
 pub async fn run(
-    args: &TaskArgs,
+    args: &StatusArgs,
     global: &Global,
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     let FoundTask { task, catalog, .. } = connect::find_task(global, &args.task).await?;
-    let status = Status {
-        task_id: task.task_id,
-        task_uuid: task.uuid,
-        kind: task.kind,
-        state: task.state,
-        from: task.source.place,
-        to: task.destination.place,
-        summary: catalog.summary(task.task_id).await?,
-        executors: catalog.executors(task.task_id).await?,
-        failures: catalog.failures(task.task_id, 100).await?,
+    let task = task.uuid.to_string();
+    let status = match args.watch {
+        true => watch::watch(&catalog, &task, printer).await?,
+        false => look(&catalog, &task).await?,
     };
     printer.result(&status, || words(&status));
     Ok(ExitStatus::Complete)
+}
+
+async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
+    let task = catalog.task(task).await?;
+    let id = task.task_id;
+    let executors = catalog.executors(id).await?;
+    let standing = Standing::of(task.state, executors.first());
+    let summary = catalog.summary(id).await?;
+    let rate = match standing {
+        Standing::Running => rate(catalog, id, &summary).await?,
+        _ => None,
+    };
+    Ok(Status {
+        task_id: id,
+        task_uuid: task.uuid,
+        kind: task.kind,
+        state: task.state,
+        standing,
+        from: task.source.place,
+        to: task.destination.place,
+        summary,
+        planned_bytes: task.planned_bytes,
+        rate,
+        failure_classes: catalog.failure_counts(id).await?,
+        failures: catalog.failures(id, FAILURES_MAX).await?,
+        next: standing
+            .why_resume(executors.first())
+            .map(|_| format!("windlass resume {id}")),
+        executors,
+    })
+}
+
+/// From what was committed within the last minute, or since the first commit if that is shorter.
+async fn rate(catalog: &Catalog, id: i64, summary: &Summary) -> anyhow::Result<Option<Rate>> {
+    let recent = catalog.recent(id, RATE_WINDOW_S).await?;
+    if recent.objects == 0 {
+        return Ok(None);
+    }
+    let seconds = recent.seconds.clamp(0.5, f64::from(RATE_WINDOW_S));
+    let objects_per_s = recent.objects as f64 / seconds;
+    let eta_s = (summary.remaining > 0).then(|| (summary.remaining as f64 / objects_per_s) as u64);
+    Ok(Some(Rate {
+        objects_per_s,
+        bytes_per_s: recent.bytes as f64 / seconds,
+        eta_s,
+    }))
 }
 
 fn words(status: &Status) -> String {
@@ -62,29 +127,56 @@ fn words(status: &Status) -> String {
             s.phases.committed,
             s.phases.source_deleted
         ),
-        format!("  {} committed", format::bytes(s.bytes)),
+        format!(
+            "  {} committed, of {} planned{}",
+            format::bytes(s.bytes),
+            format::bytes(status.planned_bytes),
+            speed(status)
+        ),
     ];
-    for executor in &status.executors {
-        let end = if executor.ended {
-            "ended"
-        } else {
-            "last heard of"
-        };
-        lines.push(format!(
-            "  executor {} on {} (process {}): {end} {} s ago, journal at entry {}",
-            executor.executor, executor.host, executor.pid, executor.heartbeat_age_s, executor.seq
-        ));
-    }
-    for failure in status.failures.iter().take(10) {
-        lines.push(format!(
-            "  failed: {}/{}/{} ({}, {}): {}",
-            failure.user_id,
-            failure.bucket,
-            failure.archive_id,
-            failure.phase,
-            failure.class,
-            failure.error
-        ));
+    lines.extend(status.executors.iter().map(executor));
+    lines.extend(status.failure_classes.iter().map(failure));
+    let why = status.standing.why_resume(status.executors.first());
+    if let (Some(why), Some(next)) = (why, &status.next) {
+        lines.push(format!("task {} {why}: {next}", status.task_id));
     }
     lines.join("\n")
+}
+
+/// The rate and the time that is left, as they stand behind other words.
+fn speed(status: &Status) -> String {
+    let Some(rate) = status.rate else {
+        return String::new();
+    };
+    let mut words = format!(
+        "; {:.1} objects/s, {}/s",
+        rate.objects_per_s,
+        format::bytes(rate.bytes_per_s as u64)
+    );
+    if let Some(eta_s) = rate.eta_s {
+        words += &format!(", {} left", format::duration(Duration::from_secs(eta_s)));
+    }
+    words
+}
+
+fn executor(executor: &Executor) -> String {
+    let end = if executor.ended {
+        "ended"
+    } else {
+        "last heard of"
+    };
+    format!(
+        "  executor {} on {} (process {}): {end} {} s ago, journal at entry {}",
+        executor.executor, executor.host, executor.pid, executor.heartbeat_age_s, executor.seq
+    )
+}
+
+fn failure(failure: &FailureCount) -> String {
+    format!(
+        "  failed, {}: {}, such as {}: {}",
+        failure.class,
+        format::count(failure.objects as u64, "object"),
+        failure.example,
+        failure.error
+    )
 }

@@ -32,7 +32,10 @@ fn blot(world: &World, text: &str) -> String {
             r#""(elapsed_ms|pid|heartbeat_age_s|epoch|seq)":\d+"#,
             r#""$1":N"#,
         ),
-        (r#""(host|head)":"[^"]*""#, r#""$1":"…""#),
+        (r#""(host|head|hash|mirrored_head)":"[^"]*""#, r#""$1":"…""#),
+        (r"\b\d+:[0-9a-f]{64}", "SEQ:HASH"),
+        (r"(UUID,)[^,\s]+,\d+,", "${1}HOST,N,"),
+        (r"(by |TIME  )[\w.-]+:\d+\b", "${1}HOST:N"),
         (r" in \d+(\.\d+)? s\b", " in N s"),
         (r"on \S+ as process \d+", "on HOST as process N"),
         (
@@ -41,6 +44,7 @@ fn blot(world: &World, text: &str) -> String {
         ),
         (r"at entry \d+", "at entry N"),
         (r"\b\d+ ms\b", "N ms"),
+        (r"last_updated \d+, not \d+", "last_updated N, not N"),
         (r" {2,}", "  "),
     ] {
         let regex = regex::Regex::new(pattern).expect("a pattern");
@@ -81,6 +85,12 @@ async fn a_migration_from_check_to_journal() {
     assert_snapshot!("verify-task", both(&world, "verify --task 1").await);
     assert_snapshot!("resume-complete", both(&world, "resume 1").await);
     assert_snapshot!("journal", shown(&world, &words("journal 1")).await);
+    let key = world.expected.keys().next().expect("a document");
+    let object = format!("journal 1 --object {}/{}/{}", key.user, key.bucket, key.id);
+    assert_snapshot!("journal-object", both(&world, &object).await);
+    let csv = words("journal 1 --format csv --phase copied");
+    assert_snapshot!("journal-csv", shown(&world, &csv).await);
+    assert_snapshot!("journal-verify", both(&world, "journal verify 1").await);
     let back = world.args("localfs", "db2", &["--json", "--concurrency", "1"]);
     assert_snapshot!("migrate-json", shown(&world, &back).await);
 }
@@ -102,4 +112,50 @@ async fn a_failed_document_and_a_refusal() {
     let same = world.args("db", "db", &[]).join(" ");
     assert_snapshot!("same-place", both(&world, &same).await);
     assert_snapshot!("unknown-task", both(&world, "resume 9").await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_auditor_sees_of_a_task_that_does_not_fit() {
+    let world = World::new(3).await;
+    let one_by_one = ["--concurrency", "1"];
+    let done = world.migrate("db", "localfs", &one_by_one).await;
+    done.expect_code(0);
+    let home = world.program.home();
+    let mirror = format!("sqlite:///{}", home.join("anchore.db").display());
+    let elsewhere = format!(
+        "journal 1 --state-dir {}/none --db-connect {mirror}",
+        home.display()
+    );
+    let object = "--event committed";
+    assert_snapshot!(
+        "journal-mirror",
+        both(&world, &format!("{elsewhere} {object}")).await
+    );
+    for statement in [
+        "UPDATE windlass_objects SET dest_digest = 'd41d8cd98f00b204e9800998ecf8427e'
+          WHERE idx = 0",
+        "UPDATE windlass_objects SET phase = 'pending' WHERE idx = 1",
+        "UPDATE archive_metadata SET size = 1, last_updated = last_updated + 60
+          WHERE \"archiveId\" LIKE '0002%'",
+    ] {
+        let done = sqlx::raw_sql(statement).execute(&world.pool).await;
+        done.expect("changed");
+    }
+    assert_snapshot!(
+        "journal-verify-misfit",
+        both(&world, "journal verify 1").await
+    );
+    let export = home.join("export.jsonl");
+    let text = world
+        .program
+        .run(&["journal", "1", "--format", "jsonl"])
+        .await
+        .stdout;
+    std::fs::write(
+        &export,
+        text.replacen("\"method\":\"full\"", "\"method\":\"none\"", 1),
+    )
+    .expect("written");
+    let verify = format!("journal verify --export {}", export.display());
+    assert_snapshot!("journal-verify-export", both(&world, &verify).await);
 }

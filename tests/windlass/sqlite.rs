@@ -157,7 +157,7 @@ async fn a_relative_url_is_found_again_from_anywhere() {
     assert!(!world.program.home().join("nowhere.db").exists());
 }
 
-const SLOWLY: [&str; 2] = ["--concurrency", "1"];
+pub const SLOWLY: [&str; 2] = ["--concurrency", "1"];
 
 /// A deployment on SQLite, and a configuration for each driver.
 pub struct World {
@@ -223,7 +223,7 @@ impl World {
         args
     }
 
-    async fn migrate(&self, from: &str, to: &str, more: &[&str]) -> Outcome {
+    pub async fn migrate(&self, from: &str, to: &str, more: &[&str]) -> Outcome {
         self.program.run(&self.args(from, to, more)).await
     }
 
@@ -272,7 +272,7 @@ impl World {
             .unwrap_or(0)
     }
 
-    async fn moved(&self) -> i64 {
+    pub async fn moved(&self) -> i64 {
         sqlx::query_scalar("SELECT moved FROM windlass_tasks ORDER BY task_id DESC LIMIT 1")
             .fetch_one(&self.pool)
             .await

@@ -108,7 +108,7 @@ fn words(name: &str, proof: &Proof) -> String {
     }
     if proof.mirror_compared {
         lines.extend(compared(proof));
-    } else if !proof.fits {
+    } else if !proof.fits && proof.mirrored_head.is_some() {
         lines.push("  the database was not looked at behind this".into());
     }
     for change in proof.changes.iter().take(SHOWN) {

@@ -145,6 +145,7 @@ pub async fn prove(
     let mut proof = Proof::default();
     // Before the journal: what the mirror knows now, the journal had before.
     let executors = catalog.executors(task.task_id).await?;
+    proof.mirrored_head = executors.first().map(|e| format!("{}:{}", e.seq, e.head));
     let (dir, uuid) = (checkpoint.to_path_buf(), task.uuid);
     let opened = blocking(move || journal::read(&dir, uuid)).await?;
     let journal = match opened {
@@ -163,7 +164,6 @@ pub async fn prove(
     proof.at_work = journal.in_use();
     let (replay, chain, misfit) = {
         let head = mirrored_head(&journal, &executors)?;
-        proof.mirrored_head = executors.first().map(|e| format!("{}:{}", e.seq, e.head));
         let mirrored_seq = executors.first().map_or(0, |executor| executor.seq);
         let planned = task.planned;
         let taken = blocking(move || take(&journal, planned, mirrored_seq)).await?;

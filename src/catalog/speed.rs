@@ -1,0 +1,72 @@
+//! How fast a task goes, and what it fails on, as the mirror tells.
+
+use serde::Serialize;
+
+use super::{Catalog, CatalogError, on_either};
+use crate::database::Database;
+
+/// What was committed lately.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, sqlx::FromRow)]
+pub struct Recent {
+    /// Objects.
+    pub objects: i64,
+    /// Their stored size at the destination.
+    pub bytes: i64,
+    /// Seconds since the first of them was committed.
+    pub seconds: f64,
+}
+
+/// Failures of one class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct FailureCount {
+    /// The class.
+    pub class: String,
+    /// Objects that failed so and stay where they are.
+    pub objects: i64,
+    /// `user/bucket/id` of the first.
+    pub example: String,
+    /// Its error.
+    pub error: String,
+}
+
+const FAILURES: &str = "
+    SELECT f.class, f.objects, o.user_id || '/' || o.bucket || '/' || o.archive_id AS example,
+           coalesce(o.last_error, '') AS error
+      FROM (SELECT coalesce(failure_class, '') AS class, count(*) AS objects, min(idx) AS first
+              FROM windlass_objects WHERE task_id = $1 AND outcome = 'failed'
+             GROUP BY coalesce(failure_class, '')) f
+      JOIN windlass_objects o ON o.task_id = $1 AND o.idx = f.first
+     ORDER BY f.objects DESC, f.class";
+
+impl Catalog {
+    /// What was committed within the last `window_s` seconds.
+    pub async fn recent(&self, task_id: i64, window_s: u32) -> Result<Recent, CatalogError> {
+        let (since, age) = match &self.db {
+            Database::Postgres(_) => (
+                format!("now() - interval '{window_s} seconds'"),
+                "extract(epoch FROM now() - min(committed_at))::float8",
+            ),
+            Database::Sqlite(_) => (
+                format!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-{window_s} seconds')"),
+                "(julianday('now') - julianday(min(committed_at))) * 86400.0",
+            ),
+        };
+        let sql = format!(
+            "SELECT count(*) AS objects, CAST(coalesce(sum(dest_size), 0) AS bigint) AS bytes,
+                    coalesce({age}, 0.0) AS seconds
+               FROM windlass_objects WHERE task_id = $1 AND committed_at >= {since}"
+        );
+        on_either!(&self.db, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_one(pool).await
+        })
+        .map_err(CatalogError::of("measure how fast the task is"))
+    }
+
+    /// The failures of a task by class, the most frequent first.
+    pub async fn failure_counts(&self, task_id: i64) -> Result<Vec<FailureCount>, CatalogError> {
+        on_either!(&self.db, pool => {
+            sqlx::query_as(FAILURES).bind(task_id).fetch_all(pool).await
+        })
+        .map_err(CatalogError::of("count the failures"))
+    }
+}

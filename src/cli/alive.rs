@@ -1,0 +1,74 @@
+//! Whether the process that works on a task still lives, and what to type if it does not.
+
+use rustix::process::{Pid, test_kill_process};
+use serde::Serialize;
+
+use crate::catalog::Executor;
+use crate::model::TaskState;
+
+/// A running task whose executor has been silent for this long is taken for dead.
+const STALE_S: i64 = 30;
+
+/// How a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Standing {
+    /// A process is at work.
+    Running,
+    /// It says running, and its process is no more.
+    Dead,
+    /// It says running, and nothing was heard of it.
+    Silent,
+    /// Stopped early, in good order.
+    Interrupted,
+    /// Came to its end, with failed objects.
+    Failed,
+    /// All is done.
+    Complete,
+}
+
+impl Standing {
+    /// Of a task and its latest executor.
+    pub fn of(state: TaskState, latest: Option<&Executor>) -> Self {
+        match (state, latest) {
+            (TaskState::Interrupted, _) => Self::Interrupted,
+            (TaskState::Failed, _) => Self::Failed,
+            (TaskState::Complete, _) => Self::Complete,
+            (TaskState::Running, Some(executor)) if executor.heartbeat_age_s > STALE_S => {
+                Self::Silent
+            }
+            (TaskState::Running, Some(executor)) if is_dead(executor) => Self::Dead,
+            (TaskState::Running, _) => Self::Running,
+        }
+    }
+
+    /// Why the task can be resumed, behind its name; nothing where there is nothing to resume.
+    pub fn why_resume(self, latest: Option<&Executor>) -> Option<String> {
+        match self {
+            Self::Running | Self::Complete => None,
+            Self::Interrupted => Some("was interrupted".into()),
+            Self::Failed => Some("has failed objects".into()),
+            Self::Silent => Some(format!(
+                "says running, but nothing was heard of it for {} s",
+                latest.map_or(0, |executor| executor.heartbeat_age_s)
+            )),
+            Self::Dead => Some(format!(
+                "says running, but its process {} is no more",
+                latest.map_or(0, |executor| executor.pid)
+            )),
+        }
+    }
+}
+
+/// A process of this very host that is not there needs no waiting for its silence. One that has
+/// taken over its number only delays the notice.
+fn is_dead(executor: &Executor) -> bool {
+    let pid = i32::try_from(executor.pid).ok().and_then(Pid::from_raw);
+    executor.host == host()
+        && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+fn host() -> String {
+    let system = rustix::system::uname();
+    system.nodename().to_string_lossy().into_owned()
+}
