@@ -38,6 +38,7 @@ async fn fifty_kills_lose_nothing_and_double_nothing() {
         kills += 1;
         every_row_leads_to_its_document(&world).await;
         if let Some(task) = task_if_any(&world).await {
+            its_journal_fits(&world, &task).await;
             args = vec![
                 "resume".into(),
                 task,
@@ -53,6 +54,7 @@ async fn fifty_kills_lose_nothing_and_double_nothing() {
         .expect_nothing_lost()
         .expect_all_at("s3", DOCUMENTS);
     let task = world.task().await;
+    its_journal_fits(&world, &task).await;
     let journal = world.journal(&task).await;
     journal.expect_sound();
     assert!(
@@ -116,6 +118,12 @@ async fn task_if_any(world: &World) -> Option<String> {
 async fn every_row_leads_to_its_document(world: &World) {
     let seen = world.look().await;
     assert_eq!(seen.total_right(), DOCUMENTS as u64, "{seen:?}");
+}
+
+/// Whatever a kill has cut off, journal, mirror and rows tell one story.
+async fn its_journal_fits(world: &World, task: &str) {
+    let verified = world.program.run(&["journal", "verify", task]).await;
+    verified.expect_code(0);
 }
 
 fn writes_of_documents(world: &World) -> u64 {

@@ -492,6 +492,8 @@ async fn a_kill_between_the_plan_and_its_first_entry_leaves_a_whole_journal() {
     running.kill();
     running.wait().await;
     holding.rollback().await.unwrap();
+    let verify = ["journal", "verify", &world.task().await];
+    world.program.run(&verify).await.expect_code(0);
     world.resume(&world.task().await).await.expect_code(0);
     let journal = world.expect_moved_and_sound().await;
     assert_eq!(journal.count("created"), 1);

@@ -254,6 +254,8 @@ impl World {
             running.kill();
             assert_eq!(running.wait().await.code, None);
             self.look().await.expect_nothing_lost();
+            let verify = ["journal", "verify", &task];
+            self.program.run(&verify).await.expect_code(0);
         }
         let done = self.program.run(&["resume", &task]).await.expect_code(0);
         let counts = format!(

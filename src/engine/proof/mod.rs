@@ -20,7 +20,7 @@ use crate::journal::chain::ChainError;
 use crate::journal::{self, JournalError, ReadJournal};
 use crate::model::TaskKind;
 use held::Mirror;
-use replay::{Beginning, Misfit, Replay};
+use replay::{Beginning, Known, Misfit, Replay};
 
 /// What is listed by name; the counts go on.
 const LISTED_MAX: usize = 20;
@@ -165,8 +165,12 @@ pub async fn prove(
     let (replay, chain, misfit) = {
         let head = mirrored_head(&journal, &executors)?;
         let mirrored_seq = executors.first().map_or(0, |executor| executor.seq);
-        let planned = task.planned;
-        let taken = blocking(move || take(&journal, planned, mirrored_seq)).await?;
+        let known = Known {
+            kind: task.kind,
+            planned: task.planned,
+            rebuilt: executors.first().is_some_and(|executor| executor.epoch > 1),
+        };
+        let taken = blocking(move || take(&journal, known, mirrored_seq)).await?;
         let (replay, chain, misfit) = taken?;
         (replay, chain, misfit.or(head))
     };
@@ -304,8 +308,8 @@ fn mirrored_head(
 type Taken = (Replay, ProvenChain, Option<Problem>);
 
 /// Takes every entry, up to the first that does not fit.
-fn take(journal: &ReadJournal, planned: u64, mirrored_seq: u64) -> Result<Taken, EngineError> {
-    let mut replay = Replay::new(Some(planned), mirrored_seq);
+fn take(journal: &ReadJournal, known: Known, mirrored_seq: u64) -> Result<Taken, EngineError> {
+    let mut replay = Replay::new(Some(known), mirrored_seq);
     let mut task = Uuid::nil();
     let mut head = String::new();
     let mut first_misfit = None;

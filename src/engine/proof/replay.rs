@@ -63,6 +63,17 @@ pub enum Beginning {
     },
 }
 
+/// What the database knows of a task: a journal can end before its first entry.
+#[derive(Debug, Clone, Copy)]
+pub struct Known {
+    /// Forward, reverse or delete-source.
+    pub kind: TaskKind,
+    /// Objects in the plan.
+    pub planned: u64,
+    /// Whether the checkpoint is in the place of another.
+    pub rebuilt: bool,
+}
+
 /// Takes a journal's entries, in their order.
 pub struct Replay {
     beginning: Option<Beginning>,
@@ -83,14 +94,19 @@ pub struct Replay {
 impl Replay {
     /// A replay that keeps what became of objects up to entry `mirrored_seq` apart from what
     /// became of them behind it.
-    pub fn new(planned: Option<u64>, mirrored_seq: u64) -> Self {
-        let possibilities = Possibilities::default();
+    pub fn new(known: Option<Known>, mirrored_seq: u64) -> Self {
+        let mut possibilities = Possibilities::default();
+        let unseen = match known {
+            None => possibilities.nothing(),
+            Some(Known { rebuilt: true, .. }) => possibilities.any(),
+            Some(known) => possibilities.only(State::at(start_of(known.kind))),
+        };
         Self {
             beginning: None,
-            planned,
+            planned: known.map(|known| known.planned),
             entries: 0,
             last_at: String::new(),
-            unseen: possibilities.nothing(),
+            unseen,
             possibilities,
             pages: HashMap::new(),
             mirrored_seq,
