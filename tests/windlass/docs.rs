@@ -41,7 +41,9 @@ async fn every_command_line_of_the_readme_parses() {
     let program = Program::new();
     let mut parsed = 0;
     for line in &lines {
-        let line = line.split(" #").next().unwrap_or_default().trim();
+        // What a shell takes away: comments, and where the output goes.
+        let line = line.split(" #").next().unwrap_or_default();
+        let line = line.split(" > ").next().unwrap_or_default().trim();
         let Some(args) = line.strip_prefix("windlass ") else {
             continue;
         };

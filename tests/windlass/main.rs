@@ -11,6 +11,7 @@ mod failed_objects;
 mod forms;
 mod interrupt;
 mod journal;
+mod journal_tamper;
 mod journal_verify;
 mod kill;
 mod layering;

@@ -1,6 +1,7 @@
 //! The mirror held against the journal, and Anchore's rows against the mirror.
 
-use super::replay::{Copy, Replay, Slot};
+use super::facts::copy_of;
+use super::replay::{Replay, Slot};
 use super::{Part, Problem, Proof};
 use crate::catalog::{Catalog, CatalogError, MirrorQuery, MirroredRow, MovedOn, RowTuple, TaskRow};
 use crate::model::{Outcome, Phase, State};
@@ -304,23 +305,6 @@ fn words(row: &MirroredRow) -> Result<Words, String> {
         (Ok(phase), Ok(outcome)) => Ok(Words { phase, outcome }),
         (Err(unknown), _) | (_, Err(unknown)) => Err(format!("the mirror says an {unknown}")),
     }
-}
-
-fn copy_of(row: &MirroredRow) -> Option<Copy<'_>> {
-    Some(Copy {
-        source_url: &row.source.url,
-        source_digest: row.source.digest.as_deref(),
-        source_size: row.source.size,
-        source_compressed: row.source.compressed,
-        created_at: row.source.created_at,
-        last_updated: row.source.last_updated,
-        dest_url: row.dest.url.as_deref()?,
-        dest_digest: row.dest.digest.as_deref()?,
-        dest_size: row.dest.size.and_then(|size| u64::try_from(size).ok())?,
-        dest_compressed: row.dest.compressed?,
-        content_sha256: row.content_sha256.as_deref()?,
-        content_size: row.content_size.and_then(|size| u64::try_from(size).ok())?,
-    })
 }
 
 fn missing(from: u64, to: u64) -> Problem {

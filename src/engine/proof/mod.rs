@@ -4,14 +4,15 @@
 //! Nothing is changed and nothing locked. Beside a running task the mirror is believed only up to
 //! the head that it had at the beginning; what has moved since is counted, not judged.
 
+mod facts;
 mod held;
 mod possible;
 mod replay;
+mod report;
 
 use std::io::BufRead;
 use std::path::Path;
 
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::EngineError;
@@ -21,116 +22,7 @@ use crate::journal::{self, JournalError, ReadJournal};
 use crate::model::TaskKind;
 use held::Mirror;
 use replay::{Beginning, Known, Misfit, Replay};
-
-/// What is listed by name; the counts go on.
-const LISTED_MAX: usize = 20;
-
-/// Where something does not fit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Part {
-    /// An entry is not what was written, or not at its place.
-    Chain,
-    /// An entry tells of a step that was not possible.
-    Step,
-    /// The journal is not the one whose head the database knows.
-    Head,
-    /// The mirror says something else than the journal.
-    Mirror,
-    /// A row of `archive_metadata` says something else than the mirror.
-    Row,
-}
-
-/// Something that does not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// Where.
-    pub part: Part,
-    /// The entry, where it is known.
-    pub seq: Option<u64>,
-    /// `user/bucket/id`, where it is about an object.
-    pub object: Option<String>,
-    /// What.
-    pub what: String,
-}
-
-/// A row that was changed after the task, in good order as far as can be told.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
-    /// `user/bucket/id`.
-    pub object: String,
-    /// What has become of its row.
-    pub what: String,
-}
-
-/// One chain, as far as it fits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProvenChain {
-    /// The task.
-    pub task: Uuid,
-    /// The checkpoint.
-    pub executor: Uuid,
-    /// Entries.
-    pub entries: u64,
-    /// The last one: `seq:hash`.
-    pub head: String,
-}
-
-/// What holding everything against everything came to.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Proof {
-    /// Whether nothing was found that does not fit.
-    pub fits: bool,
-    /// Whether the task was at work meanwhile.
-    pub at_work: bool,
-    /// The chains that were recomputed: one, but for an export of several checkpoints.
-    pub chains: Vec<ProvenChain>,
-    /// The head that the database knows: `seq:hash`.
-    pub mirrored_head: Option<String>,
-    /// Whether the mirror and the rows were looked at. Not for an export alone, and not behind a
-    /// journal that does not fit.
-    pub mirror_compared: bool,
-    /// Objects of the mirror that were held against the journal.
-    pub objects: u64,
-    /// Objects on their way while this looked on.
-    pub in_motion: u64,
-    /// Commits whose entries a crash has cut off; resuming journals them.
-    pub unjournaled_commits: u64,
-    /// Committed objects whose rows were looked at.
-    pub committed: u64,
-    /// Of those, rows that a later task of windlass has moved on.
-    pub moved_on: u64,
-    /// Rows that were changed since.
-    pub changed_since: u64,
-    /// Rows that are gone since.
-    pub deleted_since: u64,
-    /// The first of the changed and deleted.
-    pub changes: Vec<Change>,
-    /// How much does not fit.
-    pub problems: u64,
-    /// The first of it, in the order in which it was looked at.
-    pub findings: Vec<Problem>,
-}
-
-impl Proof {
-    fn problem(&mut self, problem: Problem) {
-        self.problems += 1;
-        if self.findings.len() < LISTED_MAX {
-            self.findings.push(problem);
-        }
-    }
-
-    fn change(&mut self, object: String, what: String) {
-        if self.changes.len() < LISTED_MAX {
-            self.changes.push(Change { object, what });
-        }
-    }
-
-    fn ended(mut self) -> Self {
-        self.fits = self.problems == 0;
-        self
-    }
-}
+pub use report::{Change, Part, Problem, Proof, ProvenChain};
 
 /// Proves a task from its checkpoint, the mirror and the rows.
 ///
@@ -207,7 +99,7 @@ pub fn prove_export(export: impl BufRead) -> Proof {
         });
         let taken = replays[at].1.take(entry);
         taken.map_err(|misfit| match misfit.object {
-            Some(object) => format!("{}: {}", object.key(), misfit.what),
+            Some(object) => format!("{object}: {}", misfit.what),
             None => misfit.what,
         })
     });
@@ -359,7 +251,7 @@ fn step_problem(seq: u64, misfit: Misfit) -> Problem {
     Problem {
         part: Part::Step,
         seq: Some(seq),
-        object: misfit.object.map(|object| object.key().to_string()),
+        object: misfit.object,
         what: misfit.what,
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
+use super::facts::Copy;
 use super::possible::{Possibilities, Possible};
 use crate::model::{Entry, EntryObject, Event, Outcome, Phase, State, TaskKind};
 
@@ -28,11 +29,14 @@ pub struct Slot {
     pub print: u64,
 }
 
+/// Ten million objects in 160 MB.
+const _: () = assert!(std::mem::size_of::<Slot>() == 16);
+
 /// What does not fit in a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// The object, where it is about one.
-    pub object: Option<EntryObject>,
+    /// `user/bucket/id`, where it is about an object.
+    pub object: Option<String>,
     /// What does not fit.
     pub what: String,
 }
@@ -139,7 +143,7 @@ impl Replay {
                 Ok(())
             }
             Some(object) => self.step(object, entry).map_err(|what| Misfit {
-                object: Some(object.clone()),
+                object: Some(object.key().to_string()),
                 what,
             }),
         }
@@ -328,54 +332,6 @@ impl Replay {
     /// A sum over an object's key and a copy of it.
     pub fn copy_print(&self, key: u64, copy: &Copy<'_>) -> u64 {
         self.keys.hash_one((key, copy))
-    }
-}
-
-/// What `copied` says that the mirror says too.
-#[derive(Debug, Hash)]
-pub struct Copy<'a> {
-    /// The row's `content_url` before.
-    pub source_url: &'a str,
-    /// Its digest before.
-    pub source_digest: Option<&'a str>,
-    /// Its size before.
-    pub source_size: Option<i64>,
-    /// Its `is_compressed` before.
-    pub source_compressed: Option<bool>,
-    /// Its `created_at`.
-    pub created_at: Option<i64>,
-    /// Its `last_updated` before.
-    pub last_updated: Option<i64>,
-    /// Where the copy is.
-    pub dest_url: &'a str,
-    /// MD5 of the bytes stored there.
-    pub dest_digest: &'a str,
-    /// Their length.
-    pub dest_size: u64,
-    /// Whether they are compressed.
-    pub dest_compressed: bool,
-    /// SHA-256 of the plain content.
-    pub content_sha256: &'a str,
-    /// Its length.
-    pub content_size: u64,
-}
-
-impl<'a> From<&'a crate::model::Copied> for Copy<'a> {
-    fn from(copied: &'a crate::model::Copied) -> Self {
-        Self {
-            source_url: &copied.source_url,
-            source_digest: copied.source_digest.as_deref(),
-            source_size: copied.source_size,
-            source_compressed: copied.source_compressed,
-            created_at: copied.created_at,
-            last_updated: copied.last_updated,
-            dest_url: &copied.dest_url,
-            dest_digest: &copied.dest_digest,
-            dest_size: copied.dest_size,
-            dest_compressed: copied.dest_compressed,
-            content_sha256: &copied.content_sha256,
-            content_size: copied.content_size,
-        }
     }
 }
 
