@@ -16,8 +16,10 @@ pub struct MirroredRow {
     pub phase: String,
     /// `outcome`, as it stands there.
     pub outcome: Option<String>,
-    /// What the row says since the commit; the URL is there from the plan on.
+    /// The copy; its URL is there from the plan on.
     pub dest: RowTuple,
+    /// What the commit has made of the row.
+    pub written: RowTuple,
     /// SHA-256 of the plain content.
     pub content_sha256: Option<String>,
     /// Its length.
@@ -105,6 +107,9 @@ struct Raw {
     dest_size: Option<i64>,
     dest_compressed: Option<bool>,
     dest_last_updated: Option<i64>,
+    written_digest: Option<String>,
+    written_size: Option<i64>,
+    written_compressed: Option<bool>,
     content_sha256: Option<String>,
     content_size: Option<i64>,
     copied_at: Option<String>,
@@ -143,7 +148,9 @@ fn page_sql(time: impl Fn(&str) -> String) -> String {
         "SELECT o.idx, o.user_id, o.bucket, o.archive_id, o.document_name, o.source_url,
                 o.source_digest, o.source_size, o.source_compressed, o.created_at,
                 o.last_updated, o.phase, o.outcome, o.dest_url, o.dest_digest, o.dest_size,
-                o.dest_compressed, o.dest_last_updated, o.content_sha256, o.content_size,
+                o.dest_compressed, o.dest_last_updated, o.row_digest AS written_digest,
+                o.row_size AS written_size, o.row_compressed AS written_compressed,
+                o.content_sha256, o.content_size,
                 {}, o.journaled, o.attempts, o.failure_class, o.last_error, o.epoch, o.seq,
                 (m.bucket IS NOT NULL) AS row_found, m.content_url AS row_url,
                 m.digest AS row_digest, CAST(m.size AS bigint) AS row_size,
@@ -160,8 +167,8 @@ fn page_sql(time: impl Fn(&str) -> String) -> String {
 }
 
 const MOVED_ON: &str = "
-    SELECT o.idx, CAST(l.task_id AS bigint), l.dest_url, l.dest_digest, l.dest_size,
-           l.dest_compressed, l.dest_last_updated
+    SELECT o.idx, CAST(l.task_id AS bigint), l.dest_url, l.row_digest, l.row_size,
+           l.row_compressed, l.dest_last_updated
       FROM windlass_objects o
       JOIN windlass_objects l
         ON l.user_id = o.user_id AND l.bucket = o.bucket AND l.archive_id = o.archive_id
@@ -269,6 +276,13 @@ impl From<Raw> for MirroredRow {
             },
             phase: raw.phase,
             outcome: raw.outcome,
+            written: RowTuple {
+                url: Some(raw.dest_url.clone()),
+                digest: raw.written_digest,
+                size: raw.written_size,
+                compressed: raw.written_compressed,
+                last_updated: raw.dest_last_updated,
+            },
             dest: RowTuple {
                 url: Some(raw.dest_url),
                 digest: raw.dest_digest,

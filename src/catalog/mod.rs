@@ -18,8 +18,8 @@ mod plan_postgres;
 mod plan_sqlite;
 mod report;
 mod schema;
-mod task_listing;
 mod speed;
+mod task_listing;
 mod tasks;
 
 pub use anchore::{LiveService, Migration};
@@ -32,8 +32,8 @@ pub use objects::Loaded;
 pub use plan::{FollowUp, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
 pub use plan_follow_up::FollowUpNotices;
 pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
-pub use task_listing::{ListedObject, RowPlaces};
 pub use speed::{FailureCount, Recent};
+pub use task_listing::{ListedObject, RowPlaces};
 pub use tasks::{Executor, Failure, TaskRow, TaskSide};
 
 use std::sync::Arc;

@@ -68,7 +68,7 @@ fn is_dead(executor: &Executor) -> bool {
         && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
-fn host() -> String {
+pub fn host() -> String {
     let system = rustix::system::uname();
     system.nodename().to_string_lossy().into_owned()
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::args::{Global, ReportArgs};
 use super::connect::{self, FoundTask};
-use super::{ExitStatus, Printer, format, list};
+use super::{ExitStatus, Printer, alive, format};
 use crate::catalog::{Checkpoint, Found, RelatedTask, TaskRow, TaskSide, Told, WorkTimes};
 use crate::journal::{self, JournalError};
 use crate::report::{
@@ -145,7 +145,7 @@ async fn gather(args: &ReportArgs, global: &Global) -> anyhow::Result<Report> {
         causes: causes(&told),
         made: Made {
             at_ms: Timestamp::now().as_millisecond(),
-            host: list::host(),
+            host: alive::host(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         task: described(task, &told, url.redacted().to_string()),

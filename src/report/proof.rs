@@ -5,7 +5,7 @@ use super::html::Html;
 use super::page::section;
 use super::table::{Cell, Table};
 use super::words;
-use crate::model::VerifyMode;
+use crate::model::{TaskKind, VerifyMode};
 
 /// The page that tells the format; its lines of Python stand in the report, word for word.
 const FORMAT: &str = include_str!("../../docs/journal-format.md");
@@ -107,6 +107,10 @@ fn outside_verdict(html: &mut Html, class: &str, sign: &str, what: &str, why: &s
 
 /// Journal and database, held against each other.
 fn witnesses(html: &mut Html, report: &Report, commits: Option<u64>) {
+    if report.task.kind != TaskKind::Forward {
+        // A clean-up commits nothing, and a reverse not all that it brings to its end.
+        return;
+    }
     let Some(commits) = commits else {
         let words = "This chain does not begin with the task's first entry (an earlier checkpoint \
                      was lost, or is elsewhere), so its commits can't be held against the database.";

@@ -36,7 +36,13 @@ fn lines(outcome: &Outcome) -> Vec<serde_json::Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_objects_history_tells_when_who_what_and_with_which_digests() {
     let world = migrated(5).await;
-    let key = world.expected.keys().next().expect("a document").clone();
+    let key = world
+        .deployment
+        .expected()
+        .keys()
+        .next()
+        .expect("a document")
+        .clone();
     let object = format!("{}/{}/{}", key.user, key.bucket, key.id);
     let told = journal(&world, &["--object", &object]).await;
     let steps: Vec<&str> = ["copied", "verified", "committed", "source-deleted"].into();

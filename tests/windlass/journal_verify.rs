@@ -116,7 +116,13 @@ async fn a_checkpoint_that_was_rebuilt_fits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failed_skipped_and_kept_objects_fit() {
     let world = World::new(20).await;
-    let key = world.expected.keys().next().expect("a document").clone();
+    let key = world
+        .deployment
+        .expected()
+        .keys()
+        .next()
+        .expect("a document")
+        .clone();
     world.set_text(&key, "damaged").await;
     world
         .migrate("db", "localfs", &["--nodelete"])

@@ -85,7 +85,12 @@ async fn a_migration_from_check_to_journal() {
     assert_snapshot!("verify-task", both(&world, "verify --task 1").await);
     assert_snapshot!("resume-complete", both(&world, "resume 1").await);
     assert_snapshot!("journal", shown(&world, &words("journal 1")).await);
-    let key = world.expected.keys().next().expect("a document");
+    let key = world
+        .deployment
+        .expected()
+        .keys()
+        .next()
+        .expect("a document");
     let object = format!("journal 1 --object {}/{}/{}", key.user, key.bucket, key.id);
     assert_snapshot!("journal-object", both(&world, &object).await);
     let csv = words("journal 1 --format csv --phase copied");

@@ -61,6 +61,10 @@ async fn a_task_that_was_cut_off_is_undone_without_finishing_it() {
     // A write under way at the kill has no entry that tells of it.
     assert!(seen.strays.len() <= IN_FLIGHT, "{:?}", seen.strays);
     assert!(seen.doubled.is_empty(), "{:?}", seen.doubled);
+    for task in ["1", "2"] {
+        let verify = ["journal", "verify", task];
+        world.program.run(&verify).await.expect_code(0);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,6 +302,10 @@ impl sqlite::World {
             }
         }
         self.program.run(&args).await.expect_code(0);
+        for task in [parent, self.task().await] {
+            let verify = ["journal", "verify", &task.to_string()];
+            self.program.run(&verify).await.expect_code(0);
+        }
         until("the last task is complete", async || {
             let complete = "SELECT count(*) FROM windlass_tasks WHERE state = 'complete'
                              AND task_id = (SELECT max(task_id) FROM windlass_tasks)";

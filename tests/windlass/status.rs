@@ -79,7 +79,7 @@ async fn a_dead_task_shows_the_command_that_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn failures_are_counted_by_class_with_an_example() {
     let world = World::new(20).await;
-    for key in world.expected.keys().take(3) {
+    for key in world.deployment.expected().keys().take(3) {
         world.set_text(key, "damaged").await;
     }
     world.migrate("db", "localfs", &[]).await.expect_code(3);

@@ -97,7 +97,7 @@ impl Mirror<'_> {
             return false;
         }
         proof.committed += 1;
-        row.row.as_ref() != Some(&row.dest)
+        row.row.as_ref() != Some(&row.written)
     }
 
     /// Whether it has entries behind the head that the mirror had.
@@ -230,7 +230,7 @@ impl Mirror<'_> {
                 continue;
             };
             let later = moved.iter().find(|moved| moved.idx == row.object.idx);
-            match judge(now, &row.dest, later) {
+            match judge(now, &row.written, later) {
                 Verdict::MovedOn => proof.moved_on += 1,
                 Verdict::Changed(what) => {
                     proof.changed_since += 1;

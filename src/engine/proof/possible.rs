@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::model::{Event, Outcome, Phase, State};
+use crate::model::{Event, Outcome, Phase, State, TaskKind};
 
 /// A set of states, as its number among those that have come up. There are few of them, so that
 /// an object costs a byte.
@@ -34,9 +34,15 @@ impl Possibilities {
         Possible(0)
     }
 
-    /// This state and no other.
-    pub fn only(&mut self, state: State) -> Possible {
-        self.number(vec![state])
+    /// Where a task's objects begin. A reverse also removes copies that were never committed: their
+    /// rows are where they belong from the beginning.
+    pub fn starts_of(&mut self, kind: TaskKind) -> Possible {
+        let phases: &[Phase] = match kind {
+            TaskKind::Forward => &[Phase::Pending],
+            TaskKind::Reverse => &[Phase::Pending, Phase::Committed],
+            TaskKind::DeleteSource => &[Phase::Committed],
+        };
+        self.number(phases.iter().copied().map(State::at).collect())
     }
 
     /// Whatever an object can be that a lost checkpoint knew of. Its proofs still count until the

@@ -103,7 +103,7 @@ impl Replay {
         let unseen = match known {
             None => possibilities.nothing(),
             Some(Known { rebuilt: true, .. }) => possibilities.any(),
-            Some(known) => possibilities.only(State::at(start_of(known.kind))),
+            Some(known) => possibilities.starts_of(known.kind),
         };
         Self {
             beginning: None,
@@ -179,8 +179,7 @@ impl Replay {
                     planned: created.planned,
                 });
                 self.planned = Some(created.planned);
-                let start = State::at(start_of(created.kind));
-                self.unseen = self.possibilities.only(start);
+                self.unseen = self.possibilities.starts_of(created.kind);
                 Ok(())
             }
             (Event::Rebuilt(rebuilt), 1) => {
@@ -332,14 +331,6 @@ impl Replay {
     /// A sum over an object's key and a copy of it.
     pub fn copy_print(&self, key: u64, copy: &Copy<'_>) -> u64 {
         self.keys.hash_one((key, copy))
-    }
-}
-
-/// The phase that a task's objects begin in.
-pub fn start_of(kind: TaskKind) -> Phase {
-    match kind {
-        TaskKind::Forward | TaskKind::Reverse => Phase::Pending,
-        TaskKind::DeleteSource => Phase::Committed,
     }
 }
 

@@ -305,8 +305,8 @@ fn few_sets_of_states_can_come_up() {
     events.extend(Phase::ALL.map(returned));
     let mut open = vec![possibilities.any()];
     open.extend(
-        [TaskKind::Forward, TaskKind::DeleteSource]
-            .map(|kind| possibilities.only(State::at(start_of(kind)))),
+        [TaskKind::Forward, TaskKind::Reverse, TaskKind::DeleteSource]
+            .map(|kind| possibilities.starts_of(kind)),
     );
     let mut seen = Vec::new();
     while let Some(possible) = open.pop() {
