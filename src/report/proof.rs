@@ -121,8 +121,8 @@ fn witnesses(html: &mut Html, report: &Report, commits: Option<u64>) {
     let agree = match commits == counted {
         true => "the two agree",
         false => {
-            "they differ: a run was killed between a commit and its entry, which the next resume \
-             adds, or one of the two was changed by hand"
+            "they differ: a run is at work, or was killed between a commit and its entry, which the \
+             next resume adds, or one of the two was changed by hand"
         }
     };
     html.leaf(

@@ -296,7 +296,7 @@ async fn without_its_checkpoint_the_database_tells_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_task_at_work_is_told_by_the_database() {
+async fn a_task_at_work_is_told_as_far_as_it_is() {
     let world = seeded(300).await;
     let mut running = world.spawn_slowly(&[], 10).await;
     running.freeze();
@@ -304,13 +304,8 @@ async fn a_task_at_work_is_told_by_the_database() {
     let args = ["report", &task, "-o", "running.html", "--json"];
     let told = world.program.run(&args).await.expect_code(0).json();
     assert_eq!(told["state"], "running");
-    assert_eq!(told["journal"]["seen"], "not-here");
-    assert!(
-        told["journal"]["why"]
-            .as_str()
-            .expect("words")
-            .contains("was at work")
-    );
+    // A journal can be read beside its writer.
+    assert_eq!(told["journal"]["seen"], "proven");
     let number = |name: &str| told[name].as_u64().expect("a number");
     assert!(number("committed") >= 10 && number("remaining") > 0);
     assert_eq!(number("planned"), number("committed") + number("remaining"));
