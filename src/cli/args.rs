@@ -202,6 +202,13 @@ pub struct RunArgs {
     /// Objects in flight at once: a number, or auto
     #[arg(long, value_name = "N", default_value = "auto", value_parser = concurrency)]
     pub concurrency: crate::engine::Concurrency,
+    /// Memory that the program may take at most, such as 256MiB
+    #[arg(long, value_name = "SIZE", default_value = "160MiB", value_parser = memory_limit)]
+    pub memory_limit: crate::engine::MemoryLimit,
+    /// Bytes per second that may be written to the destination, such as 10MiB/s; reading the
+    /// source and reading copies back are not counted
+    #[arg(long, value_name = "RATE", value_parser = super::size::rate_bytes)]
+    pub bwlimit: Option<u64>,
     /// Minutes that a store or the database may be away before the run stops as interrupted
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     pub max_outage: f64,
@@ -217,6 +224,11 @@ fn concurrency(text: &str) -> Result<crate::engine::Concurrency, String> {
         (_, Ok(places @ 1..=1024)) => Ok(Concurrency::Fixed(places)),
         _ => Err("expected auto, or a number from 1 to 1024".into()),
     }
+}
+
+fn memory_limit(text: &str) -> Result<crate::engine::MemoryLimit, String> {
+    let bytes = super::size::size_bytes(text)?;
+    crate::engine::MemoryLimit::new(bytes).map_err(|error| error.to_string())
 }
 
 /// `resume`.

@@ -143,6 +143,8 @@ pub async fn settings(
         database,
         state_dir: state_dir(global)?,
         concurrency: run.concurrency,
+        memory_limit: run.memory_limit,
+        bandwidth_bytes: run.bwlimit,
         outage_limit: Duration::from_secs_f64(minutes * 60.0),
         force_live_services: run.force_live_services,
         stop: Stop::default(),

@@ -16,6 +16,7 @@ mod printer;
 mod report;
 mod resume;
 mod signals;
+mod size;
 mod status;
 mod verify;
 

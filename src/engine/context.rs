@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::sync::Semaphore;
-
+use super::bandwidth::Bandwidth;
 use super::item::Item;
 use super::mirroring::Mirroring;
 use super::progress::Progress;
@@ -48,8 +47,8 @@ pub struct Context {
     pub stop: Stop,
     /// Counters for whoever looks on.
     pub progress: Arc<Progress>,
-    /// Bytes in flight, in KiB.
-    pub bytes_in_flight: Arc<Semaphore>,
+    /// `--bwlimit`, where one is set.
+    pub bandwidth: Option<Bandwidth>,
     /// Whether the checkpoint was lost: what it had copied last may not be in the mirror.
     pub rebuilt: bool,
     /// Whether it has been said that the destination has no checksums of its own.
@@ -74,6 +73,13 @@ impl Context {
             return false;
         }
         !self.task.destination_was_empty || self.rebuilt || item.dest_in_use || item.object.shared
+    }
+
+    /// Waits until so many bytes may go out to the destination.
+    pub async fn may_write(&self, bytes: u64) {
+        if let Some(bandwidth) = &self.bandwidth {
+            bandwidth.take(bytes).await;
+        }
     }
 
     /// Journals an event about an object, takes it in and hands it to the mirror. It is durable

@@ -11,7 +11,7 @@ use super::item::Item;
 use super::restore;
 use super::retry::{Side, StepError};
 use super::transform::{BadSource, Transform, make_whole};
-use crate::driver::{Reader, StoreErrorKind};
+use crate::driver::{Reader, StoreErrorKind, Upload};
 use crate::model::{Event, FailureClass, Phase};
 use crate::model::{Facts, Returned, Verified, VerifyMode};
 
@@ -64,6 +64,13 @@ pub async fn copy(context: &Context, item: &Item) -> Result<Copy, StepError> {
 
 async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
     let object = &item.object;
+    if object
+        .source
+        .size
+        .is_some_and(|size| size > WHOLE_MAX_BYTES as i64)
+    {
+        return stream(context, item).await;
+    }
     let mut reader = read_source(context, item).await?;
     match gather(&mut reader, WHOLE_MAX_BYTES).await? {
         Gathered::All(stored) => {
@@ -80,6 +87,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
                     if is_there_already(context, item, &whole.facts).await? {
                         return Ok(Copy::found(whole.facts));
                     }
+                    context.may_write(whole.facts.size).await;
                     let put = context
                         .destination
                         .put(&object.dest_url, whole.bytes, whole.md5);
@@ -188,7 +196,7 @@ async fn pass(
     context: &Context,
     item: &Item,
     compressed: bool,
-    mut upload: Option<&mut Box<dyn crate::driver::Upload>>,
+    mut upload: Option<&mut Box<dyn Upload>>,
 ) -> Result<Facts, StepError> {
     let mut reader = read_source(context, item).await?;
     let mut transform = Transform::new(&item.object.source, compressed);
@@ -200,10 +208,7 @@ async fn pass(
             if let (Some(bytes), Some(upload)) = (out.take(), upload.as_mut())
                 && !bytes.is_empty()
             {
-                upload
-                    .write(bytes)
-                    .await
-                    .map_err(StepError::store(Side::Destination))?;
+                write(context, upload, bytes).await?;
             }
             match transform.next().map_err(bad)? {
                 Some(bytes) => out = Some(bytes),
@@ -215,12 +220,19 @@ async fn pass(
     if let Some(upload) = upload
         && !last.is_empty()
     {
-        upload
-            .write(last)
-            .await
-            .map_err(StepError::store(Side::Destination))?;
+        write(context, upload, last).await?;
     }
     Ok(facts)
+}
+
+async fn write(
+    context: &Context,
+    upload: &mut Box<dyn Upload>,
+    bytes: Bytes,
+) -> Result<(), StepError> {
+    context.may_write(bytes.len() as u64).await;
+    let written = upload.write(bytes).await;
+    written.map_err(StepError::store(Side::Destination))
 }
 
 /// Whether what lies at the destination is this copy already. Other content is refused, unless

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::context::Context;
-use super::copy::WHOLE_MAX_BYTES;
 use super::item::Item;
 use super::limits::Limits;
 use super::object;
@@ -144,17 +143,4 @@ async fn claim_and_load(
         .load(task_id, shard.first_idx, shard.last_idx)
         .await?;
     Ok(Some((shard, loaded)))
-}
-
-/// What an object may take of memory while it is in flight: its bytes as they are read and as
-/// they are written, and never more than the parts of a stream.
-pub fn weight_bytes(item: &Item) -> usize {
-    let size = item
-        .object
-        .source
-        .size
-        .and_then(|size| usize::try_from(size).ok());
-    size.unwrap_or(WHOLE_MAX_BYTES)
-        .clamp(4 << 10, 2 * WHOLE_MAX_BYTES)
-        * 2
 }

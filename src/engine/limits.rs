@@ -6,8 +6,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::context::Context;
-use super::feed::weight_bytes;
+use super::copy::WHOLE_MAX_BYTES;
 use super::item::Item;
+use super::transform::whole_plain_max_bytes;
+use crate::model::DriverKind;
 
 /// `--concurrency`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,13 +28,53 @@ const AUTO_MOST: usize = 256;
 /// How often `auto` looks at what it has come to.
 const AUTO_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Bytes in flight, over all objects.
-pub const BYTES_IN_FLIGHT: usize = 96 << 20;
+/// What the program takes beside the objects in flight: itself, its connections, the journal's
+/// cache, the rows of a few shards.
+const BASE_BYTES: u64 = 64 << 20;
+
+/// The most that an object takes that passes through in parts: one that is being filled, and
+/// three on their way.
+pub const STREAM_BYTES: usize = 4 * WHOLE_MAX_BYTES;
+
+/// `--memory-limit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryLimit {
+    bytes: u64,
+}
+
+/// A memory limit that one large object would not fit under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("too small to work with: the smallest is {}MiB", MemoryLimit::SMALLEST_BYTES >> 20)]
+pub struct LimitTooSmall;
+
+impl MemoryLimit {
+    const SMALLEST_BYTES: u64 = BASE_BYTES + STREAM_BYTES as u64;
+
+    /// A limit on the memory of the whole program.
+    ///
+    /// # Errors
+    /// One large object would not fit under it.
+    pub fn new(bytes: u64) -> Result<Self, LimitTooSmall> {
+        match bytes >= Self::SMALLEST_BYTES {
+            true => Ok(Self { bytes }),
+            false => Err(LimitTooSmall),
+        }
+    }
+
+    /// What is left of it for objects in flight, in KiB: so it is counted out.
+    pub fn in_flight_kib(self) -> u32 {
+        let kib = (self.bytes - BASE_BYTES) / 1024;
+        kib.min(u64::from(u32::MAX >> 4)) as u32
+    }
+}
 
 /// Places for objects in flight.
 #[derive(Debug)]
 pub struct Limits {
     places: Arc<Semaphore>,
+    /// Memory for objects in flight, in KiB.
+    bytes: Arc<Semaphore>,
+    in_flight_kib: u32,
 }
 
 /// A place that is given back when dropped.
@@ -43,13 +85,20 @@ pub struct Place {
 
 impl Limits {
     /// Places as configured; `auto` opens more of them as long as it pays.
-    pub fn start(concurrency: Concurrency, context: &Arc<Context>) -> Arc<Self> {
+    pub fn start(
+        concurrency: Concurrency,
+        memory: MemoryLimit,
+        context: &Arc<Context>,
+    ) -> Arc<Self> {
+        let in_flight_kib = memory.in_flight_kib();
         let first = match concurrency {
             Concurrency::Auto => AUTO_FIRST,
             Concurrency::Fixed(places) => places.max(1) as usize,
         };
         let limits = Arc::new(Self {
             places: Arc::new(Semaphore::new(first)),
+            bytes: Arc::new(Semaphore::new(in_flight_kib as usize)),
+            in_flight_kib,
         });
         if concurrency == Concurrency::Auto {
             tokio::spawn(grow(Arc::downgrade(&limits), context.progress.clone()));
@@ -59,8 +108,10 @@ impl Limits {
 
     /// Waits for a place; `None` if the run is asked to end first.
     pub async fn admit(&self, context: &Context, item: &Item) -> Option<Place> {
-        let weight_kib = (weight_bytes(item) / 1024) as u32;
-        let bytes = context.bytes_in_flight.clone();
+        // One that needs more than there is goes alone.
+        let weight_kib = (weight_bytes(context, item) / 1024) as u32;
+        let weight_kib = weight_kib.min(self.in_flight_kib);
+        let bytes = self.bytes.clone();
         let place = async {
             let object = self.places.clone().acquire_owned().await.ok()?;
             let bytes = bytes.acquire_many_owned(weight_kib).await.ok()?;
@@ -75,6 +126,26 @@ impl Limits {
             place = place => place,
         }
     }
+}
+
+/// What an object may take of memory while it is in flight: its bytes as they are read and as
+/// they are written, and never more than the parts of a stream, unless a store can only take or
+/// give it in one piece.
+fn weight_bytes(context: &Context, item: &Item) -> usize {
+    let source = &item.object.source;
+    let known = source.size.and_then(|size| usize::try_from(size).ok());
+    let stored = known.unwrap_or(WHOLE_MAX_BYTES).max(4 << 10);
+    let in_one_piece = context.source.kind() == DriverKind::Db
+        || matches!(context.destination.kind(), DriverKind::Db | DriverKind::Db2);
+    if in_one_piece {
+        // As it crosses the wire, decoded, and made ready for the destination.
+        return stored.saturating_mul(3);
+    }
+    let plain = match source.compressed {
+        Some(true) => whole_plain_max_bytes(stored),
+        _ => stored,
+    };
+    stored.saturating_add(plain).min(STREAM_BYTES)
 }
 
 /// Opens a few more places each time the last few have paid, and stops where they do not.

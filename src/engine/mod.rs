@@ -1,6 +1,7 @@
 //! The job runner: one loop per object, over a plan in the catalog and a journal beside it.
 
 mod audit;
+mod bandwidth;
 mod context;
 mod copy;
 mod error;
@@ -32,7 +33,7 @@ use std::time::Duration;
 pub use audit::{AuditReport, Audited, Finding, Outcome as AuditOutcome, audit};
 pub use error::EngineError;
 pub use follow_up::{FollowUpRequest, follow_up};
-pub use limits::Concurrency;
+pub use limits::{Concurrency, LimitTooSmall, MemoryLimit};
 pub use migrate::{MigrateRequest, Migrated, PlanReport, migrate};
 pub use progress::{Progress, Snapshot};
 pub use proof::{Change, Part, Problem, Proof, ProvenChain, prove, prove_export};
@@ -71,6 +72,10 @@ pub struct Settings {
     pub state_dir: StateDir,
     /// How many objects at once.
     pub concurrency: Concurrency,
+    /// How much memory the program may take.
+    pub memory_limit: MemoryLimit,
+    /// Bytes per second that may be written to the destination.
+    pub bandwidth_bytes: Option<u64>,
     /// How long a store or the database may be away before the run stops as interrupted.
     pub outage_limit: Duration,
     /// Work beside live Anchore services.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use serde::Serialize;
-use tokio::sync::Semaphore;
 use uuid::Uuid;
 
+use super::bandwidth::Bandwidth;
 use super::context::Context;
-use super::limits::{BYTES_IN_FLIGHT, Limits};
+use super::limits::Limits;
 use super::mirroring::Mirroring;
 use super::retry::Weather;
 use super::settle::{Commits, Deletes};
@@ -160,7 +160,7 @@ pub(super) async fn run(
             break;
         }
     }
-    let limits = Limits::start(settings.concurrency, &context);
+    let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     feed::run(&context, &limits).await;
     let limit = match settings.stop.reason() {
         Some(StopReason::Signal) => END_LIMIT_ON_SIGNAL,
@@ -234,7 +234,7 @@ fn context(job: Job, settings: &Settings) -> Context {
         weather: Weather::new(settings.outage_limit),
         stop: settings.stop.clone(),
         progress: settings.progress.clone(),
-        bytes_in_flight: Arc::new(Semaphore::new(BYTES_IN_FLIGHT / 1024)),
+        bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
         rebuilt: job.rebuilt,
         told_no_checksum: AtomicBool::new(false),
     }

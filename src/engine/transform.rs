@@ -9,8 +9,11 @@ use crate::config::Compression;
 use crate::driver::compression::{Damaged, Decoder, Encoder, compress, decompress};
 use crate::model::{DriverKind, Facts, RowImage};
 
-/// The most plain bytes that are kept in memory whole.
-pub const WHOLE_PLAIN_MAX_BYTES: usize = 32 << 20;
+/// The most plain bytes that are kept in memory whole, of an object of which so many are stored.
+/// What is compressed better than that is streamed, so that memory can be counted out beforehand.
+pub fn whole_plain_max_bytes(stored_bytes: usize) -> usize {
+    stored_bytes.saturating_mul(8).clamp(256 << 10, 24 << 20)
+}
 
 /// Why the source's bytes can't be taken over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -94,7 +97,7 @@ pub fn make_whole(
     check(source, source_md5, stored.len() as u64)?;
     let was_compressed = source.compressed == Some(true);
     let plain = match was_compressed {
-        true => match decompress(stored.clone(), WHOLE_PLAIN_MAX_BYTES) {
+        true => match decompress(stored.clone(), whole_plain_max_bytes(stored.len())) {
             Ok(plain) => plain,
             Err(Damaged::TooLarge(_)) => return Ok(None),
             Err(damaged) => return Err(damaged.into()),
