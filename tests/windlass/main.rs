@@ -15,6 +15,7 @@ mod journal_tamper;
 mod journal_verify;
 mod kill;
 mod layering;
+mod limits;
 mod matrix;
 mod migrate;
 mod options;

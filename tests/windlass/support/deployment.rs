@@ -133,14 +133,33 @@ impl Deployment {
         (user, bucket, id): (&str, &str, &str),
         content: &[u8],
     ) {
-        let (user_hash, id_hash) = (hex::encode(Md5::digest(user)), hex::encode(Md5::digest(id)));
-        let path = dir.join(user_hash).join(bucket).join(&id_hash[..2]);
-        fs::create_dir_all(&path).expect("the store's directories");
-        let path = path.join(format!("{id_hash}.json"));
+        let path = localfs_path(dir, (user, bucket, id));
         fs::write(&path, content).expect("the document is written");
         let url = format!("file://{}", path.display());
         self.add_row((user, bucket, id), &url, content, false).await;
         self.remember(user, bucket, id, content.to_vec());
+    }
+
+    /// Many large documents stored by the `localfs` driver, all with this content, which is on the
+    /// disk only once. A checker does not know of them: that would be too much memory.
+    pub async fn add_localfs_links(
+        &self,
+        dir: &Path,
+        (user, bucket): (&str, &str),
+        ids: &[String],
+        content: &[u8],
+    ) {
+        let mut first = None;
+        for id in ids {
+            let path = localfs_path(dir, (user, bucket, id));
+            match &first {
+                None => fs::write(&path, content).expect("the document is written"),
+                Some(first) => fs::hard_link(first, &path).expect("a link to it"),
+            }
+            let url = format!("file://{}", path.display());
+            self.add_row((user, bucket, id), &url, content, false).await;
+            first = Some(path);
+        }
     }
 
     /// One document stored by the `s3` driver.
@@ -344,4 +363,12 @@ fn document(random: &mut Random, size: usize) -> Vec<u8> {
             text.into_bytes()
         }
     }
+}
+
+/// Where the `localfs` driver keeps a document; the directories are made.
+fn localfs_path(dir: &Path, (user, bucket, id): (&str, &str, &str)) -> PathBuf {
+    let (user_hash, id_hash) = (hex::encode(Md5::digest(user)), hex::encode(Md5::digest(id)));
+    let path = dir.join(user_hash).join(bucket).join(&id_hash[..2]);
+    fs::create_dir_all(&path).expect("the store's directories");
+    path.join(format!("{id_hash}.json"))
 }

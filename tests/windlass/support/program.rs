@@ -182,6 +182,16 @@ impl Running {
         self.signal(Signal::CONT);
     }
 
+    /// The most memory that it has taken so far, in bytes; none once it has ended.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+        Some(kib * 1024)
+    }
+
     pub fn has_ended(&mut self) -> bool {
         self.child
             .try_wait()
