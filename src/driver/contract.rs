@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -5,7 +7,7 @@ use futures::{StreamExt, stream};
 
 use super::StoreError;
 use crate::digest::md5_hex;
-use crate::model::{DriverKind, ObjectKey, Place};
+use crate::model::{DriverKind, ObjectKey, Part, Place, Unfinished};
 
 /// What every store must do, held by one conformance suite.
 ///
@@ -44,6 +46,38 @@ pub trait Driver: Send + Sync + 'static {
     /// Begins to store an object whose parts come one after the other.
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError>;
 
+    /// The same, and tells `log` of each step, so that another run can go on with it. `begun` is
+    /// what [`still_has`](Self::still_has) has found of an earlier one: the whole object is
+    /// written once more, and only what is missing or differs is sent.
+    ///
+    /// A store that can't be gone on with in the middle of an object begins anew.
+    async fn upload_logged(
+        &self,
+        url: &str,
+        begun: Option<Unfinished>,
+        log: Arc<dyn UploadLog>,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        drop((begun, log));
+        self.upload(url).await
+    }
+
+    /// What the store still has of an unfinished upload; `None` where it knows of none, because
+    /// it was aborted, or completed.
+    async fn still_has(
+        &self,
+        url: &str,
+        begun: Unfinished,
+    ) -> Result<Option<Unfinished>, StoreError> {
+        drop((url, begun));
+        Ok(None)
+    }
+
+    /// Clears an unfinished upload away; one that is gone counts as cleared away.
+    async fn abort_upload(&self, url: &str, id: &str) -> Result<(), StoreError> {
+        let _ = (url, id);
+        Ok(())
+    }
+
     /// What the store says of an object without sending it; `None` where there is none.
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError>;
 
@@ -76,6 +110,21 @@ pub trait Upload: Send {
 
     /// Gives up, and clears away what has been sent.
     async fn abort(self: Box<Self>);
+
+    /// Ends for now. What has been sent and told to a log stays, for another run to go on with.
+    async fn suspend(self: Box<Self>) {
+        self.abort().await;
+    }
+}
+
+/// Keeps what has become of an upload, so that another run can go on with it.
+#[async_trait]
+pub trait UploadLog: Send + Sync {
+    /// The store has begun it, under this name.
+    async fn begun(&self, id: &str);
+
+    /// The store has a part of it.
+    async fn sent(&self, part: Part);
 }
 
 /// The stored bytes of an object, as they come.

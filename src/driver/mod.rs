@@ -20,7 +20,7 @@ use std::time::Duration;
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::Database;
 
-pub use contract::{Driver, Reader, Stat, Upload};
+pub use contract::{Driver, Reader, Stat, Upload, UploadLog};
 pub use error::{StoreError, StoreErrorKind};
 pub use fence::{Fence, FenceSlot};
 

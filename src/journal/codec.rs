@@ -56,6 +56,28 @@ impl Record for MetaV1 {
     const KIND: u8 = 2;
 }
 
+/// An unfinished upload: the store's name for it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct UploadV1 {
+    pub id: String,
+}
+
+impl Record for UploadV1 {
+    const KIND: u8 = 3;
+}
+
+/// A part of an unfinished upload that the store has.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct PartV1 {
+    pub size_bytes: u64,
+    pub md5: [u8; 16],
+    pub tag: String,
+}
+
+impl Record for PartV1 {
+    const KIND: u8 = 4;
+}
+
 impl MetaV1 {
     pub fn new(task: Uuid, executor: Uuid) -> Self {
         Self {

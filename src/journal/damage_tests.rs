@@ -149,7 +149,7 @@ async fn a_missing_or_foreign_record_in_sled_is_damage() {
         fs::create_dir_all(image.join("sled")).unwrap();
         let meta = codec::MetaV1::new(TASK, EXECUTOR);
         let store = store::Store::create(&dir::generation(&image, 1), &meta).unwrap();
-        store.write(entries).unwrap();
+        store.write(entries, &[]).unwrap();
         drop(store);
         Journal::open(&image, TASK)
     };

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -14,6 +14,7 @@ use super::error::JournalError;
 use super::prove;
 use super::segment::Segment;
 use super::store::Store;
+use super::uploads::Uploads;
 
 /// Entries read from sled at once.
 pub(super) const CHUNK: usize = 512;
@@ -35,6 +36,7 @@ pub(super) struct Ledger {
     /// In order; the last one is written to. Empty once the journal is closed.
     generations: RwLock<Vec<Generation>>,
     head: Mutex<Head>,
+    uploads: Mutex<Uploads>,
     /// Commits since it was opened.
     pub syncs: AtomicU64,
     /// Where it is only read, from a copy: goes when the last reader does, behind sled.
@@ -98,6 +100,7 @@ impl Ledger {
             segments: RwLock::new(segments),
             generations: RwLock::new(generations),
             head: Mutex::new(head),
+            uploads: Mutex::default(),
             syncs: AtomicU64::new(0),
             _copy: None,
         }
@@ -151,6 +154,21 @@ impl Ledger {
 
     pub fn set_head(&self, head: Head) {
         *ignore_poison(self.head.lock()) = head;
+    }
+
+    /// The uploads that are open. Only the writer changes them.
+    pub fn uploads(&self) -> MutexGuard<'_, Uploads> {
+        ignore_poison(self.uploads.lock())
+    }
+
+    /// Takes in what the newest generation knows of uploads. What cannot be read, or was left in
+    /// an older one by a crash while it changed, costs no more than sending parts again.
+    pub fn load_uploads(&self) -> Result<(), JournalError> {
+        match self.current()?.store.uploads() {
+            Ok(found) => *self.uploads() = found,
+            Err(fault) => tracing::warn!("unfinished uploads start over: {fault}"),
+        }
+        Ok(())
     }
 
     /// The generation that is written to.

@@ -16,6 +16,7 @@ mod quiet;
 mod seal;
 mod segment;
 mod store;
+mod uploads;
 mod writer;
 
 use std::fmt;
@@ -34,9 +35,9 @@ pub use entries::{Entries, Line};
 pub use error::JournalError;
 pub use look::{ReadJournal, read};
 
-use crate::model::{EntryObject, Event};
+use crate::model::{EntryObject, Event, Unfinished, UploadStep};
 use ledger::{Found, Ledger};
-use writer::{Command, Writer};
+use writer::{Command, Request, Writer};
 
 /// Something that has happened, to be journaled. Number and time are given by the journal.
 #[derive(Debug, Clone, PartialEq)]
@@ -124,6 +125,7 @@ impl Journal {
 
     fn start(found: Found, options: &Options) -> Result<Self, JournalError> {
         let dir = found.ledger.dir.clone();
+        found.ledger.load_uploads()?;
         dir::unmark_clean(&dir).map_err(JournalError::io(&dir))?;
         let (commands, receiver) = mpsc::channel();
         let (writer, ledger) = Writer::new(found, options, receiver, commands.clone())?;
@@ -155,7 +157,8 @@ impl Journal {
     /// `TooLarge` or `Misplaced`: nothing of this call was written, others go on. `Unwritable`:
     /// the journal takes nothing more, the run must stop.
     pub async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<Appended>, JournalError> {
-        self.ask(|reply| Command::Append(entries, reply)).await
+        self.ask(|reply| Command::Write(Request::Append(entries, reply)))
+            .await
     }
 
     /// Appends one entry.
@@ -169,6 +172,27 @@ impl Journal {
     ) -> Result<Appended, JournalError> {
         let mut appended = self.append(vec![NewEntry { object, event }]).await?;
         appended.pop().ok_or(JournalError::Closed)
+    }
+
+    /// Keeps a step of an object's upload; durable when it returns. It is no entry: once the
+    /// object is copied, it is forgotten.
+    ///
+    /// # Errors
+    /// `Unwritable`: the journal takes nothing more, the run must stop.
+    pub async fn keep_upload(&self, idx: u64, step: UploadStep) -> Result<(), JournalError> {
+        self.ask(|reply| Command::Write(Request::Upload(idx, step, reply)))
+            .await
+    }
+
+    /// What is known of an object's unfinished upload.
+    pub fn upload(&self, idx: u64) -> Option<Unfinished> {
+        self.0.ledger.uploads().get(idx).cloned()
+    }
+
+    /// The objects with an unfinished upload.
+    pub fn uploading(&self) -> Vec<u64> {
+        let uploads = self.0.ledger.uploads();
+        uploads.all().map(|(idx, _)| idx).collect()
     }
 
     /// The hash of entry `seq` (0: the chain's root); `None` where the journal does not have it.
@@ -241,3 +265,5 @@ mod tamper_tests;
 mod test_support;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upload_tests;

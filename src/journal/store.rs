@@ -13,10 +13,11 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::codec::{self, EntryV1, MetaV1};
 use super::error::JournalError;
+use super::uploads::{self, Change, Uploads};
 use super::{dir, quiet};
 
 /// Keys: `m` for the meta record, `e` and the big-endian sequence number for entries, so that
-/// sled appends to its right edge.
+/// sled appends to its right edge. Behind them those of [`uploads`].
 const META: &[u8] = b"m";
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -155,15 +156,33 @@ impl Store {
         })
     }
 
-    /// Adds entries; durable when it returns.
-    pub fn write(&self, entries: &[(u64, EntryV1)]) -> Result<(), Fault> {
+    /// Adds entries, and changes what is kept of uploads; durable when it returns.
+    pub fn write(&self, entries: &[(u64, EntryV1)], uploads: &[Change]) -> Result<(), Fault> {
         guarded(|| {
             let mut batch = sled::Batch::default();
             for (seq, entry) in entries {
                 batch.insert(&key(*seq), codec::encode(entry)?);
             }
+            for (key, value) in uploads {
+                match value {
+                    Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                    None => batch.remove(key.as_slice()),
+                }
+            }
             self.db.apply_batch(batch)?;
             self.sync()
+        })
+    }
+
+    /// What is kept of uploads.
+    pub fn uploads(&self) -> Result<Uploads, Fault> {
+        guarded(|| {
+            let mut found = Uploads::default();
+            for pair in self.db.scan_prefix(uploads::PREFIX) {
+                let (key, frame) = pair?;
+                found.read(&key, &frame)?;
+            }
+            Ok(found)
         })
     }
 

@@ -15,8 +15,8 @@ use super::dir::{self, Lock};
 use super::error::JournalError;
 use super::ledger::{Found, Generation, Ledger};
 use super::store::Store;
-use super::{Appended, NewEntry, Options, seal};
-use crate::model::{ENTRY_MAX_BYTES, ERROR_MAX_BYTES, Entry};
+use super::{Appended, NewEntry, Options, seal, uploads};
+use crate::model::{ENTRY_MAX_BYTES, ERROR_MAX_BYTES, Entry, Event, UploadStep};
 
 /// Entries in one commit; a single larger request makes a commit of its own.
 const COMMIT_ENTRIES: usize = 1024;
@@ -32,7 +32,7 @@ const BEHIND: u64 = 4;
 pub(super) type Reply<T> = oneshot::Sender<Result<T, JournalError>>;
 
 pub(super) enum Command {
-    Append(Vec<NewEntry>, Reply<Vec<Appended>>),
+    Write(Request),
     /// A new generation of sled, by number.
     Ready(u64, Result<Store, String>),
     /// The oldest generation is sealed and gone.
@@ -40,7 +40,34 @@ pub(super) enum Command {
     Close(Option<Reply<()>>),
 }
 
-type Request = (Vec<NewEntry>, Reply<Vec<Appended>>);
+/// Something to be written, and whom to tell.
+pub(super) enum Request {
+    Append(Vec<NewEntry>, Reply<Vec<Appended>>),
+    /// A step of an object's upload.
+    Upload(u64, UploadStep, Reply<()>),
+}
+
+impl Request {
+    fn records(&self) -> usize {
+        match self {
+            Request::Append(entries, _) => entries.len(),
+            Request::Upload(..) => 1,
+        }
+    }
+}
+
+/// What a commit is going to write.
+#[derive(Default)]
+struct Staged {
+    entries: Vec<(u64, EntryV1)>,
+    uploads: Vec<uploads::Change>,
+}
+
+/// An answer that waits for the commit.
+enum Answer {
+    Append(Reply<Vec<Appended>>, Result<Vec<Appended>, JournalError>),
+    Upload(Reply<()>),
+}
 
 pub(super) struct Writer {
     ledger: Arc<Ledger>,
@@ -54,6 +81,8 @@ pub(super) struct Writer {
     head: Head,
     last_at: String,
     seal_after: u64,
+    /// Changes to uploads in this generation.
+    upload_records: u64,
     /// Requests in the last commit.
     crowd: usize,
     /// Whether a thread is at work that makes or seals a generation.
@@ -77,6 +106,7 @@ impl Writer {
             held_back: VecDeque::new(),
             head: ledger.head(),
             last_at: found.last_at,
+            upload_records: 0,
             crowd: 0,
             seal_after: options.seal_after.max(1),
             sealing: false,
@@ -91,8 +121,8 @@ impl Writer {
         let reply = loop {
             self.seal_if_due();
             match self.next_command() {
-                Command::Append(entries, reply) => {
-                    let requests = self.gather((entries, reply));
+                Command::Write(request) => {
+                    let requests = self.gather(request);
                     self.commit(requests);
                 }
                 Command::Ready(number, result) => self.switch(number, result),
@@ -154,17 +184,17 @@ impl Writer {
     }
 
     fn gather_waiting(&mut self, first: Request) -> Vec<Request> {
-        let mut entries = first.0.len();
+        let mut records = first.records();
         let mut requests = vec![first];
-        while entries < COMMIT_ENTRIES {
+        while records < COMMIT_ENTRIES {
             let next = match self.held_back.pop_front() {
                 Some(command) => Ok(command),
                 None => self.commands.try_recv(),
             };
             match next {
-                Ok(Command::Append(more, reply)) => {
-                    entries += more.len();
-                    requests.push((more, reply));
+                Ok(Command::Write(request)) => {
+                    records += request.records();
+                    requests.push(request);
                 }
                 Ok(other) => {
                     self.held_back.push_front(other);
@@ -178,56 +208,50 @@ impl Writer {
 
     fn commit(&mut self, requests: Vec<Request>) {
         let at = self.now();
-        let mut staged = Vec::new();
+        let mut staged = Staged::default();
         let mut head = self.head;
         let mut answers = Vec::with_capacity(requests.len());
-        for (entries, reply) in requests {
-            let first = staged.len();
-            let result = match self.stage(entries, &at, head, &mut staged) {
-                Ok(after) => {
-                    head = after;
-                    let appended = staged[first..].iter().map(|(seq, entry)| Appended {
-                        head: Head {
-                            seq: *seq,
-                            hash: entry.hash,
-                        },
-                        at: at.clone(),
-                    });
-                    Ok(appended.collect())
+        for request in requests {
+            answers.push(match request {
+                Request::Append(entries, reply) => {
+                    let result = self.stage(entries, &at, &mut head, &mut staged);
+                    Answer::Append(reply, result)
                 }
-                Err(error) => {
-                    staged.truncate(first);
-                    Err(error)
+                Request::Upload(idx, step, reply) => {
+                    self.stage_upload(idx, step, &mut staged);
+                    Answer::Upload(reply)
                 }
-            };
-            answers.push((reply, result));
+            });
         }
         let written = self.write(&staged);
-        if written.is_ok() && !staged.is_empty() {
+        if written.is_ok() && !staged.entries.is_empty() {
             self.head = head;
             self.last_at = at;
             self.ledger.set_head(head);
         }
-        for (reply, result) in answers {
-            let result = match &written {
-                Ok(()) => result,
-                Err(why) => Err(unwritable(why)),
-            };
-            // A caller that has been cancelled; its entry stands all the same.
-            let _ = reply.send(result);
+        for answer in answers {
+            let failed = written.as_ref().err().map(|why| unwritable(why));
+            // Nobody may wait any more, where a caller was cancelled; it stands all the same.
+            match answer {
+                Answer::Append(reply, result) => drop(reply.send(failed.map_or(result, Err))),
+                Answer::Upload(reply) => drop(reply.send(failed.map_or(Ok(()), Err))),
+            }
         }
     }
 
-    /// Makes a request's entries ready behind `head`; the new head.
+    /// Makes a request's entries ready behind `head`, all of them or none.
     fn stage(
         &self,
         entries: Vec<NewEntry>,
         at: &str,
-        mut head: Head,
-        staged: &mut Vec<(u64, EntryV1)>,
-    ) -> Result<Head, JournalError> {
+        head: &mut Head,
+        staged: &mut Staged,
+    ) -> Result<Vec<Appended>, JournalError> {
+        let copied: Vec<u64> = entries.iter().filter_map(copied_object).collect();
+        let mut after = *head;
+        let mut ready = Vec::with_capacity(entries.len());
         for new in entries {
-            let seq = head.seq + 1;
+            let seq = after.seq + 1;
             let json = serialise(Entry {
                 v: Entry::VERSION,
                 task: self.ledger.task,
@@ -237,22 +261,45 @@ impl Writer {
                 object: new.object,
                 event: new.event,
             })?;
-            let hash = chain::next(&head.hash, json.as_bytes());
-            head = Head { seq, hash };
-            staged.push((seq, EntryV1 { json, hash }));
+            let hash = chain::next(&after.hash, json.as_bytes());
+            after = Head { seq, hash };
+            ready.push((seq, EntryV1 { json, hash }));
         }
-        Ok(head)
+        let appended = ready.iter().map(|(seq, entry)| Appended {
+            head: Head {
+                seq: *seq,
+                hash: entry.hash,
+            },
+            at: at.into(),
+        });
+        let appended = appended.collect();
+        staged.entries.extend(ready);
+        *head = after;
+        // What is copied has no upload any more.
+        for idx in copied {
+            self.stage_upload(idx, UploadStep::Over, staged);
+        }
+        Ok(appended)
     }
 
-    fn write(&mut self, staged: &[(u64, EntryV1)]) -> Result<(), String> {
+    fn stage_upload(&self, idx: u64, step: UploadStep, staged: &mut Staged) {
+        match self.ledger.uploads().take(idx, step) {
+            Ok(changes) => staged.uploads.extend(changes),
+            // Without it the upload starts over after a crash, no more.
+            Err(error) => tracing::warn!("the progress of an upload is not kept: {error}"),
+        }
+    }
+
+    fn write(&mut self, staged: &Staged) -> Result<(), String> {
         if let Some(why) = &self.poison {
             return Err(why.clone());
         }
-        if staged.is_empty() {
+        if staged.entries.is_empty() && staged.uploads.is_empty() {
             return Ok(());
         }
         self.ledger.syncs.fetch_add(1, Ordering::Relaxed);
-        let written = self.current.store.write(staged);
+        self.upload_records += staged.uploads.len() as u64;
+        let written = self.current.store.write(&staged.entries, &staged.uploads);
         written.map_err(|fault| self.poisoned(fault.to_string()))
     }
 
@@ -274,7 +321,8 @@ impl Writer {
         }
         let started = match self.ledger.oldest_to_seal() {
             Some((oldest, last)) => seal::start_sealing(&self.ledger, oldest, last, &self.to_self),
-            None if entries >= self.seal_after => {
+            // Parts make sled grow as entries do, and leave it with them.
+            None if entries + self.upload_records / 4 >= self.seal_after => {
                 seal::start_generation(&self.ledger, self.current.number + 1, &self.to_self)
             }
             None => return,
@@ -290,18 +338,27 @@ impl Writer {
     fn switch(&mut self, number: u64, result: Result<Store, String>) {
         self.sealing = false;
         match result {
-            Ok(store) => {
-                self.current = Generation {
-                    number,
-                    first: self.head.seq + 1,
-                    store,
-                };
-                self.ledger.add_generation(self.current.clone());
-            }
+            Ok(store) => self.begin_generation(number, store),
             Err(why) => {
                 self.poisoned(format!("a new generation of the journal: {why}"));
             }
         }
+    }
+
+    /// The open uploads are there before the generation is the newest.
+    fn begin_generation(&mut self, number: u64, store: Store) {
+        let open = self.ledger.uploads().changes().unwrap_or_default();
+        if let Err(fault) = store.write(&[], &open) {
+            self.poisoned(format!("a new generation of the journal: {fault}"));
+            return;
+        }
+        self.upload_records = 0;
+        self.current = Generation {
+            number,
+            first: self.head.seq + 1,
+            store,
+        };
+        self.ledger.add_generation(self.current.clone());
     }
 
     fn take_sealed(&mut self, result: Result<(), String>) {
@@ -318,7 +375,7 @@ impl Writer {
                 Command::Sealed(result) => self.take_sealed(result),
                 Command::Ready(number, result) => self.switch(number, result),
                 // Whoever appends while it closes is told so by the dropped reply.
-                Command::Append(..) | Command::Close(_) => {}
+                Command::Write(_) | Command::Close(_) => {}
             }
         }
         self.ledger.shut();
@@ -330,6 +387,14 @@ impl Writer {
         };
         drop(self.lock);
         result
+    }
+}
+
+/// The object that a new entry says to be copied.
+fn copied_object(new: &NewEntry) -> Option<u64> {
+    match (&new.event, &new.object) {
+        (Event::Copied(_), Some(object)) => Some(object.idx),
+        _ => None,
     }
 }
 

@@ -10,6 +10,7 @@ mod place;
 mod plan;
 mod state;
 mod summary;
+mod upload;
 
 pub use entry::{
     Committed, Completed, Copied, Created, ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed, Entry,
@@ -22,3 +23,4 @@ pub use place::{DriverKind, Place, UnknownDriver};
 pub use plan::{Facts, Object, Policy, Restore, RowImage, Shard, TaskKind, VerifyMode};
 pub use state::{Action, IllegalTransition, Outcome, Phase, State, UnknownWord};
 pub use summary::{Summary, TaskState};
+pub use upload::{Part, Unfinished, UploadStep};

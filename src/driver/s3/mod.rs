@@ -8,6 +8,7 @@ mod multipart;
 mod prepare;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 
 use std::sync::Arc;
 
@@ -24,10 +25,10 @@ use futures::{StreamExt, stream};
 use self::address::Address;
 use self::multipart::S3Upload;
 use super::error::{At as _, Failure, root_cause};
-use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload};
+use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload, UploadLog};
 use crate::batch::Batcher;
 use crate::config::S3Config;
-use crate::model::{DriverKind, Place};
+use crate::model::{DriverKind, Place, Unfinished};
 
 /// What Anchore's own library sends.
 const CONTENT_TYPE: &str = "binary/octet-stream";
@@ -235,6 +236,38 @@ impl Driver for S3 {
         let address = self.server.own_address(url);
         let address = address.at(DriverKind::S3, "upload", url)?;
         Ok(Box::new(S3Upload::new(self.server.clone(), url, address)))
+    }
+
+    async fn upload_logged(
+        &self,
+        url: &str,
+        begun: Option<Unfinished>,
+        log: Arc<dyn UploadLog>,
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        let address = self.server.own_address(url);
+        let address = address.at(DriverKind::S3, "upload", url)?;
+        let upload = S3Upload::new(self.server.clone(), url, address);
+        Ok(Box::new(upload.logged(begun, log)))
+    }
+
+    async fn still_has(
+        &self,
+        url: &str,
+        begun: Unfinished,
+    ) -> Result<Option<Unfinished>, StoreError> {
+        let found = async {
+            let address = self.server.own_address(url)?;
+            self.server.still_has(&address, begun).await
+        };
+        found.await.at(DriverKind::S3, "upload", url)
+    }
+
+    async fn abort_upload(&self, url: &str, id: &str) -> Result<(), StoreError> {
+        let aborted = async {
+            let address = self.server.own_address(url)?;
+            self.server.abort(&address, id).await
+        };
+        aborted.await.at(DriverKind::S3, "abort the upload of", url)
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {

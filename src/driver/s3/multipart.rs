@@ -1,5 +1,6 @@
 //! Large objects, sent in parts of which a few are under way at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use tokio::task::JoinSet;
 use super::client::{REQUEST_TIMEOUT, timeouts};
 use super::{Address, CONTENT_TYPE, Server, error};
 use crate::driver::error::{At as _, Failure};
-use crate::driver::{StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
-use crate::model::DriverKind;
+use crate::driver::{StoreError, StoreErrorKind, Upload, UploadLog, WRITE_DEADLINE};
+use crate::model::{DriverKind, Part, Unfinished};
 
 /// The first thousand parts have this size, the next thousand twice that, and so on: the end is
 /// not known at the beginning, and 10,000 parts must do for any object.
@@ -34,6 +35,10 @@ pub(super) struct S3Upload {
     part: Vec<u8>,
     /// Known from the first full part on; until then it may become a single PUT.
     begun: Option<Begun>,
+    /// Told of each step; what it has been told survives this.
+    log: Option<Arc<dyn UploadLog>>,
+    /// Parts that the server has from an earlier run.
+    known: BTreeMap<u32, Part>,
 }
 
 /// A multipart upload that the server knows of.
@@ -52,7 +57,19 @@ impl S3Upload {
             address,
             part: Vec::new(),
             begun: None,
+            log: None,
+            known: BTreeMap::new(),
         }
+    }
+
+    /// Keeps its place in a log, and goes on with what an earlier one has come to.
+    pub(super) fn logged(mut self, begun: Option<Unfinished>, log: Arc<dyn UploadLog>) -> Self {
+        self.log = Some(log);
+        if let Some(Unfinished { id, parts }) = begun {
+            self.known = parts;
+            self.begun = Some(Begun::new(id));
+        }
+        self
     }
 
     fn part_bytes(&self) -> usize {
@@ -76,15 +93,21 @@ impl S3Upload {
         Ok(())
     }
 
+    async fn begin(&mut self) -> Result<(), Failure> {
+        if self.log.is_some() {
+            self.server.clear_uploads(&self.address).await?;
+        }
+        let id = self.server.begin(&self.address).await?;
+        self.begun = Some(Begun::new(id.clone()));
+        if let Some(log) = &self.log {
+            log.begun(&id).await;
+        }
+        Ok(())
+    }
+
     async fn send_part(&mut self) -> Result<(), Failure> {
         if self.begun.is_none() {
-            let id = self.server.begin(&self.address).await?;
-            self.begun = Some(Begun {
-                id,
-                sent: 0,
-                under_way: JoinSet::new(),
-                done: Vec::new(),
-            });
+            self.begin().await?;
         }
         let Some(begun) = &mut self.begun else {
             return Err(Failure::broken_off());
@@ -96,10 +119,26 @@ impl S3Upload {
         }
         begun.sent += 1;
         let (server, address) = (self.server.clone(), self.address.clone());
-        let (id, number) = (begun.id.clone(), begun.sent as i32);
-        begun
-            .under_way
-            .spawn(async move { server.send_part(&address, id, number, body).await });
+        let (id, number) = (begun.id.clone(), begun.sent);
+        let (log, known) = (self.log.clone(), self.known.remove(&number));
+        begun.under_way.spawn(async move {
+            let (size_bytes, md5) = (body.len() as u64, md5::Md5::digest(&body).into());
+            // What is there is held against what was read again, since it may have changed.
+            if let Some(known) = known.filter(|k| k.size_bytes == size_bytes && k.md5 == md5) {
+                return Ok(completed(number, known.tag));
+            }
+            let tag = server.send_part(&address, id, number, body, md5).await?;
+            if let Some(log) = log {
+                let part = Part {
+                    number,
+                    size_bytes,
+                    md5,
+                    tag: tag.clone(),
+                };
+                log.sent(part).await;
+            }
+            Ok(completed(number, tag))
+        });
         Ok(())
     }
 
@@ -129,6 +168,15 @@ impl S3Upload {
 }
 
 impl Begun {
+    fn new(id: String) -> Self {
+        Self {
+            id,
+            sent: 0,
+            under_way: JoinSet::new(),
+            done: Vec::new(),
+        }
+    }
+
     async fn join_one(&mut self) -> Result<(), Failure> {
         match self.under_way.join_next().await {
             Some(Ok(part)) => self.done.push(part?),
@@ -171,6 +219,15 @@ impl Upload for S3Upload {
             begun.abort(self.server.clone(), self.address.clone()).await;
         }
     }
+
+    async fn suspend(mut self: Box<Self>) {
+        match (&self.log, self.begun.take()) {
+            (_, None) => {}
+            // None of its parts may still arrive when the next run sends them again.
+            (Some(_), Some(mut begun)) => begun.under_way.shutdown().await,
+            (None, Some(begun)) => begun.abort(self.server.clone(), self.address.clone()).await,
+        }
+    }
 }
 
 impl Drop for S3Upload {
@@ -178,6 +235,10 @@ impl Drop for S3Upload {
         let Some(begun) = self.begun.take() else {
             return;
         };
+        // Another run goes on with it, or clears it away.
+        if self.log.is_some() {
+            return;
+        }
         // Outside of a runtime the program is ending, and the parts are left to the bucket's own
         // rules, as they are after a crash.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
@@ -201,13 +262,15 @@ impl Server {
         })
     }
 
+    /// Sends a part; the server's name for it.
     async fn send_part(
         &self,
         address: &Address,
         id: String,
-        number: i32,
+        number: u32,
         body: Bytes,
-    ) -> Result<CompletedPart, Failure> {
+        md5: [u8; 16],
+    ) -> Result<String, Failure> {
         // A part by itself has no effect, so a large one may take its time.
         let limit = REQUEST_TIMEOUT * (body.len().div_ceil(PART_BYTES).max(1) as u32);
         let request = self
@@ -216,16 +279,16 @@ impl Server {
             .bucket(&address.bucket)
             .key(&address.key)
             .upload_id(id)
-            .part_number(number)
-            .content_md5(STANDARD.encode(md5::Md5::digest(&body)))
+            .part_number(number as i32)
+            .content_md5(STANDARD.encode(md5))
             .body(ByteStream::from(body));
         let request = request.customize().disable_payload_signing();
         let request = request.config_override(within(limit));
         let sent = request.send().await.map_err(error::failure)?;
-        Ok(CompletedPart::builder()
-            .part_number(number)
-            .set_e_tag(sent.e_tag)
-            .build())
+        sent.e_tag.ok_or_else(|| {
+            let message = "the server took a part without naming it";
+            Failure::new(StoreErrorKind::Unavailable, message)
+        })
     }
 
     /// Puts the parts together, which takes servers a while. The SDK takes an error in the body
@@ -256,16 +319,13 @@ impl Server {
             )),
         }
     }
+}
 
-    async fn abort(&self, address: &Address, id: &str) -> Result<(), Failure> {
-        let request = self
-            .sdk
-            .abort_multipart_upload()
-            .bucket(&address.bucket)
-            .key(&address.key)
-            .upload_id(id);
-        request.send().await.map(drop).map_err(error::failure)
-    }
+fn completed(number: u32, tag: String) -> CompletedPart {
+    CompletedPart::builder()
+        .part_number(number as i32)
+        .e_tag(tag)
+        .build()
 }
 
 fn within(limit: Duration) -> Builder {

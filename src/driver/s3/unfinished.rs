@@ -1,0 +1,131 @@
+//! Multipart uploads that did not come to their end: found again, or cleared away.
+
+use std::collections::HashMap;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use super::{Address, Server, error};
+use crate::driver::StoreErrorKind;
+use crate::driver::error::Failure;
+use crate::model::Unfinished;
+
+/// Pages of a listing that are looked at: an upload has ten thousand parts at most.
+const PAGES_MAX: usize = 16;
+
+impl Server {
+    /// What is still there of an upload; `None` where the server does not know it, or does not
+    /// tell.
+    pub(super) async fn still_has(
+        &self,
+        address: &Address,
+        mut known: Unfinished,
+    ) -> Result<Option<Unfinished>, Failure> {
+        let mut listed: HashMap<i32, (Option<String>, Option<i64>)> = HashMap::new();
+        let mut after = None;
+        for _ in 0..PAGES_MAX {
+            let request = self
+                .sdk
+                .list_parts()
+                .bucket(&address.bucket)
+                .key(&address.key)
+                .upload_id(&known.id)
+                .set_part_number_marker(after.take());
+            let page = match request.send().await {
+                Ok(page) => page,
+                Err(error) if is_gone(&error) => return Ok(None),
+                Err(error) => return unless_untold(error::failure(error), None),
+            };
+            for part in page.parts() {
+                let number = part.part_number().unwrap_or_default();
+                let said = (part.e_tag().map(str::to_owned), part.size());
+                listed.insert(number, said);
+            }
+            if page.is_truncated() != Some(true) {
+                break;
+            }
+            after = page.next_part_number_marker().map(str::to_owned);
+        }
+        known.parts.retain(|number, part| {
+            let said = i32::try_from(*number).ok().and_then(|n| listed.get(&n));
+            said.is_some_and(|(tag, size)| {
+                // Some servers list parts without their ETags, or quote them another way.
+                let same = |tag: &String| tag.trim_matches('"') == part.tag.trim_matches('"');
+                tag.as_ref().is_none_or(same)
+                    && size.is_none_or(|size| u64::try_from(size) == Ok(part.size_bytes))
+            })
+        });
+        Ok(Some(known))
+    }
+
+    /// Aborts every upload to exactly this key. Nobody else has any business there: the key is
+    /// planned, and the migration lock is held.
+    pub(super) async fn clear_uploads(&self, address: &Address) -> Result<(), Failure> {
+        let (mut key_marker, mut id_marker) = (None, None);
+        for _ in 0..PAGES_MAX {
+            let request = self
+                .sdk
+                .list_multipart_uploads()
+                .bucket(&address.bucket)
+                .prefix(&address.key)
+                .set_key_marker(key_marker.take())
+                .set_upload_id_marker(id_marker.take());
+            let page = match request.send().await {
+                Ok(page) => page,
+                Err(error) => return unless_untold(error::failure(error), ()),
+            };
+            for upload in page.uploads() {
+                if let (Some(key), Some(id)) = (upload.key(), upload.upload_id())
+                    && key == address.key
+                {
+                    tracing::info!("s3: aborting an unfinished upload of {key}");
+                    self.abort(address, id).await?;
+                }
+            }
+            // Keys come in order: behind another one this one does not come again.
+            let may_go_on = page.next_key_marker() == Some(&address.key);
+            if page.is_truncated() != Some(true) || !may_go_on {
+                break;
+            }
+            key_marker = page.next_key_marker().map(str::to_owned);
+            id_marker = page.next_upload_id_marker().map(str::to_owned);
+        }
+        Ok(())
+    }
+
+    /// Aborts an upload; one that is gone counts as aborted.
+    pub(super) async fn abort(&self, address: &Address, id: &str) -> Result<(), Failure> {
+        let request = self
+            .sdk
+            .abort_multipart_upload()
+            .bucket(&address.bucket)
+            .key(&address.key)
+            .upload_id(id);
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => Err(error::failure(error)),
+        }
+    }
+}
+
+fn is_gone<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    SdkError<E, HttpResponse>: ProvideErrorMetadata,
+{
+    let status = error.raw_response().map(|said| said.status().as_u16());
+    match error.code() {
+        Some(code) => code == "NoSuchUpload",
+        None => status == Some(404),
+    }
+}
+
+/// Listing is a right of its own, and not every server has it: without it uploads start over.
+fn unless_untold<T>(failure: Failure, untold: T) -> Result<T, Failure> {
+    match failure.kind {
+        StoreErrorKind::Denied | StoreErrorKind::Unsupported | StoreErrorKind::NotFound => {
+            Ok(untold)
+        }
+        _ => Err(failure),
+    }
+}
