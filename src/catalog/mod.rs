@@ -21,6 +21,7 @@ mod schema;
 mod speed;
 mod task_listing;
 mod tasks;
+mod uploads;
 
 pub use anchore::{LiveService, Migration};
 pub use audit::{MirrorQuery, MirroredRow, MovedOn, RowTuple};
@@ -35,6 +36,7 @@ pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
 pub use speed::{FailureCount, Recent};
 pub use task_listing::{ListedObject, RowPlaces};
 pub use tasks::{Executor, Failure, TaskRow, TaskSide};
+pub use uploads::{OpenUpload, UploadNote};
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ const FIRST_TABLE: &str = "windlass_tasks";
 const ANCHORE_TABLES: [&str; 3] = ["archive_metadata", "tasks", "archive_migration_tasks"];
 
 /// Version, description, SQL for PostgreSQL, SQL for SQLite.
-const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 3] = [
     (
         1,
         "tasks",
@@ -29,6 +29,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
         "follow-ups",
         include_str!("../../migrations/postgres/0002_follow_ups.sql"),
         include_str!("../../migrations/sqlite/0002_follow_ups.sql"),
+    ),
+    (
+        3,
+        "uploads",
+        include_str!("../../migrations/postgres/0003_uploads.sql"),
+        include_str!("../../migrations/sqlite/0003_uploads.sql"),
     ),
 ];
 

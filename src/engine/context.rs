@@ -12,6 +12,7 @@ use super::settle::{Commits, Deletes};
 use super::stop::{Stop, StopReason};
 use super::tenure::Tenure;
 use super::transform::Form;
+use super::uploads;
 use crate::catalog::{Catalog, TaskRow};
 use crate::config::Compression;
 use crate::driver::Driver;
@@ -86,6 +87,11 @@ impl Context {
     /// when this returns; only then may the next step's effect begin.
     pub async fn record(&self, item: &mut Item, event: Event) -> Result<(), RunError> {
         let object = Some(item.object.entry_object());
+        // The journal forgets it with the entry.
+        let upload = match &event {
+            Event::Copied(_) => self.journal.upload(item.object.idx),
+            _ => None,
+        };
         let appended = self
             .append(NewEntry {
                 object,
@@ -101,6 +107,10 @@ impl Context {
                 ))
             })?;
         self.mirroring.note(appended.head, Some(update));
+        if let Some(done) = upload {
+            let note = uploads::note(item.object.idx, done.id, false);
+            self.mirroring.upload(note);
+        }
         Ok(())
     }
 

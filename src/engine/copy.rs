@@ -11,9 +11,10 @@ use super::item::Item;
 use super::restore;
 use super::retry::{Side, StepError};
 use super::transform::{BadSource, Transform, make_whole};
+use super::uploads::{self, Earlier};
 use crate::driver::{Reader, StoreErrorKind, Upload};
 use crate::model::{Event, FailureClass, Phase};
-use crate::model::{Facts, Returned, Verified, VerifyMode};
+use crate::model::{Facts, Returned, Unfinished, Verified, VerifyMode};
 
 /// Objects up to here are made ready in memory and stored with one request.
 pub const WHOLE_MAX_BYTES: usize = 8 << 20;
@@ -84,7 +85,9 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
             };
             match whole.map_err(|bad| bad_source(item, bad))? {
                 Some(whole) => {
-                    if is_there_already(context, item, &whole.facts).await? {
+                    if context.must_look(item)
+                        && is_there_already(context, item, &whole.facts).await?
+                    {
                         return Ok(Copy::found(whole.facts));
                     }
                     context.may_write(whole.facts.size).await;
@@ -165,28 +168,59 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
         }
         (None, _, Some(size)) => form.compresses(u64::try_from(size).unwrap_or(0)),
     };
-    if context.must_look(item) {
+    let earlier = uploads::earlier(context, item).await?;
+    if context.must_look(item) || earlier == Earlier::Gone {
         let facts = pass(context, item, compressed, None).await?;
         if is_there_already(context, item, &facts).await? {
             return Ok(Copy::found(facts));
         }
     }
-    let upload = context.destination.upload(&object.dest_url).await;
-    let mut upload = Some(upload.map_err(StepError::store(Side::Destination))?);
-    let facts = pass(context, item, compressed, upload.as_mut()).await;
-    match (facts, upload.take()) {
-        (Ok(facts), Some(upload)) => {
-            upload
-                .finish()
-                .await
-                .map_err(StepError::store(Side::Destination))?;
+    let mut sending = Sending::begin(context, item, earlier).await?;
+    match pass(context, item, compressed, Some(&mut sending)).await {
+        Ok(facts) => {
+            let finished = sending.upload.finish().await;
+            finished.map_err(StepError::store(Side::Destination))?;
             Ok(Copy::written(facts))
         }
-        (Err(error), Some(upload)) => {
-            upload.abort().await;
+        Err(error) => {
+            // The next try goes on with it, or clears it away.
+            sending.upload.suspend().await;
             Err(error)
         }
-        (facts, None) => facts.map(Copy::written),
+    }
+}
+
+/// An object on its way to the destination.
+struct Sending<'a> {
+    context: &'a Context,
+    upload: Box<dyn Upload>,
+    /// Bytes from here on that the destination is thought to have: they need not go out again.
+    there_bytes: u64,
+}
+
+impl<'a> Sending<'a> {
+    async fn begin(context: &'a Context, item: &Item, earlier: Earlier) -> Result<Self, StepError> {
+        let begun = match earlier {
+            Earlier::Open(begun) => Some(begun),
+            Earlier::None | Earlier::Gone => None,
+        };
+        let there_bytes = begun.as_ref().map_or(0, Unfinished::leading_bytes);
+        let (url, log) = (&item.object.dest_url, uploads::log(context, item));
+        let upload = context.destination.upload_logged(url, begun, log).await;
+        Ok(Self {
+            context,
+            upload: upload.map_err(StepError::store(Side::Destination))?,
+            there_bytes,
+        })
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StepError> {
+        let length = bytes.len() as u64;
+        let there = self.there_bytes.min(length);
+        self.there_bytes -= there;
+        self.context.may_write(length - there).await;
+        let written = self.upload.write(bytes).await;
+        written.map_err(StepError::store(Side::Destination))
     }
 }
 
@@ -196,7 +230,7 @@ async fn pass(
     context: &Context,
     item: &Item,
     compressed: bool,
-    mut upload: Option<&mut Box<dyn Upload>>,
+    mut sending: Option<&mut Sending<'_>>,
 ) -> Result<Facts, StepError> {
     let mut reader = read_source(context, item).await?;
     let mut transform = Transform::new(&item.object.source, compressed);
@@ -205,10 +239,10 @@ async fn pass(
         let piece = piece.map_err(StepError::store(Side::Source))?;
         let mut out = transform.feed(piece);
         loop {
-            if let (Some(bytes), Some(upload)) = (out.take(), upload.as_mut())
+            if let (Some(bytes), Some(sending)) = (out.take(), sending.as_mut())
                 && !bytes.is_empty()
             {
-                write(context, upload, bytes).await?;
+                sending.write(bytes).await?;
             }
             match transform.next().map_err(bad)? {
                 Some(bytes) => out = Some(bytes),
@@ -217,22 +251,12 @@ async fn pass(
         }
     }
     let (last, facts) = transform.finish(&item.object.dest_url).map_err(bad)?;
-    if let Some(upload) = upload
+    if let Some(sending) = sending
         && !last.is_empty()
     {
-        write(context, upload, last).await?;
+        sending.write(last).await?;
     }
     Ok(facts)
-}
-
-async fn write(
-    context: &Context,
-    upload: &mut Box<dyn Upload>,
-    bytes: Bytes,
-) -> Result<(), StepError> {
-    context.may_write(bytes.len() as u64).await;
-    let written = upload.write(bytes).await;
-    written.map_err(StepError::store(Side::Destination))
 }
 
 /// Whether what lies at the destination is this copy already. Other content is refused, unless
@@ -242,9 +266,6 @@ async fn is_there_already(
     item: &Item,
     facts: &Facts,
 ) -> Result<bool, StepError> {
-    if !context.must_look(item) {
-        return Ok(false);
-    }
     let url = &item.object.dest_url;
     let stat = context
         .destination

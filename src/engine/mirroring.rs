@@ -4,7 +4,7 @@
 //! batch is exact: every entry up to it is in this batch or an earlier one. A resume replays
 //! what the journal has beyond that head, and misses nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Stop;
 use super::stop::StopReason;
-use crate::catalog::{Catalog, Heartbeat, MirrorUpdate};
+use crate::catalog::{Catalog, Heartbeat, MirrorUpdate, UploadNote};
 use crate::journal::Head;
 use crate::model::Shard;
 
@@ -27,6 +27,8 @@ const BATCH_OBJECTS: usize = 1_000;
 enum Message {
     /// An entry that is durable in the journal, and what it means for its object.
     Noted(Head, Option<Box<MirrorUpdate>>),
+    /// An upload that has begun, or is over.
+    Upload(UploadNote),
     /// All objects of a shard have come to rest.
     ShardAtRest(Shard),
     /// Answer once all that came before is in the database, or with why it is not.
@@ -59,6 +61,7 @@ impl Mirroring {
             ahead: BTreeMap::new(),
             updates: HashMap::new(),
             shards: Vec::new(),
+            uploads: VecDeque::new(),
             stop,
         };
         tokio::spawn(task.run(receiver));
@@ -71,6 +74,11 @@ impl Mirroring {
         let _ = self
             .messages
             .send(Message::Noted(head, update.map(Box::new)));
+    }
+
+    /// Hands over that an upload has begun, or is over.
+    pub fn upload(&self, note: UploadNote) {
+        let _ = self.messages.send(Message::Upload(note));
     }
 
     /// Hands over a shard whose objects have come to rest.
@@ -99,6 +107,8 @@ struct Task {
     ahead: BTreeMap<u64, Head>,
     updates: HashMap<u64, MirrorUpdate>,
     shards: Vec<Shard>,
+    /// In the order in which they came.
+    uploads: VecDeque<UploadNote>,
     stop: Stop,
 }
 
@@ -116,6 +126,7 @@ impl Task {
                             self.flush_or_wait().await;
                         }
                     }
+                    Some(Message::Upload(note)) => self.uploads.push_back(note),
                     Some(Message::ShardAtRest(shard)) => self.shards.push(shard),
                     Some(Message::Flush(answer)) => {
                         let flushed = self.flush().await;
@@ -169,6 +180,10 @@ impl Task {
             .mirror(self.task_id, &heartbeat, &updates)
             .await?;
         self.updates.clear();
+        while let Some(note) = self.uploads.front() {
+            self.catalog.note_upload(self.task_id, note).await?;
+            self.uploads.pop_front();
+        }
         while let Some(shard) = self.shards.last().copied() {
             self.catalog.shard_done(self.task_id, shard).await?;
             self.shards.pop();

@@ -26,6 +26,7 @@ mod statedir;
 mod stop;
 mod tenure;
 mod transform;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use super::copy::{self, Proof};
 use super::item::Item;
 use super::retry::{Side, StepError, Tries, Verdict};
 use super::settle::Settled;
+use super::uploads;
 use crate::catalog::{Deletable, Swap, Swapped};
 use crate::model::{
     Action, Committed, Copied, Event, Facts, Failed, FailureClass, Phase, Returned, Skipped,
@@ -82,10 +83,15 @@ async fn perform_with_tries(
             // Under another tenure the step may not even be the right one any more.
             Verdict::Again => return Ok(Step::Again),
             Verdict::Stopping => return Err(RunError::Stopping),
-            Verdict::GiveUp if is_superseded(context, item).await => {
-                return Ok(Step::skipped(SUPERSEDED));
+            Verdict::GiveUp => {
+                if action == Action::Copy {
+                    uploads::give_up(context, item).await;
+                }
+                return Ok(match is_superseded(context, item).await {
+                    true => Step::skipped(SUPERSEDED),
+                    false => Step::failed(item, &error, tries.attempts()),
+                });
             }
-            Verdict::GiveUp => return Ok(Step::failed(item, &error, tries.attempts())),
         }
     }
 }
@@ -207,6 +213,10 @@ async fn perform(
     match action {
         Action::Copy => {
             let copy = copy::copy(context, item).await?;
+            if copy.read_back.is_some() {
+                // It was there: what was begun is not needed.
+                uploads::give_up(context, item).await;
+            }
             context.weather.fair(Side::Source);
             context.weather.fair(Side::Destination);
             // What lay there already has not moved.

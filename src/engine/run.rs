@@ -15,7 +15,7 @@ use super::mirroring::Mirroring;
 use super::retry::Weather;
 use super::settle::{Commits, Deletes};
 use super::tenure::Tenure;
-use super::{EngineError, Settings, StopReason, Store, feed};
+use super::{EngineError, Settings, StopReason, Store, feed, uploads};
 use crate::catalog::{Catalog, Failure, TaskRow};
 use crate::journal::{Head, Journal};
 use crate::model::{
@@ -160,6 +160,7 @@ pub(super) async fn run(
             break;
         }
     }
+    uploads::clear_unknown(&context).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     feed::run(&context, &limits).await;
     let limit = match settings.stop.reason() {
@@ -333,6 +334,12 @@ fn ending(report: &RunReport) -> Event {
 async fn close_in_database(context: &Context, report: &mut RunReport) {
     if let Err(error) = context.mirroring.flush().await {
         tracing::warn!("{error}");
+    }
+    if matches!(report.state, TaskState::Complete | TaskState::Failed) {
+        uploads::clear_all(context).await;
+        if let Err(error) = context.mirroring.flush().await {
+            tracing::warn!("{error}");
+        }
     }
     let task_id = context.task.task_id;
     let failures = context.catalog.failures(task_id, REPORTED_FAILURES).await;

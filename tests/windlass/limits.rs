@@ -1,39 +1,12 @@
 //! `--memory-limit` and `--bwlimit`: what is promised is measured from outside.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::support::deployment::{Compression, S3Spec, StoreSpec};
 use crate::support::program::{Outcome, Running};
 use crate::support::random::Random;
-use crate::world::{World, db_to_s3, seeded};
+use crate::world::{configured, localfs_to_s3, seeded};
 
 const MIB: u64 = 1 << 20;
-
-/// A number from the environment: the real sizes take minutes, the usual ones seconds.
-fn configured(name: &str, usual: u64) -> u64 {
-    let given = std::env::var(name).ok();
-    given.map_or(usual, |number| number.parse().expect(name))
-}
-
-/// Documents in a directory, to go into the bucket as they are.
-async fn localfs_to_s3() -> (World, PathBuf) {
-    let mut world = db_to_s3().await;
-    let dir = world.program.home().join("documents");
-    std::fs::create_dir(&dir).expect("a directory");
-    let compression = Compression::default();
-    let from = StoreSpec::LocalFs {
-        dir: dir.clone(),
-        compression,
-    };
-    world.from = world.write_config("localfs", from);
-    let to = S3Spec {
-        compression,
-        ..world.s3_spec().await
-    };
-    world.to = world.write_config("plain", StoreSpec::S3(to));
-    (world, dir)
-}
 
 /// Its end, and the most memory that it took.
 async fn end_and_peak(mut running: Running) -> (Outcome, u64) {

@@ -33,6 +33,7 @@ mod status;
 mod store_faults;
 mod support;
 mod support_itself;
+mod uploads;
 mod variants;
 mod verify;
 mod world;

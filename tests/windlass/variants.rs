@@ -469,7 +469,7 @@ async fn tables_that_a_crash_left_half_made_are_made() {
     world.migrate(&["--bucket", "none"]).await.expect_code(0);
     world
         .sql(
-            "DROP TABLE windlass_objects, windlass_shards, windlass_executors, windlass_tasks CASCADE;
+            "DROP TABLE windlass_uploads, windlass_objects, windlass_shards, windlass_executors, windlass_tasks CASCADE;
              DELETE FROM windlass_migrations",
         )
         .await;

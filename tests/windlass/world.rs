@@ -50,6 +50,31 @@ async fn db_to_s3_on(database: postgres::Database) -> World {
     world
 }
 
+/// A number from the environment: the real sizes take minutes, the usual ones seconds.
+pub fn configured(name: &str, usual: u64) -> u64 {
+    let given = std::env::var(name).ok();
+    given.map_or(usual, |number| number.parse().expect(name))
+}
+
+/// Documents in a directory, to go into the bucket as they are.
+pub async fn localfs_to_s3() -> (World, PathBuf) {
+    let mut world = db_to_s3().await;
+    let dir = world.program.home().join("documents");
+    std::fs::create_dir(&dir).expect("a directory");
+    let compression = Compression::default();
+    let from = StoreSpec::LocalFs {
+        dir: dir.clone(),
+        compression,
+    };
+    world.from = world.write_config("localfs", from);
+    let to = S3Spec {
+        compression,
+        ..world.s3_spec().await
+    };
+    world.to = world.write_config("plain", StoreSpec::S3(to));
+    (world, dir)
+}
+
 impl World {
     pub async fn s3_spec(&self) -> S3Spec {
         let server = s3::server().await;

@@ -142,11 +142,11 @@ impl Client {
         assert!(status.is_success(), "delete of many: {status}: {answer}");
     }
 
-    /// One object as a multipart upload; each part but the last must have 5 MiB or more.
-    pub async fn put_in_parts(&self, bucket: &str, key: &str, parts: Vec<Vec<u8>>) {
-        let (bucket, credentials) = (self.bucket(bucket), Some(&self.credentials));
+    /// Begins a multipart upload; its id.
+    pub async fn begin_upload(&self, bucket: &str, key: &str) -> String {
+        let bucket = self.bucket(bucket);
         let url = bucket
-            .create_multipart_upload(credentials, checked(key))
+            .create_multipart_upload(Some(&self.credentials), checked(key))
             .sign(SIGNATURE_LIFE);
         let answer = self
             .send(Method::POST, url, Vec::new())
@@ -158,9 +158,55 @@ impl Client {
             unexpected("create upload", key, answer)
         );
         let upload = CreateMultipartUpload::parse_response(&answer.1).expect("an upload in XML");
+        upload.upload_id().to_owned()
+    }
+
+    /// The multipart uploads that are not complete: key and id of each.
+    pub async fn uploads(&self, bucket: &str) -> Vec<(String, String)> {
+        let bucket = self.bucket(bucket);
+        // The library has no such action; this is one on the bucket itself, with its query.
+        let mut action = bucket.get_object(Some(&self.credentials), "");
+        action.query_mut().insert("uploads", "");
+        let url = action.sign(SIGNATURE_LIFE);
+        let answer = self
+            .send(Method::GET, url, Vec::new())
+            .await
+            .expect("the server answers");
+        let text = String::from_utf8_lossy(&answer.1).into_owned();
+        assert!(text.contains("<ListMultipartUploadsResult"), "{text}");
+        let inner = |upload: &str, tag: &str| {
+            let (_, rest) = upload.split_once(&format!("<{tag}>")).expect("the tag");
+            rest.split('<').next().expect("its text").to_owned()
+        };
+        let uploads = text.split("<Upload>").skip(1);
+        uploads
+            .map(|upload| (inner(upload, "Key"), inner(upload, "UploadId")))
+            .collect()
+    }
+
+    pub async fn abort_upload(&self, bucket: &str, key: &str, id: &str) {
+        let bucket = self.bucket(bucket);
+        let url = bucket
+            .abort_multipart_upload(Some(&self.credentials), checked(key), id)
+            .sign(SIGNATURE_LIFE);
+        let answer = self
+            .send(Method::DELETE, url, Vec::new())
+            .await
+            .expect("the server answers");
+        assert!(
+            answer.0.is_success(),
+            "{}",
+            unexpected("abort upload", key, answer)
+        );
+    }
+
+    /// One object as a multipart upload; each part but the last must have 5 MiB or more.
+    pub async fn put_in_parts(&self, bucket: &str, key: &str, parts: Vec<Vec<u8>>) {
+        let upload = self.begin_upload(bucket, key).await;
+        let (bucket, credentials) = (self.bucket(bucket), Some(&self.credentials));
         let mut e_tags = Vec::new();
         for (number, part) in (1..).zip(parts) {
-            let action = bucket.upload_part(credentials, key, number, upload.upload_id());
+            let action = bucket.upload_part(credentials, key, number, &upload);
             let request = self.http.put(action.sign(SIGNATURE_LIFE)).body(part);
             let response = request.send().await.expect("the server answers");
             assert!(
@@ -172,7 +218,7 @@ impl Client {
             e_tags.push(e_tag.to_owned());
         }
         let e_tags = e_tags.iter().map(String::as_str);
-        let action = bucket.complete_multipart_upload(credentials, key, upload.upload_id(), e_tags);
+        let action = bucket.complete_multipart_upload(credentials, key, &upload, e_tags);
         let url = action.sign(SIGNATURE_LIFE);
         let body = action.body().into_bytes();
         let answer = self

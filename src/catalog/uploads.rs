@@ -1,0 +1,69 @@
+//! Unfinished uploads, as the mirror knows them: what a checkpoint that was lost can't say.
+
+use super::{Catalog, CatalogError, on_either};
+
+/// That an object's upload has begun, or that nothing is left of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UploadNote {
+    /// The object.
+    pub idx: u64,
+    /// The store's name for the upload.
+    pub upload_id: String,
+    /// Whether it is open.
+    pub open: bool,
+}
+
+/// An upload that may still be at the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenUpload {
+    /// The object.
+    pub idx: u64,
+    /// The store's name for the upload.
+    pub upload_id: String,
+    /// Where the object was to go.
+    pub dest_url: String,
+}
+
+const OPEN: &str = "INSERT INTO windlass_uploads (task_id, idx, upload_id) VALUES ($1, $2, $3)
+    ON CONFLICT DO NOTHING";
+
+const OVER: &str =
+    "DELETE FROM windlass_uploads WHERE task_id = $1 AND idx = $2 AND upload_id = $3";
+
+impl Catalog {
+    /// Notes that an upload is open, or over.
+    pub async fn note_upload(&self, task_id: i64, note: &UploadNote) -> Result<(), CatalogError> {
+        let sql = if note.open { OPEN } else { OVER };
+        on_either!(&self.db, pool => {
+            sqlx::query(sql)
+                .bind(task_id)
+                .bind(note.idx as i64)
+                .bind(&note.upload_id)
+                .execute(pool)
+                .await
+                .map(drop)
+        })
+        .map_err(CatalogError::of("note an upload"))
+    }
+
+    /// The uploads of a task that are not known to be over.
+    pub async fn open_uploads(&self, task_id: i64) -> Result<Vec<OpenUpload>, CatalogError> {
+        let found: Vec<(i64, String, String)> = on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT u.idx, u.upload_id, o.dest_url FROM windlass_uploads u
+                   JOIN windlass_objects o ON o.task_id = u.task_id AND o.idx = u.idx
+                  WHERE u.task_id = $1 ORDER BY u.idx",
+            )
+            .bind(task_id)
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("look for unfinished uploads"))?;
+        let open = |(idx, upload_id, dest_url): (i64, String, String)| OpenUpload {
+            idx: idx as u64,
+            upload_id,
+            dest_url,
+        };
+        Ok(found.into_iter().map(open).collect())
+    }
+}
