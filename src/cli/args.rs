@@ -203,7 +203,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value = "auto", value_parser = concurrency)]
     pub concurrency: crate::engine::Concurrency,
     /// Memory that the program may take at most, such as 256MiB
-    #[arg(long, value_name = "SIZE", default_value = "160MiB", value_parser = memory_limit)]
+    #[arg(long, value_name = "SIZE", default_value = "192MiB", value_parser = memory_limit)]
     pub memory_limit: crate::engine::MemoryLimit,
     /// Bytes per second that may be written to the destination, such as 10MiB/s; reading the
     /// source and reading copies back are not counted

@@ -53,7 +53,7 @@ async fn a_memory_limit_that_nothing_fits_under_is_refused() {
     let world = seeded(1).await;
     let refused = world.migrate(&["--memory-limit", "40MiB"]).await;
     let refused = refused.expect_code(2);
-    let words = "too small to work with: the smallest is 96MiB";
+    let words = "too small to work with: the smallest is 128MiB";
     assert!(refused.stderr.contains(words), "{}", refused.stderr);
     let refused = world.migrate(&["--memory-limit", "lots"]).await;
     assert!(
