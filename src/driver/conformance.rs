@@ -3,13 +3,15 @@
 //! It is for tests, and panics where a driver does not conform. It is part of the library so
 //! that drivers are held to it by unit tests (local stores) and integration tests (servers).
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use md5::Digest as _;
 
-use super::{Driver, StoreError, StoreErrorKind};
-use crate::model::ObjectKey;
+use super::{Driver, StoreError, StoreErrorKind, Upload, UploadLog};
+use crate::model::{ObjectKey, Part, Unfinished};
 
 /// Sizes around what drivers treat differently: small batches, pieces, slices, parts.
 const UPLOAD_BYTES: usize = 9 << 20;
@@ -24,6 +26,7 @@ pub async fn conform(driver: &dyn Driver) {
     contents(driver).await;
     overwrite(driver).await;
     uploads(driver).await;
+    uploads_that_go_on(driver).await;
     odd_keys(driver).await;
     refusable_keys(driver).await;
     batches(driver).await;
@@ -147,6 +150,69 @@ async fn uploads(driver: &dyn Driver) {
         }
         holds(driver, &url, &body).await;
     }
+    delete(driver, &url).await;
+    is_absent(driver, &url).await;
+}
+
+/// What a log was told.
+#[derive(Default)]
+struct Told(Mutex<Option<Unfinished>>);
+
+#[async_trait]
+impl UploadLog for Told {
+    async fn begun(&self, id: &str) {
+        *self.0.lock().expect("no panic") = Some(Unfinished::new(id));
+    }
+
+    async fn sent(&self, part: Part) {
+        let mut told = self.0.lock().expect("no panic");
+        let unfinished = told.as_mut().expect("begun before a part is sent");
+        unfinished.parts.insert(part.number, part);
+    }
+}
+
+/// Suspended in the middle, an upload shows nothing; gone on with, it is whole; aborted, it is
+/// gone. Whether a store can go on or begins anew, it comes to the same.
+async fn uploads_that_go_on(driver: &dyn Driver) {
+    let url = url(driver, "going on");
+    let body: Vec<u8> = (0..2 * UPLOAD_BYTES).map(|at| (at % 253) as u8).collect();
+    let told = Arc::new(Told::default());
+    let begin = async |begun| {
+        let log = told.clone();
+        let upload = driver.upload_logged(&url, begun, log).await;
+        upload.expect("upload_logged")
+    };
+    let write = async |upload: &mut Box<dyn Upload>, bytes: &[u8]| {
+        for piece in bytes.chunks(PIECE_BYTES) {
+            let piece = Bytes::copy_from_slice(piece);
+            upload.write(piece).await.expect("write");
+        }
+    };
+    let still_there = async || {
+        let known = told.0.lock().expect("no panic").take()?;
+        let found = driver.still_has(&url, known).await;
+        found.expect("still_has")
+    };
+    let mut upload = begin(None).await;
+    write(&mut upload, &body[..UPLOAD_BYTES + 1_000]).await;
+    upload.suspend().await;
+    is_absent(driver, &url).await;
+    let begun = still_there().await;
+    let mut upload = begin(begun).await;
+    write(&mut upload, &body).await;
+    upload.finish().await.expect("finish");
+    holds(driver, &url, &body).await;
+
+    *told.0.lock().expect("no panic") = None;
+    let mut upload = begin(None).await;
+    write(&mut upload, &body[..UPLOAD_BYTES]).await;
+    upload.suspend().await;
+    let id = told.0.lock().expect("no panic").clone();
+    let id = id.map_or_else(|| "never-begun".to_owned(), |begun| begun.id);
+    driver.abort_upload(&url, &id).await.expect("abort_upload");
+    assert_eq!(still_there().await, None, "aborted");
+    driver.abort_upload(&url, &id).await.expect("abort_upload");
+    holds(driver, &url, &body).await;
     delete(driver, &url).await;
     is_absent(driver, &url).await;
 }

@@ -76,10 +76,17 @@ impl Context {
         !self.task.destination_was_empty || self.rebuilt || item.dest_in_use || item.object.shared
     }
 
-    /// Waits until so many bytes may go out to the destination.
-    pub async fn may_write(&self, bytes: u64) {
+    /// Waits until a whole object of so many bytes may go out to the destination.
+    pub async fn may_put(&self, bytes: u64) {
         if let Some(bandwidth) = &self.bandwidth {
             bandwidth.take(bytes).await;
+        }
+    }
+
+    /// Waits until so many bytes of a stream may go out to the destination.
+    pub async fn may_stream(&self, bytes: u64) {
+        if let Some(bandwidth) = &self.bandwidth {
+            bandwidth.take_in_slices(bytes).await;
         }
     }
 

@@ -90,7 +90,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
                     {
                         return Ok(Copy::found(whole.facts));
                     }
-                    context.may_write(whole.facts.size).await;
+                    context.may_put(whole.facts.size).await;
                     let put = context
                         .destination
                         .put(&object.dest_url, whole.bytes, whole.md5);
@@ -218,7 +218,7 @@ impl<'a> Sending<'a> {
         let length = bytes.len() as u64;
         let there = self.there_bytes.min(length);
         self.there_bytes -= there;
-        self.context.may_write(length - there).await;
+        self.context.may_stream(length - there).await;
         let written = self.upload.write(bytes).await;
         written.map_err(StepError::store(Side::Destination))
     }

@@ -87,6 +87,6 @@ async fn the_bandwidth_limit_holds_for_large_and_small_documents_together() {
     let due = total as f64 / RATE as f64;
     println!("{} MiB at 8 MiB/s: {seconds:.2} s", total / MIB);
     assert!(seconds > due / 1.1, "{seconds} s, {due} s were due");
-    assert!(seconds < due * 2.0, "{seconds} s, {due} s were due");
+    assert!(seconds < due * 3.0, "{seconds} s, {due} s were due");
     world.look().await.expect_all_at("s3", 22);
 }
