@@ -220,7 +220,7 @@ fn put(image: &Path, entries: Vec<(u64, EntryV1)>) {
     let number = numbers.filter_map(Result::ok).max().unwrap();
     let meta = MetaV1::new(TASK, EXECUTOR);
     let store = store::Store::create(&dir::generation(image, number), &meta).unwrap();
-    store.write(&entries).unwrap();
+    store.write(&entries, &[]).unwrap();
 }
 
 /// The promise of `journal verify`: it names the first entry that does not fit.
