@@ -229,6 +229,7 @@ async fn only_what_is_proven_is_deleted_later() {
 async fn kills_in_both_halves_leave_each_row_as_it_was() {
     let mut random = Random::seeded(seed(31));
     let world = sqlite::World::new(120).await;
+    world.forget_some(&mut random).await;
     for (from, to) in [("db", "localfs"), ("localfs", "db2"), ("db2", "db")] {
         let before = world.rows().await;
         // To its end, and back.
@@ -274,6 +275,27 @@ impl sqlite::World {
         .fetch_one(&self.pool)
         .await
         .expect("the rows")
+    }
+
+    /// What old rows do not say.
+    async fn forget_some(&self, random: &mut Random) {
+        for key in self.deployment.expected().keys() {
+            let column = [
+                "digest",
+                "size",
+                "is_compressed",
+                "document_metadata",
+                "last_updated",
+            ];
+            let column = column[random.within(0..column.len())];
+            if random.chance(0.5) {
+                let forget = format!(
+                    r#"UPDATE archive_metadata SET {column} = NULL WHERE "archiveId" = '{}'"#,
+                    key.id
+                );
+                self.deployment.tables().execute(&forget).await;
+            }
+        }
     }
 
     async fn let_time_pass(&self) {
