@@ -70,6 +70,8 @@ struct Measured {
     elapsed: Duration,
     peak_kib: u64,
     cpu: Duration,
+    /// Of that, what the journal's threads have taken.
+    journal: Duration,
 }
 
 #[tokio::main]
@@ -103,18 +105,27 @@ async fn main() {
 }
 
 fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
-    let medians: Vec<(f64, u64, f64)> = results.into_iter().map(median).collect();
+    let medians: Vec<Median> = results.into_iter().map(median).collect();
     let of = |way: Way| {
         ways.iter()
             .position(|(_, w)| *w == way)
-            .map(|at| medians[at].0)
+            .map(|at| medians[at].seconds)
     };
     let rclone = of(Way::Rclone);
     let ceiling = of(Way::PutLoop);
     println!("\n{} (medians)\n", set.name);
-    println!("| way | objects/s | MB/s | × rclone | × PUT loop | CPU per object | peak memory |");
-    println!("|---|---:|---:|---:|---:|---:|---:|");
-    for ((name, _), (seconds, peak_kib, cpu_s)) in ways.iter().zip(&medians) {
+    println!(
+        "| way | objects/s | MB/s | × rclone | × PUT loop | CPU per object | of that the journal | \
+         peak memory |"
+    );
+    println!("|---|---:|---:|---:|---:|---:|---:|---:|");
+    for ((name, _), median) in ways.iter().zip(&medians) {
+        let Median {
+            seconds,
+            peak_kib,
+            cpu_s,
+            journal_s,
+        } = median;
         let rate = set.documents as f64 / seconds;
         let ratio = |other: Option<f64>| match other {
             Some(other) => format!("{:.2}", other / seconds),
@@ -128,8 +139,12 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
             0.0 => "–".to_owned(),
             micros => format!("{micros:.0} µs"),
         };
+        let journal = match journal_s / cpu_s {
+            share if share > 0.0 => format!("{:.0} %", share * 100.0),
+            _ => "–".to_owned(),
+        };
         println!(
-            "| {name} | {rate:.0} | {:.1} | {} | {} | {cpu} | {peak} |",
+            "| {name} | {rate:.0} | {:.1} | {} | {} | {cpu} | {journal} | {peak} |",
             rate * set.bytes as f64 / 1e6,
             ratio(rclone),
             ratio(ceiling),
@@ -137,11 +152,22 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
     }
 }
 
-fn median(mut measured: Vec<Measured>) -> (f64, u64, f64) {
+struct Median {
+    seconds: f64,
+    peak_kib: u64,
+    cpu_s: f64,
+    journal_s: f64,
+}
+
+fn median(mut measured: Vec<Measured>) -> Median {
     measured.sort_by_key(|m| m.elapsed);
-    let peak = measured.iter().map(|m| m.peak_kib).max().unwrap_or(0);
     let middle = &measured[measured.len() / 2];
-    (middle.elapsed.as_secs_f64(), peak, middle.cpu.as_secs_f64())
+    Median {
+        seconds: middle.elapsed.as_secs_f64(),
+        peak_kib: measured.iter().map(|m| m.peak_kib).max().unwrap_or(0),
+        cpu_s: middle.cpu.as_secs_f64(),
+        journal_s: middle.journal.as_secs_f64(),
+    }
 }
 
 async fn measure(set: Set, way: Way) -> Measured {
@@ -300,6 +326,7 @@ async fn put_loop(set: Set) -> Measured {
         elapsed: started.elapsed(),
         peak_kib: 0,
         cpu: Duration::ZERO,
+        journal: Duration::ZERO,
     }
 }
 
@@ -311,14 +338,20 @@ fn run(mut command: Command) -> Measured {
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let mut peak_kib = 0;
     let mut cpu = Duration::ZERO;
-    let ended = loop {
-        cpu = cpu.max(cpu_time(child.id()));
-        peak_kib = peak_kib.max(high_water_kib(&status));
-        if let Some(ended) = child.try_wait().expect("the program's end") {
-            break ended;
+    let mut journal = Duration::ZERO;
+    let ended = (0..).find_map(|look| {
+        cpu = cpu.max(cpu_time(&format!("/proc/{}/stat", child.id())));
+        if look % 10 == 0 {
+            journal = journal.max(journal_time(child.id()));
         }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+        peak_kib = peak_kib.max(high_water_kib(&status));
+        let ended = child.try_wait().expect("the program's end");
+        if ended.is_none() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        ended
+    });
+    let ended = ended.expect("it ends before numbers do");
     let elapsed = started.elapsed();
     if !ended.success() {
         let mut said = String::new();
@@ -330,12 +363,29 @@ fn run(mut command: Command) -> Measured {
         elapsed,
         peak_kib,
         cpu,
+        journal,
     }
 }
 
+/// What the threads of the journal, and sled's own, have taken so far.
+fn journal_time(pid: u32) -> Duration {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let threads = threads.into_iter().flatten().flatten();
+    let of_journal = threads.filter(|thread| {
+        let name = std::fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        // The kernel keeps fifteen characters of a name.
+        ["windlass-journa", "windlass-seal", "sled-io", "log flusher"]
+            .iter()
+            .any(|own| name.starts_with(own))
+    });
+    of_journal
+        .map(|thread| cpu_time(&thread.path().join("stat").display().to_string()))
+        .sum()
+}
+
 /// User and system time so far, in the kernel's ticks of 10 ms.
-fn cpu_time(pid: u32) -> Duration {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+fn cpu_time(stat: &str) -> Duration {
+    let text = std::fs::read_to_string(stat).unwrap_or_default();
     let after_name = text.rsplit(") ").next().unwrap_or_default();
     let ticks = after_name.split_whitespace().skip(11).take(2);
     Duration::from_millis(
