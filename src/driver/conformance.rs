@@ -189,7 +189,7 @@ async fn uploads_that_go_on(driver: &dyn Driver) {
         }
     };
     let still_there = async || {
-        let known = told.0.lock().expect("no panic").take()?;
+        let known = told.0.lock().expect("no panic").clone()?;
         let found = driver.still_has(&url, known).await;
         found.expect("still_has")
     };

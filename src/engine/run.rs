@@ -160,7 +160,7 @@ pub(super) async fn run(
             break;
         }
     }
-    uploads::clear_unknown(&context).await;
+    uploads::bring_together(&context).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     feed::run(&context, &limits).await;
     let limit = match settings.stop.reason() {

@@ -49,8 +49,6 @@ pub async fn earlier(context: &Context, item: &Item) -> Result<Earlier, StepErro
         item.object.key,
         open.parts.len()
     );
-    // The crash may have come before the mirror heard of it.
-    context.mirroring.upload(note(idx, id, true));
     Ok(Earlier::Open(open))
 }
 
@@ -62,14 +60,21 @@ pub async fn give_up(context: &Context, item: &Item) {
     }
 }
 
-/// Clears away uploads that the mirror knows and the checkpoint does not: it was lost, or is not
-/// the one that began them.
-pub async fn clear_unknown(context: &Context) {
+/// Holds the mirror's uploads against the checkpoint's. What the checkpoint does not know is cleared
+/// away: it was lost, or is not the one that began them.
+pub async fn bring_together(context: &Context) {
     let is_known = |idx, id: &str| {
         let known = context.journal.upload(idx);
         known.is_some_and(|known| known.id == id)
     };
-    clear(context, is_known).await;
+    // A crash may have come before the mirror heard of them.
+    for (idx, id) in context.journal.uploads() {
+        context.mirroring.upload(note(idx, id, true));
+    }
+    tokio::select! {
+        () = clear(context, is_known) => {}
+        () = context.stop.asked() => {}
+    }
 }
 
 /// At the end of a task nothing of an upload is left.

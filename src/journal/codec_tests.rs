@@ -73,3 +73,22 @@ fn another_version_kind_or_length_is_refused() {
         FrameError::Payload(_)
     ));
 }
+
+/// They may be read by a later windlass than the one that wrote them.
+#[test]
+fn the_records_of_uploads_are_frozen() {
+    let upload = UploadV1 {
+        id: "2~an-id".into(),
+    };
+    let part = PartV1 {
+        size_bytes: 8 << 20,
+        md5: std::array::from_fn(|at| at as u8),
+        tag: "\"0f\"".into(),
+    };
+    let frozen = "010300000008ff69f96507327e616e2d6964";
+    assert_eq!(hex::encode(encode(&upload).unwrap()), frozen);
+    assert_eq!(decode(&hex::decode(frozen).unwrap()), Ok(upload));
+    let frozen = "01040000001adc89dd2dfc00008000000102030405060708090a0b0c0d0e0f0422306622";
+    assert_eq!(hex::encode(encode(&part).unwrap()), frozen);
+    assert_eq!(decode(&hex::decode(frozen).unwrap()), Ok(part));
+}

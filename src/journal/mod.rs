@@ -15,6 +15,7 @@ mod prove;
 mod quiet;
 mod seal;
 mod segment;
+mod staged;
 mod store;
 mod uploads;
 mod writer;
@@ -189,10 +190,11 @@ impl Journal {
         self.0.ledger.uploads().get(idx).cloned()
     }
 
-    /// The objects with an unfinished upload.
-    pub fn uploading(&self) -> Vec<u64> {
+    /// The objects with an unfinished upload, and what the store calls it.
+    pub fn uploads(&self) -> Vec<(u64, String)> {
         let uploads = self.0.ledger.uploads();
-        uploads.all().map(|(idx, _)| idx).collect()
+        let named = uploads.all().map(|(idx, upload)| (idx, upload.id.clone()));
+        named.collect()
     }
 
     /// The hash of entry `seq` (0: the chain's root); `None` where the journal does not have it.

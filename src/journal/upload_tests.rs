@@ -65,7 +65,8 @@ async fn parts_are_there_after_a_crash() {
     assert_eq!(found.upload(8), Some(eight));
     assert_eq!(found.upload(9), None);
     assert_eq!(found.upload(10), Some(ten));
-    assert_eq!(found.uploading(), [7, 8, 10]);
+    let open: Vec<u64> = found.uploads().into_iter().map(|(idx, _)| idx).collect();
+    assert_eq!(open, [7, 8, 10]);
     assert_eq!(found.head().seq, 3, "they are no entries");
 }
 

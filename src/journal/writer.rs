@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::chain::{self, Head};
-use super::codec::EntryV1;
+use super::chain::Head;
 use super::dir::{self, Lock};
 use super::error::JournalError;
 use super::ledger::{Found, Generation, Ledger};
+use super::staged::Staged;
 use super::store::Store;
-use super::{Appended, NewEntry, Options, seal, uploads};
-use crate::model::{ENTRY_MAX_BYTES, ERROR_MAX_BYTES, Entry, Event, UploadStep};
+use super::{Appended, NewEntry, Options, seal};
+use crate::model::UploadStep;
 
 /// Entries in one commit; a single larger request makes a commit of its own.
 const COMMIT_ENTRIES: usize = 1024;
@@ -54,13 +54,6 @@ impl Request {
             Request::Upload(..) => 1,
         }
     }
-}
-
-/// What a commit is going to write.
-#[derive(Default)]
-struct Staged {
-    entries: Vec<(u64, EntryV1)>,
-    uploads: Vec<uploads::Change>,
 }
 
 /// An answer that waits for the commit.
@@ -214,11 +207,11 @@ impl Writer {
         for request in requests {
             answers.push(match request {
                 Request::Append(entries, reply) => {
-                    let result = self.stage(entries, &at, &mut head, &mut staged);
+                    let result = staged.append(&self.ledger, entries, &at, &mut head);
                     Answer::Append(reply, result)
                 }
                 Request::Upload(idx, step, reply) => {
-                    self.stage_upload(idx, step, &mut staged);
+                    staged.upload(&self.ledger, idx, step);
                     Answer::Upload(reply)
                 }
             });
@@ -239,62 +232,11 @@ impl Writer {
         }
     }
 
-    /// Makes a request's entries ready behind `head`, all of them or none.
-    fn stage(
-        &self,
-        entries: Vec<NewEntry>,
-        at: &str,
-        head: &mut Head,
-        staged: &mut Staged,
-    ) -> Result<Vec<Appended>, JournalError> {
-        let copied: Vec<u64> = entries.iter().filter_map(copied_object).collect();
-        let mut after = *head;
-        let mut ready = Vec::with_capacity(entries.len());
-        for new in entries {
-            let seq = after.seq + 1;
-            let json = serialise(Entry {
-                v: Entry::VERSION,
-                task: self.ledger.task,
-                executor: self.ledger.executor,
-                seq,
-                at: at.into(),
-                object: new.object,
-                event: new.event,
-            })?;
-            let hash = chain::next(&after.hash, json.as_bytes());
-            after = Head { seq, hash };
-            ready.push((seq, EntryV1 { json, hash }));
-        }
-        let appended = ready.iter().map(|(seq, entry)| Appended {
-            head: Head {
-                seq: *seq,
-                hash: entry.hash,
-            },
-            at: at.into(),
-        });
-        let appended = appended.collect();
-        staged.entries.extend(ready);
-        *head = after;
-        // What is copied has no upload any more.
-        for idx in copied {
-            self.stage_upload(idx, UploadStep::Over, staged);
-        }
-        Ok(appended)
-    }
-
-    fn stage_upload(&self, idx: u64, step: UploadStep, staged: &mut Staged) {
-        match self.ledger.uploads().take(idx, step) {
-            Ok(changes) => staged.uploads.extend(changes),
-            // Without it the upload starts over after a crash, no more.
-            Err(error) => tracing::warn!("the progress of an upload is not kept: {error}"),
-        }
-    }
-
     fn write(&mut self, staged: &Staged) -> Result<(), String> {
         if let Some(why) = &self.poison {
             return Err(why.clone());
         }
-        if staged.entries.is_empty() && staged.uploads.is_empty() {
+        if staged.is_empty() {
             return Ok(());
         }
         self.ledger.syncs.fetch_add(1, Ordering::Relaxed);
@@ -390,39 +332,6 @@ impl Writer {
     }
 }
 
-/// The object that a new entry says to be copied.
-fn copied_object(new: &NewEntry) -> Option<u64> {
-    match (&new.event, &new.object) {
-        (Event::Copied(_), Some(object)) => Some(object.idx),
-        _ => None,
-    }
-}
-
-fn unwritable(why: &str) -> JournalError {
+pub(super) fn unwritable(why: &str) -> JournalError {
     JournalError::Unwritable { why: why.into() }
-}
-
-/// The entry's exact bytes. Texts are cut to what the format allows, and further where escapes
-/// or long keys would still burst it: a failure must never be lost for its wording.
-fn serialise(mut entry: Entry) -> Result<String, JournalError> {
-    if entry.event.is_about_object() != entry.object.is_some() {
-        return Err(JournalError::Misplaced {
-            event: entry.event.name(),
-        });
-    }
-    let mut bytes = 0;
-    for text_max_bytes in [ERROR_MAX_BYTES, 128] {
-        entry.event.cut_text(text_max_bytes);
-        let json = serde_json::to_string(&entry).map_err(|error| unwritable(&error.to_string()))?;
-        bytes = json.len();
-        if bytes <= ENTRY_MAX_BYTES {
-            return Ok(json);
-        }
-    }
-    Err(JournalError::TooLarge {
-        object: entry
-            .object
-            .map_or_else(|| "the task".into(), |object| object.key().to_string()),
-        bytes,
-    })
 }
