@@ -244,3 +244,37 @@ async fn without_its_checkpoint_an_upload_is_aborted_and_starts_over() {
     resumed.wait().await.expect_code(0);
     large.expect_moved_and_nothing_left().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_try_that_fails_in_the_middle_is_gone_on_with_by_the_next() {
+    let large = Large::new().await;
+    large.slowly();
+    let mut running = large.world.spawn(&[]);
+    large.more_parts(&mut running, 6).await;
+    let proxy = &large.world.proxy;
+    proxy.set_fault_on(Method::PUT, Fault::Status(503, 1.0));
+    until("it is refused", async || running.stderr().contains("503")).await;
+    proxy.set_fault(Fault::None);
+    running.wait().await.expect_code(0);
+    let (parts, sent) = (large.parts(), large.parts_sent());
+    assert!(sent <= parts + IN_FLIGHT, "{sent} of {parts}");
+    assert_eq!(large.world.total_document_puts(), 1);
+    large.expect_moved_and_nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upload_of_an_object_whose_row_has_changed_is_aborted() {
+    let large = Large::new().await;
+    large.slowly();
+    large.kill_after(large.world.spawn(&[]), 3).await;
+    large.world.proxy.set_fault(Fault::None);
+    assert_eq!(large.uploads().await.len(), 1);
+    let change = "UPDATE archive_metadata SET last_updated = last_updated + 1";
+    large.world.sql(change).await;
+    let before = large.parts_sent();
+    let resumed = large.resume().await.wait().await.expect_code(0);
+    assert!(resumed.stderr.contains("superseded"), "{}", resumed.stderr);
+    assert_eq!(large.parts_sent(), before, "nothing more is sent");
+    assert_eq!(large.uploads().await, [], "an upload of nobody's");
+    assert_eq!(std::fs::read(large.file()).expect("kept"), large.content);
+}
