@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::{Copied, EntryObject, ObjectKey, State, UnknownWord};
 
 /// What a task does with the objects in its plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TaskKind {
     /// From one store to another.

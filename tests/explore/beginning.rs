@@ -1,0 +1,394 @@
+//! How a process begins: `engine/resume.rs`, `reconcile.rs`, `follow_up.rs` and `launch.rs`, cut
+//! at every write.
+
+use windlass::model::{Phase, State, TaskKind};
+
+use crate::catalog::{self, Update};
+use crate::engine::{Found, is_at_its_end};
+use crate::journal::{Checkpoint, Entry, What};
+use crate::rules::Rule;
+use crate::setup::Setup;
+use crate::world::{Item, OBJECTS, Process, Stage, Step, TaskState, World, checkpoint_of};
+
+/// Whether `resume` of a task would get beyond its gates.
+pub fn may_resume(world: &World, setup: &Setup, m: usize, task: usize) -> bool {
+    let Some(row) = &world.db.tasks[task] else {
+        return false;
+    };
+    let reverse = world.db.tasks[1].map(|task| task.kind) == Some(TaskKind::Reverse);
+    let is_reversed = task == 0 && reverse && setup.rules.hold(Rule::ReversedIsFinal);
+    world.processes[m].is_none()
+        && world.lock.is_none()
+        && row.state != TaskState::Complete
+        && !is_reversed
+        && has_outlasted(world, setup, task)
+}
+
+/// `gates::wait_for_neighbours`: nothing that another task has sent can still arrive, and a
+/// process of it that has lost the lock has noticed that.
+fn has_outlasted(world: &World, setup: &Setup, task: usize) -> bool {
+    if !setup.rules.hold(Rule::OutlastLateEffects) {
+        return true;
+    }
+    let is_late = world.late.iter().flatten().any(|late| late.task != task);
+    let mut others = world.processes.iter().flatten();
+    !is_late
+        && !others.any(|process| {
+            let mut items = process.items.iter().flatten();
+            let is_sending =
+                items.any(|item| matches!(item.step, Step::Putting(_) | Step::Deleting));
+            process.task != task && (process.believes || is_sending)
+        })
+}
+
+/// `resume`: the lock is taken, the checkpoint opened or made anew.
+pub fn resume(world: &mut World, setup: &Setup, m: usize, task: usize) -> Found {
+    world.lock = Some(m);
+    let acknowledged = open_checkpoint(world, setup, m, task)?;
+    world.processes[m] = Some(Process {
+        task,
+        stage: Stage::Opened,
+        believes: true,
+        items: [None; OBJECTS],
+        acknowledged,
+    });
+    Ok(())
+}
+
+fn open_checkpoint(
+    world: &mut World,
+    setup: &Setup,
+    m: usize,
+    task: usize,
+) -> Result<[u8; OBJECTS], String> {
+    let at = checkpoint_of(m, task);
+    let row = *world.task(task);
+    if let Some(checkpoint) = &world.checkpoints[at] {
+        let is_latest =
+            checkpoint.epoch == row.epoch && checkpoint.hash_at(row.head) == Some(row.hash);
+        if is_latest || !setup.rules.hold(Rule::SetAsideOldCheckpoint) {
+            return Ok(row.head);
+        }
+        let is_explained = checkpoint.is_old_copy || checkpoint.epoch < row.epoch;
+        if !is_explained {
+            return Err("a checkpoint that nobody has touched is taken for an old copy".into());
+        }
+    }
+    let epoch = row.epoch + 1;
+    let checkpoint = Checkpoint::new(epoch, &row.objects);
+    let row = world.task_mut(task);
+    row.epoch = epoch;
+    row.head = [0; OBJECTS];
+    row.hash = checkpoint.hash_at(row.head).expect("nothing is there");
+    world.checkpoints[at] = Some(checkpoint);
+    Ok([0; OBJECTS])
+}
+
+/// One stage of `resume`, each with one write.
+pub fn advance(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let process = *world.process(m);
+    if world.lock != Some(m) {
+        // Nothing is behind it yet: it ends, and is begun again.
+        crate::faults::leave(world, setup, m);
+        return Ok(());
+    }
+    let next = match process.stage {
+        Stage::Opened if world.checkpoint(m).is_blank => {
+            journal_commits(world, setup, m, false)?;
+            world.checkpoint(m).is_blank = false;
+            Stage::Journaled
+        }
+        Stage::Opened => {
+            replay(world, setup, m, true);
+            Stage::Replayed
+        }
+        Stage::Replayed => {
+            return_lost_commits(world, setup, m)?;
+            Stage::Returned
+        }
+        Stage::Returned => {
+            replay(world, setup, m, false);
+            head_goes_out(world, m);
+            Stage::Mirrored
+        }
+        Stage::Mirrored => {
+            if setup.rules.hold(Rule::JournalCutOffCommits) {
+                journal_commits(world, setup, m, true)?;
+            }
+            Stage::Journaled
+        }
+        Stage::Journaled => {
+            mirror_commits(world, setup, m);
+            head_goes_out(world, m);
+            let task = process.task;
+            run_at_once(world, setup, m, task);
+            return Ok(());
+        }
+        Stage::Running => Stage::Running,
+    };
+    world.process_mut(m).stage = next;
+    Ok(())
+}
+
+/// `Replay`: what entries beyond the mirrored head say, on either side of the commit.
+fn replay(world: &mut World, setup: &Setup, m: usize, is_first: bool) {
+    if !setup.rules.hold(Rule::ReplayBeyondMirror) {
+        return;
+    }
+    let process = *world.process(m);
+    let checkpoint = *world.checkpoint(m);
+    for i in 0..setup.objects {
+        if world.task(process.task).objects[i].is_none() {
+            continue;
+        }
+        let entries = checkpoint.entries[i].after(process.acknowledged[i]);
+        let Sides { before, behind } = sides(entries);
+        let object = world.object_mut(process.task, i);
+        let update = if is_first { before } else { behind.or(before) };
+        if let Some(update) = update {
+            catalog::mirror(object, checkpoint.epoch, update, setup);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Sides {
+    before: Option<Update>,
+    behind: Option<Update>,
+}
+
+/// `Replay::take`.
+fn sides(entries: impl Iterator<Item = (u8, Entry)>) -> Sides {
+    let mut sides = Sides::default();
+    for (seq, entry) in entries {
+        let mut update = Update::of(seq, entry);
+        let mut is_behind = sides.behind.is_some();
+        match entry.what {
+            What::Verified if !is_behind => update.phase = Some(Phase::Verified),
+            What::Returned(_) => sides.behind = None,
+            _ => {}
+        }
+        if let Some(phase) = update.phase {
+            is_behind = phase >= Phase::Committed;
+        }
+        let side = match is_behind {
+            true => &mut sides.behind,
+            false => &mut sides.before,
+        };
+        match side {
+            None => *side = Some(update),
+            Some(earlier) => earlier.follow(update),
+        }
+    }
+    sides
+}
+
+/// Commits that the journal has and the database has not.
+fn return_lost_commits(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let process = *world.process(m);
+    for i in 0..setup.objects {
+        let Some(object) = world.task(process.task).objects[i] else {
+            continue;
+        };
+        let checkpoint = world.checkpoint(m);
+        let entries = checkpoint.entries[i].after(process.acknowledged[i]);
+        let is_lost = sides(entries).behind.is_some() && object.phase < Phase::Committed;
+        if is_lost
+            && setup.rules.hold(Rule::ReturnLostCommits)
+            && setup.rules.hold(Rule::ReplayBeyondMirror)
+        {
+            append(checkpoint, i, What::Returned(Phase::Verified))?;
+        }
+    }
+    Ok(())
+}
+
+fn append(checkpoint: &mut Checkpoint, i: usize, what: What) -> Found {
+    checkpoint.entries[i].push(Entry {
+        what,
+        begins_tenure: false,
+    });
+    checkpoint.sync();
+    checkpoint.told(i, checkpoint.entries[i].len()).map(drop)
+}
+
+fn head_goes_out(world: &mut World, m: usize) {
+    let checkpoint = *world.checkpoint(m);
+    let task = world.process(m).task;
+    let row = world.task_mut(task);
+    // An old copy that was not found out stays behind the head.
+    let lens = checkpoint.lens();
+    if row.head.iter().zip(lens).all(|(head, len)| *head <= len) {
+        row.head = lens;
+        row.hash = checkpoint.hash_at(lens).expect("all entries are there");
+    }
+    world.process_mut(m).acknowledged = lens;
+}
+
+/// `journal_commits`, of those without an entry or, in a new checkpoint, of all that are open.
+fn journal_commits(world: &mut World, setup: &Setup, m: usize, only_cut_off: bool) -> Found {
+    let task = world.process(m).task;
+    for i in 0..setup.objects {
+        let Some(object) = world.task(task).objects[i] else {
+            continue;
+        };
+        let is_wanted = match only_cut_off {
+            true => !object.journaled,
+            // What a task began with as committed was not committed by it.
+            false => object.phase == Phase::Committed && object.swapped,
+        };
+        if is_wanted && !is_at_its_end(&object) {
+            append(world.checkpoint(m), i, What::Committed)?;
+        }
+    }
+    Ok(())
+}
+
+fn mirror_commits(world: &mut World, setup: &Setup, m: usize) {
+    let task = world.process(m).task;
+    let checkpoint = *world.checkpoint(m);
+    for i in 0..setup.objects {
+        let entries = &checkpoint.entries[i];
+        let last = entries.after(entries.len().saturating_sub(1)).next();
+        if let Some((seq, entry)) = last
+            && entry.what == What::Committed
+        {
+            let object = world.object_mut(task, i);
+            catalog::mirror(object, checkpoint.epoch, Update::of(seq, entry), setup);
+        }
+    }
+}
+
+/// A task that was just planned: its checkpoint is made, and it runs.
+pub fn launch(world: &mut World, setup: &Setup, m: usize, task: usize) {
+    let checkpoint = Checkpoint::new(1, &world.task(task).objects);
+    let hash = checkpoint.hash_at([0; OBJECTS]);
+    world.task_mut(task).hash = hash.expect("nothing is there");
+    world.checkpoints[checkpoint_of(m, task)] = Some(checkpoint);
+    run_at_once(world, setup, m, task);
+}
+
+/// Loads the objects that are not at their end, and runs.
+pub fn run_at_once(world: &mut World, setup: &Setup, m: usize, task: usize) {
+    world.lock = Some(m);
+    world.task_mut(task).state = TaskState::Running;
+    let mut items = [None; OBJECTS];
+    for (i, item) in items.iter_mut().enumerate().take(setup.objects) {
+        *item = world.task(task).objects[i]
+            .filter(|object| !is_at_its_end(object))
+            .map(|_| load(world, setup, task, i));
+    }
+    let head = world.task(task).head;
+    let acknowledged = world.processes[m].map_or(head, |process| process.acknowledged);
+    world.processes[m] = Some(Process {
+        task,
+        stage: Stage::Running,
+        believes: true,
+        items,
+        acknowledged,
+    });
+}
+
+fn load(world: &World, setup: &Setup, task: usize, i: usize) -> Item {
+    let object = world.object(task, i);
+    let (as_planned, dest_in_use) = catalog::look(world, setup, task, i);
+    let state = State {
+        phase: object.phase,
+        outcome: object.outcome,
+        proven: false,
+    }
+    .in_new_tenure();
+    Item {
+        state: carried_over(setup, state, object.swapped),
+        checked: true,
+        as_planned: as_planned || object.phase >= Phase::Committed,
+        dest_in_use,
+        committed_there: object.phase >= Phase::Committed,
+        facts: object.facts,
+        returns: 0,
+        is_first: true,
+        step: Step::Ready,
+    }
+}
+
+/// A proof that is taken over from another tenure, where a rule is off.
+pub fn carried_over(setup: &Setup, state: State, swapped: bool) -> State {
+    let is_trusted = match state.phase {
+        Phase::Verified => !setup.rules.hold(Rule::ReadBackBeforeCommit),
+        Phase::Committed if swapped => !setup.rules.hold(Rule::ReadBackBeforeDelete),
+        Phase::Committed => !setup.rules.hold(Rule::LeftoverOnlyIfUnused),
+        _ => false,
+    };
+    State {
+        proven: is_trusted,
+        ..state
+    }
+}
+
+/// The lock is held again in the middle of a run. Steps that were under way are over by then.
+pub fn regain(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let task = world.process(m).task;
+    let epoch = world.checkpoint(m).epoch;
+    let has_reverse = world.db.tasks[1].map(|task| task.kind) == Some(TaskKind::Reverse);
+    let is_reversed = task == 0 && has_reverse && setup.rules.hold(Rule::ReversedIsFinal);
+    let is_taken_over = world.task(task).epoch != epoch && setup.rules.hold(Rule::YieldToSuccessor);
+    if is_reversed || is_taken_over {
+        crate::faults::leave(world, setup, m);
+        return Ok(());
+    }
+    world.lock = Some(m);
+    world.process_mut(m).believes = true;
+    for i in 0..setup.objects {
+        let swapped = world.db.tasks[task]
+            .and_then(|task| task.objects[i])
+            .is_some_and(|object| object.swapped);
+        if let Some(item) = &mut world.process_mut(m).items[i] {
+            item.checked = false;
+            item.is_first = true;
+            item.state = carried_over(setup, item.state, swapped);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a follow-up may be planned.
+pub fn may_follow_up(world: &World, setup: &Setup, m: usize) -> bool {
+    let Some(parent) = &world.db.tasks[0] else {
+        return false;
+    };
+    let is_over = matches!(parent.state, TaskState::Complete | TaskState::Failed);
+    world.processes[m].is_none()
+        && world.lock.is_none()
+        && world.db.tasks[1].is_none()
+        && setup
+            .follow_up
+            .is_some_and(|kind| kind == TaskKind::Reverse || is_over)
+        && has_outlasted(world, setup, 1)
+}
+
+/// `follow_up`: the parent's mirror is brought up to its journal where that is here, and the task
+/// planned. The catching up is the beginning of a resume; cutting it is left to that.
+pub fn follow_up(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let row = *world.task(0);
+    let has_checkpoint = m == 0
+        && world.checkpoints[0].is_some_and(|checkpoint| {
+            checkpoint.epoch == row.epoch
+                && !checkpoint.is_blank
+                && checkpoint.hash_at(row.head) == Some(row.hash)
+        });
+    if has_checkpoint {
+        resume(world, setup, m, 0)?;
+        while world.process(m).stage != Stage::Running {
+            advance(world, setup, m)?;
+        }
+        world.processes[m] = None;
+        world.lock = None;
+        world.task_mut(0).state = row.state;
+    }
+    let kind = setup.follow_up.expect("asked before");
+    if catalog::plan_follow_up(&mut world.db, setup, kind) {
+        world.calm_runs = 0;
+        launch(world, setup, m, 1);
+    }
+    Ok(())
+}

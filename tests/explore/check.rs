@@ -1,0 +1,101 @@
+//! What must hold in every world, and at every end.
+
+use windlass::model::{Outcome, Phase, TaskKind};
+
+use crate::engine::Found;
+use crate::setup::{Fault, Setup};
+use crate::world::{Content, Place, Row, TaskState, World};
+
+/// Takes back what has healed.
+pub fn heal(world: &mut World, setup: &Setup) {
+    for i in 0..setup.objects {
+        world.hurt[i] &= !is_right(world, setup, i);
+    }
+}
+
+fn is_right(world: &World, setup: &Setup, i: usize) -> bool {
+    setup.read(world, world.db.rows[i].at, i) == world.truth[i]
+}
+
+/// In every world: each row points at its whole, right document, and no document is nowhere.
+pub fn always(world: &World, setup: &Setup) -> Found {
+    for i in 0..setup.objects {
+        let mut places = [Place::A, Place::B].into_iter();
+        if !places.any(|place| setup.read(world, place, i) == world.truth[i]) {
+            return Err(format!("the document of object {i} is nowhere"));
+        }
+        if !world.hurt[i] && !is_right(world, setup, i) {
+            return Err(format!("row {i} does not point at its document"));
+        }
+        let there = setup.read(world, Place::B, i);
+        if setup.foreign && there != Content::Foreign {
+            return Err("a document that was at the destination before is gone".into());
+        }
+    }
+    Ok(())
+}
+
+/// Where nothing more is to be done: every task has come to an end, and it is the right one.
+pub fn at_the_end(world: &World, setup: &Setup) -> Found {
+    if world.processes.iter().any(Option::is_some) {
+        return Err("a process is stuck".into());
+    }
+    // A failover that took the mirror, with the journal lost as well: two copies of one truth.
+    let both_lost = world.failed_over && world.checkpoint_lost;
+    let is_calm = !world.meddled && !both_lost;
+    let is_refused = setup.meet || setup.foreign || setup.alias;
+    let is_reversed = world.db.tasks[1].is_some_and(|task| task.kind == TaskKind::Reverse);
+    for (number, task) in world.db.tasks.iter().enumerate() {
+        let Some(task) = task else { continue };
+        let is_over = number == 0 && is_reversed;
+        if is_calm && !is_refused && !is_over && task.state != TaskState::Complete {
+            return Err(format!("task {number} is {:?}, and stays so", task.state));
+        }
+        for object in task.objects.iter().flatten() {
+            let is_skipped = object.outcome == Some(Outcome::Skipped);
+            if is_calm && is_skipped && !is_over {
+                return Err("an object is skipped that nobody has touched".into());
+            }
+            if is_skipped && object.phase >= Phase::Committed {
+                return Err("an object is skipped whose row was moved".into());
+            }
+        }
+    }
+    if !is_calm || is_refused {
+        return Ok(());
+    }
+    for i in 0..setup.objects {
+        if world.hurt[i] {
+            return Err(format!("row {i} is never set right again"));
+        }
+        places_at_the_end(world, setup, i, is_reversed)?;
+    }
+    Ok(())
+}
+
+/// Undisturbed by other hands: all is moved and cleaned up, or all is as it was.
+fn places_at_the_end(world: &World, setup: &Setup, i: usize, is_reversed: bool) -> Found {
+    let row = world.db.rows[i];
+    if is_reversed {
+        let before = Row {
+            at: Place::A,
+            content: setup.old(i),
+            stamp: 0,
+        };
+        return match row == before {
+            true => Ok(()),
+            false => Err(format!("row {i} is not what it was before the migration")),
+        };
+    }
+    if row.at != Place::B {
+        return Err(format!("row {i} was never moved"));
+    }
+    let is_cleaned_up = !setup.nodelete || world.db.tasks[1].is_some();
+    let is_there = setup.read(world, Place::A, i) != Content::Absent;
+    // A source that two rows share may be left by a failover, which takes one of them back to it.
+    let may_stay = setup.shared && setup.may(Fault::Failover);
+    match is_cleaned_up && is_there && !may_stay && !world.checkpoint_lost {
+        true => Err(format!("the source of object {i} is left behind")),
+        false => Ok(()),
+    }
+}

@@ -1,0 +1,420 @@
+//! One object's loop, as `engine/object.rs`, `copy.rs`, `restore.rs` and `settle.rs` have it, cut
+//! where a fault can fall between two effects.
+//!
+//! Coarser than the real loop in this: reading has no effect, so that reading and writing the
+//! entry about it are one move; a swap or a landed write and its entry are one move too, since a
+//! power cut takes just the entry back. Reading a copy back while its entry is on its way to the
+//! disk is left out: it changes nothing but the time that it takes.
+
+use windlass::model::{Action, Outcome, Phase, TaskKind};
+
+use crate::catalog::{self, Commit, Deletable, Update};
+use crate::journal::{Entry, What};
+use crate::rules::Rule;
+use crate::setup::Setup;
+use crate::world::{Content, Item, OBJECTS, Object, Step, TaskState, World};
+
+/// `MAX_RETURNS` of the engine.
+const MAX_RETURNS: u8 = 2;
+
+/// What should never have happened.
+pub type Found = Result<(), String>;
+
+/// Whether an object's loop has something to do.
+pub fn may_step(world: &World, m: usize, item: &Item) -> bool {
+    match item.step {
+        Step::Putting(_) | Step::Deleting => true,
+        // Whoever knows that it has no lock waits for it.
+        Step::Ready => world.process(m).believes,
+        Step::Written { .. } | Step::AtRest => false,
+    }
+}
+
+/// One move of one object's loop.
+pub fn step(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    let item = *world.item_mut(m, i);
+    let task = world.process(m).task;
+    let object = *world.object(task, i);
+    match item.step {
+        Step::Putting(content) => {
+            setup.write(world, object.to, i, content);
+            write(world, setup, m, i, What::Copied(content), false)
+        }
+        Step::Deleting => {
+            setup.write(world, object.planned.at, i, Content::Absent);
+            write(world, setup, m, i, What::SourceDeleted, false)
+        }
+        Step::Ready if !item.checked => look_again(world, setup, m, i),
+        Step::Ready => act(world, setup, m, i),
+        Step::Written { .. } | Step::AtRest => Ok(()),
+    }
+}
+
+/// `object::tenure`: the row is read again in a new tenure, or before a copy is made again.
+fn look_again(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    let task = world.process(m).task;
+    let there = *world.object(task, i);
+    let (as_planned, dest_in_use) = catalog::look(world, setup, task, i);
+    let item = world.item_mut(m, i);
+    if is_at_its_end(&there) {
+        item.step = Step::AtRest;
+        return Ok(());
+    }
+    item.checked = true;
+    item.committed_there = there.phase >= Phase::Committed;
+    item.as_planned = as_planned || item.committed_there;
+    item.dest_in_use = dest_in_use;
+    let here = item.state.phase;
+    if item.committed_there
+        && here < Phase::Verified
+        && setup.rules.hold(Rule::NeverCopyOverOwnCommit)
+    {
+        item.step = Step::AtRest;
+    }
+    if here >= Phase::Committed && there.phase < Phase::Committed {
+        return write(world, setup, m, i, What::Returned(Phase::Verified), false);
+    }
+    Ok(())
+}
+
+/// What the load leaves out.
+pub fn is_at_its_end(object: &Object) -> bool {
+    object.phase == Phase::SourceDeleted
+        || matches!(object.outcome, Some(Outcome::Skipped | Outcome::SourceKept))
+}
+
+fn act(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    let item = *world.item_mut(m, i);
+    let task = world.process(m).task;
+    let object = *world.object(task, i);
+    let keep_source = setup.nodelete && world.task(task).kind == TaskKind::Forward;
+    let action = item.state.next(keep_source);
+    let phase = item.state.phase;
+    if action != Action::Rest && phase < Phase::Committed {
+        if object.refused {
+            return write(world, setup, m, i, What::Failed(phase), false);
+        }
+        if !item.as_planned {
+            return write(world, setup, m, i, What::Skipped, false);
+        }
+    }
+    match action {
+        Action::Copy => copy(world, setup, m, i),
+        Action::Verify => verify(world, setup, m, i),
+        Action::Commit => commit(world, setup, m, i),
+        Action::DeleteSource => delete(world, setup, m, i),
+        Action::KeepSource => write(world, setup, m, i, What::SourceKept, false),
+        Action::Rest => {
+            world.item_mut(m, i).step = Step::AtRest;
+            Ok(())
+        }
+    }
+}
+
+fn copy(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    let item = *world.item_mut(m, i);
+    let task = world.process(m).task;
+    let object = *world.object(task, i);
+    let there = setup.read(world, object.to, i);
+    if object.restores {
+        let before = object.after.expect("what is given back is known").content;
+        match there {
+            content if content == before => {
+                return write(world, setup, m, i, What::Copied(content), true);
+            }
+            Content::Absent if !item.dest_in_use => {}
+            _ => return fail(world, setup, m, i),
+        }
+    }
+    let content = setup.read(world, object.planned.at, i);
+    let is_right = match setup.digests {
+        true => content == object.planned.content,
+        false => content != Content::Absent,
+    };
+    if !is_right {
+        return fail(world, setup, m, i);
+    }
+    let epoch = world.checkpoint(m).epoch;
+    let must_look = setup.foreign || epoch > 1 || item.dest_in_use || object.shared;
+    if !object.restores && must_look {
+        let in_use = item.dest_in_use || object.shared;
+        let may_be_replaced = !setup.foreign && !in_use;
+        if there == content {
+            return write(world, setup, m, i, What::Copied(content), true);
+        }
+        if there != Content::Absent && !may_be_replaced && setup.rules.hold(Rule::RefuseForeign) {
+            return fail(world, setup, m, i);
+        }
+    }
+    let checkpoint = world.checkpoint(m);
+    let told = checkpoint.told(i, checkpoint.entries[i].len())?;
+    if told.phase != Phase::Pending {
+        return Err(format!(
+            "object {i} is written again although it was copied"
+        ));
+    }
+    world.item_mut(m, i).step = Step::Putting(content);
+    Ok(())
+}
+
+/// A step that is given up: no failure where the row has changed meanwhile.
+fn fail(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    let task = world.process(m).task;
+    let (as_planned, _) = catalog::look(world, setup, task, i);
+    let phase = world.item_mut(m, i).state.phase;
+    let there = world.object(task, i).phase;
+    let what = match phase < Phase::Committed && there < Phase::Committed && !as_planned {
+        true => What::Skipped,
+        false => What::Failed(phase),
+    };
+    write(world, setup, m, i, what, false)
+}
+
+fn verify(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    let item = *world.item_mut(m, i);
+    let task = world.process(m).task;
+    let to = world.object(task, i).to;
+    let phase = item.state.phase;
+    let is_equal = Some(setup.read(world, to, i)) == item.facts;
+    let keep = phase >= Phase::Committed
+        || item.committed_there && setup.rules.hold(Rule::NeverCopyOverOwnCommit);
+    let what = match is_equal {
+        true => What::Verified,
+        false if keep || item.returns >= MAX_RETURNS => What::Failed(phase),
+        false => What::Returned(Phase::Pending),
+    };
+    write(world, setup, m, i, what, false)
+}
+
+/// A process without the lock finds out at its first statement.
+fn has_lock(world: &mut World, m: usize) -> bool {
+    let has = world.lock == Some(m);
+    if !has {
+        world.process_mut(m).believes = false;
+    }
+    has
+}
+
+fn commit(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    if setup.rules.hold(Rule::SwapUnderLock) && !has_lock(world, m) {
+        return Ok(());
+    }
+    let what = match swap(world, setup, m, i) {
+        true => What::Committed,
+        false => What::Skipped,
+    };
+    write(world, setup, m, i, what, false)
+}
+
+/// The swap itself, which may be carried out without anybody hearing of it.
+pub fn swap(world: &mut World, setup: &Setup, m: usize, i: usize) -> bool {
+    let task = world.process(m).task;
+    let content = world
+        .item_mut(m, i)
+        .facts
+        .expect("a verified copy is known");
+    let checkpoint = world.checkpoint(m);
+    let commit = Commit {
+        content,
+        seq: checkpoint.entries[i].len(),
+        epoch: checkpoint.epoch,
+    };
+    catalog::swap(world, setup, task, i, commit)
+}
+
+fn delete(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    if !has_lock(world, m) {
+        return Ok(());
+    }
+    let task = world.process(m).task;
+    match catalog::deletable(world, setup, task, i) {
+        Deletable::Yes => {
+            world.item_mut(m, i).step = Step::Deleting;
+            Ok(())
+        }
+        Deletable::Shared | Deletable::RowChanged => {
+            write(world, setup, m, i, What::SourceKept, false)
+        }
+    }
+}
+
+/// Writes an entry, and checks that whoever reads the journal can follow it.
+fn write(world: &mut World, setup: &Setup, m: usize, i: usize, what: What, found: bool) -> Found {
+    let item = world.item_mut(m, i);
+    let begins_tenure = item.is_first && !item.state.proven;
+    item.is_first = false;
+    item.step = Step::Written { found };
+    let checkpoint = world.checkpoint(m);
+    checkpoint.entries[i].push(Entry {
+        what,
+        begins_tenure,
+    });
+    checkpoint.told(i, checkpoint.entries[i].len())?;
+    match setup.rules.hold(Rule::DurableBeforeNextEffect) {
+        true => Ok(()),
+        false => take_in(world, setup, m, i),
+    }
+}
+
+/// The journal is synced; every object that waited for it goes on.
+pub fn sync(world: &mut World, setup: &Setup, m: usize) -> Found {
+    world.checkpoint(m).sync();
+    for i in 0..setup.objects {
+        let item = world.process(m).items[i];
+        if item.is_some_and(|item| matches!(item.step, Step::Written { .. })) {
+            take_in(world, setup, m, i)?;
+        }
+    }
+    Ok(())
+}
+
+/// `Item::apply`, for the last entry.
+fn take_in(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
+    let entries = world.checkpoint(m).entries[i];
+    let last = entries.after(entries.len() - 1).next();
+    let (_, Entry { what, .. }) = last.expect("an entry was written");
+    let item = world.item_mut(m, i);
+    let found = item.step == Step::Written { found: true };
+    let state = item.state.apply(&what.event());
+    item.state = state.map_err(|illegal| illegal.to_string())?;
+    item.step = Step::Ready;
+    match what {
+        What::Copied(content) => item.facts = Some(content),
+        What::Returned(to) => {
+            item.returns += 1;
+            if to == Phase::Pending {
+                item.facts = None;
+                item.checked = !setup.rules.hold(Rule::RereadRowBeforeWritingAgain);
+            }
+        }
+        _ => {}
+    }
+    match found {
+        true => write(world, setup, m, i, What::Verified, false),
+        false => Ok(()),
+    }
+}
+
+/// What the mirroring task would take along now, if it is more than the database has.
+pub fn to_mirror(world: &World, setup: &Setup, m: usize) -> Option<[u8; OBJECTS]> {
+    let process = world.process(m);
+    let mut world = *world;
+    let checkpoint = world.checkpoint(m);
+    let head = match setup.rules.hold(Rule::MirrorBehindSync) {
+        true => checkpoint.synced,
+        false => checkpoint.lens(),
+    };
+    (head != process.acknowledged).then_some(head)
+}
+
+/// A batch of the mirroring task, with its head, in one transaction.
+pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let Some(head) = to_mirror(world, setup, m) else {
+        return Ok(());
+    };
+    let process = *world.process(m);
+    let checkpoint = *world.checkpoint(m);
+    let task = process.task;
+    let is_latest = world.task(task).epoch == checkpoint.epoch;
+    let has_gone_back = is_latest && is_behind(world.task(task).head, process.acknowledged);
+    if has_gone_back && setup.rules.hold(Rule::MirrorNeverSkips) {
+        interrupt(world, setup, m);
+        return Ok(());
+    }
+    for i in 0..setup.objects {
+        let mut update: Option<Update> = None;
+        for (seq, entry) in checkpoint.entries[i].after(process.acknowledged[i]) {
+            if seq > head[i] {
+                break;
+            }
+            let mut next = Update::of(seq, entry);
+            next.phase = Some(checkpoint.told(i, seq)?.phase);
+            match &mut update {
+                None => update = Some(next),
+                Some(update) => update.follow(next),
+            }
+        }
+        if let Some(update) = update {
+            let object = world.object_mut(task, i);
+            catalog::mirror(object, checkpoint.epoch, update, setup);
+        }
+    }
+    if is_latest && !is_behind(head, world.task(task).head) {
+        let entry = world.task_mut(task);
+        entry.head = head;
+        entry.hash = checkpoint.hash_at(head).expect("the head is there");
+    }
+    world.process_mut(m).acknowledged = head;
+    Ok(())
+}
+
+fn is_behind(head: [u8; OBJECTS], other: [u8; OBJECTS]) -> bool {
+    head.iter().zip(other).any(|(a, b)| *a < b)
+}
+
+/// The run ends early, in good order.
+fn interrupt(world: &mut World, setup: &Setup, m: usize) {
+    let task = world.process(m).task;
+    world.checkpoint(m).sync();
+    if world.lock == Some(m) {
+        world.task_mut(task).state = TaskState::Interrupted;
+    }
+    crate::faults::leave(world, setup, m);
+}
+
+/// Whether every object of a process has come to rest.
+pub fn is_at_rest(world: &World, m: usize) -> bool {
+    let mut items = world.process(m).items.iter().flatten();
+    items.all(|item| item.step == Step::AtRest)
+}
+
+/// The end of a run: the mirror is brought up to the journal, and the task gets its state.
+pub fn finish(world: &mut World, setup: &Setup, m: usize) -> Found {
+    flush(world, setup, m)?;
+    if world.processes[m].is_none() {
+        return Ok(());
+    }
+    let task = world.process(m).task;
+    if has_lock(world, m) {
+        world.task_mut(task).state = state_of(world, setup, task);
+        let checkpoint = *world.checkpoint(m);
+        if world.task(task).epoch == checkpoint.epoch {
+            agree(world, setup, m)?;
+        }
+    }
+    world.calm_runs += u8::from(world.task(task).state != TaskState::Complete);
+    crate::faults::leave(world, setup, m);
+    Ok(())
+}
+
+/// `Summary::is_complete` and what else a run's end comes to.
+fn state_of(world: &World, setup: &Setup, task: usize) -> TaskState {
+    let objects = (0..setup.objects).filter_map(|i| world.task(task).objects[i]);
+    let mut state = TaskState::Complete;
+    for object in objects.filter(|object| !is_at_its_end(object)) {
+        if object.outcome != Some(Outcome::Failed) {
+            return TaskState::Interrupted;
+        }
+        state = TaskState::Failed;
+    }
+    state
+}
+
+/// The mirror says at the end of a run what the journal says.
+fn agree(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let task = world.process(m).task;
+    let checkpoint = *world.checkpoint(m);
+    for i in 0..setup.objects {
+        let Some(object) = world.task(task).objects[i] else {
+            continue;
+        };
+        let told = checkpoint.told(i, checkpoint.entries[i].len())?;
+        if (told.phase, told.outcome) != (object.phase, object.outcome) {
+            return Err(format!(
+                "at the end the journal has object {i} {:?} {:?}, the mirror {:?} {:?}",
+                told.phase, told.outcome, object.phase, object.outcome
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The odd-looking rules of the design, each with a switch.
+
+/// Which rules hold. Windlass has all of them; with one switched off the search has to find what
+/// it was for.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules(u32);
+
+macro_rules! rules {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// One rule.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Rule { $($(#[$doc])* $name,)* }
+
+        impl Rule {
+            /// All rules, in the order of an object's way.
+            pub const ALL: &[Rule] = &[$(Rule::$name,)*];
+        }
+    };
+}
+
+rules! {
+    /// A place is never moved onto itself under another name.
+    RefuseSamePlace,
+    /// Different sources that meet at one destination are refused.
+    RefuseMeeting,
+    /// Other content at the destination is refused, without `--overwrite`.
+    RefuseForeign,
+    /// Before any write the row is read again: it must be the planned one. A row that points at
+    /// the destination while the mirror is not committed is somebody else's.
+    RereadRowBeforeWrite,
+    /// The same once more before a copy that read back unequal is made again.
+    RereadRowBeforeWritingAgain,
+    /// An entry is durable before the next step's effect begins.
+    DurableBeforeNextEffect,
+    /// The mirror's head never goes out before the journal's sync.
+    MirrorBehindSync,
+    /// A mirror whose head has gone back has lost what it had acknowledged: it is not led on
+    /// from there, but brought up to the journal first.
+    MirrorNeverSkips,
+    /// A checkpoint that does not have the mirror's head is an old copy, and set aside.
+    SetAsideOldCheckpoint,
+    /// What the journal has beyond the mirror is replayed into it.
+    ReplayBeyondMirror,
+    /// `committed` is believed only from the database: no mirrored entry crosses the commit.
+    CommittedOnlyFromDatabase,
+    /// A commit that the journal has and the database has not was lost by a failover: the object
+    /// goes back to verified.
+    ReturnLostCommits,
+    /// A commit whose entry a crash cut off is journaled before anything else happens.
+    JournalCutOffCommits,
+    /// A commit whose answer was lost is recognised by the mirror's row.
+    RecogniseOwnCommit,
+    /// A copy is read back again in each tenure before it is committed.
+    ReadBackBeforeCommit,
+    /// The swap compares the content's digest and size.
+    SwapComparesDigest,
+    /// The swap compares `last_updated`.
+    SwapComparesLastUpdated,
+    /// The swap goes over the connection that holds the lock.
+    SwapUnderLock,
+    /// A copy is read back again in each tenure before its source is deleted.
+    ReadBackBeforeDelete,
+    /// A source is deleted only while its row is, by the whole tuple, what the commit wrote.
+    DeleteAsksForOwnRow,
+    /// A source is deleted only if no other row points at it.
+    DeleteAsksForOtherRows,
+    /// What the database had committed by itself meanwhile is never copied over again.
+    NeverCopyOverOwnCommit,
+    /// A process that gets the lock back yields where another has taken its task over meanwhile.
+    YieldToSuccessor,
+    /// A different task waits until nothing that a dead one has sent can still arrive.
+    OutlastLateEffects,
+    /// A task that has been reversed can be neither resumed nor cleaned up.
+    ReversedIsFinal,
+    /// A leftover copy is deleted only after reading the document where its row has it, and only
+    /// while no row points at the copy.
+    LeftoverOnlyIfUnused,
+}
+
+impl Rules {
+    /// What windlass does.
+    pub const ALL: Self = Self(u32::MAX);
+
+    /// All but one.
+    pub fn without(rule: Rule) -> Self {
+        Self(!(1 << rule as u32))
+    }
+
+    /// Whether a rule holds.
+    pub fn hold(self, rule: Rule) -> bool {
+        self.0 & (1 << rule as u32) != 0
+    }
+}

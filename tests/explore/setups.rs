@@ -1,0 +1,223 @@
+//! The searches: what each begins with, and how much may go wrong in it.
+
+use windlass::model::TaskKind;
+
+use crate::rules::Rule;
+use crate::setup::{Fault, PLAIN, Setup};
+
+/// Faults of our own machines and of the database.
+const CRASHES: &[Fault] = &[
+    Fault::Kill,
+    Fault::PowerCut,
+    Fault::LockLoss,
+    Fault::AnswerLoss,
+];
+
+const CHECKPOINTS: &[Fault] = &[
+    Fault::Kill,
+    Fault::PowerCut,
+    Fault::AnswerLoss,
+    Fault::CheckpointLoss,
+    Fault::OldCheckpoint,
+];
+
+const FAILOVERS: &[Fault] = &[
+    Fault::Kill,
+    Fault::PowerCut,
+    Fault::LockLoss,
+    Fault::Failover,
+    Fault::CheckpointLoss,
+];
+
+/// Hands that are not ours.
+const OTHERS: &[Fault] = &[
+    Fault::Kill,
+    Fault::LockLoss,
+    Fault::AnswerLoss,
+    Fault::AnchoreMoves,
+    Fault::OverwriteAtA,
+    Fault::OverwriteAtB,
+    Fault::Damage,
+];
+
+const TWO_MACHINES: &[Fault] = &[
+    Fault::Kill,
+    Fault::LockLoss,
+    Fault::AnswerLoss,
+    Fault::OverwriteAtB,
+    Fault::SecondMachine,
+];
+
+const CRASHING: Setup = Setup {
+    name: "one object, crashes",
+    faults: CRASHES,
+    disturbances: 3,
+    ..PLAIN
+};
+
+const LOSING_CHECKPOINTS: Setup = Setup {
+    name: "one object, lost and old checkpoints",
+    faults: CHECKPOINTS,
+    disturbances: 3,
+    ..PLAIN
+};
+
+const FAILING_OVER: Setup = Setup {
+    name: "one object, failovers",
+    faults: FAILOVERS,
+    disturbances: 3,
+    ..PLAIN
+};
+
+const AMONG_OTHERS: Setup = Setup {
+    name: "one object, other hands",
+    faults: OTHERS,
+    disturbances: 3,
+    ..PLAIN
+};
+
+const WITHOUT_DIGESTS: Setup = Setup {
+    name: "one object without a digest, other hands",
+    digests: false,
+    faults: &[Fault::Kill, Fault::LockLoss, Fault::OverwriteAtA],
+    disturbances: 2,
+    ..PLAIN
+};
+
+const WITHIN_A_SECOND: Setup = Setup {
+    name: "one object, other hands within the same second",
+    stamps: false,
+    faults: &[Fault::Kill, Fault::LockLoss, Fault::OverwriteAtA],
+    disturbances: 2,
+    ..PLAIN
+};
+
+const ON_TWO_MACHINES: Setup = Setup {
+    name: "one object, two machines",
+    faults: TWO_MACHINES,
+    disturbances: 3,
+    ..PLAIN
+};
+
+const REVERSED: Setup = Setup {
+    name: "one object, reversed",
+    follow_up: Some(TaskKind::Reverse),
+    faults: CRASHES,
+    disturbances: 2,
+    ..PLAIN
+};
+
+const REVERSED_AMONG_OTHERS: Setup = Setup {
+    name: "one object, reversed, other hands",
+    follow_up: Some(TaskKind::Reverse),
+    faults: OTHERS,
+    disturbances: 2,
+    ..PLAIN
+};
+
+const REVERSED_AFTER_LOSS: Setup = Setup {
+    name: "one object, reversed, lost checkpoints and failovers",
+    follow_up: Some(TaskKind::Reverse),
+    faults: &[Fault::Kill, Fault::CheckpointLoss, Fault::Failover],
+    disturbances: 2,
+    ..PLAIN
+};
+
+const CLEANED_UP_LATER: Setup = Setup {
+    name: "one object, --nodelete and delete-source",
+    nodelete: true,
+    follow_up: Some(TaskKind::DeleteSource),
+    faults: OTHERS,
+    disturbances: 2,
+    ..PLAIN
+};
+
+const ALIAS: Setup = Setup {
+    name: "one object, both places one",
+    alias: true,
+    ..PLAIN
+};
+
+const FOREIGN: Setup = Setup {
+    name: "one object, something else at its destination",
+    foreign: true,
+    faults: CRASHES,
+    disturbances: 2,
+    ..PLAIN
+};
+
+/// One object each.
+pub const ONE_OBJECT: &[Setup] = &[
+    CRASHING,
+    LOSING_CHECKPOINTS,
+    FAILING_OVER,
+    AMONG_OTHERS,
+    WITHOUT_DIGESTS,
+    WITHIN_A_SECOND,
+    ON_TWO_MACHINES,
+    REVERSED,
+    REVERSED_AMONG_OTHERS,
+    REVERSED_AFTER_LOSS,
+    CLEANED_UP_LATER,
+    ALIAS,
+    FOREIGN,
+];
+
+const TWO: Setup = Setup {
+    objects: 2,
+    disturbances: 1,
+    ..PLAIN
+};
+
+const TWO_CRASHING: Setup = Setup {
+    name: "two objects, crashes",
+    faults: CRASHES,
+    ..TWO
+};
+
+const SHARING: Setup = Setup {
+    name: "two rows with one source, crashes and other hands",
+    shared: true,
+    faults: OTHERS,
+    ..TWO
+};
+
+const MEETING: Setup = Setup {
+    name: "two sources with one destination",
+    meet: true,
+    faults: CRASHES,
+    ..TWO
+};
+
+/// Two objects each.
+pub const TWO_OBJECTS: &[Setup] = &[TWO_CRASHING, SHARING, MEETING];
+
+/// The search that finds what a rule is for.
+pub fn for_rule(rule: Rule) -> &'static Setup {
+    match rule {
+        Rule::RefuseSamePlace => &ALIAS,
+        Rule::RefuseMeeting => &MEETING,
+        Rule::RefuseForeign => &FOREIGN,
+        Rule::SwapComparesDigest => &WITHIN_A_SECOND,
+        Rule::SwapComparesLastUpdated => &WITHOUT_DIGESTS,
+        Rule::DurableBeforeNextEffect
+        | Rule::MirrorBehindSync
+        | Rule::ReplayBeyondMirror
+        | Rule::JournalCutOffCommits
+        | Rule::RecogniseOwnCommit => &CRASHING,
+        Rule::SetAsideOldCheckpoint => &LOSING_CHECKPOINTS,
+        Rule::MirrorNeverSkips | Rule::CommittedOnlyFromDatabase | Rule::ReturnLostCommits => {
+            &FAILING_OVER
+        }
+        Rule::RereadRowBeforeWrite
+        | Rule::RereadRowBeforeWritingAgain
+        | Rule::ReadBackBeforeCommit
+        | Rule::ReadBackBeforeDelete
+        | Rule::NeverCopyOverOwnCommit
+        | Rule::DeleteAsksForOwnRow => &AMONG_OTHERS,
+        Rule::DeleteAsksForOtherRows => &SHARING,
+        Rule::YieldToSuccessor => &ON_TWO_MACHINES,
+        Rule::SwapUnderLock | Rule::OutlastLateEffects | Rule::ReversedIsFinal => &REVERSED,
+        Rule::LeftoverOnlyIfUnused => &REVERSED_AMONG_OTHERS,
+    }
+}
