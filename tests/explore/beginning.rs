@@ -4,11 +4,11 @@
 use windlass::model::{Phase, State, TaskKind};
 
 use crate::catalog::{self, Update};
-use crate::engine::{Found, is_at_its_end};
+use crate::engine::{self, Found, is_at_its_end};
 use crate::journal::{Checkpoint, Entry, What};
 use crate::rules::Rule;
 use crate::setup::Setup;
-use crate::world::{Item, OBJECTS, Process, Stage, Step, TaskState, World, checkpoint_of};
+use crate::world::{Item, OBJECTS, Object, Process, Stage, Step, TaskState, World, checkpoint_of};
 
 /// Whether `resume` of a task would get beyond its gates.
 pub fn may_resume(world: &World, setup: &Setup, m: usize, task: usize) -> bool {
@@ -17,7 +17,13 @@ pub fn may_resume(world: &World, setup: &Setup, m: usize, task: usize) -> bool {
     };
     let reverse = world.db.tasks[1].map(|task| task.kind) == Some(TaskKind::Reverse);
     let is_reversed = task == 0 && reverse && setup.rules.hold(Rule::ReversedIsFinal);
-    world.processes[m].is_none()
+    // One process at a time has a checkpoint open.
+    let at = checkpoint_of(m, task);
+    let mut others = world.processes.iter().enumerate();
+    let is_open =
+        others.any(|(m, other)| other.is_some_and(|other| checkpoint_of(m, other.task) == at));
+    !is_open
+        && world.processes[m].is_none()
         && world.lock.is_none()
         && row.state != TaskState::Complete
         && !is_reversed
@@ -64,9 +70,12 @@ fn open_checkpoint(
     let at = checkpoint_of(m, task);
     let row = *world.task(task);
     if let Some(checkpoint) = &world.checkpoints[at] {
-        let is_latest =
+        let has_head =
             checkpoint.epoch == row.epoch && checkpoint.hash_at(row.head) == Some(row.hash);
-        if is_latest || !setup.rules.hold(Rule::SetAsideOldCheckpoint) {
+        let is_latest = has_head || !setup.rules.hold(Rule::SetAsideOldCheckpoint);
+        let has_entries = has_entries(checkpoint, &row.objects)
+            || !setup.rules.hold(Rule::SetAsideWithoutEntries);
+        if is_latest && has_entries {
             return Ok(row.head);
         }
         let is_explained = checkpoint.is_old_copy || checkpoint.epoch < row.epoch;
@@ -82,6 +91,14 @@ fn open_checkpoint(
     row.hash = checkpoint.hash_at(row.head).expect("nothing is there");
     world.checkpoints[at] = Some(checkpoint);
     Ok([0; OBJECTS])
+}
+
+/// Whether a checkpoint has every entry that the mirror's open objects name as their last.
+fn has_entries(checkpoint: &Checkpoint, objects: &[Option<Object>; OBJECTS]) -> bool {
+    let mut pairs = checkpoint.lens().into_iter().zip(objects);
+    pairs.all(|(len, object)| {
+        object.is_none_or(|object| object.epoch != checkpoint.epoch || object.seq <= len)
+    })
 }
 
 /// One stage of `resume`, each with one write.
@@ -278,6 +295,7 @@ pub fn run_at_once(world: &mut World, setup: &Setup, m: usize, task: usize) {
             .filter(|object| !is_at_its_end(object))
             .map(|_| load(world, setup, task, i));
     }
+    begin_journal(world, m, task);
     let head = world.task(task).head;
     let acknowledged = world.processes[m].map_or(head, |process| process.acknowledged);
     world.processes[m] = Some(Process {
@@ -287,6 +305,14 @@ pub fn run_at_once(world: &mut World, setup: &Setup, m: usize, task: usize) {
         items,
         acknowledged,
     });
+}
+
+/// A checkpoint that was made anew begins where the mirror is when the objects are loaded.
+fn begin_journal(world: &mut World, m: usize, task: usize) {
+    let objects = world.task(task).objects;
+    if let Some(checkpoint) = &mut world.checkpoints[checkpoint_of(m, task)] {
+        checkpoint.rebase(&objects);
+    }
 }
 
 fn load(world: &World, setup: &Setup, task: usize, i: usize) -> Item {
@@ -303,7 +329,6 @@ fn load(world: &World, setup: &Setup, task: usize, i: usize) -> Item {
         checked: true,
         as_planned: as_planned || object.phase >= Phase::Committed,
         dest_in_use,
-        committed_there: object.phase >= Phase::Committed,
         facts: object.facts,
         returns: 0,
         is_first: true,
@@ -336,6 +361,13 @@ pub fn regain(world: &mut World, setup: &Setup, m: usize) -> Found {
         crate::faults::leave(world, setup, m);
         return Ok(());
     }
+    engine::flush(world, setup, m)?;
+    if world.processes[m].is_none() {
+        return Ok(());
+    }
+    if setup.rules.hold(Rule::JournalCutOffCommits) && setup.rules.hold(Rule::AdoptOwnCommit) {
+        journal_commits(world, setup, m, true)?;
+    }
     world.lock = Some(m);
     world.process_mut(m).believes = true;
     for i in 0..setup.objects {
@@ -357,8 +389,12 @@ pub fn may_follow_up(world: &World, setup: &Setup, m: usize) -> bool {
         return false;
     };
     let is_over = matches!(parent.state, TaskState::Complete | TaskState::Failed);
+    // Whoever reverses before a resume has set right what a failover took finds the row's document
+    // gone: that is reported, the copy stays, and no more is promised.
+    let is_unsettled = world.failed_over && world.hurt.iter().any(|hurt| *hurt);
     world.processes[m].is_none()
         && world.lock.is_none()
+        && !is_unsettled
         && world.db.tasks[1].is_none()
         && setup
             .follow_up
@@ -375,6 +411,7 @@ pub fn follow_up(world: &mut World, setup: &Setup, m: usize) -> Found {
             checkpoint.epoch == row.epoch
                 && !checkpoint.is_blank
                 && checkpoint.hash_at(row.head) == Some(row.hash)
+                && has_entries(&checkpoint, &row.objects)
         });
     if has_checkpoint {
         resume(world, setup, m, 0)?;

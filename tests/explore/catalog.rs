@@ -73,6 +73,13 @@ pub fn mirror(object: &mut Object, epoch: u8, update: Update, setup: &Setup) {
     object.seq = update.seq;
 }
 
+/// Whether an update knows of a commit that the database has lost.
+pub fn is_lost_commit(object: &Object, epoch: u8, update: Update) -> bool {
+    (object.epoch, object.seq) < (epoch, update.seq)
+        && object.phase < Phase::Committed
+        && update.phase >= Some(Phase::Committed)
+}
+
 /// The tuple as far as the row has it: a row may lack its digest.
 fn is_same(setup: &Setup, a: Row, b: Row) -> bool {
     let rules = setup.rules;

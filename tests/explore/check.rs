@@ -4,12 +4,21 @@ use windlass::model::{Outcome, Phase, TaskKind};
 
 use crate::engine::Found;
 use crate::setup::{Fault, Setup};
-use crate::world::{Content, Place, Row, TaskState, World};
+use crate::world::{Content, Place, Row, Sent, Step, TaskState, World};
 
-/// Takes back what has healed.
+/// Takes back what has healed: a row is right again, and no delete is under way that was decided
+/// upon before a failover.
 pub fn heal(world: &mut World, setup: &Setup) {
     for i in 0..setup.objects {
-        world.hurt[i] &= !is_right(world, setup, i);
+        let mut late = world.late.iter().flatten();
+        let is_late = late.any(|late| late.object == i && late.sent == Sent::Delete);
+        let mut items = world
+            .processes
+            .iter()
+            .flatten()
+            .map(|process| process.items[i]);
+        let is_sent = items.any(|item| item.is_some_and(|item| item.step == Step::Deleting));
+        world.hurt[i] &= is_late || is_sent || !is_right(world, setup, i);
     }
 }
 

@@ -6,7 +6,7 @@
 //! power cut takes just the entry back. Reading a copy back while its entry is on its way to the
 //! disk is left out: it changes nothing but the time that it takes.
 
-use windlass::model::{Action, Outcome, Phase, TaskKind};
+use windlass::model::{Action, Outcome, Phase, State, TaskKind};
 
 use crate::catalog::{self, Commit, Deletable, Update};
 use crate::journal::{Entry, What};
@@ -61,18 +61,15 @@ fn look_again(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
         return Ok(());
     }
     item.checked = true;
-    item.committed_there = there.phase >= Phase::Committed;
-    item.as_planned = as_planned || item.committed_there;
+    item.as_planned = as_planned || there.phase >= Phase::Committed;
     item.dest_in_use = dest_in_use;
-    let here = item.state.phase;
-    if item.committed_there
-        && here < Phase::Verified
-        && setup.rules.hold(Rule::NeverCopyOverOwnCommit)
-    {
-        item.step = Step::AtRest;
-    }
-    if here >= Phase::Committed && there.phase < Phase::Committed {
-        return write(world, setup, m, i, What::Returned(Phase::Verified), false);
+    let is_ahead = there.phase >= Phase::Committed && item.state.phase < Phase::Committed;
+    if is_ahead && setup.rules.hold(Rule::AdoptOwnCommit) {
+        match item.state.phase {
+            Phase::Verified => item.state = State::at(Phase::Committed),
+            // Another process has been here.
+            _ => item.step = Step::AtRest,
+        }
     }
     Ok(())
 }
@@ -176,8 +173,7 @@ fn verify(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
     let to = world.object(task, i).to;
     let phase = item.state.phase;
     let is_equal = Some(setup.read(world, to, i)) == item.facts;
-    let keep = phase >= Phase::Committed
-        || item.committed_there && setup.rules.hold(Rule::NeverCopyOverOwnCommit);
+    let keep = phase >= Phase::Committed;
     let what = match is_equal {
         true => What::Verified,
         false if keep || item.returns >= MAX_RETURNS => What::Failed(phase),
@@ -309,9 +305,6 @@ pub fn to_mirror(world: &World, setup: &Setup, m: usize) -> Option<[u8; OBJECTS]
 
 /// A batch of the mirroring task, with its head, in one transaction.
 pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
-    let Some(head) = to_mirror(world, setup, m) else {
-        return Ok(());
-    };
     let process = *world.process(m);
     let checkpoint = *world.checkpoint(m);
     let task = process.task;
@@ -321,6 +314,11 @@ pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
         interrupt(world, setup, m);
         return Ok(());
     }
+    // The real one sends its head, which is all that is left, twice a second.
+    let Some(head) = to_mirror(world, setup, m) else {
+        return Ok(());
+    };
+    let before = world.db;
     for i in 0..setup.objects {
         let mut update: Option<Update> = None;
         for (seq, entry) in checkpoint.entries[i].after(process.acknowledged[i]) {
@@ -336,6 +334,12 @@ pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
         }
         if let Some(update) = update {
             let object = world.object_mut(task, i);
+            let is_lost = catalog::is_lost_commit(object, checkpoint.epoch, update);
+            if is_lost && setup.rules.hold(Rule::MirrorFindsLostCommits) {
+                world.db = before;
+                interrupt(world, setup, m);
+                return Ok(());
+            }
             catalog::mirror(object, checkpoint.epoch, update, setup);
         }
     }
@@ -381,8 +385,8 @@ pub fn finish(world: &mut World, setup: &Setup, m: usize) -> Found {
         if world.task(task).epoch == checkpoint.epoch {
             agree(world, setup, m)?;
         }
+        world.calm_runs += u8::from(world.task(task).state != TaskState::Complete);
     }
-    world.calm_runs += u8::from(world.task(task).state != TaskState::Complete);
     crate::faults::leave(world, setup, m);
     Ok(())
 }
@@ -405,7 +409,8 @@ fn agree(world: &mut World, setup: &Setup, m: usize) -> Found {
     let task = world.process(m).task;
     let checkpoint = *world.checkpoint(m);
     for i in 0..setup.objects {
-        let Some(object) = world.task(task).objects[i] else {
+        // A commit of which this process has not heard is left to the next.
+        let Some(object) = world.task(task).objects[i].filter(|object| object.journaled) else {
             continue;
         };
         let told = checkpoint.told(i, checkpoint.entries[i].len())?;

@@ -74,6 +74,8 @@ pub enum Disturbance {
     PowerCut(usize),
     LockLoss,
     AnswerLoss(usize, usize),
+    /// The commit is carried out and said to have failed; the connection stays.
+    AnswerGarbled(usize, usize),
     SwapDelayed(usize, usize),
     CheckpointLoss,
     CopyCheckpoint,
@@ -132,6 +134,7 @@ fn of_processes(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
             }
             if setup.may(Fault::AnswerLoss) {
                 found.push(Disturbance::AnswerLoss(m, i));
+                found.push(Disturbance::AnswerGarbled(m, i));
             }
             if setup.may(Fault::LockLoss) && !setup.rules.hold(Rule::SwapUnderLock) {
                 found.push(Disturbance::SwapDelayed(m, i));
@@ -180,7 +183,10 @@ fn of_others(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
                 found.push(Disturbance::Overwrite(i, place));
             }
             let both = [place, place.other()].map(|place| setup.read(world, place, i));
-            let is_spare = both == [world.truth[i]; 2] && !setup.alias;
+            // Where a delete is under way there is no second copy any more.
+            let is_spare = both == [world.truth[i]; 2]
+                && !setup.alias
+                && is_quiet(world, setup, place.other(), i);
             if setup.may(Fault::Damage) && world.lock.is_none() && is_spare {
                 found.push(Disturbance::Damage(i, place));
             }
@@ -242,6 +248,9 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) -> Found {
             world.lock = None;
             world.process_mut(m).believes = false;
         }
+        Disturbance::AnswerGarbled(m, i) => {
+            engine::swap(world, setup, m, i);
+        }
         Disturbance::SwapDelayed(m, i) => {
             world.lock = None;
             let task = world.process(m).task;
@@ -262,7 +271,7 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) -> Found {
         Disturbance::CopyCheckpoint => world.old_copy = world.checkpoints[0],
         Disturbance::PutCopyBack => put_copy_back(world),
         Disturbance::ReplicaStalls => world.replica = Some(world.db),
-        Disturbance::Failover => fail_over(world),
+        Disturbance::Failover => fail_over(world, setup),
         Disturbance::AnchoreMoves(i, to) => anchore_moves(world, setup, i, to),
         Disturbance::Overwrite(i, place) => overwrite(world, setup, i, place),
         Disturbance::Damage(i, place) => {
@@ -289,7 +298,7 @@ fn put_copy_back(world: &mut World) {
 }
 
 /// The replica takes over: every connection ends, and what it had not got is gone.
-fn fail_over(world: &mut World) {
+fn fail_over(world: &mut World, setup: &Setup) {
     if let Some(replica) = world.replica.take() {
         world.db = replica;
     }
@@ -297,7 +306,9 @@ fn fail_over(world: &mut World) {
     world.failed_over = true;
     // Rows may point at what has been deleted since. Only that it still is somewhere can be asked
     // for until a resume has set it right.
-    world.hurt = [true; 2];
+    for (i, hurt) in world.hurt.iter_mut().enumerate() {
+        *hurt = i < setup.objects;
+    }
 }
 
 fn anchore_moves(world: &mut World, setup: &Setup, i: usize, to: Place) {

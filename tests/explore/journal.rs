@@ -144,6 +144,16 @@ impl Checkpoint {
         }
     }
 
+    /// Objects about which nothing is journaled stand where the mirror has them.
+    pub fn rebase(&mut self, objects: &[Option<Object>; OBJECTS]) {
+        for (i, object) in objects.iter().enumerate() {
+            let is_anew = self.epoch > 1 && self.entries[i].len() == 0;
+            if let (true, Some(object)) = (is_anew, object) {
+                self.base[i] = state_of(object);
+            }
+        }
+    }
+
     pub fn lens(&self) -> [u8; OBJECTS] {
         self.entries.map(|entries| entries.len())
     }
@@ -194,17 +204,23 @@ fn base(object: Option<Object>) -> State {
     let Some(object) = object else {
         return State::at(Phase::Pending);
     };
+    // What a task began with as committed was not committed by it.
     let is_open = !matches!(object.outcome, Some(Outcome::Skipped | Outcome::SourceKept));
-    match object.phase {
-        Phase::Committed if is_open && object.epoch > 0 => State {
+    if object.phase == Phase::Committed && is_open && object.swapped {
+        return State {
             phase: Phase::Verified,
             outcome: None,
             proven: true,
-        },
-        phase => State {
-            phase,
-            outcome: object.outcome.filter(|outcome| *outcome != Outcome::Failed),
-            proven: false,
-        },
+        };
     }
+    state_of(&object)
+}
+
+fn state_of(object: &Object) -> State {
+    State {
+        phase: object.phase,
+        outcome: object.outcome,
+        proven: false,
+    }
+    .in_new_tenure()
 }

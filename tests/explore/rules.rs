@@ -37,8 +37,14 @@ rules! {
     /// A mirror whose head has gone back has lost what it had acknowledged: it is not led on
     /// from there, but brought up to the journal first.
     MirrorNeverSkips,
+    /// Nor is it led on where an object that the journal has as committed is not so in the
+    /// database.
+    MirrorFindsLostCommits,
     /// A checkpoint that does not have the mirror's head is an old copy, and set aside.
     SetAsideOldCheckpoint,
+    /// So is one that does not have the entries that the mirror's objects name as their last: a
+    /// commit may be ahead of the head.
+    SetAsideWithoutEntries,
     /// What the journal has beyond the mirror is replayed into it.
     ReplayBeyondMirror,
     /// `committed` is believed only from the database: no mirrored entry crosses the commit.
@@ -64,8 +70,9 @@ rules! {
     DeleteAsksForOwnRow,
     /// A source is deleted only if no other row points at it.
     DeleteAsksForOtherRows,
-    /// What the database had committed by itself meanwhile is never copied over again.
-    NeverCopyOverOwnCommit,
+    /// In a new tenure, what the database has committed is taken for committed: a copy that reads
+    /// back unequal then keeps the source and is never made again.
+    AdoptOwnCommit,
     /// A process that gets the lock back yields where another has taken its task over meanwhile.
     YieldToSuccessor,
     /// A different task waits until nothing that a dead one has sent can still arrive.

@@ -40,6 +40,15 @@ const OTHERS: &[Fault] = &[
     Fault::Damage,
 ];
 
+/// Without other writers: who overwrites a document that two rows share, spoils it for one.
+const SHARERS: &[Fault] = &[
+    Fault::Kill,
+    Fault::PowerCut,
+    Fault::LockLoss,
+    Fault::AnswerLoss,
+    Fault::Damage,
+];
+
 const TWO_MACHINES: &[Fault] = &[
     Fault::Kill,
     Fault::LockLoss,
@@ -175,10 +184,30 @@ const TWO_CRASHING: Setup = Setup {
     ..TWO
 };
 
+const TWO_WITH_OLD_CHECKPOINTS: Setup = Setup {
+    name: "two objects, old checkpoints",
+    faults: &[Fault::Kill, Fault::OldCheckpoint],
+    disturbances: 2,
+    ..TWO
+};
+
+const TWO_FAILING_OVER: Setup = Setup {
+    name: "two objects, failovers",
+    faults: &[Fault::Kill, Fault::Failover],
+    ..TWO
+};
+
+const TWO_REVERSED: Setup = Setup {
+    name: "two objects, reversed",
+    follow_up: Some(TaskKind::Reverse),
+    faults: &[Fault::Kill, Fault::PowerCut],
+    ..TWO
+};
+
 const SHARING: Setup = Setup {
-    name: "two rows with one source, crashes and other hands",
+    name: "two rows with one source",
     shared: true,
-    faults: OTHERS,
+    faults: SHARERS,
     ..TWO
 };
 
@@ -190,7 +219,14 @@ const MEETING: Setup = Setup {
 };
 
 /// Two objects each.
-pub const TWO_OBJECTS: &[Setup] = &[TWO_CRASHING, SHARING, MEETING];
+pub const TWO_OBJECTS: &[Setup] = &[
+    TWO_CRASHING,
+    TWO_WITH_OLD_CHECKPOINTS,
+    TWO_FAILING_OVER,
+    TWO_REVERSED,
+    SHARING,
+    MEETING,
+];
 
 /// The search that finds what a rule is for.
 pub fn for_rule(rule: Rule) -> &'static Setup {
@@ -205,15 +241,17 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         | Rule::ReplayBeyondMirror
         | Rule::JournalCutOffCommits
         | Rule::RecogniseOwnCommit => &CRASHING,
-        Rule::SetAsideOldCheckpoint => &LOSING_CHECKPOINTS,
-        Rule::MirrorNeverSkips | Rule::CommittedOnlyFromDatabase | Rule::ReturnLostCommits => {
-            &FAILING_OVER
-        }
+        Rule::SetAsideOldCheckpoint => &TWO_WITH_OLD_CHECKPOINTS,
+        Rule::SetAsideWithoutEntries => &LOSING_CHECKPOINTS,
+        Rule::MirrorNeverSkips
+        | Rule::MirrorFindsLostCommits
+        | Rule::CommittedOnlyFromDatabase
+        | Rule::ReturnLostCommits => &FAILING_OVER,
         Rule::RereadRowBeforeWrite
         | Rule::RereadRowBeforeWritingAgain
         | Rule::ReadBackBeforeCommit
         | Rule::ReadBackBeforeDelete
-        | Rule::NeverCopyOverOwnCommit
+        | Rule::AdoptOwnCommit
         | Rule::DeleteAsksForOwnRow => &AMONG_OTHERS,
         Rule::DeleteAsksForOtherRows => &SHARING,
         Rule::YieldToSuccessor => &ON_TWO_MACHINES,

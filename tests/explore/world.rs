@@ -119,8 +119,6 @@ pub struct Item {
     pub checked: bool,
     pub as_planned: bool,
     pub dest_in_use: bool,
-    /// The database has the commit, this process has not heard of it.
-    pub committed_there: bool,
     pub facts: Option<Content>,
     pub returns: u8,
     /// Whether nothing about it was journaled in this tenure.
