@@ -97,7 +97,9 @@ fn open_checkpoint(
 fn has_entries(checkpoint: &Checkpoint, objects: &[Option<Object>; OBJECTS]) -> bool {
     let mut pairs = checkpoint.lens().into_iter().zip(objects);
     pairs.all(|(len, object)| {
-        object.is_none_or(|object| object.epoch != checkpoint.epoch || object.seq <= len)
+        object.is_none_or(|object| {
+            is_at_its_end(&object) || object.epoch != checkpoint.epoch || object.seq <= len
+        })
     })
 }
 
