@@ -43,6 +43,12 @@ pub enum CatalogError {
         /// A sentence with the ids that there are.
         known: String,
     },
+    /// A failover to a replica that had not got everything.
+    #[error(
+        "the database has lost what it had acknowledged: it has gone back to an earlier state; \
+         resuming the task sets that right from the journal"
+    )]
+    WentBack,
     /// A row of windlass's own tables holds what this version can't have written.
     #[error("catalog: {0}")]
     Unreadable(String),

@@ -118,6 +118,9 @@ pub struct Heartbeat {
     /// Whether the executor itself is at work: what is replayed after its death is no sign of its
     /// life, and others would wait for its last writes anew.
     pub alive: bool,
+    /// The last entry that the database has acknowledged as mirrored by this run; `None` where
+    /// the caller has just asked it how far it is.
+    pub acknowledged: Option<u64>,
 }
 
 const UPDATE_POSTGRES: &str = "
@@ -171,9 +174,63 @@ const HEAD_SQLITE: &str = "
            seq = $3, head = $4
      WHERE task_id = $1 AND executor = $2 AND seq <= $3";
 
+/// What stands there of the head.
+const SEQ: &str = "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2";
+
+/// Objects of a batch that the journal has as committed and the database has not.
+const LOST_POSTGRES: &str = "
+    SELECT count(*) FROM windlass_objects
+     WHERE task_id = $1 AND phase NOT IN ('committed', 'source-deleted')
+       AND idx IN (SELECT value::bigint FROM json_array_elements_text($2::json))";
+
+const LOST_SQLITE: &str = "
+    SELECT count(*) FROM windlass_objects
+     WHERE task_id = $1 AND phase NOT IN ('committed', 'source-deleted')
+       AND idx IN (SELECT value FROM json_each($2))";
+
+/// Asks, in the transaction of a batch, whether the database still has all that it had
+/// acknowledged. Over a gap the head must not go: what the journal has in it would never be
+/// replayed. A commit that the journal has and the mirror's guard keeps out is such a gap, too.
+macro_rules! has_gone_back {
+    ($connection:expr, $lost:expr, $task_id:expr, $heartbeat:expr, $updates:expr) => {
+        async {
+            let Some(acknowledged) = $heartbeat.acknowledged else {
+                return Ok(false);
+            };
+            let there: Option<(i64,)> = sqlx::query_as(SEQ)
+                .bind($task_id)
+                .bind($heartbeat.executor.to_string())
+                .fetch_optional(&mut *$connection)
+                .await?;
+            if there.map_or(0, |(seq,)| seq as u64) < acknowledged {
+                return Ok(true);
+            }
+            let behind = $updates
+                .iter()
+                .filter(|update| update.phase >= Some(Phase::Committed));
+            let behind: Vec<u64> = behind.map(|update| update.idx).collect();
+            if behind.is_empty() {
+                return Ok(false);
+            }
+            let (lost,): (i64,) = sqlx::query_as($lost)
+                .bind($task_id)
+                .bind(format!("{behind:?}"))
+                .fetch_one(&mut *$connection)
+                .await?;
+            Ok::<_, sqlx::Error>(lost > 0)
+        }
+        .await
+        .map_err(CatalogError::of("hold the mirror against the journal"))
+    };
+}
+
 impl Catalog {
     /// Mirrors a batch and the head of the journal, in one transaction. At most one update per
     /// object.
+    ///
+    /// # Errors
+    /// [`CatalogError::WentBack`], with nothing written, where the database has lost what it had
+    /// acknowledged.
     pub async fn mirror(
         &self,
         task_id: i64,
@@ -185,6 +242,9 @@ impl Catalog {
             Database::Postgres(pool) => {
                 let mut transaction = pool.begin().await.map_err(CatalogError::of(what))?;
                 let _many_rows = self.many_rows.lock().await;
+                if has_gone_back!(transaction, LOST_POSTGRES, task_id, heartbeat, updates)? {
+                    return Err(CatalogError::WentBack);
+                }
                 if !updates.is_empty() {
                     bind_columns(task_id, heartbeat.epoch, updates)
                         .execute(&mut *transaction)
@@ -204,6 +264,9 @@ impl Catalog {
                     .begin_with("BEGIN IMMEDIATE")
                     .await
                     .map_err(CatalogError::of(what))?;
+                if has_gone_back!(transaction, LOST_SQLITE, task_id, heartbeat, updates)? {
+                    return Err(CatalogError::WentBack);
+                }
                 for update in updates {
                     bind_row(task_id, heartbeat.epoch, update)
                         .execute(&mut *transaction)

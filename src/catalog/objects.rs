@@ -135,9 +135,32 @@ impl Catalog {
         self.commits(task_id, "NOT o.journaled").await
     }
 
-    /// Objects that are committed and not yet at their end, whatever the journal has of them.
+    /// Objects that this task has committed and that are not yet at their end, whatever the
+    /// journal has of them. Those that it began with as committed were committed by another.
     pub async fn open_commits(&self, task_id: i64) -> Result<Vec<Loaded>, CatalogError> {
-        self.commits(task_id, "o.phase = 'committed'").await
+        self.commits(
+            task_id,
+            "o.phase = 'committed' AND o.committed_at IS NOT NULL",
+        )
+        .await
+    }
+
+    /// The last entry of an epoch that an object names whose shard is not done; 0 if none does.
+    pub async fn last_entry(&self, task_id: i64, epoch: i32) -> Result<u64, CatalogError> {
+        let (seq,): (i64,) = on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT coalesce(max(o.seq), 0) FROM windlass_shards s
+                   JOIN windlass_objects o
+                     ON o.task_id = s.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx
+                  WHERE s.task_id = $1 AND NOT s.done AND o.epoch = $2",
+            )
+            .bind(task_id)
+            .bind(epoch)
+            .fetch_one(pool)
+            .await
+        })
+        .map_err(CatalogError::of("look for the last entry"))?;
+        Ok(seq as u64)
     }
 
     async fn commits(

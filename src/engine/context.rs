@@ -13,11 +13,11 @@ use super::stop::{Stop, StopReason};
 use super::tenure::Tenure;
 use super::transform::Form;
 use super::uploads;
-use crate::catalog::{Catalog, TaskRow};
+use crate::catalog::{Catalog, MirrorUpdate, TaskRow};
 use crate::config::Compression;
 use crate::driver::Driver;
 use crate::journal::{Journal, JournalError, NewEntry};
-use crate::model::Event;
+use crate::model::{Committed, Event, Object};
 
 /// What the parts of a run share. Each part has a file of its own; this only brings them
 /// together.
@@ -118,6 +118,23 @@ impl Context {
             let note = uploads::note(item.object.idx, done.id, false);
             self.mirroring.upload(note);
         }
+        Ok(())
+    }
+
+    /// Journals a commit that was carried out without anybody hearing of it.
+    pub async fn record_commit(&self, object: &Object) -> Result<(), RunError> {
+        let event = Event::Committed(Committed {
+            old_content_url: object.source.url.clone(),
+            new_content_url: object.dest_url.clone(),
+        });
+        let about = Some(object.entry_object());
+        let entry = NewEntry {
+            object: about,
+            event: event.clone(),
+        };
+        let appended = self.append(entry).await?;
+        let update = MirrorUpdate::of(object.idx, appended.head.seq, &appended.at, &event);
+        self.mirroring.note(appended.head, Some(update));
         Ok(())
     }
 

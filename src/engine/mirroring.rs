@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Stop;
 use super::stop::StopReason;
-use crate::catalog::{Catalog, Heartbeat, MirrorUpdate, UploadNote};
+use crate::catalog::{Catalog, CatalogError, Heartbeat, MirrorUpdate, UploadNote};
 use crate::journal::Head;
 use crate::model::Shard;
 
@@ -58,6 +58,7 @@ impl Mirroring {
             executor,
             epoch,
             head,
+            acknowledged: head.seq,
             ahead: BTreeMap::new(),
             updates: HashMap::new(),
             shards: Vec::new(),
@@ -103,6 +104,8 @@ struct Task {
     epoch: i32,
     /// Every entry up to here has been handed over.
     head: Head,
+    /// What the database has acknowledged of it.
+    acknowledged: u64,
     /// Entries handed over out of turn.
     ahead: BTreeMap<u64, Head>,
     updates: HashMap<u64, MirrorUpdate>,
@@ -130,6 +133,9 @@ impl Task {
                     Some(Message::ShardAtRest(shard)) => self.shards.push(shard),
                     Some(Message::Flush(answer)) => {
                         let flushed = self.flush().await;
+                        if let Err(error) = &flushed {
+                            self.judge(error);
+                        }
                         // Whoever asked may have stopped waiting.
                         let _ = answer.send(flushed.map_err(|error| error.to_string()));
                     }
@@ -163,22 +169,34 @@ impl Task {
                 tracing::warn!("{error}; the journal keeps what the mirror misses");
                 tokio::time::sleep(INTERVAL).await;
             }
-            Err(error) => self.stop.ask(StopReason::Fatal(error.to_string())),
+            Err(error) => self.judge(&error),
         }
     }
 
-    async fn flush(&mut self) -> Result<(), crate::catalog::CatalogError> {
+    /// What ends the run. A database that has gone back is no failure of the task: the next
+    /// resume replays what it has lost, which no run can whose objects are at rest already.
+    fn judge(&self, error: &CatalogError) {
+        match error {
+            CatalogError::WentBack => self.stop.ask(StopReason::Outage(error.to_string())),
+            error if error.is_retryable() => {}
+            error => self.stop.ask(StopReason::Fatal(error.to_string())),
+        }
+    }
+
+    async fn flush(&mut self) -> Result<(), CatalogError> {
         let heartbeat = Heartbeat {
             executor: self.executor,
             epoch: self.epoch,
             seq: self.head.seq,
             head: hex::encode(self.head.hash),
             alive: true,
+            acknowledged: Some(self.acknowledged),
         };
         let updates: Vec<_> = self.updates.values().cloned().collect();
         self.catalog
             .mirror(self.task_id, &heartbeat, &updates)
             .await?;
+        self.acknowledged = heartbeat.seq;
         self.updates.clear();
         while let Some(note) = self.uploads.front() {
             self.catalog.note_upload(self.task_id, note).await?;

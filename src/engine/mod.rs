@@ -17,6 +17,7 @@ mod object;
 mod progress;
 mod proof;
 mod reconcile;
+mod regain;
 mod restore;
 mod resume;
 mod retry;

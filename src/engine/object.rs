@@ -13,8 +13,8 @@ use super::settle::Settled;
 use super::uploads;
 use crate::catalog::{Deletable, Swap, Swapped};
 use crate::model::{
-    Action, Committed, Copied, Event, Facts, Failed, FailureClass, Phase, Returned, Skipped,
-    SourceDeleted, SourceKept, Verified,
+    Action, Committed, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted,
+    SourceKept, State, Verified,
 };
 
 /// How often a copy that reads back unequal is made again in one run.
@@ -112,7 +112,8 @@ async fn is_superseded(context: &Context, item: &Item) -> bool {
 }
 
 /// The tenure to work in; `None` if the object has come to its end elsewhere. Where the lock has
-/// changed hands since the object's row was looked at, it is looked at again.
+/// changed hands since the object's row was looked at, or a copy is to be made again, it is looked
+/// at again.
 async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunError> {
     let Some(session) = context.tenure.held(&context.stop).await else {
         return Err(RunError::Stopping);
@@ -143,16 +144,17 @@ async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunE
     };
     let (here, there) = (item.object.state.phase, loaded.object.state.phase);
     item.checked_in = tenure;
-    // A commit whose answer was lost may have been kept: then the swap will say so.
     item.row_as_planned = loaded.row_as_planned || there >= Phase::Committed;
     item.dest_in_use = loaded.dest_in_use;
-    if here >= Phase::Committed && there < Phase::Committed {
-        let why = "the database lost the commit".to_owned();
-        let event = Event::Returned(Returned {
-            to: Phase::Verified,
-            why,
-        });
-        context.record(item, event).await?;
+    if there >= Phase::Committed && here < Phase::Committed {
+        // A commit whose answer was lost; the new tenure has journaled it. From here on a copy
+        // that reads back unequal keeps the source: made again, it could replace what somebody
+        // has stored there since.
+        if here < Phase::Verified {
+            // None of ours, then.
+            return Ok(None);
+        }
+        item.object.state = State::at(Phase::Committed);
     }
     Ok(Some(tenure))
 }
@@ -344,6 +346,9 @@ async fn happened(
 ) -> Result<(), RunError> {
     match &event {
         Event::Verified(_) => item.proven_in = Some(tenure),
+        // Unequal may mean that somebody else has written there: the row tells, and is looked at
+        // again before anything is.
+        Event::Returned(_) => item.checked_in = Uuid::nil(),
         Event::Failed(failed) => {
             context.progress.failed();
             tracing::error!("{}: {}", item.object.key, failed.error);

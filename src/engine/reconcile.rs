@@ -30,7 +30,7 @@ pub(super) async fn open_checkpoint(
     let dir = settings.state_dir.checkpoint(task.uuid);
     let executors = catalog.executors(task.task_id).await?;
     let (why, aside) = match Journal::open(&dir, task.uuid) {
-        Ok(journal) => match hold_against_mirror(&journal, &executors)? {
+        Ok(journal) => match hold_against_mirror(catalog, task, &journal, &executors).await? {
             Ok((epoch, mirrored)) => {
                 // Made anew, and cut off before it could say so.
                 let is_blank = epoch > 1 && journal.head().seq == 0;
@@ -94,7 +94,9 @@ fn rebuilt(why: String, old: Option<&Executor>) -> Rebuilt {
 }
 
 /// The epoch of a checkpoint and what the mirror has of it; or why it is not the latest.
-fn hold_against_mirror(
+async fn hold_against_mirror(
+    catalog: &Catalog,
+    task: &TaskRow,
     journal: &Journal,
     executors: &[Executor],
 ) -> Result<Result<(i32, Head), String>, EngineError> {
@@ -110,6 +112,13 @@ fn hold_against_mirror(
             "the checkpoint is of executor {}, but {} has been at work since",
             journal.executor(),
             latest.executor
+        )));
+    }
+    // A commit names the entry that proved its copy, and may be ahead of the head.
+    let named = catalog.last_entry(task.task_id, latest.epoch).await?;
+    if named > journal.head().seq {
+        return Ok(Err(format!(
+            "the checkpoint ends before entry {named}, which the mirror knows: it is an old copy"
         )));
     }
     match journal.hash_at(latest.seq)? {
@@ -134,6 +143,7 @@ fn heartbeat(journal: &Journal, epoch: i32, head: Head) -> Heartbeat {
         seq: head.seq,
         head: hex::encode(head.hash),
         alive: false,
+        acknowledged: None,
     }
 }
 
@@ -157,7 +167,7 @@ pub(super) async fn catch_up(
         Err(error) => return Err(error.into()),
     };
     let executors = catalog.executors(task.task_id).await?;
-    match hold_against_mirror(&journal, &executors)? {
+    match hold_against_mirror(catalog, task, &journal, &executors).await? {
         Ok((epoch, mirrored)) => {
             bring_together(catalog, task, &journal, epoch, mirrored).await?;
             let committed = catalog.unjournaled_commits(task.task_id).await?;

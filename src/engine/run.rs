@@ -15,7 +15,7 @@ use super::mirroring::Mirroring;
 use super::retry::Weather;
 use super::settle::{Commits, Deletes};
 use super::tenure::Tenure;
-use super::{EngineError, Settings, StopReason, Store, feed, uploads};
+use super::{EngineError, Settings, StopReason, Store, feed, regain, uploads};
 use crate::catalog::{Catalog, Failure, TaskRow};
 use crate::journal::{Head, Journal};
 use crate::model::{
@@ -248,19 +248,15 @@ fn keep_the_lock(context: &Arc<Context>, settings: &Settings) -> tokio::task::Jo
     let limit = settings.outage_limit;
     let context = context.clone();
     tokio::spawn(async move {
-        let regained = || new_tenure(context.clone()).boxed();
+        let regained = || {
+            let context = context.clone();
+            async move { regain::may_begin(&context).await }.boxed()
+        };
         context
             .tenure
             .keep(url, options, limit, context.stop.clone(), regained)
             .await;
     })
-}
-
-async fn new_tenure(context: Arc<Context>) {
-    let counted = context.catalog.summary(context.task.task_id).await;
-    let phases = counted.map(|summary| summary.phases).unwrap_or_default();
-    // A journal that can't be written has asked the run to end.
-    let _ = context.record_task(Event::Resumed(resumed(phases))).await;
 }
 
 fn blank_report(context: &Context, started: std::time::Instant, stop: &super::Stop) -> RunReport {

@@ -87,14 +87,14 @@ impl Tenure {
 
     /// Watches over the lock for as long as the run lasts: asks after it, and gets it back when
     /// it is lost, or ends the run when that takes longer than `limit`. `regained` is called
-    /// before anything is done in a new tenure.
+    /// before anything is done in a new tenure, and says whether it may begin.
     pub async fn keep(
         &self,
         url: DatabaseUrl,
         options: ConnectOptions,
         limit: Duration,
         stop: Stop,
-        regained: impl Fn() -> BoxFuture<'static, ()> + Send,
+        regained: impl Fn() -> BoxFuture<'static, bool> + Send,
     ) {
         loop {
             let Some(session) = self.slot.borrow().clone() else {
@@ -110,16 +110,35 @@ impl Tenure {
             self.slot.send_replace(None);
             // The server holds the lock for as long as it takes the old connection for alive.
             drop(session);
-            match reacquire(&url, &options, limit, &stop).await {
-                Some(session) => {
-                    let _between_steps = self.steps.write().await;
-                    tracing::warn!("the migration lock is held again");
-                    regained().await;
-                    self.slot.send_replace(Some(session));
+            let mut is_held = false;
+            while !is_held {
+                let Some(session) = reacquire(&url, &options, limit, &stop).await else {
+                    return;
+                };
+                is_held = self.begin_anew(session, &regained).await;
+                if !is_held {
+                    tokio::time::sleep(PAUSE).await;
                 }
-                None => return,
             }
         }
+    }
+
+    /// Begins a new tenure between two steps; false if it may not begin.
+    async fn begin_anew(
+        &self,
+        session: Session,
+        regained: impl Fn() -> BoxFuture<'static, bool>,
+    ) -> bool {
+        let _between_steps = self.steps.write().await;
+        let may_begin = regained().await;
+        match may_begin {
+            true => {
+                tracing::warn!("the migration lock is held again");
+                self.slot.send_replace(Some(session));
+            }
+            false => session.release().await,
+        }
+        may_begin
     }
 
     async fn until_lost(&self, session: &Session) {

@@ -131,6 +131,9 @@ impl Store {
         wait_until_free(&path.join("db"))?;
         let db = guarded(|| Ok(config.open()?))?;
         let log = File::open(path.join("db"))?;
+        // A killed process may have written what it never synced. What is read from here on is
+        // believed, and told to the database.
+        log.sync_data()?;
         for file in fs::read_dir(path)? {
             dir::make_private(&file?.path())?;
         }

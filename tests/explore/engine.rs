@@ -319,10 +319,10 @@ pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
         return Ok(());
     };
     let before = world.db;
-    for i in 0..setup.objects {
+    for (i, &last) in head.iter().enumerate().take(setup.objects) {
         let mut update: Option<Update> = None;
         for (seq, entry) in checkpoint.entries[i].after(process.acknowledged[i]) {
-            if seq > head[i] {
+            if seq > last {
                 break;
             }
             let mut next = Update::of(seq, entry);
