@@ -353,3 +353,7 @@ fn bind_row<'q>(task_id: i64, epoch: i32, update: &MirrorUpdate) -> SqliteQuery<
         .bind(update.verified_at.clone())
         .bind(update.source_deleted_at.clone())
 }
+
+#[cfg(test)]
+#[path = "mirror_tests.rs"]
+mod tests;

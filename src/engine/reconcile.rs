@@ -147,6 +147,17 @@ fn heartbeat(journal: &Journal, epoch: i32, head: Head) -> Heartbeat {
     }
 }
 
+/// Tells the mirror how far a checkpoint is whose entries it has all been told.
+pub(super) async fn head_goes_out(
+    catalog: &Catalog,
+    task: &TaskRow,
+    journal: &Journal,
+    epoch: i32,
+) -> Result<(), EngineError> {
+    let heartbeat = heartbeat(journal, epoch, journal.head());
+    Ok(catalog.mirror(task.task_id, &heartbeat, &[]).await?)
+}
+
 /// Brings the mirror of a task that another is about to follow up to its journal, where that is
 /// here. The mirror alone is enough, but for copies of the last second before a crash.
 pub(super) async fn catch_up(

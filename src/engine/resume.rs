@@ -2,7 +2,9 @@
 
 use super::follow_up::refuse_reversed;
 use super::launch::{begin, open_store};
-use super::reconcile::{Checkpoint, bring_together, journal_commits, open_checkpoint};
+use super::reconcile::{
+    Checkpoint, bring_together, head_goes_out, journal_commits, open_checkpoint,
+};
 use super::run::{Job, RunReport, resumed, run};
 use super::tenure::Tenure;
 use super::{EngineError, Settings, Store, gates};
@@ -109,6 +111,7 @@ async fn locked(
             // What is committed and not yet at its end is known to the database alone.
             let committed = catalog.open_commits(task.task_id).await?;
             journal_commits(&catalog, &task, &journal, epoch, committed).await?;
+            head_goes_out(&catalog, &task, &journal, epoch).await?;
         }
         None => {
             bring_together(&catalog, &task, &journal, epoch, mirrored).await?;

@@ -221,12 +221,33 @@ const MEETING: Setup = Setup {
 /// Two objects each.
 pub const TWO_OBJECTS: &[Setup] = &[
     TWO_CRASHING,
-    TWO_WITH_OLD_CHECKPOINTS,
     TWO_FAILING_OVER,
     TWO_REVERSED,
     SHARING,
     MEETING,
 ];
+
+/// Further than a test without an optimizer should go.
+pub const DEEPER: &[Setup] = &[
+    TWO_WITH_OLD_CHECKPOINTS,
+    deeper(TWO_CRASHING),
+    deeper(CRASHING),
+    deeper(LOSING_CHECKPOINTS),
+    deeper(FAILING_OVER),
+    deeper(AMONG_OTHERS),
+    deeper(ON_TWO_MACHINES),
+    deeper(REVERSED),
+    deeper(REVERSED_AMONG_OTHERS),
+    deeper(REVERSED_AFTER_LOSS),
+    deeper(CLEANED_UP_LATER),
+];
+
+const fn deeper(setup: Setup) -> Setup {
+    Setup {
+        disturbances: setup.disturbances + 1,
+        ..setup
+    }
+}
 
 /// The search that finds what a rule is for.
 pub fn for_rule(rule: Rule) -> &'static Setup {
