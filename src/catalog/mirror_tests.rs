@@ -56,6 +56,7 @@ fn head(seq: u64, acknowledged: Option<u64>) -> Heartbeat {
         seq,
         head: "h".into(),
         acknowledged,
+        alive: true,
     }
 }
 
