@@ -7,6 +7,7 @@ use crate::beginning;
 use crate::check;
 use crate::engine::{self, Found};
 use crate::faults::{self, Disturbance};
+use crate::mirroring;
 use crate::setup::Setup;
 use crate::world::{Stage, Step, World};
 
@@ -96,11 +97,11 @@ fn of_process(world: &World, setup: &Setup, m: usize, found: &mut Vec<Move>) {
     let checkpoint = copy.checkpoint(m);
     if checkpoint.synced != checkpoint.lens() {
         found.push(Move::Sync(m));
-    } else if engine::is_at_rest(world, m) {
+    } else if mirroring::is_at_rest(world, m) {
         found.push(Move::Finish(m));
         return;
     }
-    if engine::to_mirror(world, setup, m).is_some() {
+    if mirroring::to_mirror(world, setup, m).is_some() {
         found.push(Move::Flush(m));
     }
     if process.believes && world.lock != Some(m) {
@@ -120,8 +121,8 @@ fn carry_out(world: &mut World, setup: &Setup, next: Move) -> Found {
         Move::Begin(m) => beginning::advance(world, setup, m)?,
         Move::Step(m, i) => engine::step(world, setup, m, i)?,
         Move::Sync(m) => engine::sync(world, setup, m)?,
-        Move::Flush(m) => engine::flush(world, setup, m)?,
-        Move::Finish(m) => engine::finish(world, setup, m)?,
+        Move::Flush(m) => mirroring::flush(world, setup, m)?,
+        Move::Finish(m) => mirroring::finish(world, setup, m)?,
         Move::Regain(m) => beginning::regain(world, setup, m)?,
         Move::Resume(task) => beginning::resume(world, setup, 0, task)?,
         Move::FollowUp(m) => beginning::follow_up(world, setup, m)?,

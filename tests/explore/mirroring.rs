@@ -1,0 +1,145 @@
+//! What goes from the journal to the mirror while a run lasts, and at its end:
+//! `engine/mirroring.rs` and the last words of `engine/run.rs`.
+
+use windlass::model::Outcome;
+
+use crate::catalog::{self, Update};
+use crate::engine::{Found, has_lock, is_at_its_end};
+use crate::rules::Rule;
+use crate::setup::Setup;
+use crate::world::{OBJECTS, Object, Step, TaskState, World};
+
+/// What the mirroring task would take along now, if it is more than the database has.
+pub fn to_mirror(world: &World, setup: &Setup, m: usize) -> Option<[u8; OBJECTS]> {
+    let process = world.process(m);
+    let mut world = *world;
+    let checkpoint = world.checkpoint(m);
+    let head = match setup.rules.hold(Rule::MirrorBehindSync) {
+        true => checkpoint.synced,
+        false => checkpoint.lens(),
+    };
+    (head != process.acknowledged).then_some(head)
+}
+
+/// A batch of the mirroring task, with its head, in one transaction.
+pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let process = *world.process(m);
+    let checkpoint = *world.checkpoint(m);
+    let task = process.task;
+    let is_latest = world.task(task).epoch == checkpoint.epoch;
+    let has_gone_back = is_latest && is_behind(world.task(task).head, process.acknowledged);
+    if has_gone_back && setup.rules.hold(Rule::MirrorNeverSkips) {
+        interrupt(world, setup, m);
+        return Ok(());
+    }
+    // The real one sends its head, which is all that is left, twice a second.
+    let Some(head) = to_mirror(world, setup, m) else {
+        return Ok(());
+    };
+    let before = world.db;
+    for (i, &last) in head.iter().enumerate().take(setup.objects) {
+        let mut update: Option<Update> = None;
+        for (seq, entry) in checkpoint.entries[i].after(process.acknowledged[i]) {
+            if seq > last {
+                break;
+            }
+            let mut next = Update::of(seq, entry);
+            next.phase = Some(checkpoint.told(i, seq)?.phase);
+            match &mut update {
+                None => update = Some(next),
+                Some(update) => update.follow(next),
+            }
+        }
+        if let Some(update) = update {
+            let object = world.object_mut(task, i);
+            let is_lost = catalog::is_lost_commit(object, checkpoint.epoch, update);
+            if is_lost && setup.rules.hold(Rule::MirrorFindsLostCommits) {
+                world.db = before;
+                interrupt(world, setup, m);
+                return Ok(());
+            }
+            catalog::mirror(object, checkpoint.epoch, update, setup);
+        }
+    }
+    if is_latest && !is_behind(head, world.task(task).head) {
+        let entry = world.task_mut(task);
+        entry.head = head;
+        entry.hash = checkpoint.hash_at(head).expect("the head is there");
+    }
+    world.process_mut(m).acknowledged = head;
+    Ok(())
+}
+
+fn is_behind(head: [u8; OBJECTS], other: [u8; OBJECTS]) -> bool {
+    head.iter().zip(other).any(|(a, b)| *a < b)
+}
+
+/// The run ends early, in good order.
+fn interrupt(world: &mut World, setup: &Setup, m: usize) {
+    let task = world.process(m).task;
+    world.checkpoint(m).sync();
+    if world.lock == Some(m) {
+        world.task_mut(task).state = TaskState::Interrupted;
+    }
+    crate::faults::leave(world, setup, m);
+}
+
+/// Whether every object of a process has come to rest.
+pub fn is_at_rest(world: &World, m: usize) -> bool {
+    let mut items = world.process(m).items.iter().flatten();
+    items.all(|item| item.step == Step::AtRest)
+}
+
+/// The end of a run: the mirror is brought up to the journal, and the task gets its state.
+pub fn finish(world: &mut World, setup: &Setup, m: usize) -> Found {
+    flush(world, setup, m)?;
+    if world.processes[m].is_none() {
+        return Ok(());
+    }
+    let task = world.process(m).task;
+    if has_lock(world, m) {
+        world.task_mut(task).state = state_of(world, setup, task);
+        let checkpoint = *world.checkpoint(m);
+        if world.task(task).epoch == checkpoint.epoch {
+            agree(world, setup, m)?;
+        }
+        world.calm_runs += u8::from(world.task(task).state != TaskState::Complete);
+    }
+    crate::faults::leave(world, setup, m);
+    Ok(())
+}
+
+/// `Summary::is_complete` and what else a run's end comes to.
+fn state_of(world: &World, setup: &Setup, task: usize) -> TaskState {
+    let objects = (0..setup.objects).filter_map(|i| world.task(task).objects[i]);
+    let mut state = TaskState::Complete;
+    for object in objects.filter(|object| !is_at_its_end(object)) {
+        if object.outcome != Some(Outcome::Failed) {
+            return TaskState::Interrupted;
+        }
+        state = TaskState::Failed;
+    }
+    state
+}
+
+/// The mirror says at the end of a run what the journal says.
+fn agree(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let task = world.process(m).task;
+    let checkpoint = *world.checkpoint(m);
+    for i in 0..setup.objects {
+        // A commit of which this process has not heard is left to the next; what another executor
+        // has told last stands in another journal.
+        let ours = |object: &Object| object.journaled && object.epoch == checkpoint.epoch;
+        let Some(object) = world.task(task).objects[i].filter(ours) else {
+            continue;
+        };
+        let told = checkpoint.told(i, checkpoint.entries[i].len())?;
+        if (told.phase, told.outcome) != (object.phase, object.outcome) {
+            return Err(format!(
+                "at the end the journal has object {i} {:?} {:?}, the mirror {:?} {:?}",
+                told.phase, told.outcome, object.phase, object.outcome
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,139 @@
+//! Checkpoint and mirror brought together, as `engine/reconcile.rs` does it.
+
+use windlass::model::Phase;
+
+use crate::catalog::{self, Update};
+use crate::engine::{Found, is_at_its_end};
+use crate::journal::{Checkpoint, Entry, What};
+use crate::rules::Rule;
+use crate::setup::Setup;
+use crate::world::World;
+
+/// `Replay`: what entries beyond the mirrored head say, on either side of the commit.
+pub fn replay(world: &mut World, setup: &Setup, m: usize, is_first: bool) {
+    if !setup.rules.hold(Rule::ReplayBeyondMirror) {
+        return;
+    }
+    let process = *world.process(m);
+    let checkpoint = *world.checkpoint(m);
+    for i in 0..setup.objects {
+        if world.task(process.task).objects[i].is_none() {
+            continue;
+        }
+        let entries = checkpoint.entries[i].after(process.acknowledged[i]);
+        let Sides { before, behind } = sides(entries);
+        let object = world.object_mut(process.task, i);
+        let update = if is_first { before } else { behind.or(before) };
+        if let Some(update) = update {
+            catalog::mirror(object, checkpoint.epoch, update, setup);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Sides {
+    before: Option<Update>,
+    behind: Option<Update>,
+}
+
+/// `Replay::take`.
+fn sides(entries: impl Iterator<Item = (u8, Entry)>) -> Sides {
+    let mut sides = Sides::default();
+    for (seq, entry) in entries {
+        let mut update = Update::of(seq, entry);
+        let mut is_behind = sides.behind.is_some();
+        match entry.what {
+            What::Verified if !is_behind => update.phase = Some(Phase::Verified),
+            What::Returned(_) => sides.behind = None,
+            _ => {}
+        }
+        if let Some(phase) = update.phase {
+            is_behind = phase >= Phase::Committed;
+        }
+        let side = match is_behind {
+            true => &mut sides.behind,
+            false => &mut sides.before,
+        };
+        match side {
+            None => *side = Some(update),
+            Some(earlier) => earlier.follow(update),
+        }
+    }
+    sides
+}
+
+/// Commits that the journal has and the database has not.
+pub fn return_lost_commits(world: &mut World, setup: &Setup, m: usize) -> Found {
+    let process = *world.process(m);
+    for i in 0..setup.objects {
+        let Some(object) = world.task(process.task).objects[i] else {
+            continue;
+        };
+        let checkpoint = world.checkpoint(m);
+        let entries = checkpoint.entries[i].after(process.acknowledged[i]);
+        let is_lost = sides(entries).behind.is_some() && object.phase < Phase::Committed;
+        if is_lost
+            && setup.rules.hold(Rule::ReturnLostCommits)
+            && setup.rules.hold(Rule::ReplayBeyondMirror)
+        {
+            append(checkpoint, i, What::Returned(Phase::Verified))?;
+        }
+    }
+    Ok(())
+}
+
+fn append(checkpoint: &mut Checkpoint, i: usize, what: What) -> Found {
+    checkpoint.entries[i].push(Entry {
+        what,
+        begins_tenure: false,
+    });
+    checkpoint.sync();
+    checkpoint.told(i, checkpoint.entries[i].len()).map(drop)
+}
+
+pub fn head_goes_out(world: &mut World, m: usize) {
+    let checkpoint = *world.checkpoint(m);
+    let task = world.process(m).task;
+    let row = world.task_mut(task);
+    // An old copy that was not found out stays behind the head.
+    let lens = checkpoint.lens();
+    if row.head.iter().zip(lens).all(|(head, len)| *head <= len) {
+        row.head = lens;
+        row.hash = checkpoint.hash_at(lens).expect("all entries are there");
+    }
+    world.process_mut(m).acknowledged = lens;
+}
+
+/// `journal_commits`, of those without an entry or, in a new checkpoint, of all that are open.
+pub fn journal_commits(world: &mut World, setup: &Setup, m: usize, only_cut_off: bool) -> Found {
+    let task = world.process(m).task;
+    for i in 0..setup.objects {
+        let Some(object) = world.task(task).objects[i] else {
+            continue;
+        };
+        let is_wanted = match only_cut_off {
+            true => !object.journaled,
+            // What a task began with as committed was not committed by it.
+            false => object.phase == Phase::Committed && object.swapped,
+        };
+        if is_wanted && !is_at_its_end(&object) {
+            append(world.checkpoint(m), i, What::Committed)?;
+        }
+    }
+    Ok(())
+}
+
+pub fn mirror_commits(world: &mut World, setup: &Setup, m: usize) {
+    let task = world.process(m).task;
+    let checkpoint = *world.checkpoint(m);
+    for i in 0..setup.objects {
+        let entries = &checkpoint.entries[i];
+        let last = entries.after(entries.len().saturating_sub(1)).next();
+        if let Some((seq, entry)) = last
+            && entry.what == What::Committed
+        {
+            let object = world.object_mut(task, i);
+            catalog::mirror(object, checkpoint.epoch, Update::of(seq, entry), setup);
+        }
+    }
+}
