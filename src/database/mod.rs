@@ -25,7 +25,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 
 pub use error::{DatabaseError, ErrorClass, classify, describe};
 pub use holder::{Holder, LockError};
-pub use session::{Session, SessionConnection, SessionGuard, SessionState};
+pub use session::{ALIVE_TIMEOUT, Session, SessionConnection, SessionGuard, SessionState};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
 
 /// How to connect: what is not in the URL.

@@ -29,7 +29,7 @@ use super::{
 };
 
 /// How long [`Session::check_alive`] waits for an answer.
-const ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
+pub const ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the server gets on top of its own statement timeout before silence counts as
 /// a dead connection.

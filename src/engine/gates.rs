@@ -5,11 +5,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
+use super::tenure::HEARTBEAT;
 use super::{EngineError, Store};
 use crate::catalog::Catalog;
+use crate::database::ALIVE_TIMEOUT;
 use crate::digest;
 use crate::driver::{Driver, StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::model::{DriverKind, ObjectKey, Policy};
+
+/// How long a process may go on after it has lost the lock without a word: until it asks after it
+/// again, and until the answer is given up.
+const NOTICES_WITHIN: Duration = HEARTBEAT.saturating_add(ALIVE_TIMEOUT);
 
 /// Anchore's services tell of themselves every few seconds; older heartbeats are of stopped ones.
 const SERVICE_HEARTBEAT_S: i64 = 60;
@@ -87,7 +93,9 @@ pub async fn wait_for_neighbours(
         return Ok(());
     };
     let age = Duration::from_secs(u64::try_from(age_s).unwrap_or(0));
-    if let Some(rest) = WRITE_DEADLINE.checked_sub(age) {
+    // It may have been cut off from the database alone, and have gone on until it noticed.
+    let settled = WRITE_DEADLINE + NOTICES_WITHIN;
+    if let Some(rest) = settled.checked_sub(age) {
         let seconds = rest.as_secs();
         tracing::warn!(
             "another task's process died {age_s} s ago: waiting {seconds} s until nothing that \

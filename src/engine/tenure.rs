@@ -15,7 +15,7 @@ use super::stop::StopReason;
 use crate::database::{ConnectOptions, DatabaseUrl, Session, SessionState};
 
 /// How often the lock is asked after, to notice a loss that no statement has met.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The current session, if there is one. Cheap to clone.
