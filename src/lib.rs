@@ -10,6 +10,7 @@ pub mod batch;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+pub mod crash;
 pub mod database;
 pub mod digest;
 pub mod driver;

@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    let _armed = windlass::crash::arm();
     windlass::cli::main()
 }

@@ -7,6 +7,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{Catalog, CatalogError};
+use crate::crash;
 use crate::database::{Session, SessionConnection};
 use crate::model::{Facts, ObjectKey, RowImage};
 
@@ -154,6 +155,7 @@ impl Catalog {
             epoch,
             swaps,
         };
+        crash::point("swap-before");
         let statements = async {
             match &mut *guard {
                 SessionConnection::Postgres(pg) => batch.swap_postgres(pg).await,
@@ -286,7 +288,9 @@ impl Batch<'_> {
             .await?;
             moved.extend(before.into_iter().map(|(idx,)| idx));
         }
+        crash::point("swap-before-commit");
         transaction.commit().await?;
+        crash::point("swap-after-commit");
         Ok(moved)
     }
 
@@ -333,7 +337,9 @@ impl Batch<'_> {
             .await?;
             moved.extend(before.map(|(idx,)| idx));
         }
+        crash::point("swap-before-commit");
         transaction.commit().await?;
+        crash::point("swap-after-commit");
         Ok(moved)
     }
 

@@ -7,6 +7,7 @@
 use uuid::Uuid;
 
 use super::{Catalog, CatalogError};
+use crate::crash;
 use crate::database::Database;
 use crate::model::{Event, Facts, Outcome, Phase};
 
@@ -238,6 +239,7 @@ impl Catalog {
         updates: &[MirrorUpdate],
     ) -> Result<(), CatalogError> {
         let what = "mirror the journal";
+        crash::point("mirror-before");
         match &self.db {
             Database::Postgres(pool) => {
                 let mut transaction = pool.begin().await.map_err(CatalogError::of(what))?;
@@ -255,7 +257,10 @@ impl Catalog {
                     .execute(&mut *transaction)
                     .await
                     .map_err(CatalogError::of(what))?;
-                transaction.commit().await.map_err(CatalogError::of(what))
+                crash::point("mirror-before-commit");
+                transaction.commit().await.map_err(CatalogError::of(what))?;
+                crash::point("mirror-after-commit");
+                Ok(())
             }
             Database::Sqlite(pool) => {
                 // IMMEDIATE: a transaction that reads first could not be made to wait for its
@@ -277,7 +282,10 @@ impl Catalog {
                     .execute(&mut *transaction)
                     .await
                     .map_err(CatalogError::of(what))?;
-                transaction.commit().await.map_err(CatalogError::of(what))
+                crash::point("mirror-before-commit");
+                transaction.commit().await.map_err(CatalogError::of(what))?;
+                crash::point("mirror-after-commit");
+                Ok(())
             }
         }
     }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::plan_follow_up::{self, FollowUpNotices};
 use super::{Catalog, CatalogError, SHARD_OBJECTS, anchore, plan_postgres, plan_sqlite, schema};
+use crate::crash;
 use crate::database::{Session, SessionConnection};
 use crate::model::{Place, Policy, TaskKind};
 
@@ -122,9 +123,16 @@ impl Catalog {
             Ok(TaskPlan::Keep) => "COMMIT",
             _ => "ROLLBACK",
         };
+        let is_kept = end == "COMMIT";
+        if is_kept {
+            crash::point("plan-before-commit");
+        }
         let ended = session
             .note(execute(&mut guard, end).await)
             .map_err(CatalogError::of("end the plan's transaction"));
+        if is_kept {
+            crash::point("plan-after-commit");
+        }
         decision?;
         let planned = planned?;
         ended?;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Catalog, CatalogError, on_either};
+use crate::crash;
 use crate::database::{Database, Session, SessionConnection};
 use crate::model::{Outcome, Phase, PhaseCounts, Policy, Summary, TaskKind, TaskState};
 
@@ -553,6 +554,7 @@ macro_rules! set_state_on {
                     .execute(&mut *transaction)
                     .await?;
             }
+            crash::point("task-before-end-commit");
             transaction.commit().await
         }
     };

@@ -12,6 +12,7 @@ use super::restore;
 use super::retry::{Side, StepError};
 use super::transform::{BadSource, Transform, make_whole};
 use super::uploads::{self, Earlier};
+use crate::crash;
 use crate::driver::{Reader, StoreErrorKind, Upload};
 use crate::model::{Event, FailureClass, Phase};
 use crate::model::{Facts, Returned, Unfinished, Verified, VerifyMode};
@@ -94,7 +95,9 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
                     let put = context
                         .destination
                         .put(&object.dest_url, whole.bytes, whole.md5);
+                    crash::point("put-before");
                     put.await.map_err(StepError::store(Side::Destination))?;
+                    crash::point("put-after");
                     Ok(Copy::written(whole.facts))
                 }
                 None => stream(context, item).await,
@@ -178,8 +181,10 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     let mut sending = Sending::begin(context, item, earlier).await?;
     match pass(context, item, compressed, Some(&mut sending)).await {
         Ok(facts) => {
+            crash::point("upload-before-finish");
             let finished = sending.upload.finish().await;
             finished.map_err(StepError::store(Side::Destination))?;
+            crash::point("upload-after-finish");
             Ok(Copy::written(facts))
         }
         Err(error) => {

@@ -8,6 +8,7 @@ use super::tenure::Tenure;
 use super::{EngineError, Settings, Store, TaskFile, gates};
 use crate::catalog::{Catalog, Executor, FollowUp, PlanRequest, Planned, Side, TaskPlan};
 use crate::config::StoreConfig;
+use crate::crash;
 use crate::database::Session;
 use crate::driver::{self, Fence};
 use crate::journal::{Head, Journal};
@@ -93,6 +94,7 @@ pub(super) async fn launch(
             .state_dir
             .write(&task_file(settings, &from, &to, planned.task_id, uuid))?;
         journal = Some(Journal::create(&dir, uuid, Uuid::new_v4())?);
+        crash::point("checkpoint-made");
         // From here on Ctrl-C leaves a task, and has to say how it goes on.
         settings.progress.begin(planned.objects, planned.bytes, 0);
         Ok(TaskPlan::Keep)
@@ -161,9 +163,11 @@ pub(super) async fn begin(
         ended: false,
         heartbeat_age_s: 0,
     };
-    Ok(catalog
+    catalog
         .executor_begins(task_id, &executor, env!("CARGO_PKG_VERSION"))
-        .await?)
+        .await?;
+    crash::point("executor-noted");
+    Ok(())
 }
 
 fn side(store: &Store) -> Side {

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::Stop;
 use super::stop::StopReason;
 use crate::catalog::{Catalog, CatalogError, Heartbeat, MirrorUpdate, UploadNote};
+use crate::crash;
 use crate::journal::Head;
 use crate::model::Shard;
 
@@ -203,7 +204,9 @@ impl Task {
             self.uploads.pop_front();
         }
         while let Some(shard) = self.shards.last().copied() {
+            crash::point("shard-before-done");
             self.catalog.shard_done(self.task_id, shard).await?;
+            crash::point("shard-done");
             self.shards.pop();
         }
         Ok(())

@@ -12,6 +12,7 @@ use super::retry::{Side, StepError, Tries, Verdict};
 use super::settle::Settled;
 use super::uploads;
 use crate::catalog::{Deletable, Swap, Swapped};
+use crate::crash;
 use crate::model::{
     Action, Committed, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted,
     SourceKept, State, Verified,
@@ -214,6 +215,7 @@ async fn perform(
     }
     match action {
         Action::Copy => {
+            crash::point("copy-before");
             let copy = copy::copy(context, item).await?;
             if copy.read_back.is_some() {
                 // It was there: what was begun is not needed.
@@ -245,6 +247,7 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
         return Err(StepError::permanent(Side::Destination, message));
     };
     let proof = copy::verify(context, facts).await?;
+    crash::point("read-back");
     context.weather.fair(Side::Destination);
     match proof {
         Proof::Equal(verified) => Ok(Step::Happened(Event::Verified(verified))),
@@ -287,6 +290,7 @@ async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, St
         verified_at: item.verified_at.clone(),
     };
     let settled = context.commits.commit(swap, tenure).await?;
+    crash::point("commit-answered");
     context.weather.fair(Side::Database);
     Ok(match settled {
         Settled::ProofLapsed => Step::Again,
@@ -329,6 +333,7 @@ async fn copied_and_read_back(
         copy::verify(context, &facts),
     );
     journaled?;
+    crash::point("copied-and-read-back");
     match proof {
         Ok(Proof::Equal(verified)) => {
             context.weather.fair(Side::Destination);

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::{EngineError, Settings};
 use crate::catalog::{Catalog, Executor, Heartbeat, Loaded, MirrorUpdate, TaskRow};
+use crate::crash;
 use crate::journal::{self, Head, Journal, JournalError, NewEntry};
 use crate::model::{Committed, EntryObject, Event, Phase, Rebuilt, Returned};
 
@@ -75,6 +76,7 @@ pub(super) async fn open_checkpoint(
         to_section: task.destination.section.clone(),
     })?;
     let journal = Journal::create(&dir, task.uuid, Uuid::new_v4())?;
+    crash::point("rebuilt-checkpoint-made");
     let epoch = latest.map_or(1, |executor| executor.epoch + 1);
     let mirrored = journal.head();
     Ok(Checkpoint {
@@ -220,11 +222,13 @@ pub(super) async fn bring_together(
         catalog
             .mirror(task.task_id, &heartbeat(journal, epoch, mirrored), &updates)
             .await?;
+        crash::point("replay-before-commit");
         let updates: Vec<MirrorUpdate> = replay.behind.values().cloned().collect();
         return_lost_commits(catalog, task, journal, &updates, &replay.objects).await?;
         catalog
             .mirror(task.task_id, &heartbeat(journal, epoch, head), &updates)
             .await?;
+        crash::point("replay-mirrored");
     }
 }
 
@@ -341,6 +345,7 @@ pub(super) async fn journal_commits(
     }
     let updates = entries.clone();
     let appended = journal.append(entries).await?;
+    crash::point("cut-off-commits-journaled");
     let updates: Vec<MirrorUpdate> = updates
         .iter()
         .zip(&appended)
@@ -354,11 +359,13 @@ pub(super) async fn journal_commits(
             ))
         })
         .collect();
-    Ok(catalog
+    catalog
         .mirror(
             task.task_id,
             &heartbeat(journal, epoch, journal.head()),
             &updates,
         )
-        .await?)
+        .await?;
+    crash::point("cut-off-commits-mirrored");
+    Ok(())
 }

@@ -8,6 +8,7 @@ use sha2::Sha256;
 use super::context::Context;
 use super::item::Item;
 use super::retry::{Side, StepError};
+use crate::crash;
 use crate::driver::compression::Decoder;
 use crate::driver::{Reader, StoreErrorKind};
 use crate::model::{Facts, Restore};
@@ -40,6 +41,7 @@ pub async fn standing(
     match found {
         Some(facts) if is_the_document(&facts, before) => {
             tell_if_stored_otherwise(item, before, &facts);
+            crash::point("found-standing");
             Ok(Some(facts))
         }
         _ if context.task.policy.overwrite && !item.dest_in_use => Ok(None),

@@ -10,6 +10,7 @@ use super::tenure::Tenure;
 use super::{EngineError, Settings, Store, gates};
 use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::StoreConfig;
+use crate::crash;
 use crate::database::Session;
 use crate::journal::NewEntry;
 use crate::model::{Event, TaskState};
@@ -93,6 +94,7 @@ async fn locked(
     refuse_reversed(&catalog, &task).await?;
     gates::wait_for_neighbours(&catalog, Some(task.task_id)).await?;
     let checkpoint = open_checkpoint(&task, settings, &catalog).await?;
+    crash::point("checkpoint-opened");
     let Checkpoint {
         journal,
         epoch,
@@ -108,6 +110,7 @@ async fn locked(
                 event,
             };
             journal.append(vec![entry]).await?;
+            crash::point("rebuilt-journaled");
             // What is committed and not yet at its end is known to the database alone.
             let committed = catalog.open_commits(task.task_id).await?;
             journal_commits(&catalog, &task, &journal, epoch, committed).await?;
@@ -120,6 +123,7 @@ async fn locked(
         }
     }
     catalog.task_resumes(session, task.task_id).await?;
+    crash::point("task-resumed");
     let phases = catalog.summary(task.task_id).await?.phases;
     let mut opening = vec![Event::Resumed(resumed(phases))];
     if journal.head().seq == 0 {

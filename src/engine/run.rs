@@ -17,6 +17,7 @@ use super::settle::{Commits, Deletes};
 use super::tenure::Tenure;
 use super::{EngineError, Settings, StopReason, Store, feed, regain, uploads};
 use crate::catalog::{Catalog, Failure, TaskRow};
+use crate::crash;
 use crate::journal::{Head, Journal};
 use crate::model::{
     Completed, Created, EndedFailed, Event, Interrupted, PhaseCounts, Resumed, Started, Summary,
@@ -163,6 +164,7 @@ pub(super) async fn run(
     uploads::bring_together(&context).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     feed::run(&context, &limits).await;
+    crash::point("all-at-rest");
     let limit = match settings.stop.reason() {
         Some(StopReason::Signal) => END_LIMIT_ON_SIGNAL,
         // The database is away, and has been waited for.
@@ -181,6 +183,7 @@ pub(super) async fn run(
     // Whether or not the database hears of it. If the journal can't be written, that was said
     // where it was noticed.
     let _ = context.record_task(ending(&report)).await;
+    crash::point("ending-journaled");
     // What the first could not be done in time can't be the second either.
     if report.summary.is_some()
         && tokio::time::timeout(limit, close_in_database(&context, &mut report))
@@ -190,12 +193,14 @@ pub(super) async fn run(
         tracing::warn!("the database does not answer: the task stays `running` in it");
     }
     keeper.abort();
+    crash::point("lock-before-release");
     if tokio::time::timeout(limit, context.tenure.end())
         .await
         .is_err()
     {
         tracing::warn!("the lock is released when the connection is closed");
     }
+    crash::point("lock-released");
     context.journal.clone().close().await?;
     Ok(report)
 }
@@ -346,6 +351,7 @@ async fn close_in_database(context: &Context, report: &mut RunReport) {
         return;
     };
     let executor = context.journal.executor();
+    crash::point("task-before-end");
     if let Err(error) = context
         .catalog
         .task_ends(&session, task_id, report.state, executor)
@@ -353,4 +359,5 @@ async fn close_in_database(context: &Context, report: &mut RunReport) {
     {
         tracing::warn!("{error}; the task stays `running` in the database");
     }
+    crash::point("task-ended");
 }

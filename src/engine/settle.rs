@@ -8,6 +8,7 @@ use super::retry::{Side, StepError};
 use super::tenure::Tenure;
 use crate::batch::{BatchLimits, Batcher};
 use crate::catalog::{Catalog, Deletable, Swap, Swapped};
+use crate::crash;
 use crate::driver::Driver;
 use crate::model::FailureClass;
 
@@ -167,6 +168,7 @@ async fn delete(
             return batch.iter().map(|_| Err(error.clone())).collect();
         }
     };
+    crash::point("source-deletable");
     let lapsed = |request: &DeleteRequest| request.proven_in != session.tenure();
     let urls: Vec<String> = batch
         .iter()
@@ -176,7 +178,12 @@ async fn delete(
         .collect();
     let mut deleted = match urls.is_empty() {
         true => Vec::new(),
-        false => source.delete(&urls).await,
+        false => {
+            crash::point("source-delete-before");
+            let deleted = source.delete(&urls).await;
+            crash::point("source-delete-after");
+            deleted
+        }
     }
     .into_iter();
     let mut answer = |(request, deletable): (&DeleteRequest, &Deletable)| {

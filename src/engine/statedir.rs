@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::EngineError;
+use crate::crash;
 
 /// What `task.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,8 +94,11 @@ impl StateDir {
             serde_json::to_writer_pretty(&mut out, file)?;
             out.write_all(b"\n")?;
             out.sync_all()?;
+            crash::point("task-file-staged");
             fs::rename(&temporary, &path)?;
-            fs::File::open(&dir)?.sync_all()
+            fs::File::open(&dir)?.sync_all()?;
+            crash::point("task-file-written");
+            Ok(())
         };
         write().map_err(|source| self.error(&path, source))
     }

@@ -10,6 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::chain::Head;
 use super::error::JournalError;
+use crate::crash;
 
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean";
@@ -122,6 +123,7 @@ pub(super) fn remove_generation(path: &Path) -> io::Result<()> {
     let gone = path.with_extension("gone");
     fs::rename(path, &gone)?;
     sync(path.parent().unwrap_or(path))?;
+    crash::point("generation-set-gone");
     remove_all(&gone)
 }
 
@@ -239,9 +241,11 @@ pub(super) fn unmark_clean(dir: &Path) -> io::Result<()> {
 
 /// Says that everything up to `head` is written and nothing is under way.
 pub(super) fn mark_clean(dir: &Path, head: Head) -> io::Result<()> {
+    crash::point("clean-before-mark");
     let mut file = create_file(&dir.join(CLEAN))?;
     writeln!(file, "{head}")?;
     file.sync_all()?;
+    crash::point("clean-marked");
     remove_all(&dir.join(RECOVERED))?;
     sync(dir)
 }
@@ -326,5 +330,6 @@ pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
     let aside = PathBuf::from(name);
     fs::rename(dir, &aside)?;
     sync(dir.parent().unwrap_or(Path::new(".")))?;
+    crash::point("checkpoint-set-aside");
     Ok(aside)
 }

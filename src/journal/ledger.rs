@@ -15,6 +15,7 @@ use super::prove;
 use super::segment::Segment;
 use super::store::Store;
 use super::uploads::Uploads;
+use crate::crash;
 
 /// Entries read from sled at once.
 pub(super) const CHUNK: usize = 512;
@@ -67,6 +68,7 @@ impl Ledger {
             return Err(JournalError::Exists { dir: dir.into() });
         }
         dir::create_private(&sled).map_err(JournalError::io(&sled))?;
+        crash::point("checkpoint-directory-made");
         let store = Store::create(&dir::generation(dir, 1), &MetaV1::new(task, executor))
             .map_err(|fault| fault.in_checkpoint(dir))?;
         dir::sync(dir).map_err(JournalError::io(dir))?;
@@ -113,6 +115,7 @@ impl Ledger {
         let clean = dir::clean_head(dir)?;
         if clean.is_none() {
             dir::copy_before_recovery(dir).map_err(JournalError::io(dir))?;
+            crash::point("recovery-copied");
         }
         let proof = prove::prove(dir, task)?;
         if clean.is_some_and(|clean| clean != proof.head) {
@@ -120,6 +123,7 @@ impl Ledger {
             return Err(JournalError::damaged(dir, what));
         }
         dir::recovered(dir).map_err(JournalError::io(dir))?;
+        crash::point("recovery-ended");
         let names = (task, proof.executor);
         Ok(Found {
             ledger: Self::new(dir, names, proof.segments, proof.generations, proof.head),

@@ -13,6 +13,7 @@ use super::ledger::{CHUNK, Generation, Ledger};
 use super::segment::{self, Stretch};
 use super::store::Store;
 use super::writer::Command;
+use crate::crash;
 
 /// Starts making a new generation; it comes as [`Command::Ready`].
 pub(super) fn start_generation(
@@ -79,7 +80,10 @@ fn seal(ledger: &Ledger, generation: Generation, last: u64) -> io::Result<()> {
     let segment = segment::write(&dir::segments_dir(&ledger.dir), &stretch, lines)?;
     ledger.replace_by_segment(segment);
     drop(store);
-    dir::remove_generation(&dir::generation(&ledger.dir, number))
+    crash::point("generation-sealed");
+    dir::remove_generation(&dir::generation(&ledger.dir, number))?;
+    crash::point("generation-removed");
+    Ok(())
 }
 
 /// The lines to be sealed, each proved once more: damage must not be sealed.

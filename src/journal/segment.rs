@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::chain::{self, Hash};
 use super::dir;
 use super::prove::expected_start;
+use crate::crash;
 
 /// The fastest: the sealing shares the cores with the migration. About 115 bytes an entry; level 3
 /// makes 76 of them, and did not keep up with 70,000 entries/s.
@@ -126,8 +127,11 @@ pub(super) fn write(
     let Summing { inner, crc, length } = gzip.finish()?;
     let mut file = inner.into_inner()?;
     file.write_all(&footer(length, crc.finalize())?)?;
+    crash::point("segment-before-sync");
     file.sync_all()?;
+    crash::point("segment-before-rename");
     fs::rename(&unfinished, &path)?;
+    crash::point("segment-renamed");
     dir::sync(segments)?;
     Ok(Segment {
         path,

@@ -15,6 +15,7 @@ use super::codec::{self, EntryV1, MetaV1};
 use super::error::JournalError;
 use super::uploads::{self, Change, Uploads};
 use super::{dir, quiet};
+use crate::crash;
 
 /// Keys: `m` for the meta record, `e` and the big-endian sequence number for entries, so that
 /// sled appends to its right edge. Behind them those of [`uploads`].
@@ -110,7 +111,9 @@ impl Store {
         dir::remove_all(&unfinished)?;
         Self::open(&unfinished)?.put_meta(meta)?;
         wait_until_free(&unfinished.join("db"))?;
+        crash::point("generation-made");
         fs::rename(&unfinished, path)?;
+        crash::point("generation-renamed");
         dir::sync(path.parent().unwrap_or(path))?;
         Self::open(path)
     }
@@ -161,6 +164,7 @@ impl Store {
 
     /// Adds entries, and changes what is kept of uploads; durable when it returns.
     pub fn write(&self, entries: &[(u64, EntryV1)], uploads: &[Change]) -> Result<(), Fault> {
+        crash::point("journal-before-write");
         guarded(|| {
             let mut batch = sled::Batch::default();
             for (seq, entry) in entries {
@@ -173,8 +177,11 @@ impl Store {
                 }
             }
             self.db.apply_batch(batch)?;
+            crash::point("journal-before-sync");
             self.sync()
-        })
+        })?;
+        crash::point("journal-after-sync");
+        Ok(())
     }
 
     /// What is kept of uploads.

@@ -16,6 +16,7 @@ use super::ledger::{Found, Generation, Ledger};
 use super::staged::Staged;
 use super::store::Store;
 use super::{Appended, NewEntry, Options, seal};
+use crate::crash;
 use crate::model::UploadStep;
 
 /// Entries in one commit; a single larger request makes a commit of its own.
@@ -101,7 +102,7 @@ impl Writer {
             last_at: found.last_at,
             upload_records: 0,
             crowd: 0,
-            seal_after: options.seal_after.max(1),
+            seal_after: crash::limit("journal-seals-after", options.seal_after).max(1),
             sealing: false,
             poison: None,
             ledger: ledger.clone(),

@@ -5,23 +5,25 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may name of the others. Leaves name nothing but the model.
-const MAY_USE: [(&str, &[&str]); 12] = [
+const MAY_USE: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("digest", &[]),
     ("batch", &[]),
+    ("crash", &[]),
     ("config", &["model"]),
     ("database", &["model", "config"]),
-    ("journal", &["model"]),
+    ("journal", &["model", "crash"]),
     ("report", &["model"]),
-    ("catalog", &["model", "digest", "database"]),
+    ("catalog", &["model", "digest", "crash", "database"]),
     (
         "driver",
-        &["model", "digest", "batch", "config", "database"],
+        &["model", "digest", "batch", "crash", "config", "database"],
     ),
     (
         "engine",
         &[
-            "model", "digest", "batch", "config", "database", "journal", "catalog", "driver",
+            "model", "digest", "batch", "crash", "config", "database", "journal", "catalog",
+            "driver",
         ],
     ),
     (
@@ -31,11 +33,11 @@ const MAY_USE: [(&str, &[&str]); 12] = [
             "report",
         ],
     ),
-    ("main", &["cli"]),
+    ("main", &["cli", "crash"]),
 ];
 
 /// Who may name an outside library. The demo plays Anchore and an auditor, and so has its own SQL.
-const LIBRARIES: [(&str, &[&str]); 9] = [
+const LIBRARIES: [(&str, &[&str]); 10] = [
     ("sled", &["journal/"]),
     ("bincode", &["journal/"]),
     ("aws_sdk_s3", &["driver/s3/"]),
@@ -47,6 +49,7 @@ const LIBRARIES: [(&str, &[&str]); 9] = [
     ("serde_yaml", &["config/"]),
     ("backoff", &["engine/retry.rs"]),
     ("clap", &["cli/"]),
+    ("fail", &["crash.rs"]),
     ("anyhow", &["cli/"]),
 ];
 

@@ -5,6 +5,8 @@
 
 mod anchore_cli;
 mod conformance;
+#[cfg(feature = "failpoints")]
+mod crash;
 mod demo;
 mod docs;
 mod failed_objects;

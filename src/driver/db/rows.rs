@@ -11,6 +11,7 @@ use sqlx::{AssertSqlSafe, Row as _, Sqlite, ValueRef as _};
 
 use super::form::{Form, RowKey, Value};
 use super::statements::Statements;
+use crate::crash;
 use crate::database::{Database, SessionConnection};
 use crate::driver::error::Failure;
 use crate::driver::{Fence, Stat};
@@ -121,6 +122,7 @@ impl Rows {
                     };
                     query.bind(now).execute(&mut *transaction).await?;
                 }
+                crash::point("put-row-before-commit");
                 transaction.commit().await?;
             }
         }
@@ -185,6 +187,7 @@ impl Rows {
                 session.watch(work).await?;
             }
         }
+        crash::point("row-deleted");
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use futures::{StreamExt, stream};
 use self::tree::{Staged, Tree};
 use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload};
 use crate::config::LocalfsConfig;
+use crate::crash;
 use crate::model::{DriverKind, Place};
 
 /// Files up to this size are read in one go; larger ones stream in pieces of it.
@@ -120,6 +121,7 @@ impl Driver for Localfs {
         self.on_tree("put", url, move |tree| {
             let mut staged = tree.stage(&target)?;
             staged.file.write_all(&body)?;
+            crash::point("file-written");
             tree.publish(staged)
         })
         .await

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use super::Trouble;
+use crate::crash;
 
 const TEMP_PREFIX: &str = ".windlass-";
 const TEMP_SUFFIX: &str = ".tmp";
@@ -71,6 +72,7 @@ impl Tree {
             self.make_durable(dir)?;
             match File::options().write(true).create_new(true).open(&temp) {
                 Ok(file) => {
+                    crash::point("file-staged");
                     return Ok(Staged {
                         file,
                         temp,
@@ -93,9 +95,11 @@ impl Tree {
     /// Gives a staged file its name, durably.
     pub(super) fn publish(&self, mut staged: Staged) -> Result<(), Trouble> {
         staged.file.sync_all()?;
+        crash::point("file-synced");
         // A directory here would be replaced if it were empty; `rename` refuses only others.
         fs::rename(&staged.temp, &staged.target)?;
         staged.published = true;
+        crash::point("file-renamed");
         let dir = parent(&staged.target)?;
         sync_dir(dir)?;
         // It may have been removed and made again since it was staged in.
@@ -105,6 +109,7 @@ impl Tree {
     /// Removes files, and the directories that this leaves empty. One answer for each, in order.
     pub(super) fn remove(&self, targets: &[PathBuf]) -> Vec<Result<(), Trouble>> {
         let mut answers: Vec<_> = targets.iter().map(|target| self.unlink(target)).collect();
+        crash::point("file-unlinked");
         let dirs: BTreeSet<_> = targets
             .iter()
             .filter_map(|target| target.parent())

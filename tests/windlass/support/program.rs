@@ -86,6 +86,16 @@ impl Program {
         self.spawn(args).wait().await
     }
 
+    /// The same, with more in the environment of this one run.
+    pub async fn run_with<S: AsRef<str>>(
+        &self,
+        args: &[S],
+        environment: &[(&str, &str)],
+    ) -> Outcome {
+        let args = self.with_state_dir(args);
+        self.start(&args, "", environment).wait().await
+    }
+
     /// The same, with `input` on stdin: an answer to a question.
     pub async fn run_with_input<S: AsRef<str>>(&self, args: &[S], input: &str) -> Outcome {
         self.spawn_with_input(args, input).wait().await
@@ -96,16 +106,29 @@ impl Program {
     }
 
     pub fn spawn_with_input<S: AsRef<str>>(&self, args: &[S], input: &str) -> Running {
+        self.spawn_exactly(&self.with_state_dir(args), input)
+    }
+
+    fn with_state_dir<S: AsRef<str>>(&self, args: &[S]) -> Vec<String> {
         let mut full = vec![
             "--state-dir".to_owned(),
             self.state_dir.display().to_string(),
         ];
         full.extend(args.iter().map(|arg| arg.as_ref().to_owned()));
-        self.spawn_exactly(&full, input)
+        full
     }
 
     /// With these arguments and no others; the state directory comes from the environment then.
     pub fn spawn_exactly<S: AsRef<str>>(&self, args: &[S], input: &str) -> Running {
+        self.start(args, input, &[])
+    }
+
+    fn start<S: AsRef<str>>(
+        &self,
+        args: &[S],
+        input: &str,
+        environment: &[(&str, &str)],
+    ) -> Running {
         // Files, not pipes: a killed program leaves its output behind, and none can block on it.
         let output = TempDir::with_prefix("windlass-output-").expect("a temporary directory");
         let create = |name| File::create(output.path().join(name)).expect("an output file");
@@ -124,6 +147,7 @@ impl Program {
         command.env("AWS_EC2_METADATA_DISABLED", "true");
         command.env("XDG_STATE_HOME", self.home.path().join("xdg-state"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
         let mut child = command.spawn().expect("windlass starts");
         let mut stdin = child.stdin.take().expect("stdin is a pipe");

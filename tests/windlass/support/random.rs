@@ -11,6 +11,12 @@ pub fn seed(own: u64) -> u64 {
     seed
 }
 
+/// Another seed each time, or WINDLASS_TEST_SEED; printed as well.
+pub fn drawn_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    seed(now.expect("a time after 1970").as_nanos() as u64)
+}
+
 impl Random {
     pub fn seeded(seed: u64) -> Self {
         Self(seed)

@@ -1,0 +1,157 @@
+//! The runs that are made to crash, each with what has gone before it.
+
+/// A run under test: what comes before, the command itself, and how it must end.
+#[derive(Clone, Copy, Debug)]
+pub struct Story {
+    pub name: &'static str,
+    pub before: &'static [Before],
+    /// `@NAME` stands for a configuration.
+    pub command: &'static str,
+    /// The task that it makes or takes up.
+    pub task: i64,
+    /// What FAILPOINTS has besides the crash.
+    pub limits: &'static str,
+    pub ends_at: &'static str,
+    /// Second copies that are left on purpose, as after `--nodelete`.
+    pub leaves: usize,
+    /// Whether the rows must end as they were at the very beginning.
+    pub undoes: bool,
+    /// Objects at once: so many writes may be under way at a crash.
+    pub in_flight: usize,
+    /// One document that is too large for memory is among those to be moved.
+    pub large: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum Before {
+    Run(&'static str),
+    /// A run that crashes, with its FAILPOINTS.
+    Crash(&'static str, &'static str),
+    /// The checkpoint is no longer what was written.
+    Damage,
+}
+
+use Before::{Crash, Damage, Run};
+
+const MIGRATE: &str = "migrate @db @localfs --dontask --concurrency 1";
+
+const PLAIN: Story = Story {
+    name: "migrate",
+    before: &[],
+    command: MIGRATE,
+    task: 1,
+    limits: "",
+    ends_at: "file",
+    leaves: 0,
+    undoes: false,
+    in_flight: 1,
+    large: false,
+};
+
+/// Rows that share a document have one copy between them: 12 documents under 13 rows.
+pub const DOCUMENTS: usize = 12;
+pub const ROWS: usize = 13;
+
+pub const MIGRATE_ONE_BY_ONE: Story = PLAIN;
+
+pub const MIGRATE_AND_SEAL: Story = Story {
+    name: "migrate, sealing the journal on the way",
+    command: "migrate @db @localfs --dontask --concurrency 4",
+    limits: "journal-seals-after=return(7)",
+    in_flight: 4,
+    ..PLAIN
+};
+
+pub const MIGRATE_BETWEEN_DIRECTORIES: Story = Story {
+    name: "migrate between directories, which are probed",
+    before: &[Run(MIGRATE)],
+    command: "migrate @localfs @other --dontask --concurrency 4",
+    task: 2,
+    in_flight: 4,
+    ..PLAIN
+};
+
+pub const MIGRATE_INTO_ROWS: Story = Story {
+    name: "migrate files into rows",
+    before: &[Run(MIGRATE)],
+    command: "migrate @localfs @db2 --dontask --concurrency 1",
+    task: 2,
+    ends_at: "db2",
+    ..PLAIN
+};
+
+pub const MIGRATE_LARGE: Story = Story {
+    name: "migrate a large document",
+    large: true,
+    ..PLAIN
+};
+
+pub const RESUME: Story = Story {
+    name: "resume what has crashed",
+    before: &[Crash(MIGRATE, "journal-after-sync=23*off->return")],
+    command: "resume 1 --concurrency 1",
+    ..PLAIN
+};
+
+pub const RESUME_CUT_OFF_COMMITS: Story = Story {
+    name: "resume with a commit that has no entry",
+    before: &[Crash(MIGRATE, "swap-after-commit=4*off->return")],
+    command: "resume 1 --concurrency 1",
+    ..PLAIN
+};
+
+pub const REBUILD: Story = Story {
+    name: "resume with a damaged checkpoint",
+    before: &[Crash(MIGRATE, "journal-after-sync=23*off->return"), Damage],
+    command: "resume 1 --concurrency 1",
+    ..PLAIN
+};
+
+pub const DELETE_SOURCE: Story = Story {
+    name: "delete the sources that were kept",
+    before: &[Run(
+        "migrate @db @localfs --dontask --concurrency 1 --nodelete",
+    )],
+    command: "delete-source 1 --dontask --concurrency 1",
+    task: 2,
+    ..PLAIN
+};
+
+pub const REVERSE: Story = Story {
+    name: "reverse to sources that are gone",
+    before: &[Run(MIGRATE)],
+    command: "reverse 1 --dontask --concurrency 1",
+    task: 2,
+    ends_at: "db",
+    undoes: true,
+    ..PLAIN
+};
+
+pub const REVERSE_TO_STANDING: Story = Story {
+    name: "reverse to sources that still stand",
+    before: &[Run(
+        "migrate @db @localfs --dontask --concurrency 1 --nodelete",
+    )],
+    ..REVERSE
+};
+
+pub const REVERSE_CRASHED: Story = Story {
+    name: "reverse what has crashed",
+    before: &[Crash(MIGRATE, "journal-after-sync=23*off->return")],
+    ..REVERSE
+};
+
+pub const ALL: &[Story] = &[
+    MIGRATE_ONE_BY_ONE,
+    MIGRATE_AND_SEAL,
+    MIGRATE_BETWEEN_DIRECTORIES,
+    MIGRATE_INTO_ROWS,
+    MIGRATE_LARGE,
+    RESUME,
+    RESUME_CUT_OFF_COMMITS,
+    REBUILD,
+    DELETE_SOURCE,
+    REVERSE,
+    REVERSE_TO_STANDING,
+    REVERSE_CRASHED,
+];
