@@ -32,7 +32,7 @@ pub struct Stage {
 
 impl Stage {
     pub async fn set(story: Story) -> Self {
-        let program = Program::new();
+        let program = Program::below(&in_memory());
         let home = program.home().to_owned();
         let (pool, url) = fresh_sqlite(&home).await;
         let mut deployment = Deployment::on_sqlite(&pool, &url);
@@ -46,7 +46,8 @@ impl Stage {
             program,
             url,
             expected,
-            beginning: TempDir::with_prefix("windlass-beginning-").expect("a directory"),
+            beginning: TempDir::with_prefix_in("windlass-beginning-", in_memory())
+                .expect("a directory"),
             rows,
         };
         for before in story.before {
@@ -206,8 +207,9 @@ impl Stage {
     /// The mirror against the journal, and Anchore's own rows, by SQL of the test's own.
     async fn expect_mirrored(&self, pool: &SqlitePool, journal: &JournalReport, export: &str) {
         let task = self.story.task;
-        let said: (String, String, i64, i64) = sqlx::query_as(
-            "SELECT w.state, t.state, a.archive_documents_migrated, a.archive_documents_to_migrate
+        let said: (String, String, i64, i64, i64) = sqlx::query_as(
+            "SELECT w.state, t.state, a.archive_documents_migrated,
+                    a.archive_documents_to_migrate, w.planned
                FROM windlass_tasks w JOIN tasks t ON t.id = w.task_id
                JOIN archive_migration_tasks a ON a.id = w.task_id WHERE w.task_id = $1",
         )
@@ -225,7 +227,7 @@ impl Stage {
         .fetch_all(pool)
         .await
         .expect("the mirror");
-        assert_eq!(objects.len() as i64, said.3, "all that were planned");
+        assert_eq!(objects.len() as i64, said.4, "all that were planned");
         for (key, phase, outcome, journaled) in objects {
             assert!(journaled, "{key}: the mirror has not seen its last entry");
             let mirrored = match (phase.as_str(), outcome.as_deref()) {
@@ -288,6 +290,16 @@ impl std::fmt::Display for Crash {
 fn has_crashed(outcome: &Outcome) -> bool {
     use std::os::unix::process::ExitStatusExt as _;
     outcome.status.signal() == Some(6)
+}
+
+/// A process that crashes leaves what it has written whether or not it was synced, so that nothing
+/// is gained by waiting for a disk some thousand times.
+fn in_memory() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => memory.to_owned(),
+        false => std::env::temp_dir(),
+    }
 }
 
 fn write_configs(deployment: &Deployment, home: &Path) {

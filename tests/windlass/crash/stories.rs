@@ -20,6 +20,8 @@ pub struct Story {
     pub in_flight: usize,
     /// One document that is too large for memory is among those to be moved.
     pub large: bool,
+    /// Of another story: the suite tries one passage of each point.
+    pub is_variant: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +48,7 @@ const PLAIN: Story = Story {
     undoes: false,
     in_flight: 1,
     large: false,
+    is_variant: false,
 };
 
 /// Rows that share a document have one copy between them: 12 documents under 13 rows.
@@ -59,6 +62,7 @@ pub const MIGRATE_AND_SEAL: Story = Story {
     command: "migrate @db @localfs --dontask --concurrency 4",
     limits: "journal-seals-after=return(7)",
     in_flight: 4,
+    is_variant: true,
     ..PLAIN
 };
 
@@ -68,6 +72,7 @@ pub const MIGRATE_BETWEEN_DIRECTORIES: Story = Story {
     command: "migrate @localfs @other --dontask --concurrency 4",
     task: 2,
     in_flight: 4,
+    is_variant: true,
     ..PLAIN
 };
 
@@ -77,12 +82,14 @@ pub const MIGRATE_INTO_ROWS: Story = Story {
     command: "migrate @localfs @db2 --dontask --concurrency 1",
     task: 2,
     ends_at: "db2",
+    is_variant: true,
     ..PLAIN
 };
 
 pub const MIGRATE_LARGE: Story = Story {
     name: "migrate a large document",
     large: true,
+    is_variant: true,
     ..PLAIN
 };
 
@@ -97,6 +104,7 @@ pub const RESUME_CUT_OFF_COMMITS: Story = Story {
     name: "resume with a commit that has no entry",
     before: &[Crash(MIGRATE, "swap-after-commit=4*off->return")],
     command: "resume 1 --concurrency 1",
+    is_variant: true,
     ..PLAIN
 };
 
@@ -104,6 +112,7 @@ pub const REBUILD: Story = Story {
     name: "resume with a damaged checkpoint",
     before: &[Crash(MIGRATE, "journal-after-sync=23*off->return"), Damage],
     command: "resume 1 --concurrency 1",
+    is_variant: true,
     ..PLAIN
 };
 
@@ -132,12 +141,14 @@ pub const REVERSE_TO_STANDING: Story = Story {
     before: &[Run(
         "migrate @db @localfs --dontask --concurrency 1 --nodelete",
     )],
+    is_variant: true,
     ..REVERSE
 };
 
 pub const REVERSE_CRASHED: Story = Story {
     name: "reverse what has crashed",
     before: &[Crash(MIGRATE, "journal-after-sync=23*off->return")],
+    is_variant: true,
     ..REVERSE
 };
 

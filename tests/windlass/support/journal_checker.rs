@@ -71,6 +71,8 @@ struct Reader {
     tenure: u64,
     rebuilt: bool,
     reverse: bool,
+    /// Its objects begin as committed.
+    deletes_sources: bool,
 }
 
 /// Checks an export, line by line.
@@ -172,7 +174,10 @@ impl Reader {
         let event = json["event"].as_str().ok_or("no event")?;
         *self.report.events.entry(event.to_owned()).or_default() += 1;
         match event {
-            "created" => self.reverse = json["detail"]["kind"] == "reverse",
+            "created" => {
+                self.reverse = json["detail"]["kind"] == "reverse";
+                self.deletes_sources = json["detail"]["kind"] == "delete-source";
+            }
             "started" | "resumed" => self.tenure += 1,
             "rebuilt" => {
                 self.tenure += 1;
@@ -195,10 +200,10 @@ impl Reader {
 
     fn object_event(&mut self, event: &str, json: &Value) -> Result<(), String> {
         let key = self.object_key(&json["object"])?;
-        let beginning = if self.rebuilt {
-            Phase::Unknown
-        } else {
-            Phase::Pending
+        let beginning = match (self.rebuilt, self.deletes_sources) {
+            (true, _) => Phase::Unknown,
+            (false, true) => Phase::Committed,
+            (false, false) => Phase::Pending,
         };
         let tenure = self.tenure;
         let object = self.objects.entry(key.clone()).or_insert(Object {
@@ -215,9 +220,10 @@ impl Reader {
                 Phase::named(to).ok_or_else(|| format!("{key} returned to {to:?}"))?
             }
             ("copied", Pending | Unknown) => Copied,
+            // What a reverse begins with is not in its journal: where the row has never left its
+            // place, only the copy is left to be deleted.
+            ("verified", Pending | Unknown) if self.reverse => Unknown,
             ("verified", Copied | Unknown) => Verified,
-            // A reverse whose source still stands moves no data.
-            ("verified", Pending) if self.reverse => Verified,
             // Proved again, once in each tenure.
             ("verified", Verified | Committed | SourceKept) if !proved_now => before,
             ("committed", Verified | Unknown) => Committed,

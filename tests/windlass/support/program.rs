@@ -38,7 +38,12 @@ pub struct Outcome {
 
 impl Program {
     pub fn new() -> Self {
-        let home = TempDir::with_prefix("windlass-home-").expect("a temporary directory");
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// With its home below this directory.
+    pub fn below(dir: &Path) -> Self {
+        let home = TempDir::with_prefix_in("windlass-home-", dir).expect("a temporary directory");
         Self {
             state_dir: home.path().join("state"),
             home,
