@@ -214,10 +214,11 @@ pub(super) async fn bring_together(
             why: error.to_string(),
         })?;
         entries = entries_back;
-        let replay = replay?;
+        let mut replay = replay?;
         let Some(head) = replay.head else {
             return Ok(());
         };
+        leave_committed_where_they_are(catalog, task, &mut replay.before).await?;
         let updates: Vec<MirrorUpdate> = replay.before.into_values().collect();
         catalog
             .mirror(task.task_id, &heartbeat(journal, epoch, mirrored), &updates)
@@ -230,6 +231,28 @@ pub(super) async fn bring_together(
             .await?;
         crash::point("replay-mirrored");
     }
+}
+
+/// A proof alone does not say on which side of the commit it was made. One that was made anew behind
+/// it leads back to no earlier phase: the mirror would not take it, and stay behind its own head.
+async fn leave_committed_where_they_are(
+    catalog: &Catalog,
+    task: &TaskRow,
+    before: &mut HashMap<u64, MirrorUpdate>,
+) -> Result<(), EngineError> {
+    let is_proof_alone =
+        |u: &&mut MirrorUpdate| u.phase == Some(Phase::Verified) && u.copy.is_none();
+    let idxs: Vec<u64> = before
+        .values_mut()
+        .filter(is_proof_alone)
+        .map(|u| u.idx)
+        .collect();
+    for idx in catalog.committed_among(task.task_id, &idxs).await? {
+        if let Some(update) = before.get_mut(&idx) {
+            update.phase = None;
+        }
+    }
+    Ok(())
 }
 
 /// Objects that the journal has as committed while the database does not: a failover has lost

@@ -122,6 +122,19 @@ async fn a_second_crash_while_taking_the_task_up_again_is_survived() {
     }
 }
 
+/// What was proven again behind its commit, and was not yet mirrored.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_made_anew_behind_the_commit_is_replayed_into_the_mirror() {
+    let stage = Stage::set(stories::DELETE_SOURCE).await;
+    let at = |point: &str, passage| Crash {
+        point: point.into(),
+        passage,
+    };
+    // The third entry is the first proof; the look after each crash verifies the journal.
+    let crashes = [at("journal-after-sync", 3), at("replay-mirrored", 1)];
+    assert_eq!(take(&stage, &crashes).await, 2);
+}
+
 async fn every_pair() {
     let mut tried = 0;
     for story in stories::ALL {
