@@ -10,10 +10,15 @@ demo *ARGS:
 test *ARGS:
     scripts/test {{ ARGS }}
 
+# Kills and crashes with ever new seeds, for so many minutes.
+torture *ARGS:
+    scripts/torture {{ ARGS }}
+
 # What must hold before a commit is pushed.
 check: && test
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
+    cargo clippy --all-targets --features failpoints -- -D warnings
     RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
     cargo deny check licenses bans sources
 

@@ -88,6 +88,17 @@ fn libraries_stay_behind_their_module() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// Tests ask for the feature; nobody else gets it without asking.
+#[test]
+fn a_plain_build_has_no_points_to_crash_at() {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let manifest = fs::read_to_string(manifest).expect("the manifest");
+    assert!(manifest.contains("failpoints = [\"dep:fail\""));
+    let optional = manifest.lines().find(|line| line.starts_with("fail = "));
+    assert!(optional.is_some_and(|line| line.contains("optional = true")));
+    assert!(!manifest.lines().any(|line| line.starts_with("default = ")));
+}
+
 #[test]
 fn the_model_is_pure() {
     for (path, text) in sources() {
