@@ -6,6 +6,7 @@ mod stage;
 mod stories;
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use windlass::crash::POINTS;
 
@@ -13,7 +14,7 @@ use crate::support::random::{Random, drawn_seed, seed};
 use stage::{Crash, Stage};
 use stories::Story;
 
-/// Pairs of points that the suite tries for a seed; `scripts/torture` tries them all.
+/// Pairs of points that the suite tries for a seed; `scripts/torture` tries as many as there is time for.
 const PAIRS: usize = 30;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,7 +77,7 @@ async fn crash_at_every_point(story: Story) {
 /// The first passage and one in the middle; of the journal's, one for each kind of entry. In what
 /// only varies a story, any one.
 fn which_of(story: &Story, point: &str, count: usize, random: &mut Random) -> BTreeSet<usize> {
-    if is_torture() {
+    if torture_minutes().is_some() {
         return (1..=count).collect();
     }
     if story.is_variant {
@@ -91,8 +92,8 @@ fn which_of(story: &Story, point: &str, count: usize, random: &mut Random) -> BT
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_crash_while_taking_the_task_up_again_is_survived() {
-    if is_torture() {
-        return every_pair().await;
+    if let Some(minutes) = torture_minutes() {
+        return many_pairs(minutes).await;
     }
     for seed in [seed(31), drawn_seed()] {
         let mut random = Random::seeded(seed);
@@ -135,21 +136,28 @@ async fn a_proof_made_anew_behind_the_commit_is_replayed_into_the_mirror() {
     assert_eq!(take(&stage, &crashes).await, 2);
 }
 
-async fn every_pair() {
-    let mut tried = 0;
+/// Each story's pairs in a drawn order, for as long as there is time: all of them take hours.
+async fn many_pairs(minutes: u64) {
+    let mut random = Random::seeded(drawn_seed());
+    let share = Duration::from_secs(minutes * 60) / stories::ALL.len() as u32;
     for story in stories::ALL {
         let stage = Stage::set(*story).await;
-        for first in stage.passages().await.into_keys() {
-            for second in POINTS {
-                let at = |point: &str| Crash {
-                    point: point.into(),
-                    passage: 1,
-                };
-                let came_to = take(&stage, &[at(&first), at(second)]).await;
-                tried += usize::from(came_to == 2);
-            }
+        let firsts = stage.passages().await.into_keys();
+        let mut pairs: Vec<_> = firsts
+            .flat_map(|first| POINTS.iter().map(move |second| (first.clone(), *second)))
+            .collect();
+        let (all, mut tried) = (pairs.len(), 0);
+        let since = Instant::now();
+        while since.elapsed() < share && !pairs.is_empty() {
+            let (first, second) = pairs.swap_remove(random.within(0..pairs.len()));
+            let at = |point: &str| Crash {
+                point: point.into(),
+                passage: 1,
+            };
+            take(&stage, &[at(&first), at(second)]).await;
+            tried += 1;
         }
-        println!("{}: {tried} pairs so far", story.name);
+        println!("{}: {tried} of {all} pairs", story.name);
     }
 }
 
@@ -170,6 +178,12 @@ async fn take(stage: &Stage, crashes: &[Crash]) -> usize {
     came_to
 }
 
-fn is_torture() -> bool {
-    std::env::var_os("WINDLASS_TORTURE").is_some()
+/// Under `scripts/torture`: how long the pairs may take.
+fn torture_minutes() -> Option<u64> {
+    let minutes = std::env::var("WINDLASS_TORTURE").ok()?;
+    Some(
+        minutes
+            .parse()
+            .expect("WINDLASS_TORTURE is a number of minutes"),
+    )
 }
