@@ -142,9 +142,15 @@ async fn ctrl_c_keeps_the_upload_for_the_resume() {
     large.slowly();
     let mut running = large.world.spawn(&[]);
     large.more_parts(&mut running, 4).await;
+    // Slower than the seconds that a stop leaves to what is in flight: it must not come to its end.
+    let longer_than_the_grace = Duration::from_secs(4);
+    large
+        .world
+        .proxy
+        .set_fault(Fault::Stall(longer_than_the_grace));
     running.interrupt();
     running.wait().await.expect_code(130);
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    tokio::time::sleep(longer_than_the_grace).await;
     assert_eq!(large.uploads().await.len(), 1, "it is kept");
     assert!(large.parts_sent() < large.parts(), "in the middle of it");
     large.world.proxy.set_fault(Fault::None);
