@@ -122,13 +122,20 @@ mod listed {
 
     pub fn pass(name: &'static str) {
         assert!(POINTS.contains(&name), "{name} is not among the points");
+        note(name);
+        fail::fail_point!(name, |_| {
+            note(&format!("crash at {name}"));
+            std::process::abort()
+        });
+    }
+
+    fn note(line: &str) {
         if let Some(path) = std::env::var_os(PASSAGES)
             && let Ok(mut file) = OpenOptions::new().append(true).create(true).open(path)
         {
             // A test that misses a passage fails by itself.
-            let _ = file.write_all(format!("{name}\n").as_bytes());
+            let _ = file.write_all(format!("{line}\n").as_bytes());
         }
-        fail::fail_point!(name, |_| std::process::abort());
     }
 
     pub fn number(name: &'static str) -> Option<u64> {

@@ -2,6 +2,7 @@
 //! mirror, in every kind of run; then a second one at another point. After each, an eye that
 //! knows nothing of windlass looks whether anything is lost, and the run is gone on with.
 
+mod servers;
 mod stage;
 mod stories;
 

@@ -72,8 +72,7 @@ impl Stage {
             }
             Before::Damage => {
                 let log = find(self.program.state_dir(), "db").expect("sled's log");
-                let size = fs::metadata(&log).expect("sled's log").len();
-                fs::write(&log, vec![0xA5; size as usize]).expect("sled's log is written to");
+                damage(&log);
             }
         }
     }
@@ -289,9 +288,15 @@ impl std::fmt::Display for Crash {
 }
 
 /// SIGABRT, and nothing else.
-fn has_crashed(outcome: &Outcome) -> bool {
+pub fn has_crashed(outcome: &Outcome) -> bool {
     use std::os::unix::process::ExitStatusExt as _;
     outcome.status.signal() == Some(6)
+}
+
+/// As long as it was, and nothing of it left.
+pub fn damage(file: &Path) {
+    let size = fs::metadata(file).expect("the file").len();
+    fs::write(file, vec![0xA5; size as usize]).expect("it is written to");
 }
 
 /// A process that crashes leaves what it has written whether or not it was synced, so that nothing
@@ -387,7 +392,7 @@ fn copy_content(from: &Path, to: &Path) {
     assert!(copied.expect("cp starts").success());
 }
 
-fn find(dir: &Path, name: &str) -> Option<PathBuf> {
+pub fn find(dir: &Path, name: &str) -> Option<PathBuf> {
     for entry in fs::read_dir(dir).ok()?.flatten() {
         let path = entry.path();
         if path.is_dir() {
