@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use windlass::crash::POINTS;
 
-use crate::support::random::{Random, drawn_seed, seed};
+use crate::support::random::{Random, drawn_seed, seed, torture_minutes};
 use stage::{Crash, Stage};
 use stories::Story;
 
@@ -177,14 +177,4 @@ async fn take(stage: &Stage, crashes: &[Crash]) -> usize {
     stage.play(None).await;
     stage.expect_the_end(came_to).await;
     came_to
-}
-
-/// Under `scripts/torture`: how long the pairs may take.
-fn torture_minutes() -> Option<u64> {
-    let minutes = std::env::var("WINDLASS_TORTURE").ok()?;
-    Some(
-        minutes
-            .parse()
-            .expect("WINDLASS_TORTURE is a number of minutes"),
-    )
 }

@@ -17,6 +17,13 @@ pub fn drawn_seed() -> u64 {
     seed(now.expect("a time after 1970").as_nanos() as u64)
 }
 
+/// For how long `scripts/torture` lets tests go on that could go on for ever; none elsewhere.
+pub fn torture_minutes() -> Option<u64> {
+    let minutes = std::env::var("WINDLASS_TORTURE").ok()?;
+    let number = "WINDLASS_TORTURE is a number of minutes";
+    Some(minutes.parse().expect(number))
+}
+
 impl Random {
     pub fn seeded(seed: u64) -> Self {
         Self(seed)
