@@ -45,56 +45,70 @@ pub struct LiveService {
     pub age_s: i64,
 }
 
-const MIGRATIONS_POSTGRES: &str = r#"
-    SELECT t.id::bigint AS id, t.state::text AS state, t.started_at::text AS started_at,
-           t.ended_at::text AS ended_at, a.migrate_from_driver, a.migrate_to_driver,
-           a.archive_documents_migrated::bigint AS archive_documents_migrated,
-           a.archive_documents_to_migrate::bigint AS archive_documents_to_migrate,
-           t.last_updated::text AS last_updated,
-           w.uuid AS task_uuid, w.state AS task_state,
-           (SELECT floor(extract(epoch FROM now() - max(e.heartbeat)))::bigint
-              FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s
-      FROM archive_migration_tasks a JOIN tasks t ON t.id = a.id
-      LEFT JOIN windlass_tasks w ON w.task_id = t.id
-     ORDER BY t.id"#;
-
-const MIGRATIONS_SQLITE: &str = r#"
-    SELECT t.id AS id, t.state AS state, t.started_at AS started_at, t.ended_at AS ended_at,
-           a.migrate_from_driver, a.migrate_to_driver,
-           a.archive_documents_migrated, a.archive_documents_to_migrate,
-           t.last_updated AS last_updated, w.uuid AS task_uuid, w.state AS task_state,
-           (SELECT CAST((julianday('now') - julianday(max(e.heartbeat))) * 86400 AS INTEGER)
-              FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s
-      FROM archive_migration_tasks a JOIN tasks t ON t.id = a.id
-      LEFT JOIN windlass_tasks w ON w.task_id = t.id
-     ORDER BY t.id"#;
-
-/// The same question where windlass has not been used yet.
-fn without_windlass(sql: &str) -> String {
-    let own = sql.find("w.uuid AS").unwrap_or(sql.len());
-    let tables = sql
-        .find("FROM archive_migration_tasks")
-        .unwrap_or(sql.len());
-    let joined = sql.find("LEFT JOIN windlass_tasks").unwrap_or(sql.len());
-    let (head, tables) = (&sql[..own], &sql[tables..joined]);
-    format!(
-        "{head} CAST(NULL AS text) AS task_uuid, CAST(NULL AS text) AS task_state,
-         CAST(NULL AS bigint) AS heartbeat_age_s {tables} ORDER BY t.id"
-    )
+/// Anchore's part of the question, in each database's own words for times.
+macro_rules! migrations {
+    (postgres) => {
+        "SELECT t.id::bigint AS id, t.state::text AS state, t.started_at::text AS started_at,
+                t.ended_at::text AS ended_at, a.migrate_from_driver, a.migrate_to_driver,
+                a.archive_documents_migrated::bigint AS archive_documents_migrated,
+                a.archive_documents_to_migrate::bigint AS archive_documents_to_migrate,
+                t.last_updated::text AS last_updated,"
+    };
+    (sqlite) => {
+        "SELECT t.id AS id, t.state AS state, t.started_at AS started_at, t.ended_at AS ended_at,
+                a.migrate_from_driver, a.migrate_to_driver,
+                a.archive_documents_migrated, a.archive_documents_to_migrate,
+                t.last_updated AS last_updated,"
+    };
+    (tables) => {
+        " FROM archive_migration_tasks a JOIN tasks t ON t.id = a.id "
+    };
 }
+
+const MIGRATIONS_POSTGRES: &str = concat!(
+    migrations!(postgres),
+    " w.uuid AS task_uuid, w.state AS task_state,
+     (SELECT floor(extract(epoch FROM now() - max(e.heartbeat)))::bigint
+        FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s ",
+    migrations!(tables),
+    "LEFT JOIN windlass_tasks w ON w.task_id = t.id ORDER BY t.id"
+);
+
+const MIGRATIONS_SQLITE: &str = concat!(
+    migrations!(sqlite),
+    " w.uuid AS task_uuid, w.state AS task_state,
+     (SELECT CAST((julianday('now') - julianday(max(e.heartbeat))) * 86400 AS INTEGER)
+        FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s ",
+    migrations!(tables),
+    "LEFT JOIN windlass_tasks w ON w.task_id = t.id ORDER BY t.id"
+);
+
+/// The same where windlass has not been used yet: reading makes no tables.
+const BEFORE_US_POSTGRES: &str = concat!(
+    migrations!(postgres),
+    " NULL::text AS task_uuid, NULL::text AS task_state, NULL::bigint AS heartbeat_age_s ",
+    migrations!(tables),
+    "ORDER BY t.id"
+);
+
+const BEFORE_US_SQLITE: &str = concat!(
+    migrations!(sqlite),
+    " NULL AS task_uuid, NULL AS task_state, NULL AS heartbeat_age_s ",
+    migrations!(tables),
+    "ORDER BY t.id"
+);
 
 impl Catalog {
     /// All migrations of this deployment, Anchore's own too, by id.
     pub async fn migrations(&self) -> Result<Vec<Migration>, CatalogError> {
         let sql = match (&self.db, self.has_schema().await?) {
-            (Database::Postgres(_), true) => MIGRATIONS_POSTGRES.to_owned(),
-            (Database::Sqlite(_), true) => MIGRATIONS_SQLITE.to_owned(),
-            // Reading makes no tables.
-            (Database::Postgres(_), false) => without_windlass(MIGRATIONS_POSTGRES),
-            (Database::Sqlite(_), false) => without_windlass(MIGRATIONS_SQLITE),
+            (Database::Postgres(_), true) => MIGRATIONS_POSTGRES,
+            (Database::Sqlite(_), true) => MIGRATIONS_SQLITE,
+            (Database::Postgres(_), false) => BEFORE_US_POSTGRES,
+            (Database::Sqlite(_), false) => BEFORE_US_SQLITE,
         };
         on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_all(pool).await
+            sqlx::query_as(sql).fetch_all(pool).await
         })
         .map_err(CatalogError::of("list the migrations"))
     }
@@ -147,7 +161,25 @@ impl Catalog {
     }
 }
 
-/// What Anchore's `tasks.state` is set to; `executor_id` is `host:pid:threadid:`.
+const INSERT_TASK_POSTGRES: &str = "
+    INSERT INTO tasks (state, last_state, created_at, started_at, last_updated, executor_id, type)
+    VALUES ('running', NULL, now() AT TIME ZONE 'utc', now() AT TIME ZONE 'utc',
+            now() AT TIME ZONE 'utc', $1, 'archivemigrationtask')
+    RETURNING id::bigint";
+
+const INSERT_TASK_SQLITE: &str = "
+    INSERT INTO tasks (state, last_state, created_at, started_at, last_updated, executor_id, type)
+    VALUES ('running', NULL, strftime('%Y-%m-%d %H:%M:%f000', 'now'),
+            strftime('%Y-%m-%d %H:%M:%f000', 'now'), strftime('%Y-%m-%d %H:%M:%f000', 'now'),
+            $1, 'archivemigrationtask')
+    RETURNING id";
+
+const INSERT_MIGRATION: &str = "
+    INSERT INTO archive_migration_tasks (id, migrate_from_driver, migrate_to_driver,
+        archive_documents_to_migrate, archive_documents_migrated, online_migration)
+    VALUES ($1, $2, $3, $4, 0, NULL)";
+
+/// Anchore's two rows for a task that begins; `executor_id` is `host:pid:threadid:`.
 pub(super) async fn insert_task(
     connection: &mut SessionConnection,
     executor_id: &str,
@@ -155,55 +187,24 @@ pub(super) async fn insert_task(
     to: &str,
     planned: i64,
 ) -> Result<i64, sqlx::Error> {
+    macro_rules! insert_on {
+        ($connection:expr, $insert_task:expr) => {{
+            let (id,): (i64,) = sqlx::query_as($insert_task)
+                .bind(executor_id)
+                .fetch_one(&mut *$connection)
+                .await?;
+            sqlx::query(INSERT_MIGRATION)
+                .bind(id)
+                .bind(from)
+                .bind(to)
+                .bind(planned)
+                .execute($connection)
+                .await?;
+            Ok(id)
+        }};
+    }
     match connection {
-        SessionConnection::Postgres(pg) => {
-            let (id,): (i64,) = sqlx::query_as(
-                "INSERT INTO tasks (state, last_state, created_at, started_at, last_updated,
-                                    executor_id, type)
-                 VALUES ('running', NULL, now() AT TIME ZONE 'utc', now() AT TIME ZONE 'utc',
-                         now() AT TIME ZONE 'utc', $1, 'archivemigrationtask')
-                 RETURNING id::bigint",
-            )
-            .bind(executor_id)
-            .fetch_one(&mut *pg)
-            .await?;
-            sqlx::query(
-                "INSERT INTO archive_migration_tasks (id, migrate_from_driver, migrate_to_driver,
-                     archive_documents_to_migrate, archive_documents_migrated, online_migration)
-                 VALUES ($1, $2, $3, $4, 0, NULL)",
-            )
-            .bind(id)
-            .bind(from)
-            .bind(to)
-            .bind(planned)
-            .execute(pg)
-            .await?;
-            Ok(id)
-        }
-        SessionConnection::Sqlite(sqlite) => {
-            let (id,): (i64,) = sqlx::query_as(
-                "INSERT INTO tasks (state, last_state, created_at, started_at, last_updated,
-                                    executor_id, type)
-                 VALUES ('running', NULL, strftime('%Y-%m-%d %H:%M:%f000', 'now'),
-                         strftime('%Y-%m-%d %H:%M:%f000', 'now'),
-                         strftime('%Y-%m-%d %H:%M:%f000', 'now'), $1, 'archivemigrationtask')
-                 RETURNING id",
-            )
-            .bind(executor_id)
-            .fetch_one(&mut *sqlite)
-            .await?;
-            sqlx::query(
-                "INSERT INTO archive_migration_tasks (id, migrate_from_driver, migrate_to_driver,
-                     archive_documents_to_migrate, archive_documents_migrated, online_migration)
-                 VALUES ($1, $2, $3, $4, 0, NULL)",
-            )
-            .bind(id)
-            .bind(from)
-            .bind(to)
-            .bind(planned)
-            .execute(sqlite)
-            .await?;
-            Ok(id)
-        }
+        SessionConnection::Postgres(pg) => insert_on!(pg, INSERT_TASK_POSTGRES),
+        SessionConnection::Sqlite(sqlite) => insert_on!(sqlite, INSERT_TASK_SQLITE),
     }
 }

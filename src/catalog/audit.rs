@@ -1,6 +1,7 @@
 //! The mirror's rows beside those of `archive_metadata`, as an auditor reads them: nothing is
 //! changed, nothing is taken for granted, words that no windlass wrote come out as they are.
 
+use super::sql::{idx_list_for, join_row};
 use super::{Catalog, CatalogError, on_either};
 use crate::database::Database;
 use crate::model::{EntryObject, RowImage};
@@ -130,11 +131,6 @@ struct Raw {
     row_last_updated: Option<i64>,
 }
 
-const JOIN_ROW: &str = r#"
-      LEFT JOIN archive_metadata m
-        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
-       AND m."userId" = o.user_id AND m."documentName" = o.document_name"#;
-
 /// A page costs the same wherever it is: both joins go through primary keys.
 fn page_sql(time: impl Fn(&str) -> String) -> String {
     let times = [
@@ -156,13 +152,14 @@ fn page_sql(time: impl Fn(&str) -> String) -> String {
                 m.digest AS row_digest, CAST(m.size AS bigint) AS row_size,
                 m.is_compressed AS row_compressed,
                 CAST(m.last_updated AS bigint) AS row_last_updated
-           FROM windlass_objects o {JOIN_ROW}
+           FROM windlass_objects o {}
           WHERE o.task_id = $1 AND o.idx > $2
             AND ($3 = '' OR o.user_id || '/' || o.bucket || '/' || o.archive_id = $3
                  OR o.user_id || '/' || o.bucket || '/' || o.archive_id || '/'
                     || o.document_name = $3)
           ORDER BY o.idx LIMIT $4",
-        times.join(", ")
+        times.join(", "),
+        join_row!()
     )
 }
 
@@ -213,12 +210,7 @@ impl Catalog {
             Option<bool>,
             Option<i64>,
         );
-        let set = match &self.db {
-            Database::Postgres(_) => {
-                "(SELECT value::bigint FROM json_array_elements_text($2::json))"
-            }
-            Database::Sqlite(_) => "(SELECT value FROM json_each($2))",
-        };
+        let set = idx_list_for(&self.db);
         let sql = format!("{MOVED_ON} {set} ORDER BY o.idx, l.task_id DESC");
         let rows: Vec<Raw> = on_either!(&self.db, pool => {
             sqlx::query_as(sqlx::AssertSqlSafe(sql))

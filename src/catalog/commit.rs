@@ -6,6 +6,7 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
 
+use super::sql::idx_list;
 use super::{Catalog, CatalogError};
 use crate::crash;
 use crate::database::{Session, SessionConnection};
@@ -194,7 +195,7 @@ impl Catalog {
                         .await
                 }
                 SessionConnection::Sqlite(sqlite) => {
-                    let sql = format!("{DELETABLE} (SELECT value FROM json_each($2))");
+                    let sql = format!("{DELETABLE} {}", idx_list!(sqlite));
                     let list = format!("{idxs:?}");
                     sqlx::query_as::<_, (i64, bool, bool)>(sqlx::AssertSqlSafe(sql))
                         .bind(task_id)

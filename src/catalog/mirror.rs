@@ -6,6 +6,7 @@
 
 use uuid::Uuid;
 
+use super::sql::idx_list;
 use super::{Catalog, CatalogError};
 use crate::crash;
 use crate::database::Database;
@@ -179,15 +180,14 @@ const HEAD_SQLITE: &str = "
 const SEQ: &str = "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2";
 
 /// Objects of a batch that the journal has as committed and the database has not.
-const LOST_POSTGRES: &str = "
-    SELECT count(*) FROM windlass_objects
-     WHERE task_id = $1 AND phase NOT IN ('committed', 'source-deleted')
-       AND idx IN (SELECT value::bigint FROM json_array_elements_text($2::json))";
-
-const LOST_SQLITE: &str = "
-    SELECT count(*) FROM windlass_objects
-     WHERE task_id = $1 AND phase NOT IN ('committed', 'source-deleted')
-       AND idx IN (SELECT value FROM json_each($2))";
+macro_rules! lost {
+    () => {
+        "SELECT count(*) FROM windlass_objects
+          WHERE task_id = $1 AND phase NOT IN ('committed', 'source-deleted') AND idx IN "
+    };
+}
+const LOST_POSTGRES: &str = concat!(lost!(), idx_list!(postgres));
+const LOST_SQLITE: &str = concat!(lost!(), idx_list!(sqlite));
 
 /// Asks, in the transaction of a batch, whether the database still has all that it had
 /// acknowledged. Over a gap the head must not go: what the journal has in it would never be

@@ -1,5 +1,6 @@
 //! Shards and the objects in them.
 
+use super::sql::join_row;
 use super::{Catalog, CatalogError, on_either};
 use crate::database::Database;
 use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, Restore, RowImage, Shard, State};
@@ -59,7 +60,8 @@ struct RawObject {
 
 /// The objects of a range that are not at their end, with their rows. The join goes through
 /// both tables' keys.
-const LOAD: &str = r#"
+const LOAD: &str = concat!(
+    r#"
     SELECT o.idx, o.user_id, o.bucket, o.archive_id, o.document_name, o.source_url,
            o.source_digest, o.source_size, o.source_compressed, o.created_at, o.last_updated,
            o.dest_url, o.shared, o.refused, o.phase, o.outcome, o.dest_digest, o.dest_size,
@@ -75,13 +77,12 @@ const LOAD: &str = r#"
                     WHERE s.bucket = o.bucket AND s."archiveId" = o.archive_id
                       AND s."userId" = o.user_id AND s."documentName" <> o.document_name
                       AND s.content_url = o.dest_url) AS dest_in_use
-      FROM windlass_objects o
-      LEFT JOIN archive_metadata m
-        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
-       AND m."userId" = o.user_id AND m."documentName" = o.document_name
-     WHERE o.task_id = $1 AND o.idx BETWEEN $2 AND $3
+      FROM windlass_objects o"#,
+    join_row!(),
+    r#"     WHERE o.task_id = $1 AND o.idx BETWEEN $2 AND $3
        AND o.phase <> 'source-deleted' AND (o.outcome IS NULL OR o.outcome = 'failed')
-     ORDER BY o.idx"#;
+     ORDER BY o.idx"#
+);
 
 impl Catalog {
     /// Claims the first shard behind `after` that is not done and that nobody else has; `None`

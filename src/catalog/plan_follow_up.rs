@@ -4,6 +4,7 @@
 use sqlx::{FromRow, Row as _};
 
 use super::plan::{COUNT_MARKS, FollowUp, MARK_SHARED, PlanNotices};
+use super::sql::join_row;
 use crate::database::SessionConnection;
 use crate::model::TaskKind;
 
@@ -68,12 +69,14 @@ const DELETE_SOURCE: &str = "
        AND NOT EXISTS (
            SELECT 1 FROM windlass_objects d
              JOIN windlass_tasks t ON t.task_id = d.task_id
-            WHERE t.parent_uuid = $3 AND t.kind = 'delete-source' AND d.phase = 'source-deleted'
+            WHERE t.parent_uuid = (SELECT uuid FROM windlass_tasks WHERE task_id = $2)
+              AND t.kind = 'delete-source' AND d.phase = 'source-deleted'
               AND d.user_id = p.user_id AND d.bucket = p.bucket
               AND d.archive_id = p.archive_id AND d.document_name = p.document_name)";
 
 /// Counted over the new task's objects, against the rows as they are now.
-const COUNT: &str = r#"
+const COUNT: &str = concat!(
+    r#"
     SELECT count(CASE WHEN o.phase = 'pending' AND NOT (
                  m.content_url IS NOT DISTINCT FROM o.source_url
                  AND m.digest IS NOT DISTINCT FROM o.source_digest
@@ -85,11 +88,10 @@ const COUNT: &str = r#"
              WHERE task_id = $2 AND phase = 'committed' AND committed_at IS NOT NULL)
                AS still_there,
            count(CASE WHEN o.restores AND o.phase = 'committed' THEN 1 END) AS left_over
-      FROM windlass_objects o
-      LEFT JOIN archive_metadata m
-        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
-       AND m."userId" = o.user_id AND m."documentName" = o.document_name
-     WHERE o.task_id = $1"#;
+      FROM windlass_objects o"#,
+    join_row!(),
+    r#"     WHERE o.task_id = $1"#
+);
 
 pub(super) async fn plan(
     connection: &mut SessionConnection,
@@ -104,15 +106,11 @@ pub(super) async fn plan(
     macro_rules! plan_on {
         ($connection:expr, $before_marks:expr) => {{
             for insert in inserts {
-                // Not all of them ask for the third.
-                let with_uuid = insert.contains("$3");
-                let insert = sqlx::query(*insert).bind(task_id).bind(after.task_id);
-                match with_uuid {
-                    true => insert.bind(after.uuid.to_string()),
-                    false => insert,
-                }
-                .execute(&mut *$connection)
-                .await?;
+                sqlx::query(*insert)
+                    .bind(task_id)
+                    .bind(after.task_id)
+                    .execute(&mut *$connection)
+                    .await?;
             }
             for statement in $before_marks {
                 sqlx::query(*statement).execute(&mut *$connection).await?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, FromRow};
 
-use super::tasks::add;
+use super::summary::add;
 use super::{Catalog, CatalogError};
 use crate::database::Database;
 use crate::model::{Phase, Summary};

@@ -1,5 +1,6 @@
 //! The objects of a task, with their rows as they are now, a page at a time.
 
+use super::sql::join_row;
 use super::{Catalog, CatalogError, ListedRow, on_either};
 use crate::model::ObjectKey;
 
@@ -46,27 +47,27 @@ struct Raw {
     size: Option<i64>,
 }
 
-const PAGE: &str = r#"
+const PAGE: &str = concat!(
+    r#"
     SELECT o.idx, o.user_id, o.bucket, o.archive_id, o.document_name, o.source_url, o.dest_url,
            m.bucket IS NOT NULL AS has_row, m.content_url, m.digest, m.size
-      FROM windlass_objects o
-      LEFT JOIN archive_metadata m
-        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
-       AND m."userId" = o.user_id AND m."documentName" = o.document_name
-     WHERE o.task_id = $1 AND o.idx > $2
-     ORDER BY o.idx LIMIT $3"#;
+      FROM windlass_objects o"#,
+    join_row!(),
+    r#"     WHERE o.task_id = $1 AND o.idx > $2
+     ORDER BY o.idx LIMIT $3"#
+);
 
-const PLACES: &str = r#"
+const PLACES: &str = concat!(
+    r#"
     SELECT count(CASE WHEN m.content_url = o.source_url THEN 1 END) AS source,
            count(CASE WHEN m.content_url = o.dest_url THEN 1 END) AS destination,
            count(CASE WHEN m.bucket IS NOT NULL AND (m.content_url IS NULL
                  OR m.content_url NOT IN (o.source_url, o.dest_url)) THEN 1 END) AS elsewhere,
            count(CASE WHEN m.bucket IS NULL THEN 1 END) AS removed
-      FROM windlass_objects o
-      LEFT JOIN archive_metadata m
-        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
-       AND m."userId" = o.user_id AND m."documentName" = o.document_name
-     WHERE o.task_id = $1"#;
+      FROM windlass_objects o"#,
+    join_row!(),
+    r#"     WHERE o.task_id = $1"#
+);
 
 impl Catalog {
     /// The objects of a task behind number `after`, at most `limit` of them, by number.

@@ -1,12 +1,12 @@
-//! A task's own row, its executors, and how it ends.
+//! A task's own row, and how it ends.
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Catalog, CatalogError, on_either};
 use crate::crash;
-use crate::database::{Database, Session, SessionConnection};
-use crate::model::{Outcome, Phase, PhaseCounts, Policy, Summary, TaskKind, TaskState};
+use crate::database::{Session, SessionConnection};
+use crate::model::{Policy, TaskKind, TaskState};
 
 /// A task as the catalog has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,48 +48,6 @@ pub struct TaskSide {
     pub config: String,
     /// Its section.
     pub section: String,
-}
-
-/// A process that works, or worked, on a task.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Executor {
-    /// The checkpoint's UUID.
-    pub executor: Uuid,
-    /// 1 for the task's first checkpoint, one more for each that was rebuilt.
-    pub epoch: i32,
-    /// Its host.
-    pub host: String,
-    /// Its process id there.
-    pub pid: i64,
-    /// The journal's last entry known to the mirror.
-    pub seq: u64,
-    /// That entry's hash, in hex.
-    pub head: String,
-    /// Whether it ended in good order.
-    pub ended: bool,
-    /// Seconds since its last heartbeat.
-    pub heartbeat_age_s: i64,
-}
-
-/// An object that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
-pub struct Failure {
-    /// Its number within the task.
-    pub idx: i64,
-    /// `userId`.
-    pub user_id: String,
-    /// `bucket`.
-    pub bucket: String,
-    /// `archiveId`.
-    pub archive_id: String,
-    /// `documentName`.
-    pub document_name: String,
-    /// The phase that it stays in.
-    pub phase: String,
-    /// What kind of failure.
-    pub class: String,
-    /// What went wrong.
-    pub error: String,
 }
 
 #[derive(sqlx::FromRow)]
@@ -154,10 +112,10 @@ impl TryFrom<RawTask> for TaskRow {
 }
 
 const SELECT_TASK: &str = "
-    SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, parent_uuid, state, source_driver, source_place,
-           source_fingerprint, source_config, source_section, destination_driver,
-           destination_place, destination_fingerprint, destination_config, destination_section,
-           destination_was_empty, policy, planned, planned_bytes
+    SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, parent_uuid, state,
+           source_driver, source_place, source_fingerprint, source_config, source_section,
+           destination_driver, destination_place, destination_fingerprint, destination_config,
+           destination_section, destination_was_empty, policy, planned, planned_bytes
       FROM windlass_tasks WHERE CAST(task_id AS text) = $1 OR uuid = $1";
 
 impl Catalog {
@@ -219,106 +177,6 @@ impl Catalog {
         })
     }
 
-    /// The executors of a task, the latest first.
-    pub async fn executors(&self, task_id: i64) -> Result<Vec<Executor>, CatalogError> {
-        type Raw = (String, i32, String, i64, i64, String, bool, i64);
-        let age = match &self.db {
-            Database::Postgres(_) => "floor(extract(epoch FROM now() - heartbeat))::bigint",
-            Database::Sqlite(_) => {
-                "CAST((julianday('now') - julianday(heartbeat)) * 86400 AS INTEGER)"
-            }
-        };
-        let sql = format!(
-            "SELECT executor, epoch, host, pid, seq, head, ended_at IS NOT NULL, {age}
-               FROM windlass_executors WHERE task_id = $1 ORDER BY epoch DESC"
-        );
-        let rows: Vec<Raw> = on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_all(pool).await
-        })
-        .map_err(CatalogError::of("read the executors"))?;
-        rows.into_iter()
-            .map(
-                |(executor, epoch, host, pid, seq, head, ended, heartbeat_age_s)| {
-                    let executor = executor
-                        .parse()
-                        .map_err(|_| CatalogError::Unreadable("an executor's uuid".into()))?;
-                    let seq = seq as u64;
-                    Ok(Executor {
-                        executor,
-                        epoch,
-                        host,
-                        pid,
-                        seq,
-                        head,
-                        ended,
-                        heartbeat_age_s,
-                    })
-                },
-            )
-            .collect()
-    }
-
-    /// Seconds since the youngest heartbeat of an executor of another task that did not end in
-    /// good order; its writes at a store may still be under way.
-    pub async fn unclean_neighbour_age_s(
-        &self,
-        task_id: Option<i64>,
-    ) -> Result<Option<i64>, CatalogError> {
-        let age = match &self.db {
-            Database::Postgres(_) => "floor(extract(epoch FROM now() - max(heartbeat)))::bigint",
-            Database::Sqlite(_) => {
-                "CAST((julianday('now') - julianday(max(heartbeat))) * 86400 AS INTEGER)"
-            }
-        };
-        let sql = format!(
-            "SELECT {age} FROM windlass_executors WHERE ended_at IS NULL AND task_id <> $1"
-        );
-        let (age,): (Option<i64>,) = on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql))
-                .bind(task_id.unwrap_or(-1))
-                .fetch_one(pool)
-                .await
-        })
-        .map_err(CatalogError::of("read the executors' heartbeats"))?;
-        Ok(age)
-    }
-
-    /// Notes that an executor begins, or goes on after a stop.
-    pub async fn executor_begins(
-        &self,
-        task_id: i64,
-        executor: &Executor,
-        version: &str,
-    ) -> Result<(), CatalogError> {
-        let now = match &self.db {
-            Database::Postgres(_) => "now()",
-            Database::Sqlite(_) => "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
-        };
-        let sql = format!(
-            "INSERT INTO windlass_executors
-                    (task_id, executor, epoch, host, pid, version, seq, head)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             ON CONFLICT (task_id, executor) DO UPDATE
-                SET host = excluded.host, pid = excluded.pid, version = excluded.version,
-                    heartbeat = {now}, ended_at = NULL"
-        );
-        on_either!(&self.db, pool => {
-            sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(task_id)
-                .bind(executor.executor.to_string())
-                .bind(executor.epoch)
-                .bind(&executor.host)
-                .bind(executor.pid)
-                .bind(version)
-                .bind(executor.seq as i64)
-                .bind(&executor.head)
-                .execute(pool)
-                .await
-                .map(drop)
-        })
-        .map_err(CatalogError::of("note the executor"))
-    }
-
     /// Puts a task back to `running` for a resume, on the locked session: Anchore's row too.
     pub async fn task_resumes(&self, session: &Session, task_id: i64) -> Result<(), CatalogError> {
         self.set_state(session, task_id, TaskState::Running, None)
@@ -360,118 +218,6 @@ impl Catalog {
             .watch(statements)
             .await
             .map_err(CatalogError::of("set the task's state"))
-    }
-
-    /// The first failures of a task, by object.
-    pub async fn failures(&self, task_id: i64, most: u32) -> Result<Vec<Failure>, CatalogError> {
-        on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT idx, user_id, bucket, archive_id, document_name, phase,
-                        coalesce(failure_class, '') AS class, coalesce(last_error, '') AS error
-                   FROM windlass_objects WHERE task_id = $1 AND outcome = 'failed'
-                  ORDER BY idx LIMIT $2",
-            )
-            .bind(task_id)
-            .bind(i64::from(most))
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("list the failures"))
-    }
-
-    /// Which of these objects the database has as committed or beyond.
-    pub async fn committed_among(
-        &self,
-        task_id: i64,
-        idxs: &[u64],
-    ) -> Result<Vec<u64>, CatalogError> {
-        let list = format!("{idxs:?}");
-        let sql = match &self.db {
-            Database::Postgres(_) => {
-                "SELECT idx FROM windlass_objects WHERE task_id = $1
-                    AND phase IN ('committed', 'source-deleted')
-                    AND idx IN (SELECT value::bigint FROM json_array_elements_text($2::json))"
-            }
-            Database::Sqlite(_) => {
-                "SELECT idx FROM windlass_objects WHERE task_id = $1
-                    AND phase IN ('committed', 'source-deleted')
-                    AND idx IN (SELECT value FROM json_each($2))"
-            }
-        };
-        let found: Vec<(i64,)> = on_either!(&self.db, pool => {
-            sqlx::query_as(sql).bind(task_id).bind(list).fetch_all(pool).await
-        })
-        .map_err(CatalogError::of("look for commits"))?;
-        Ok(found.into_iter().map(|(idx,)| idx as u64).collect())
-    }
-
-    /// Counts a task's objects by phase and outcome.
-    pub async fn summary(&self, task_id: i64) -> Result<Summary, CatalogError> {
-        let rows: Vec<(String, Option<String>, i64, i64)> = on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT phase, outcome, count(*), CAST(coalesce(sum(dest_size), 0) AS bigint)
-                   FROM windlass_objects WHERE task_id = $1 GROUP BY phase, outcome",
-            )
-            .bind(task_id)
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("count the task's objects"))?;
-        let mut summary = Summary::default();
-        for (phase, outcome, count, bytes) in rows {
-            let unreadable = |_| CatalogError::Unreadable(format!("phase {phase} {outcome:?}"));
-            let phase_read: Phase = phase.parse().map_err(unreadable)?;
-            let outcome = outcome
-                .as_deref()
-                .map(str::parse)
-                .transpose()
-                .map_err(unreadable)?;
-            add(
-                &mut summary,
-                phase_read,
-                outcome,
-                count as u64,
-                bytes as u64,
-            );
-        }
-        Ok(summary)
-    }
-}
-
-pub(super) fn add(
-    summary: &mut Summary,
-    phase: Phase,
-    outcome: Option<Outcome>,
-    count: u64,
-    bytes: u64,
-) {
-    let PhaseCounts {
-        pending,
-        copied,
-        verified,
-        committed,
-        source_deleted,
-    } = &mut summary.phases;
-    *match phase {
-        Phase::Pending => pending,
-        Phase::Copied => copied,
-        Phase::Verified => verified,
-        Phase::Committed => committed,
-        Phase::SourceDeleted => source_deleted,
-    } += count;
-    summary.planned += count;
-    if phase >= Phase::Committed {
-        summary.committed += count;
-        summary.bytes += bytes;
-    }
-    match (phase, outcome) {
-        (Phase::SourceDeleted, _) => summary.source_deleted += count,
-        (Phase::Committed, Some(Outcome::SourceKept)) => summary.source_kept += count,
-        (Phase::Committed, Some(_)) => summary.undeleted += count,
-        (Phase::Committed, None) => {}
-        (_, Some(Outcome::Skipped)) => summary.skipped += count,
-        (_, Some(_)) => summary.failed += count,
-        (_, None) => summary.remaining += count,
     }
 }
 

@@ -1,0 +1,130 @@
+//! The processes that work, or worked, on a task.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::{Catalog, CatalogError, on_either};
+use crate::database::Database;
+
+/// A process that works, or worked, on a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Executor {
+    /// The checkpoint's UUID.
+    pub executor: Uuid,
+    /// 1 for the task's first checkpoint, one more for each that was rebuilt.
+    pub epoch: i32,
+    /// Its host.
+    pub host: String,
+    /// Its process id there.
+    pub pid: i64,
+    /// The journal's last entry known to the mirror.
+    pub seq: u64,
+    /// That entry's hash, in hex.
+    pub head: String,
+    /// Whether it ended in good order.
+    pub ended: bool,
+    /// Seconds since its last heartbeat.
+    pub heartbeat_age_s: i64,
+}
+
+impl Catalog {
+    /// The executors of a task, the latest first.
+    pub async fn executors(&self, task_id: i64) -> Result<Vec<Executor>, CatalogError> {
+        type Raw = (String, i32, String, i64, i64, String, bool, i64);
+        let age = match &self.db {
+            Database::Postgres(_) => "floor(extract(epoch FROM now() - heartbeat))::bigint",
+            Database::Sqlite(_) => {
+                "CAST((julianday('now') - julianday(heartbeat)) * 86400 AS INTEGER)"
+            }
+        };
+        let sql = format!(
+            "SELECT executor, epoch, host, pid, seq, head, ended_at IS NOT NULL, {age}
+               FROM windlass_executors WHERE task_id = $1 ORDER BY epoch DESC"
+        );
+        let rows: Vec<Raw> = on_either!(&self.db, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_all(pool).await
+        })
+        .map_err(CatalogError::of("read the executors"))?;
+        rows.into_iter()
+            .map(
+                |(executor, epoch, host, pid, seq, head, ended, heartbeat_age_s)| {
+                    let executor = executor
+                        .parse()
+                        .map_err(|_| CatalogError::Unreadable("an executor's uuid".into()))?;
+                    let seq = seq as u64;
+                    Ok(Executor {
+                        executor,
+                        epoch,
+                        host,
+                        pid,
+                        seq,
+                        head,
+                        ended,
+                        heartbeat_age_s,
+                    })
+                },
+            )
+            .collect()
+    }
+
+    /// Seconds since the youngest heartbeat of an executor of another task that did not end in
+    /// good order; its writes at a store may still be under way.
+    pub async fn unclean_neighbour_age_s(
+        &self,
+        task_id: Option<i64>,
+    ) -> Result<Option<i64>, CatalogError> {
+        let age = match &self.db {
+            Database::Postgres(_) => "floor(extract(epoch FROM now() - max(heartbeat)))::bigint",
+            Database::Sqlite(_) => {
+                "CAST((julianday('now') - julianday(max(heartbeat))) * 86400 AS INTEGER)"
+            }
+        };
+        let sql = format!(
+            "SELECT {age} FROM windlass_executors WHERE ended_at IS NULL AND task_id <> $1"
+        );
+        let (age,): (Option<i64>,) = on_either!(&self.db, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                .bind(task_id.unwrap_or(-1))
+                .fetch_one(pool)
+                .await
+        })
+        .map_err(CatalogError::of("read the executors' heartbeats"))?;
+        Ok(age)
+    }
+
+    /// Notes that an executor begins, or goes on after a stop.
+    pub async fn executor_begins(
+        &self,
+        task_id: i64,
+        executor: &Executor,
+        version: &str,
+    ) -> Result<(), CatalogError> {
+        let now = match &self.db {
+            Database::Postgres(_) => "now()",
+            Database::Sqlite(_) => "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+        };
+        let sql = format!(
+            "INSERT INTO windlass_executors
+                    (task_id, executor, epoch, host, pid, version, seq, head)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (task_id, executor) DO UPDATE
+                SET host = excluded.host, pid = excluded.pid, version = excluded.version,
+                    heartbeat = {now}, ended_at = NULL"
+        );
+        on_either!(&self.db, pool => {
+            sqlx::query(sqlx::AssertSqlSafe(sql))
+                .bind(task_id)
+                .bind(executor.executor.to_string())
+                .bind(executor.epoch)
+                .bind(&executor.host)
+                .bind(executor.pid)
+                .bind(version)
+                .bind(executor.seq as i64)
+                .bind(&executor.head)
+                .execute(pool)
+                .await
+                .map(drop)
+        })
+        .map_err(CatalogError::of("note the executor"))
+    }
+}

@@ -1,0 +1,138 @@
+//! A task's objects, counted, and those that failed.
+
+use serde::Serialize;
+
+use super::sql::idx_list_for;
+use super::{Catalog, CatalogError, on_either};
+use crate::model::{Outcome, Phase, PhaseCounts, Summary};
+
+/// An object that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct Failure {
+    /// Its number within the task.
+    pub idx: i64,
+    /// `userId`.
+    pub user_id: String,
+    /// `bucket`.
+    pub bucket: String,
+    /// `archiveId`.
+    pub archive_id: String,
+    /// `documentName`.
+    pub document_name: String,
+    /// The phase that it stays in.
+    pub phase: String,
+    /// What kind of failure.
+    pub class: String,
+    /// What went wrong.
+    pub error: String,
+}
+
+impl Catalog {
+    /// The first failures of a task, by object.
+    pub async fn failures(&self, task_id: i64, most: u32) -> Result<Vec<Failure>, CatalogError> {
+        on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT idx, user_id, bucket, archive_id, document_name, phase,
+                        coalesce(failure_class, '') AS class, coalesce(last_error, '') AS error
+                   FROM windlass_objects WHERE task_id = $1 AND outcome = 'failed'
+                  ORDER BY idx LIMIT $2",
+            )
+            .bind(task_id)
+            .bind(i64::from(most))
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("list the failures"))
+    }
+
+    /// Which of these objects the database has as committed or beyond.
+    pub async fn committed_among(
+        &self,
+        task_id: i64,
+        idxs: &[u64],
+    ) -> Result<Vec<u64>, CatalogError> {
+        let sql = format!(
+            "SELECT idx FROM windlass_objects
+              WHERE task_id = $1 AND phase IN ('committed', 'source-deleted') AND idx IN {}",
+            idx_list_for(&self.db)
+        );
+        let found: Vec<(i64,)> = on_either!(&self.db, pool => {
+            sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                .bind(task_id)
+                .bind(format!("{idxs:?}"))
+                .fetch_all(pool)
+                .await
+        })
+        .map_err(CatalogError::of("look for commits"))?;
+        Ok(found.into_iter().map(|(idx,)| idx as u64).collect())
+    }
+
+    /// Counts a task's objects by phase and outcome.
+    pub async fn summary(&self, task_id: i64) -> Result<Summary, CatalogError> {
+        let rows: Vec<(String, Option<String>, i64, i64)> = on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT phase, outcome, count(*), CAST(coalesce(sum(dest_size), 0) AS bigint)
+                   FROM windlass_objects WHERE task_id = $1 GROUP BY phase, outcome",
+            )
+            .bind(task_id)
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("count the task's objects"))?;
+        let mut summary = Summary::default();
+        for (phase, outcome, count, bytes) in rows {
+            let unreadable = |_| CatalogError::Unreadable(format!("phase {phase} {outcome:?}"));
+            let phase_read: Phase = phase.parse().map_err(unreadable)?;
+            let outcome = outcome
+                .as_deref()
+                .map(str::parse)
+                .transpose()
+                .map_err(unreadable)?;
+            add(
+                &mut summary,
+                phase_read,
+                outcome,
+                count as u64,
+                bytes as u64,
+            );
+        }
+        Ok(summary)
+    }
+}
+
+pub(super) fn add(
+    summary: &mut Summary,
+    phase: Phase,
+    outcome: Option<Outcome>,
+    count: u64,
+    bytes: u64,
+) {
+    let PhaseCounts {
+        pending,
+        copied,
+        verified,
+        committed,
+        source_deleted,
+    } = &mut summary.phases;
+    *match phase {
+        Phase::Pending => pending,
+        Phase::Copied => copied,
+        Phase::Verified => verified,
+        Phase::Committed => committed,
+        Phase::SourceDeleted => source_deleted,
+    } += count;
+    summary.planned += count;
+    if phase >= Phase::Committed {
+        summary.committed += count;
+        summary.bytes += bytes;
+    }
+    match (phase, outcome) {
+        (Phase::SourceDeleted, _) => summary.source_deleted += count,
+        (Phase::Committed, Some(Outcome::SourceKept)) => summary.source_kept += count,
+        (Phase::Committed, Some(_)) => summary.undeleted += count,
+        (Phase::Committed, None) => {}
+        (_, Some(Outcome::Skipped)) => summary.skipped += count,
+        (_, Some(_)) => summary.failed += count,
+        (_, None) => summary.remaining += count,
+    }
+}
