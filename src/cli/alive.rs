@@ -4,6 +4,7 @@ use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 
 use crate::catalog::Executor;
+use crate::engine::host;
 use crate::model::TaskState;
 
 /// A running task whose executor has been silent for this long is taken for dead.
@@ -66,9 +67,4 @@ fn is_dead(executor: &Executor) -> bool {
     let pid = i32::try_from(executor.pid).ok().and_then(Pid::from_raw);
     executor.host == host()
         && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
-}
-
-pub fn host() -> String {
-    let system = rustix::system::uname();
-    system.nodename().to_string_lossy().into_owned()
 }

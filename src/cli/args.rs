@@ -256,16 +256,8 @@ pub struct ReverseArgs {
     /// How what is made again is proven: read back in full, or by the store's own checksum
     #[arg(long, value_enum, default_value_t)]
     pub verify: Verify,
-    /// Only show what would be done
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Do not ask whether all Anchore services are stopped
-    #[arg(long)]
-    pub dontask: bool,
     #[command(flatten)]
-    pub moved: MovedConfigs,
-    #[command(flatten)]
-    pub run: RunArgs,
+    pub common: FollowUpArgs,
 }
 
 /// `delete-source`.
@@ -276,6 +268,13 @@ pub struct DeleteSourceArgs {
     /// How the copies are proven once more: read back in full, or by the store's own checksum
     #[arg(long, value_enum, default_value_t)]
     pub verify: Verify,
+    #[command(flatten)]
+    pub common: FollowUpArgs,
+}
+
+/// What `reverse` and `delete-source` share.
+#[derive(Debug, Args)]
+pub struct FollowUpArgs {
     /// Only show what would be done
     #[arg(long)]
     pub dry_run: bool,

@@ -1,10 +1,11 @@
 //! `reverse` and `delete-source`: tasks that undo or finish another.
 
-use super::args::{DeleteSourceArgs, Global, MovedConfigs, ReverseArgs, RunArgs, Verify};
+use super::args::{DeleteSourceArgs, FollowUpArgs, Global, ReverseArgs, Verify};
 use super::connect::{self, FoundTask};
 use super::format::{bytes, count};
 use super::migrate::{ask, finish, skipped, verify_mode};
-use super::{ExitStatus, Printer, bar, signals};
+use super::watched::watched;
+use super::{ExitStatus, Printer};
 use crate::catalog::{FollowUpNotices, Planned, TaskRow};
 use crate::engine::{self, FollowUpRequest, Migrated, PlanReport};
 use crate::model::{Policy, TaskKind};
@@ -13,11 +14,8 @@ use crate::model::{Policy, TaskKind};
 struct Asked<'a> {
     kind: TaskKind,
     task: &'a str,
-    moved: &'a MovedConfigs,
     policy: Policy,
-    dry_run: bool,
-    dontask: bool,
-    run: &'a RunArgs,
+    common: &'a FollowUpArgs,
 }
 
 pub async fn reverse(
@@ -28,15 +26,12 @@ pub async fn reverse(
     let asked = Asked {
         kind: TaskKind::Reverse,
         task: &args.task,
-        moved: &args.moved,
         policy: Policy {
             nodelete: args.nodelete,
             overwrite: args.overwrite,
             ..policy(args.verify)
         },
-        dry_run: args.dry_run,
-        dontask: args.dontask,
-        run: &args.run,
+        common: &args.common,
     };
     run(asked, global, printer).await
 }
@@ -49,11 +44,8 @@ pub async fn delete_source(
     let asked = Asked {
         kind: TaskKind::DeleteSource,
         task: &args.task,
-        moved: &args.moved,
         policy: policy(args.verify),
-        dry_run: args.dry_run,
-        dontask: args.dontask,
-        run: &args.run,
+        common: &args.common,
     };
     run(asked, global, printer).await
 }
@@ -67,11 +59,16 @@ fn policy(verify: Verify) -> Policy {
 
 async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
     let FoundTask { task, url, .. } = connect::find_task(global, asked.task).await?;
-    let moved = asked.moved;
+    let FollowUpArgs {
+        dry_run,
+        dontask,
+        moved,
+        run,
+    } = asked.common;
     let (from_config, from) = connect::side(moved.from_config.as_deref(), &task.source, global)?;
     let (_, to) = connect::side(moved.to_config.as_deref(), &task.destination, global)?;
-    let settings = connect::settings(global, asked.run, url, &from_config).await?;
-    if !asked.dontask && !asked.dry_run && !ask() {
+    let settings = connect::settings(global, run, url, &from_config).await?;
+    if !dontask && !dry_run && !ask() {
         return Ok(skipped(printer));
     }
     let request = FollowUpRequest {
@@ -80,18 +77,11 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
         from,
         to,
         policy: asked.policy,
-        dry_run: asked.dry_run,
+        dry_run: *dry_run,
     };
-    signals::listen(
-        settings.stop.clone(),
-        settings.progress.clone(),
-        printer.clone(),
-    )?;
-    let shown = bar::show(printer, settings.progress.clone());
     let announce = |planned: &Planned| announce(printer, &request, planned);
-    let done = engine::follow_up(&request, &settings, announce).await;
-    drop(shown);
-    match done? {
+    let work = engine::follow_up(&request, &settings, announce);
+    match watched(printer, &settings, work).await? {
         Migrated::OnlyPlanned(plan) => {
             printer.result(&plan, || plan_words(&request, &plan));
             Ok(ExitStatus::Complete)

@@ -5,7 +5,8 @@ use std::io::Write as _;
 use super::args::{Global, MigrateArgs, Verify};
 use super::connect;
 use super::format::{bytes, count, duration, shell_word};
-use super::{ExitStatus, Printer, bar, signals};
+use super::watched::watched;
+use super::{ExitStatus, Printer};
 use crate::catalog::{PlanNotices, Planned};
 use crate::engine::{self, MigrateRequest, Migrated, RunReport};
 use crate::model::{Policy, TaskKind, TaskState, VerifyMode};
@@ -29,16 +30,9 @@ pub async fn run(
     if !args.dontask && !args.dry_run && !ask() {
         return Ok(skipped(printer));
     }
-    signals::listen(
-        settings.stop.clone(),
-        settings.progress.clone(),
-        printer.clone(),
-    )?;
-    let shown = bar::show(printer, settings.progress.clone());
     let announce = |planned: &Planned| announce(printer, &request, planned);
-    let migrated = engine::migrate(&request, &settings, announce).await;
-    drop(shown);
-    match migrated? {
+    let work = engine::migrate(&request, &settings, announce);
+    match watched(printer, &settings, work).await? {
         Migrated::OnlyPlanned(plan) => {
             printer.result(&plan, || plan_words(&plan));
             Ok(ExitStatus::Complete)

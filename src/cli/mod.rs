@@ -19,6 +19,7 @@ mod signals;
 mod size;
 mod status;
 mod verify;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -12,8 +12,9 @@ use uuid::Uuid;
 
 use super::args::{Global, ReportArgs};
 use super::connect::{self, FoundTask};
-use super::{ExitStatus, Printer, alive, format};
+use super::{ExitStatus, Printer, format};
 use crate::catalog::{Checkpoint, Found, RelatedTask, TaskRow, TaskSide, Told, WorkTimes};
+use crate::engine;
 use crate::journal::{self, JournalError};
 use crate::report::{
     Bucket, Cause, Chain, Durations, FINDINGS_MAX, Finding, FindingKind, History, JournalSeen,
@@ -145,7 +146,7 @@ async fn gather(args: &ReportArgs, global: &Global) -> anyhow::Result<Report> {
         causes: causes(&told),
         made: Made {
             at_ms: Timestamp::now().as_millisecond(),
-            host: alive::host(),
+            host: engine::host(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         task: described(task, &told, url.redacted().to_string()),

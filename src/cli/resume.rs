@@ -2,7 +2,8 @@
 
 use super::args::{Global, ResumeArgs};
 use super::connect::{self, FoundTask};
-use super::{ExitStatus, Printer, bar, migrate, signals};
+use super::watched::watched;
+use super::{ExitStatus, Printer, migrate};
 use crate::engine::{self, ResumeRequest, Resumed};
 
 pub async fn run(
@@ -16,15 +17,7 @@ pub async fn run(
     let (_, to) = connect::side(moved.to_config.as_deref(), &task.destination, global)?;
     let settings = connect::settings(global, &args.run, url, &from_config).await?;
     let request = ResumeRequest { task, from, to };
-    signals::listen(
-        settings.stop.clone(),
-        settings.progress.clone(),
-        printer.clone(),
-    )?;
-    let shown = bar::show(printer, settings.progress.clone());
-    let resumed = engine::resume(&request, &settings).await;
-    drop(shown);
-    match resumed? {
+    match watched(printer, &settings, engine::resume(&request, &settings)).await? {
         Resumed::WasComplete => {
             let task = &request.task;
             let value = serde_json::json!({

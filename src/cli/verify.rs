@@ -13,7 +13,7 @@ use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::{Compression, DriverConfig, StoreConfig};
 use crate::database::Database;
 use crate::driver::{self, Driver, Fence};
-use crate::engine::{AuditReport, Audited, EngineError, Progress, audit};
+use crate::engine::{AuditReport, Audited, Progress, audit, refuse_changed_place};
 use crate::model::TaskState;
 
 /// What is looked at.
@@ -187,15 +187,7 @@ impl TaskStore<'_> {
 
     fn config(&self, global: &Global) -> anyhow::Result<StoreConfig> {
         let (_, (store, ..)) = connect::side(self.moved, self.side, global)?;
-        if store.fingerprint() != self.side.fingerprint {
-            return Err(EngineError::PlaceChanged {
-                task_id: self.task.task_id,
-                side: self.name,
-                config: self.side.config.clone(),
-                place: self.side.place.clone(),
-            }
-            .into());
-        }
+        refuse_changed_place(self.task, self.name, self.side, &store)?;
         Ok(store)
     }
 }

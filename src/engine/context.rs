@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, MirrorUpdate, TaskRow};
 use crate::config::Compression;
 use crate::driver::Driver;
 use crate::journal::{Journal, JournalError, NewEntry};
-use crate::model::{Committed, Event, Object};
+use crate::model::{Event, Object};
 
 /// What the parts of a run share. Each part has a file of its own; this only brings them
 /// together.
@@ -123,10 +123,7 @@ impl Context {
 
     /// Journals a commit that was carried out without anybody hearing of it.
     pub async fn record_commit(&self, object: &Object) -> Result<(), RunError> {
-        let event = Event::Committed(Committed {
-            old_content_url: object.source.url.clone(),
-            new_content_url: object.dest_url.clone(),
-        });
+        let event = Event::Committed(object.committed());
         let about = Some(object.entry_object());
         let entry = NewEntry {
             object: about,

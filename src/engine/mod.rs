@@ -39,8 +39,8 @@ pub use limits::{Concurrency, LimitTooSmall, MemoryLimit};
 pub use migrate::{MigrateRequest, Migrated, PlanReport, migrate};
 pub use progress::{Progress, Snapshot};
 pub use proof::{Change, Part, Problem, Proof, ProvenChain, prove, prove_export};
-pub use resume::{ResumeRequest, Resumed, resume};
-pub use run::{ReportedFailure, RunReport};
+pub use resume::{ResumeRequest, Resumed, refuse_changed_place, resume};
+pub use run::{ReportedFailure, RunReport, host};
 pub use statedir::{StateDir, TaskFile};
 pub use stop::{Stop, StopReason};
 

@@ -14,8 +14,8 @@ use super::uploads;
 use crate::catalog::{Deletable, Swap, Swapped};
 use crate::crash;
 use crate::model::{
-    Action, Committed, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted,
-    SourceKept, State, Verified,
+    Action, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted, SourceKept,
+    State, Verified,
 };
 
 /// How often a copy that reads back unequal is made again in one run.
@@ -266,13 +266,6 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
     }
 }
 
-fn committed(item: &Item) -> Event {
-    Event::Committed(Committed {
-        old_content_url: item.object.source.url.clone(),
-        new_content_url: item.object.dest_url.clone(),
-    })
-}
-
 async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
     let Some(to) = item.object.copy.clone() else {
         return Ok(Step::Again);
@@ -294,7 +287,7 @@ async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, St
     context.weather.fair(Side::Database);
     Ok(match settled {
         Settled::ProofLapsed => Step::Again,
-        Settled::Done(Swapped::Moved) => Step::Happened(committed(item)),
+        Settled::Done(Swapped::Moved) => Step::Happened(Event::Committed(item.object.committed())),
         Settled::Done(Swapped::Superseded) => Step::skipped(SUPERSEDED),
     })
 }

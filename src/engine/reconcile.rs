@@ -9,7 +9,7 @@ use super::{EngineError, Settings};
 use crate::catalog::{Catalog, Executor, Heartbeat, Loaded, MirrorUpdate, TaskRow};
 use crate::crash;
 use crate::journal::{self, Head, Journal, JournalError, NewEntry};
-use crate::model::{Committed, EntryObject, Event, Phase, Rebuilt, Returned};
+use crate::model::{EntryObject, Event, Phase, Rebuilt, Returned};
 
 /// A task's checkpoint, open and held against the mirror.
 pub(super) struct Checkpoint {
@@ -357,10 +357,7 @@ pub(super) async fn journal_commits(
         .into_iter()
         .map(|loaded| NewEntry {
             object: Some(loaded.object.entry_object()),
-            event: Event::Committed(Committed {
-                old_content_url: loaded.object.source.url.clone(),
-                new_content_url: loaded.object.dest_url.clone(),
-            }),
+            event: Event::Committed(loaded.object.committed()),
         })
         .collect();
     if entries.is_empty() {

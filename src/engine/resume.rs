@@ -146,7 +146,8 @@ async fn locked(
     Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
 }
 
-pub(super) fn refuse_changed_place(
+/// Refuses a configuration that no longer means the place that the task has recorded.
+pub fn refuse_changed_place(
     task: &TaskRow,
     side: &'static str,
     recorded: &TaskSide,

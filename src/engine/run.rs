@@ -112,7 +112,7 @@ pub(super) fn resumed(phases: PhaseCounts) -> Resumed {
 }
 
 /// The host's name.
-pub(super) fn host() -> String {
+pub fn host() -> String {
     rustix::system::uname()
         .nodename()
         .to_string_lossy()

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Copied, EntryObject, ObjectKey, State, UnknownWord};
+use super::{Committed, Copied, EntryObject, ObjectKey, State, UnknownWord};
 
 /// What a task does with the objects in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -218,6 +218,14 @@ impl Object {
             dest_compressed: facts.compressed,
             content_sha256: facts.content_sha256.clone(),
             content_size: facts.content_size,
+        }
+    }
+
+    /// The detail of `committed`.
+    pub fn committed(&self) -> Committed {
+        Committed {
+            old_content_url: self.source.url.clone(),
+            new_content_url: self.dest_url.clone(),
         }
     }
 }
