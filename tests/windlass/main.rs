@@ -20,6 +20,7 @@ mod layering;
 mod limits;
 mod matrix;
 mod migrate;
+mod network;
 mod options;
 mod outage;
 mod output;

@@ -140,6 +140,17 @@ impl World {
         id.to_string()
     }
 
+    /// Whether a task was begun.
+    pub async fn has_task(&self) -> bool {
+        let there = "SELECT (to_regclass('windlass_tasks') IS NOT NULL)::int::bigint";
+        self.count(there).await == 1 && self.count("SELECT count(*) FROM windlass_tasks").await > 0
+    }
+
+    /// The database's URL, whatever is between windlass and it.
+    pub fn direct_url(&self) -> String {
+        self.database.place.url(&self.database.name)
+    }
+
     /// `tasks.state` and the two counters, as Anchore's own list-migrations reads them.
     pub async fn anchore_says(&self, task: &str) -> (String, i32, i32) {
         sqlx::query_as(
@@ -165,7 +176,8 @@ pub async fn seeded_on_own_server(documents: usize) -> (postgres::OwnServer, Wor
     (server, world)
 }
 
-async fn seeded_on(database: postgres::Database, documents: usize) -> World {
+/// The same in a database that is there already.
+pub async fn seeded_on(database: postgres::Database, documents: usize) -> World {
     let mut world = db_to_s3_on(database).await;
     world
         .deployment

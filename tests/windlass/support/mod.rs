@@ -10,6 +10,7 @@ pub mod checker;
 pub mod config_file;
 pub mod counting_proxy;
 pub mod deployment;
+pub mod faulty_net;
 pub mod guarded;
 pub mod journal_checker;
 pub mod memory_s3;
