@@ -4,6 +4,8 @@
 //! the row, and back from it nothing. So what the mirror says of a commit is what the database
 //! itself has kept, whatever a journal says that outlived a failover.
 
+use sqlx::pool::PoolConnection;
+use sqlx::{Connection as _, Postgres};
 use uuid::Uuid;
 
 use super::sql::idx_list;
@@ -242,25 +244,11 @@ impl Catalog {
         crash::point("mirror-before");
         match &self.db {
             Database::Postgres(pool) => {
-                let mut transaction = pool.begin().await.map_err(CatalogError::of(what))?;
+                // Asked for first: whoever holds the rows must not wait for a connection.
+                let connection = pool.acquire().await.map_err(CatalogError::of(what))?;
                 let _many_rows = self.many_rows.lock().await;
-                if has_gone_back!(transaction, LOST_POSTGRES, task_id, heartbeat, updates)? {
-                    return Err(CatalogError::WentBack);
-                }
-                if !updates.is_empty() {
-                    bind_columns(task_id, heartbeat.epoch, updates)
-                        .execute(&mut *transaction)
-                        .await
-                        .map_err(CatalogError::of(what))?;
-                }
-                head(HEAD_POSTGRES, task_id, heartbeat)
-                    .execute(&mut *transaction)
-                    .await
-                    .map_err(CatalogError::of(what))?;
-                crash::point("mirror-before-commit");
-                transaction.commit().await.map_err(CatalogError::of(what))?;
-                crash::point("mirror-after-commit");
-                Ok(())
+                let work = self.mirror_postgres(connection, task_id, heartbeat, updates);
+                pool.bounded(work).await.map_err(CatalogError::of(what))?
             }
             Database::Sqlite(pool) => {
                 // IMMEDIATE: a transaction that reads first could not be made to wait for its
@@ -288,6 +276,34 @@ impl Catalog {
                 Ok(())
             }
         }
+    }
+
+    async fn mirror_postgres(
+        &self,
+        mut connection: PoolConnection<Postgres>,
+        task_id: i64,
+        heartbeat: &Heartbeat,
+        updates: &[MirrorUpdate],
+    ) -> Result<(), CatalogError> {
+        let what = "mirror the journal";
+        let mut transaction = connection.begin().await.map_err(CatalogError::of(what))?;
+        if has_gone_back!(transaction, LOST_POSTGRES, task_id, heartbeat, updates)? {
+            return Err(CatalogError::WentBack);
+        }
+        if !updates.is_empty() {
+            bind_columns(task_id, heartbeat.epoch, updates)
+                .execute(&mut *transaction)
+                .await
+                .map_err(CatalogError::of(what))?;
+        }
+        head(HEAD_POSTGRES, task_id, heartbeat)
+            .execute(&mut *transaction)
+            .await
+            .map_err(CatalogError::of(what))?;
+        crash::point("mirror-before-commit");
+        transaction.commit().await.map_err(CatalogError::of(what))?;
+        crash::point("mirror-after-commit");
+        Ok(())
     }
 }
 

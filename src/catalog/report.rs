@@ -134,7 +134,7 @@ impl Catalog {
         let read = async {
             match &self.db {
                 Database::Postgres(pool) => {
-                    let mut transaction = pool.begin().await?;
+                    let mut transaction = pool.unbounded().begin().await?;
                     for statement in POSTGRES_BEGIN {
                         sqlx::query(statement).execute(&mut *transaction).await?;
                     }

@@ -46,7 +46,7 @@ impl Catalog {
     pub async fn ensure_schema(&self) -> Result<(), CatalogError> {
         self.refuse_newer_schema().await?;
         match &self.db {
-            Database::Postgres(pool) => migrator(|m| m.2).run(pool).await?,
+            Database::Postgres(pool) => migrator(|m| m.2).run(pool.unbounded()).await?,
             Database::Sqlite(pool) => {
                 if migrator(|m| m.3).run(pool).await.is_err() {
                     tokio::time::sleep(std::time::Duration::from_millis(200)).await;

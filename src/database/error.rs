@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::DatabaseUrl;
 
@@ -72,6 +73,12 @@ fn classify_sqlite(code: &str) -> ErrorClass {
         3 | 8 | 10 | 11 | 13 | 14 | 23 | 26 => ErrorClass::Fatal,
         _ => ErrorClass::Permanent,
     }
+}
+
+/// The error of a statement that was waited for in vain. It may have taken effect.
+pub(super) fn silence(limit: Duration) -> sqlx::Error {
+    let said = format!("the database did not answer within {} s", limit.as_secs());
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, said))
 }
 
 /// Whether an error means that the connection it came over is of no more use.

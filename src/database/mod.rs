@@ -9,6 +9,7 @@
 //! to commit ends with it.
 
 mod advisory;
+mod bounded;
 mod error;
 mod holder;
 mod lockfile;
@@ -19,14 +20,18 @@ mod url;
 
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnection, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnection, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 
+pub use bounded::BoundedPool;
 pub use error::{DatabaseError, ErrorClass, classify, describe};
 pub use holder::{Holder, LockError};
 pub use session::{ALIVE_TIMEOUT, Session, SessionConnection, SessionGuard, SessionState};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
+
+/// Between two tries to connect.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How to connect: what is not in the URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +68,7 @@ impl Default for ConnectOptions {
 #[derive(Debug, Clone)]
 pub enum Database {
     /// PostgreSQL, in earnest.
-    Postgres(PgPool),
+    Postgres(BoundedPool),
     /// SQLite, the embedded default.
     Sqlite(SqlitePool),
 }
@@ -89,8 +94,27 @@ impl Database {
                 let pool = PgPoolOptions::new()
                     .max_connections(options.max_connections)
                     .acquire_timeout(attempt_limit(url, options))
+                    .after_release(|connection, _| {
+                        Box::pin(async {
+                            // What lies silent must not keep its place in the pool.
+                            let heard = tokio::time::timeout(ALIVE_TIMEOUT, connection.ping());
+                            heard
+                                .await
+                                .is_ok_and(|alive| alive.is_ok())
+                                .then_some(true)
+                                .ok_or_else(|| error::silence(ALIVE_TIMEOUT))
+                        })
+                    })
                     .connect_lazy_with(options::postgres(postgres, options));
-                Ok(Self::Postgres(pool))
+                let limit = match options.statement_timeout {
+                    Some(limit) => limit + session::GRACE,
+                    None => Duration::MAX,
+                };
+                Ok(Self::Postgres(BoundedPool::new(
+                    pool,
+                    limit,
+                    options.retries,
+                )))
             }
             DatabaseUrl::Sqlite { path } => {
                 connect_sqlite(path, options).await?.close().await.ok();
@@ -106,7 +130,7 @@ impl Database {
     /// Closes the pool, waiting for what is in use.
     pub async fn close(&self) {
         match self {
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres(pool) => pool.unbounded().close().await,
             Self::Sqlite(pool) => pool.close().await,
         }
     }
@@ -150,7 +174,6 @@ async fn retrying<C, F>(
 where
     F: Future<Output = Result<C, sqlx::Error>>,
 {
-    const PAUSE: Duration = Duration::from_secs(1);
     let limit = attempt_limit(url, options);
     for attempt in 0.. {
         let error = match tokio::time::timeout(limit, connect()).await {
@@ -166,7 +189,7 @@ where
         }
         // Who runs out of tries says so; until then it is no more than a wait.
         tracing::info!("{error}; trying again");
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
     unreachable!("the loop ends by returning")
 }

@@ -21,7 +21,7 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use uuid::Uuid;
 
-use super::error::ends_connection;
+use super::error::{ends_connection, silence};
 use super::lockfile::{Attempt, LockFile};
 use super::{
     ConnectOptions, DatabaseError, DatabaseUrl, Holder, LockError, advisory, connect_postgres,
@@ -33,7 +33,7 @@ pub const ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What the server gets on top of its own statement timeout before silence counts as
 /// a dead connection.
-const GRACE: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(5);
 
 /// How often a held lock is tried again.
 const WAIT_PAUSE: Duration = Duration::from_millis(500);
@@ -109,7 +109,7 @@ impl Session {
         loop {
             let attempt = match &mut connection {
                 SessionConnection::Postgres(pg) => {
-                    match advisory::try_lock(pg).await.map_err(failed)? {
+                    match within(advisory::try_lock(pg)).await.map_err(failed)? {
                         Ok(backend) => Ok((None, Some(backend))),
                         Err(holder) => Err(holder),
                     }
@@ -220,13 +220,7 @@ impl Session {
     ) -> Result<T, sqlx::Error> {
         let result = match tokio::time::timeout(limit, statement).await {
             Ok(result) => result,
-            Err(_) => {
-                let said = format!("the database did not answer within {} s", limit.as_secs());
-                Err(sqlx::Error::Io(std::io::Error::new(
-                    std::io::ErrorKind::TimedOut,
-                    said,
-                )))
-            }
+            Err(_) => Err(silence(limit)),
         };
         self.note(result)
     }
@@ -308,6 +302,14 @@ impl DerefMut for SessionGuard<'_> {
     }
 }
 
+/// What precedes the session: nothing watches over its connection yet.
+async fn within<T>(
+    statements: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    let answer = tokio::time::timeout(ALIVE_TIMEOUT, statements).await;
+    answer.unwrap_or_else(|_| Err(silence(ALIVE_TIMEOUT)))
+}
+
 async fn connect(
     url: &DatabaseUrl,
     options: &ConnectOptions,
@@ -318,7 +320,7 @@ async fn connect(
         )),
         DatabaseUrl::Postgres(postgres) => {
             let mut pg = connect_postgres(postgres, options).await?;
-            let prepared = advisory::prepare(&mut pg).await;
+            let prepared = within(advisory::prepare(&mut pg)).await;
             prepared.map_err(|error| DatabaseError::of_statement(url, error))?;
             Ok(SessionConnection::Postgres(pg))
         }

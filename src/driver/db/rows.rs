@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow, Postgres};
+use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, ValueRef as _};
@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, Row as _, Sqlite, ValueRef as _};
 use super::form::{Form, RowKey, Value};
 use super::statements::Statements;
 use crate::crash;
-use crate::database::{Database, SessionConnection};
+use crate::database::{BoundedPool, Database, SessionConnection};
 use crate::driver::error::Failure;
 use crate::driver::{Fence, Stat};
 
@@ -95,7 +95,11 @@ impl Rows {
     }
 
     /// Length and MD5 of the plain bytes, computed by the database; SQLite cannot.
-    pub(super) async fn stat(&self, pool: &PgPool, key: &RowKey) -> Result<Option<Stat>, Failure> {
+    pub(super) async fn stat(
+        &self,
+        pool: &BoundedPool,
+        key: &RowKey,
+    ) -> Result<Option<Stat>, Failure> {
         let row = pg_one(&self.sql.stat, key).fetch_optional(pool).await?;
         let Some(row) = row else { return Ok(None) };
         let size: i64 = row.try_get(0)?;
@@ -172,7 +176,7 @@ impl Rows {
         let place = format!("{}://", self.form.kind().scheme());
         let Some(session) = self.fence.session(self.form.kind(), &place)? else {
             return match &self.database {
-                Database::Postgres(pool) => self.pg_delete(&mut *pool.acquire().await?, keys).await,
+                Database::Postgres(pool) => self.pg_delete(pool, keys).await,
                 Database::Sqlite(pool) => self.sqlite_delete(pool, keys).await,
             };
         };
@@ -191,9 +195,9 @@ impl Rows {
         Ok(())
     }
 
-    async fn pg_delete(&self, pg: &mut PgConnection, keys: &[RowKey]) -> Result<(), Failure> {
+    async fn pg_delete(&self, pool: &BoundedPool, keys: &[RowKey]) -> Result<(), Failure> {
         let query = pg_many(&self.sql.delete_many, keys.iter());
-        query.execute(pg).await?;
+        query.execute(pool).await?;
         Ok(())
     }
 

@@ -5,6 +5,7 @@
 //! With WINDLASS_TORTURE connections fall silent as well, and each limit is waited out in full.
 
 mod postgres;
+mod silence;
 
 use crate::support::faulty_net::{FaultyNet, Rough, Weather};
 use crate::support::postgres::{Database, Place, fresh_database};
