@@ -302,7 +302,7 @@ async fn keystone(
     }
     let subject = response.headers().get("x-subject-token");
     let subject = subject.and_then(|token| token.to_str().ok().map(str::to_owned));
-    let body = response.bytes().await.map_err(error::broken_body)?;
+    let body = error::whole_body(response).await?;
     let body: Value = serde_json::from_slice(&body)
         .map_err(|_| misconfigured("the auth server's answer is no JSON: check os_auth_url"))?;
     let (token, found) = match is_v3 {

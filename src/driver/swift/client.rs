@@ -159,7 +159,7 @@ impl Server {
                 if !response.status().is_success() {
                     return Ok(DEFAULT_LIMITS);
                 }
-                let body = response.bytes().await.map_err(error::broken_body)?;
+                let body = error::whole_body(response).await?;
                 Ok(serde_json::from_slice(&body).map_or(DEFAULT_LIMITS, |info| read_limits(&info)))
             })
             .await
@@ -348,7 +348,7 @@ impl Server {
             status if status.is_success() => {}
             _ => return Err(error::refused(response).await),
         }
-        let body = response.bytes().await.map_err(error::broken_body)?;
+        let body = error::whole_body(response).await?;
         let listed: Vec<Value> = serde_json::from_slice(&body).map_err(|_| {
             Failure::new(
                 StoreErrorKind::Unavailable,

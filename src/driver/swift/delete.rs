@@ -117,7 +117,7 @@ impl Server {
             StatusCode::NOT_FOUND => Ok(()),
             status if !status.is_success() => Err(error::refused(response).await),
             _ if is_slo => {
-                let body = response.bytes().await.map_err(error::broken_body)?;
+                let body = error::whole_body(response).await?;
                 match all_are_gone(&body, 1) {
                     true => Ok(()),
                     false => Err(Failure::new(

@@ -1,7 +1,9 @@
 //! What a Swift server's answer means. Messages never hold tokens, keys or passwords.
 
+use bytes::Bytes;
 use reqwest::{Response, StatusCode};
 
+use super::client::STALLED_AFTER;
 use crate::driver::StoreErrorKind as Kind;
 use crate::driver::error::{Failure, SAID_MAX_CHARS, root_cause};
 
@@ -29,6 +31,14 @@ pub(super) fn broken_body(error: reqwest::Error) -> Failure {
         false => root_cause(&error),
     };
     Failure::broken_body(&cause)
+}
+
+/// A short body, whole. A server that falls silent in its middle is not waited for.
+pub(super) async fn whole_body(response: Response) -> Result<Bytes, Failure> {
+    match tokio::time::timeout(STALLED_AFTER, response.bytes()).await {
+        Ok(body) => body.map_err(broken_body),
+        Err(_) => Err(Failure::broken_body("nothing more came in time")),
+    }
 }
 
 /// Sorts an answer that is no success, reading a little of its words.
@@ -81,12 +91,15 @@ pub(super) fn no_container(container: &str) -> Failure {
 
 async fn words(mut response: Response) -> String {
     let mut body = Vec::new();
-    while body.len() < SAID_MAX_BYTES {
-        match response.chunk().await {
-            Ok(Some(piece)) => body.extend_from_slice(&piece),
-            _ => break,
+    let read = async {
+        while body.len() < SAID_MAX_BYTES
+            && let Ok(Some(piece)) = response.chunk().await
+        {
+            body.extend_from_slice(&piece);
         }
-    }
+    };
+    // The status says enough where its words do not come.
+    let _ = tokio::time::timeout(STALLED_AFTER, read).await;
     plain_words(&String::from_utf8_lossy(&body))
 }
 

@@ -237,7 +237,7 @@ impl Server {
         if !response.status().is_success() {
             return Err(error::refused(response).await);
         }
-        let body = response.bytes().await.map_err(error::broken_body)?;
+        let body = error::whole_body(response).await?;
         let listed: Vec<Value> = serde_json::from_slice(&body).unwrap_or_default();
         let paths = listed.iter().filter_map(|segment| segment["path"].as_str());
         let addresses = paths.filter_map(|path| {
