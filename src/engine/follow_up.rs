@@ -44,13 +44,13 @@ pub async fn follow_up(
     let new = open_store(&request.to, settings, &tenure).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
     gates::refuse_live_services(&catalog, settings.force_live_services || dry_run).await?;
-    new.driver.prepare_to_read().await?;
+    gates::patiently(async || new.driver.prepare_to_read().await).await?;
     if !dry_run {
         settings.state_dir.prepare()?;
         match is_reverse {
             // What it came from may have been taken down meanwhile.
-            true => old.driver.prepare().await?,
-            false => old.driver.prepare_to_read().await?,
+            true => gates::patiently(async || old.driver.prepare().await).await?,
+            false => gates::patiently(async || old.driver.prepare_to_read().await).await?,
         }
     }
     let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;

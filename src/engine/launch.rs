@@ -69,7 +69,8 @@ pub(super) async fn launch(
         catalog.ensure_schema().await?;
         gates::refuse_aliases(&from, &to).await?;
         // A follow-up finds there what the task before has left.
-        destination_was_empty = kind == TaskKind::Forward && to.driver.is_empty().await?;
+        destination_was_empty = kind == TaskKind::Forward
+            && gates::patiently(async || to.driver.is_empty().await).await?;
     }
     gates::refuse_same_urls(&from, &to)?;
     let plan = PlanRequest {

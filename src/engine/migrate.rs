@@ -68,10 +68,10 @@ pub async fn migrate(
     // A dry run is for the time before the services are stopped.
     let may_be_live = settings.force_live_services || request.dry_run;
     gates::refuse_live_services(&catalog, may_be_live).await?;
-    from.driver.prepare_to_read().await?;
+    gates::patiently(async || from.driver.prepare_to_read().await).await?;
     if !request.dry_run {
         settings.state_dir.prepare()?;
-        to.driver.prepare().await?;
+        gates::patiently(async || to.driver.prepare().await).await?;
     }
     let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;
     tenure.begin(session.clone());

@@ -58,8 +58,8 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     let catalog = Catalog::open(settings.database.clone()).await?;
     gates::refuse_live_services(&catalog, settings.force_live_services).await?;
     settings.state_dir.prepare()?;
-    from.driver.prepare_to_read().await?;
-    to.driver.prepare_to_read().await?;
+    gates::patiently(async || from.driver.prepare_to_read().await).await?;
+    gates::patiently(async || to.driver.prepare_to_read().await).await?;
     let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;
     tenure.begin(session.clone());
     let result = locked(
