@@ -117,7 +117,7 @@ async fn a_store_that_stays_away_interrupts_the_run_and_resume_finishes_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_reads_back_damaged_is_never_committed() {
     let world = seeded(40).await;
-    world.proxy.set_fault(Fault::CorruptGetBodies);
+    world.proxy.set_fault(Fault::CorruptGetBodies(1.0));
     let ended = world.migrate(&["--json"]).await.expect_code(3).json();
     assert_eq!(ended["committed"], 0);
     assert_eq!(ended["failed"], 40);
@@ -133,7 +133,7 @@ async fn a_copy_that_reads_back_damaged_is_never_committed() {
 async fn copies_that_read_back_damaged_for_a_while_are_made_again() {
     let world = seeded(DOCUMENTS).await;
     let running = world.spawn_slowly(&[], 10).await;
-    world.proxy.set_fault(Fault::CorruptGetBodies);
+    world.proxy.set_fault(Fault::CorruptGetBodies(1.0));
     tokio::time::sleep(Duration::from_millis(30)).await;
     world
         .proxy

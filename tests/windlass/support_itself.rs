@@ -226,7 +226,7 @@ async fn the_proxy_counts_and_makes_faults() {
     attempt().await.expect_err("done, and not answered");
     assert!(server.client().get(&bucket, "faulty").await.is_some());
 
-    proxy.set_fault(Fault::CorruptGetBodies);
+    proxy.set_fault(Fault::CorruptGetBodies(1.0));
     let corrupt = client.get(&bucket, key).await.expect("it is there");
     assert!(corrupt.len() == 3 && corrupt != b"two");
     proxy.set_fault(Fault::CutBody(1.0));

@@ -6,6 +6,7 @@
 
 mod postgres;
 mod silence;
+mod swift;
 
 use crate::support::faulty_net::{FaultyNet, Rough, Weather};
 use crate::support::postgres::{Database, Place, fresh_database};

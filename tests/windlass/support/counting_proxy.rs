@@ -15,7 +15,7 @@ use futures::stream;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
-use hyper::header::CONTENT_LENGTH;
+use hyper::header::{CONTENT_LENGTH, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
@@ -45,8 +45,38 @@ pub enum Fault {
     CutBody(f64),
     /// The store is away: every connection is dropped.
     Refuse,
-    /// Flips a bit in the body of each object read, length and headers kept.
-    CorruptGetBodies,
+    /// Flips a bit in the body of an object read, length and headers kept.
+    CorruptGetBodies(f64),
+    /// The same with the body of an object written, before the store has it.
+    CorruptPutBodies(f64),
+    /// The store gets half of an object written, and is told that this is all.
+    HalvePutBodies(f64),
+    /// Like `Status`, and says after how many seconds to come again.
+    RetryAfter(u16, f64, u32),
+    /// One of these, drawn for each request.
+    Any(Vec<Fault>),
+}
+
+impl Fault {
+    /// What a store behind a bad network and a tired balancer does to about a quarter of all
+    /// requests: it refuses them, loses answers, and lets bodies arrive cut or changed.
+    pub fn rough() -> Self {
+        let often = 0.4;
+        Self::Any(vec![
+            Self::Status(500, often),
+            Self::Status(503, often),
+            Self::RetryAfter(429, often, 1),
+            Self::RetryAfter(503, often, 1),
+            Self::LoseAnswers(often),
+            Self::CutBody(often),
+            Self::CorruptGetBodies(often),
+            Self::CorruptPutBodies(often),
+            Self::HalvePutBodies(often),
+            Self::None,
+            Self::None,
+            Self::None,
+        ])
+    }
 }
 
 /// What reached the store and succeeded there, by `bucket/key`.
@@ -196,7 +226,14 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
         let applies = only
             .as_ref()
             .is_none_or(|method| method == request.method());
-        if applies { fault.clone() } else { Fault::None }
+        match fault {
+            _ if !applies => Fault::None,
+            Fault::Any(faults) => {
+                let mut random = state.random.lock().expect("no panic under the lock");
+                faults[random.within(0..faults.len())].clone()
+            }
+            fault => fault.clone(),
+        }
     };
     let hit = |fraction| {
         state
@@ -219,10 +256,28 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
             let _ = request.into_body().collect().await;
             return Ok(error_document(status));
         }
+        Fault::RetryAfter(status, fraction, seconds) if hit(fraction) => {
+            let _ = request.into_body().collect().await;
+            let mut answer = error_document(status);
+            answer.headers_mut().insert(RETRY_AFTER, seconds.into());
+            return Ok(answer);
+        }
         Fault::Stall(duration) => tokio::time::sleep(duration).await,
         _ => {}
     }
-    let asked = Asked::of(request).await?;
+    let mut asked = Asked::of(request).await?;
+    let is_write = asked.head.method == Method::PUT && asked.body.len() > 1;
+    match fault {
+        Fault::CorruptPutBodies(fraction) if is_write && hit(fraction) => {
+            asked.body = corrupt(&asked.body);
+        }
+        Fault::HalvePutBodies(fraction) if is_write && hit(fraction) => {
+            asked.body = asked.body.slice(..asked.body.len() / 2);
+            let length = asked.body.len().into();
+            asked.head.headers.insert(CONTENT_LENGTH, length);
+        }
+        _ => {}
+    }
     let object_read = asked.is_object_read();
     // A task of its own: hyper drops this future when the client is killed, and what then still
     // reaches the store must be counted all the same.
@@ -234,13 +289,17 @@ async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer,
         Fault::CutBody(fraction) if !body.is_empty() && hit(fraction) => {
             Ok(cut_in_half(head, &body))
         }
-        Fault::CorruptGetBodies if object_read && !body.is_empty() => {
-            let mut corrupt = body.to_vec();
-            corrupt[body.len() / 2] ^= 1;
-            Ok(whole(head, corrupt.into()))
+        Fault::CorruptGetBodies(fraction) if object_read && !body.is_empty() && hit(fraction) => {
+            Ok(whole(head, corrupt(&body)))
         }
         _ => Ok(whole(head, body)),
     }
+}
+
+fn corrupt(body: &Bytes) -> Bytes {
+    let mut corrupt = body.to_vec();
+    corrupt[body.len() / 2] ^= 1;
+    corrupt.into()
 }
 
 fn whole(head: hyper::http::response::Parts, body: Bytes) -> Answer {

@@ -7,7 +7,7 @@
 //! Bodies that arrive changed at an object store are `CountingProxy`'s business.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ const COMMIT: &[u8] = b"Q\0\0\0\x0bCOMMIT\0";
 /// By this the connection that takes the migration lock is known.
 const TAKES_THE_LOCK: &[u8] = b"pg_try_advisory_lock";
 
+/// PostgreSQL's `Sync` alone: sqlx's look whether a connection is alive.
+const PING: &[u8] = b"S\0\0\0\x04";
+
 /// What was done to connections so far.
 #[derive(Debug, Default)]
 pub struct Done {
@@ -63,8 +66,8 @@ struct State {
     weather: watch::Sender<Weather>,
     random: Mutex<Random>,
     commits_to_cut: AtomicU64,
-    /// Counts up when all but the lock's connection fall silent.
-    hushes: watch::Sender<u64>,
+    /// Counts up each time that connections are to fall silent at their next statement.
+    hushes: AtomicU64,
     /// Counts up when the server's side of what lies silent is closed, too.
     burials: watch::Sender<u64>,
     done: Done,
@@ -89,7 +92,7 @@ impl FaultyNet {
             weather: watch::Sender::new(Weather::Fair),
             random: Mutex::new(Random::seeded(seed)),
             commits_to_cut: AtomicU64::new(0),
-            hushes: watch::Sender::new(0),
+            hushes: AtomicU64::new(0),
             burials: watch::Sender::new(0),
             done: Done::default(),
         });
@@ -110,9 +113,10 @@ impl FaultyNet {
         self.state.commits_to_cut.store(count, Ordering::SeqCst);
     }
 
-    /// The connections that there are fall silent, but for the one that holds the migration lock.
+    /// The connections that there are fall silent as soon as they are asked something, but for the
+    /// one that holds the migration lock. A look whether they are alive is answered before that.
     pub fn hush_all_but_the_lock(&self) {
-        self.state.hushes.send_modify(|hushes| *hushes += 1);
+        self.state.hushes.fetch_add(1, Ordering::SeqCst);
     }
 
     /// What lies silent is closed at the server's side: there, keepalive has noticed.
@@ -194,10 +198,9 @@ async fn serve(client: TcpStream, state: Arc<State>) {
     };
     let _ = server.set_nodelay(true);
     let mut ends = Ends { client, server };
-    let has_lock = AtomicBool::new(false);
     let end = tokio::select! {
-        end = ends.pass(fate, &state, &has_lock) => end,
-        end = turned(&state, &has_lock) => end,
+        end = ends.pass(fate, &state) => end,
+        end = turned(&state) => end,
     };
     if matches!(fate, Fate::Slow(_)) {
         count(&done.slowed);
@@ -234,23 +237,13 @@ enum End {
     Silent,
 }
 
-/// Waits until what happens to all ends this connection.
-async fn turned(state: &State, has_lock: &AtomicBool) -> End {
-    let (mut weather, mut hushes) = (state.weather.subscribe(), state.hushes.subscribe());
-    let hushed = async {
-        while hushes.changed().await.is_ok() {
-            if !has_lock.load(Ordering::SeqCst) {
-                return;
-            }
-        }
-    };
+/// Waits until the weather ends the connections that there are.
+async fn turned(state: &State) -> End {
+    let mut weather = state.weather.subscribe();
     let ends = |weather: &Weather| matches!(weather, Weather::Away | Weather::Silent);
-    tokio::select! {
-        weather = weather.wait_for(ends) => match weather {
-            Ok(weather) if matches!(*weather, Weather::Silent) => End::Silent,
-            _ => End::Reset,
-        },
-        () = hushed => End::Silent,
+    match weather.wait_for(ends).await {
+        Ok(weather) if matches!(*weather, Weather::Silent) => End::Silent,
+        _ => End::Reset,
     }
 }
 
@@ -261,7 +254,7 @@ struct Ends {
 
 impl Ends {
     /// Passes bytes on until either side closes, or the fault comes.
-    async fn pass(&mut self, fate: Fate, state: &State, has_lock: &AtomicBool) -> End {
+    async fn pass(&mut self, fate: Fate, state: &State) -> End {
         let (mut from_client, mut to_client) = self.client.split();
         let (mut from_server, mut to_server) = self.server.split();
         let mut left = match fate {
@@ -269,6 +262,8 @@ impl Ends {
             _ => usize::MAX,
         };
         let (mut asked, mut said) = (vec![0; 16 << 10], vec![0; 16 << 10]);
+        let born = state.hushes.load(Ordering::SeqCst);
+        let mut has_lock = false;
         loop {
             if left == 0 {
                 return match fate {
@@ -287,8 +282,11 @@ impl Ends {
                         return End::Unanswered;
                     }
                     Ok(read) => {
-                        if contains(&asked[..read], TAKES_THE_LOCK) {
-                            has_lock.store(true, Ordering::SeqCst);
+                        let asked = &asked[..read];
+                        has_lock |= contains(asked, TAKES_THE_LOCK);
+                        let is_hushed = state.hushes.load(Ordering::SeqCst) > born;
+                        if is_hushed && !has_lock && asked != PING {
+                            return End::Silent;
                         }
                         on(&mut to_server, &asked[..read.min(left)]).await
                     }
