@@ -203,7 +203,8 @@ pub(super) async fn bring_together(
     epoch: i32,
     mirrored: Head,
 ) -> Result<(), EngineError> {
-    let mut entries = journal.entries(mirrored.seq + 1);
+    let mut told = mirrored.seq;
+    let mut entries = journal.entries(told + 1);
     loop {
         let (replay, entries_back) = tokio::task::spawn_blocking(move || {
             let replay = Replay::read(&mut entries, REPLAY_ENTRIES);
@@ -216,7 +217,12 @@ pub(super) async fn bring_together(
         entries = entries_back;
         let mut replay = replay?;
         let Some(head) = replay.head else {
-            return Ok(());
+            if journal.head().seq == told {
+                return Ok(());
+            }
+            // Commits returned on the way: whoever goes on takes the mirror to have all of it.
+            entries = journal.entries(told + 1);
+            continue;
         };
         leave_committed_where_they_are(catalog, task, &mut replay.before).await?;
         let updates: Vec<MirrorUpdate> = replay.before.into_values().collect();
@@ -230,6 +236,7 @@ pub(super) async fn bring_together(
             .mirror(task.task_id, &heartbeat(journal, epoch, head), &updates)
             .await?;
         crash::point("replay-mirrored");
+        told = head.seq;
     }
 }
 
