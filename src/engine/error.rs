@@ -112,6 +112,18 @@ pub enum EngineError {
         /// The task.
         task_id: i64,
     },
+    /// A failover took commits, and what they stand for is still to be set right.
+    #[error(
+        "the database has lost {commits} commits of task {task_id} that its journal has, as after \
+         a failover, and their rows lead nowhere until they are made again; nothing was changed: \
+         windlass resume {task_id} sets that right, then this can begin"
+    )]
+    LostCommits {
+        /// The task.
+        task_id: i64,
+        /// How many.
+        commits: usize,
+    },
     /// The state directory can't be used.
     #[error("cannot use the state directory {path}: {source}; name another with --state-dir")]
     StateDir {

@@ -182,6 +182,7 @@ pub(super) async fn catch_up(
     let executors = catalog.executors(task.task_id).await?;
     match hold_against_mirror(catalog, task, &journal, &executors).await? {
         Ok((epoch, mirrored)) => {
+            refuse_lost_commits(catalog, task, &journal, mirrored).await?;
             bring_together(catalog, task, &journal, epoch, mirrored).await?;
             let committed = catalog.unjournaled_commits(task.task_id).await?;
             journal_commits(catalog, task, &journal, epoch, committed).await?;
@@ -189,6 +190,48 @@ pub(super) async fn catch_up(
         Err(why) => tracing::warn!("{why}: going by the mirror in the database"),
     }
     Ok(journal.close().await?)
+}
+
+/// Refuses to follow a task of which the database has lost commits: their rows lead to sources that
+/// may be gone, and only that task's own resume makes them again. What a crash has cut off has its
+/// commit in the database and not in the journal, never the other way round.
+async fn refuse_lost_commits(
+    catalog: &Catalog,
+    task: &TaskRow,
+    journal: &Journal,
+    mirrored: Head,
+) -> Result<(), EngineError> {
+    let entries = journal.entries(mirrored.seq + 1);
+    let beyond = tokio::task::spawn_blocking(move || committed_beyond(entries));
+    let beyond = beyond.await.map_err(|error| JournalError::Unwritable {
+        why: error.to_string(),
+    })??;
+    let beyond: Vec<u64> = beyond.into_iter().collect();
+    let mut kept = 0;
+    for some in beyond.chunks(REPLAY_ENTRIES) {
+        kept += catalog.committed_among(task.task_id, some).await?.len();
+    }
+    match beyond.len() - kept {
+        0 => Ok(()),
+        commits => Err(EngineError::LostCommits {
+            task_id: task.task_id,
+            commits,
+        }),
+    }
+}
+
+/// The objects that these entries leave behind the commit.
+fn committed_beyond(mut entries: journal::Entries) -> Result<HashSet<u64>, JournalError> {
+    let mut beyond = HashSet::new();
+    loop {
+        let replay = Replay::read(&mut entries, REPLAY_ENTRIES)?;
+        if replay.head.is_none() {
+            return Ok(beyond);
+        }
+        // Committed by earlier entries.
+        beyond.retain(|idx| !replay.returned.contains(idx));
+        beyond.extend(replay.behind.keys());
+    }
 }
 
 /// Entries that are replayed into the mirror at once.
@@ -299,6 +342,7 @@ async fn return_lost_commits(
 struct Replay {
     before: HashMap<u64, MirrorUpdate>,
     behind: HashMap<u64, MirrorUpdate>,
+    returned: HashSet<u64>,
     objects: HashMap<u64, EntryObject>,
     head: Option<Head>,
 }
@@ -333,7 +377,10 @@ impl Replay {
         match event {
             Event::Verified(_) if !is_behind => update.phase = Some(Phase::Verified),
             // What was undone needs no undoing again.
-            Event::Returned(_) => drop(self.behind.remove(&idx)),
+            Event::Returned(_) => {
+                self.behind.remove(&idx);
+                self.returned.insert(idx);
+            }
             _ => {}
         }
         if let Some(phase) = update.phase {

@@ -266,8 +266,9 @@ pub fn may_follow_up(world: &World, setup: &Setup, m: usize) -> bool {
         return false;
     };
     let is_over = matches!(parent.state, TaskState::Complete | TaskState::Failed);
-    // Whoever reverses before a resume has set right what a failover took finds the row's document
-    // gone: that is reported, the copy stays, and no more is promised.
+    // A reverse before a resume has set right what a failover took is refused where the checkpoint
+    // is. Elsewhere it finds the row's document gone: that is reported, the copy stays, and no more
+    // is promised.
     let is_unsettled = world.failed_over && world.hurt.iter().any(|hurt| *hurt);
     world.processes[m].is_none()
         && world.lock.is_none()

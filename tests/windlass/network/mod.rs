@@ -4,6 +4,7 @@
 //!
 //! With WINDLASS_TORTURE connections fall silent as well, and each limit is waited out in full.
 
+mod failover;
 mod postgres;
 mod silence;
 mod swift;

@@ -121,6 +121,48 @@ impl Place {
     }
 }
 
+impl Database {
+    /// A copy of it as it is now, like a replica that follows no further. All connections are cut.
+    pub async fn snapshot(&self) -> String {
+        let copy = format!("{}_replica", self.name);
+        self.without_connections(format!("CREATE DATABASE {copy} TEMPLATE {}", self.name))
+            .await;
+        copy
+    }
+
+    /// The copy takes its place under its name, as after a failover: what the copy has not got is
+    /// lost, however well it was acknowledged. All connections are cut.
+    pub async fn fail_over_to(&self, copy: &str) {
+        let name = &self.name;
+        self.without_connections(format!("ALTER DATABASE {name} RENAME TO {name}_lost"))
+            .await;
+        let promote = format!("ALTER DATABASE {copy} RENAME TO {name}");
+        self.place.run("postgres", promote).await;
+    }
+
+    /// Runs a statement that needs the database for itself, in a moment when nobody is in it.
+    async fn without_connections(&self, statement: String) {
+        let name = &self.name;
+        let close = format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false");
+        self.place.run("postgres", close).await;
+        let end = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+        );
+        let empty = format!(
+            "DO $$ BEGIN WHILE EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{name}') LOOP
+               PERFORM pg_stat_clear_snapshot(), pg_sleep(0.01); END LOOP; END $$"
+        );
+        self.place.run("postgres", end).await;
+        self.place.run("postgres", empty).await;
+        self.place.run("postgres", statement).await;
+        // The old name, unless it was given away with the statement.
+        let open = format!(
+            "UPDATE pg_database SET datallowconn = true WHERE datname IN ('{name}', '{name}_replica')"
+        );
+        self.place.run("postgres", open).await;
+    }
+}
+
 struct Shared {
     place: Place,
     template: String,
