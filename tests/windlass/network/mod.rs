@@ -8,6 +8,7 @@ mod failover;
 mod postgres;
 mod silence;
 mod swift;
+mod takeover;
 
 use crate::support::faulty_net::{FaultyNet, Rough, Weather};
 use crate::support::postgres::{Database, Place, fresh_database};
