@@ -10,6 +10,8 @@ mod silence;
 mod swift;
 mod takeover;
 
+use std::time::Duration;
+
 use crate::support::faulty_net::{FaultyNet, Rough, Weather};
 use crate::support::postgres::{Database, Place, fresh_database};
 use crate::support::program::Outcome;
@@ -45,6 +47,14 @@ fn rough(within_bytes: usize) -> Weather {
         within_bytes,
         stalls: is_torture(),
     })
+}
+
+/// Silence is waited out, and there may be a good deal of it.
+fn patient(mut world: World) -> World {
+    if is_torture() {
+        world.program = world.program.time_limit(Duration::from_secs(900));
+    }
+    world
 }
 
 /// Resumes for as long as it takes. `look` is called at each stop.

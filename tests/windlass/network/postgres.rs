@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{database_behind, rough, tell, to_the_end};
+use super::{database_behind, patient, rough, tell, to_the_end};
 use crate::support::counting_proxy::Fault;
 use crate::support::faulty_net::{FaultyNet, Weather};
 use crate::support::random::seed;
@@ -32,6 +32,7 @@ async fn world_behind(seed: u64) -> (FaultyNet, World) {
 async fn through_a_rough_network_every_document_arrives() {
     let seed = seed(21);
     let (net, world) = world_behind(seed).await;
+    let world = patient(world);
     net.set_weather(rough(200_000));
     let ends = to_the_end(&world, &OPTIONS, async || {
         world.expect_every_row_whole().await;

@@ -16,9 +16,9 @@ async fn a_database_that_falls_silent_interrupts_the_run_and_resume_finishes_it(
     let world = seeded_on(database, DOCUMENTS).await;
     let options = [
         "--db-timeout",
-        "2",
+        "1",
         "--db-connect-timeout",
-        "2",
+        "1",
         "--db-retries",
         "0",
         "--max-outage",

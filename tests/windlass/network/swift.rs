@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{rough, tell, to_the_end};
+use super::{patient, rough, tell, to_the_end};
 use crate::support::checker::{Checker, Report};
 use crate::support::counting_proxy::{CountingProxy, Fault};
 use crate::support::deployment::{Compression, StoreSpec, SwiftSpec};
@@ -94,7 +94,7 @@ fn expect_whole(seen: &Report) {
 #[tokio::test(flavor = "multi_thread")]
 async fn into_swift_through_a_rough_network_every_document_arrives() {
     let seed = seed(41);
-    let mut world = seeded(DOCUMENTS).await;
+    let mut world = patient(seeded(DOCUMENTS).await);
     let behind = Behind::start(&world, swift::fresh_container().await, seed).await;
     world.to = behind.config.clone();
     behind.turn_bad();
@@ -111,7 +111,7 @@ async fn into_swift_through_a_rough_network_every_document_arrives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn out_of_swift_through_a_rough_network_every_document_arrives() {
     let seed = seed(42);
-    let mut world = db_to_s3().await;
+    let mut world = patient(db_to_s3().await);
     let here = Place::fresh(Kind::Swift, &world.program, "", "").await;
     let there = Place::fresh(Kind::LocalFs, &world.program, "there", "").await;
     let mut random = Random::seeded(seed);
