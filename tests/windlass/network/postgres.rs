@@ -33,7 +33,7 @@ async fn through_a_rough_network_every_document_arrives() {
     let seed = seed(21);
     let (net, world) = world_behind(seed).await;
     let world = patient(world);
-    net.set_weather(rough(200_000));
+    net.set_weather(rough(30_000));
     let ends = to_the_end(&world, &OPTIONS, async || {
         world.expect_every_row_whole().await;
     })
