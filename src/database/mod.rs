@@ -64,6 +64,15 @@ impl Default for ConnectOptions {
     }
 }
 
+impl ConnectOptions {
+    /// How long the loss of a session may go unnoticed where nothing is heard of the server: until
+    /// the statement that is under way is given up, or else the question after the lock.
+    pub fn silence_limit(&self) -> Duration {
+        let statement = self.statement_timeout.map(|limit| limit + session::GRACE);
+        ALIVE_TIMEOUT.max(statement.unwrap_or_default())
+    }
+}
+
 /// A pool of connections to either database.
 #[derive(Debug, Clone)]
 pub enum Database {

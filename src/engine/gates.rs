@@ -8,14 +8,10 @@ use uuid::Uuid;
 use super::tenure::HEARTBEAT;
 use super::{EngineError, Store};
 use crate::catalog::Catalog;
-use crate::database::ALIVE_TIMEOUT;
+use crate::database::ConnectOptions;
 use crate::digest;
 use crate::driver::{Driver, StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::model::{DriverKind, ObjectKey, Policy};
-
-/// How long a process may go on after it has lost the lock without a word: until it asks after it
-/// again, and until the answer is given up.
-const NOTICES_WITHIN: Duration = HEARTBEAT.saturating_add(ALIVE_TIMEOUT);
 
 /// Anchore's services tell of themselves every few seconds; older heartbeats are of stopped ones.
 const SERVICE_HEARTBEAT_S: i64 = 60;
@@ -85,6 +81,7 @@ pub async fn refuse_live_services(catalog: &Catalog, force: bool) -> Result<(), 
 pub async fn wait_for_neighbours(
     catalog: &Catalog,
     task_id: Option<i64>,
+    connect: &ConnectOptions,
 ) -> Result<(), EngineError> {
     if !catalog.has_schema().await? {
         return Ok(());
@@ -93,8 +90,9 @@ pub async fn wait_for_neighbours(
         return Ok(());
     };
     let age = Duration::from_secs(u64::try_from(age_s).unwrap_or(0));
-    // It may have been cut off from the database alone, and have gone on until it noticed.
-    let settled = WRITE_DEADLINE + NOTICES_WITHIN;
+    // It may have been cut off from the database alone, and have gone on until it noticed: when it
+    // asked after the lock again, and, with options like ours, gave the answer up.
+    let settled = WRITE_DEADLINE + HEARTBEAT + connect.silence_limit();
     if let Some(rest) = settled.checked_sub(age) {
         let seconds = rest.as_secs();
         tracing::warn!(

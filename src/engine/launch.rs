@@ -65,7 +65,7 @@ pub(super) async fn launch(
     let uuid = Uuid::new_v4();
     let mut destination_was_empty = false;
     if !dry_run {
-        gates::wait_for_neighbours(&catalog, None).await?;
+        gates::wait_for_neighbours(&catalog, None, &settings.connect).await?;
         catalog.ensure_schema().await?;
         gates::refuse_aliases(&from, &to).await?;
         // A follow-up finds there what the task before has left.

@@ -92,7 +92,7 @@ async fn locked(
     }
     catalog.ensure_schema().await?;
     refuse_reversed(&catalog, &task).await?;
-    gates::wait_for_neighbours(&catalog, Some(task.task_id)).await?;
+    gates::wait_for_neighbours(&catalog, Some(task.task_id), &settings.connect).await?;
     let checkpoint = open_checkpoint(&task, settings, &catalog).await?;
     crash::point("checkpoint-opened");
     let Checkpoint {
