@@ -14,6 +14,7 @@ pub mod crash;
 pub mod database;
 pub mod digest;
 pub mod driver;
+pub mod durable;
 pub mod engine;
 pub mod journal;
 pub mod model;

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::EngineError;
-use crate::crash;
+use crate::{crash, durable};
 
 /// What `task.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,24 +63,29 @@ impl StateDir {
     /// Makes sure that the directory can be written before anything else is done.
     pub fn prepare(&self) -> Result<(), EngineError> {
         let tasks = self.root.join("tasks");
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&tasks);
-        made.map_err(|source| self.error(&tasks, source))?;
+        self.make(&tasks)?;
         let probe = tasks.join(format!(".probe-{}", Uuid::new_v4()));
         fs::write(&probe, b"").map_err(|source| self.error(&tasks, source))?;
         fs::remove_file(&probe).map_err(|source| self.error(&tasks, source))
     }
 
+    /// Makes a directory here, if need be, and its way up to the root durable: they may have been
+    /// made by a process that was killed before it could see to that.
+    fn make(&self, dir: &Path) -> Result<(), EngineError> {
+        let make = || -> std::io::Result<()> {
+            durable::create_private(dir)?;
+            let above = dir.ancestors();
+            above
+                .take_while(|above| above.starts_with(&self.root))
+                .try_for_each(durable::sync_name)
+        };
+        make().map_err(|source| self.error(dir, source))
+    }
+
     /// Writes a task's file, whole or not at all.
     pub fn write(&self, file: &TaskFile) -> Result<(), EngineError> {
         let dir = self.task_dir(file.uuid);
-        let made = fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&dir);
-        made.map_err(|source| self.error(&dir, source))?;
+        self.make(&dir)?;
         let path = dir.join("task.json");
         let write = || -> std::io::Result<()> {
             let temporary = dir.join(".task.json.tmp");
@@ -96,7 +101,7 @@ impl StateDir {
             out.sync_all()?;
             crash::point("task-file-staged");
             fs::rename(&temporary, &path)?;
-            fs::File::open(&dir)?.sync_all()?;
+            durable::sync_dir(&dir)?;
             crash::point("task-file-written");
             Ok(())
         };

@@ -1,8 +1,8 @@
 //! The checkpoint directory: private, locked by one process, and copied before a recovery.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::chain::Head;
 use super::error::JournalError;
-use crate::crash;
+pub(super) use crate::durable::{create_private, sync_dir as sync};
+use crate::{crash, durable};
 
 const LOCK: &str = "lock";
 const CLEAN: &str = "clean";
@@ -34,27 +35,18 @@ pub(super) fn segments_dir(dir: &Path) -> PathBuf {
     dir.join("segments")
 }
 
-/// Makes a directory's entries durable.
-pub(super) fn sync(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// A directory that only its owner can enter, durable together with its new parents.
-pub(super) fn create_private(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
+/// Makes durable which files and directories a checkpoint consists of. A process that was killed
+/// (which loses nothing) may have made, renamed or removed some and never come to syncing them;
+/// what is built upon them from here on must not vanish with them in a power cut.
+pub(super) fn settle(dir: &Path) -> io::Result<()> {
+    durable::sync_name(dir)?;
+    for dir in [dir.to_owned(), sled_dir(dir), segments_dir(dir)] {
+        match durable::sync_dir(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
-    let parent = match dir.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Err(io::ErrorKind::InvalidInput.into()),
-    };
-    create_private(parent)?;
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    sync(parent)
+    Ok(())
 }
 
 /// Takes group's and others' permissions away.

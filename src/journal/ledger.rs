@@ -112,6 +112,7 @@ impl Ledger {
     pub fn open(dir: &Path, task: Uuid) -> Result<Found, JournalError> {
         dir::refuse_foreign(dir)?;
         let lock = Lock::take(dir)?;
+        dir::settle(dir).map_err(JournalError::io(dir))?;
         let clean = dir::clean_head(dir)?;
         if clean.is_none() {
             dir::copy_before_recovery(dir).map_err(JournalError::io(dir))?;

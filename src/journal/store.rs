@@ -135,10 +135,12 @@ impl Store {
         let db = guarded(|| Ok(config.open()?))?;
         let log = File::open(path.join("db"))?;
         // A killed process may have written what it never synced. What is read from here on is
-        // believed, and told to the database.
-        log.sync_data()?;
+        // believed, and told to the database. sled itself never syncs its configuration, without
+        // which the log can't be opened.
         for file in fs::read_dir(path)? {
-            dir::make_private(&file?.path())?;
+            let file = file?.path();
+            dir::make_private(&file)?;
+            File::open(&file)?.sync_all()?;
         }
         dir::sync(path)?;
         Ok(Self {

@@ -5,25 +5,28 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may name of the others. Leaves name nothing but the model.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("model", &[]),
     ("digest", &[]),
     ("batch", &[]),
     ("crash", &[]),
+    ("durable", &[]),
     ("config", &["model"]),
     ("database", &["model", "config"]),
-    ("journal", &["model", "crash"]),
+    ("journal", &["model", "crash", "durable"]),
     ("report", &["model"]),
     ("catalog", &["model", "digest", "crash", "database"]),
     (
         "driver",
-        &["model", "digest", "batch", "crash", "config", "database"],
+        &[
+            "model", "digest", "batch", "crash", "durable", "config", "database",
+        ],
     ),
     (
         "engine",
         &[
-            "model", "digest", "batch", "crash", "config", "database", "journal", "catalog",
-            "driver",
+            "model", "digest", "batch", "crash", "durable", "config", "database", "journal",
+            "catalog", "driver",
         ],
     ),
     (

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::tree::{Tree, is_temporary};
 use super::{StoreError, StoreErrorKind};
+use crate::durable::sync_name;
 use crate::model::{DriverKind, Place};
 
 /// What is wrong with the directory, and what to do about it.
@@ -48,6 +49,8 @@ pub(super) fn to_write(tree: &Tree) -> Result<(), Refusal> {
         Err(_) => {}
     }
     to_read(tree)?;
+    // A task that is planned for it finds it again after a power cut.
+    sync_name(&tree.root).map_err(|error| explain("sync the directory above it", error))?;
     refuse_foreign(&tree.root)?;
     probe(&tree.root).map_err(|error| explain("write to it", error))
 }

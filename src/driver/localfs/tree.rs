@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::Trouble;
 use crate::crash;
+use crate::durable::{sync_dir, sync_name};
 
 const TEMP_PREFIX: &str = ".windlass-";
 const TEMP_SUFFIX: &str = ".tmp";
@@ -177,6 +178,8 @@ impl Tree {
         for above in above.take_while(|above| above.starts_with(&self.root)) {
             sync_dir(above)?;
         }
+        // The root is made where it is missing, perhaps by a run that was killed right after.
+        sync_name(&self.root)?;
         remove_stale_files(dir);
         let mut known = self.known();
         // Our own making of it counts, anybody else's change means: look again next time.
@@ -271,9 +274,4 @@ fn parent(target: &Path) -> Result<&Path, Trouble> {
     target
         .parent()
         .ok_or_else(|| Trouble::Path("has no directory above it".into()))
-}
-
-/// A new name is on the disk only once its directory is.
-fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
 }
