@@ -4,6 +4,8 @@
 //! fetches what they need; a missing server fails a test with the words to install it.
 
 mod anchore_cli;
+#[cfg(feature = "failpoints")]
+mod checkpoint_hazards;
 mod conformance;
 #[cfg(feature = "failpoints")]
 mod crash;
@@ -24,6 +26,7 @@ mod network;
 mod options;
 mod outage;
 mod output;
+mod power;
 mod refusals;
 mod report;
 mod report_page;

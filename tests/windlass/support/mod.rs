@@ -16,6 +16,7 @@ pub mod journal_checker;
 pub mod memory_s3;
 pub mod place;
 pub mod postgres;
+pub mod power;
 pub mod program;
 pub mod random;
 pub mod s3;

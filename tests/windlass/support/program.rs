@@ -64,6 +64,12 @@ impl Program {
         self
     }
 
+    /// With its state kept elsewhere than at home.
+    pub fn state_at(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state_dir = dir.into();
+        self
+    }
+
     /// Another way to call the program: a link named `anchore-manager`, say.
     pub fn executable(mut self, path: impl Into<PathBuf>) -> Self {
         self.executable = path.into();
