@@ -47,11 +47,11 @@ const HAZARDS: [Hazard; 7] = [
 async fn whatever_befalls_a_checkpoint_no_document_is_lost() {
     let minutes = std::env::var("WINDLASS_TORTURE").ok();
     let minutes = minutes.map_or(0, |minutes| minutes.parse().expect("minutes"));
-    let end = Instant::now() + Duration::from_secs(20 * minutes);
     let mut tries = Tries::default();
     for seed in [seed(61), drawn_seed()] {
         let mut random = Random::seeded(seed);
         let world = World::interrupted(&mut random).await;
+        let end = Instant::now() + Duration::from_secs(20 * minutes);
         loop {
             for hazard in HAZARDS {
                 tries.count(world.go_through(hazard, &mut random).await);
