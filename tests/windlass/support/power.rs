@@ -18,7 +18,9 @@ mod model;
 mod served;
 
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use fuser::{BackgroundSession, Config, MountOption, spawn_mount};
@@ -34,7 +36,26 @@ pub struct PowerFs {
     model: Arc<Mutex<Model>>,
     // In this order: unmounted before its directory is removed.
     session: Option<BackgroundSession>,
+    watcher: Child,
     at: TempDir,
+}
+
+/// Unmounts where the test itself is killed: a thread of it that waits for an answer from its own
+/// mount could not end before the mount does, nor the mount before it.
+const WATCHER: &str = r#"
+    while [ -e "/proc/$1/status" ] && ! grep -q '^State:.[ZX]' "/proc/$1/status"; do sleep 1; done
+    umount -f "$2" || fusermount3 -u -z "$2"
+    rmdir "$2""#;
+
+fn watch(at: &Path) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", WATCHER, "watch", &std::process::id().to_string()]);
+    command
+        .arg(at)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    command.process_group(0).spawn().expect("sh")
 }
 
 impl PowerFs {
@@ -53,6 +74,7 @@ impl PowerFs {
             Ok(session) => Some(Self {
                 model,
                 session: Some(session),
+                watcher: watch(at.path()),
                 at,
             }),
             Err(error) if is_not_allowed(&error) => {
@@ -91,6 +113,9 @@ fn is_not_allowed(error: &io::Error) -> bool {
 
 impl Drop for PowerFs {
     fn drop(&mut self) {
+        // Of the test's own, and so is what it waits in.
+        let _ = self.watcher.kill();
+        let _ = self.watcher.wait();
         if let Some(session) = self.session.take()
             && let Err(error) = session.umount_and_join()
         {
