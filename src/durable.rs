@@ -1,9 +1,8 @@
 //! Directories that a power cut leaves where they are. A name is on the disk only once the directory
 //! that it stands in has been synced; syncing what it stands for does not do it.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
 /// Makes the names in `dir` durable.
@@ -33,21 +32,4 @@ pub fn sync_name(dir: &Path) -> io::Result<()> {
         }
         Err(error) => Err(error),
     }
-}
-
-/// A directory that only its owner can enter, durable together with those above it that are made
-/// on the way.
-///
-/// # Errors
-/// What the operating system says.
-pub fn create_private(dir: &Path) -> io::Result<()> {
-    if dir.as_os_str().is_empty() || dir.is_dir() {
-        return Ok(());
-    }
-    create_private(dir.parent().ok_or(io::ErrorKind::InvalidInput)?)?;
-    match DirBuilder::new().mode(0o700).create(dir) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        _ => {}
-    }
-    sync_name(dir)
 }

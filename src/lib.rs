@@ -18,4 +18,5 @@ pub mod durable;
 pub mod engine;
 pub mod journal;
 pub mod model;
+pub mod private;
 pub mod report;

@@ -124,6 +124,16 @@ pub enum EngineError {
         /// How many.
         commits: usize,
     },
+    /// Somebody else could have put there what is in the state directory.
+    #[error("the state directory is refused: {path}: {why}; {next}")]
+    StateDirRefused {
+        /// The directory or file.
+        path: String,
+        /// What is wrong with it.
+        why: String,
+        /// What can be done.
+        next: String,
+    },
     /// The state directory can't be used.
     #[error("cannot use the state directory {path}: {source}; name another with --state-dir")]
     StateDir {

@@ -29,6 +29,7 @@ pub(super) async fn open_checkpoint(
     catalog: &Catalog,
 ) -> Result<Checkpoint, EngineError> {
     let dir = settings.state_dir.checkpoint(task.uuid);
+    settings.state_dir.own_task(task.uuid)?;
     let executors = catalog.executors(task.task_id).await?;
     let (why, aside) = match Journal::open(&dir, task.uuid) {
         Ok(journal) => match hold_against_mirror(catalog, task, &journal, &executors).await? {

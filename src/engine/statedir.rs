@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::EngineError;
+use crate::private::{self, Refusal, Untrusted};
 use crate::{crash, durable};
 
 /// What `task.json` holds.
@@ -40,6 +40,8 @@ pub struct StateDir {
 impl StateDir {
     /// A state directory; it is made when the first task is.
     pub fn new(root: PathBuf) -> Self {
+        // Without a slash at its end: that would look through a link.
+        let root = root.components().collect();
         Self { root }
     }
 
@@ -60,26 +62,43 @@ impl StateDir {
         self.root.join("tasks").join(task.to_string())
     }
 
-    /// Makes sure that the directory can be written before anything else is done.
+    /// Makes sure that the directory is ours alone, and can be written, before anything else is
+    /// done.
     pub fn prepare(&self) -> Result<(), EngineError> {
         let tasks = self.root.join("tasks");
+        self.make(&self.root)?;
         self.make(&tasks)?;
         let probe = tasks.join(format!(".probe-{}", Uuid::new_v4()));
-        fs::write(&probe, b"").map_err(|source| self.error(&tasks, source))?;
-        fs::remove_file(&probe).map_err(|source| self.error(&tasks, source))
+        let probed = private::create_file(&probe).and_then(|mut file| {
+            // A file may still be made where there is no room for a byte.
+            file.write_all(b"windlass")?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&probe);
+        probed
+            .and(removed)
+            .map_err(|source| self.error(&tasks, source))
+    }
+
+    /// Refuses a task's directory that somebody else could have put there, or anything in it.
+    pub fn own_task(&self, task: Uuid) -> Result<(), EngineError> {
+        match private::own_tree(&self.task_dir(task)) {
+            // Lost with its machine, say: it is made again.
+            Err(refusal) if refusal.is_not_found() => Ok(()),
+            other => other.map_err(|refusal| self.refused(refusal)),
+        }
     }
 
     /// Makes a directory here, if need be, and its way up to the root durable: they may have been
     /// made by a process that was killed before it could see to that.
     fn make(&self, dir: &Path) -> Result<(), EngineError> {
-        let make = || -> std::io::Result<()> {
-            durable::create_private(dir)?;
-            let above = dir.ancestors();
-            above
-                .take_while(|above| above.starts_with(&self.root))
-                .try_for_each(durable::sync_name)
-        };
-        make().map_err(|source| self.error(dir, source))
+        private::make_dir(dir).map_err(|refusal| self.refused(refusal))?;
+        let mut above = dir
+            .ancestors()
+            .take_while(|above| above.starts_with(&self.root));
+        above
+            .try_for_each(durable::sync_name)
+            .map_err(|source| self.error(dir, source))
     }
 
     /// Writes a task's file, whole or not at all.
@@ -89,13 +108,7 @@ impl StateDir {
         let path = dir.join("task.json");
         let write = || -> std::io::Result<()> {
             let temporary = dir.join(".task.json.tmp");
-            let mut options = fs::OpenOptions::new();
-            let mut out = options
-                .create(true)
-                .truncate(true)
-                .write(true)
-                .mode(0o600)
-                .open(&temporary)?;
+            let mut out = private::create_file(&temporary)?;
             serde_json::to_writer_pretty(&mut out, file)?;
             out.write_all(b"\n")?;
             out.sync_all()?;
@@ -125,6 +138,12 @@ impl StateDir {
     /// All tasks that have a file here.
     pub fn all(&self) -> Result<Vec<TaskFile>, EngineError> {
         let tasks = self.root.join("tasks");
+        for dir in [&self.root, &tasks] {
+            match private::check_dir(dir) {
+                Err(refusal) if refusal.is_not_found() => return Ok(Vec::new()),
+                other => other.map_err(|refusal| self.refused(refusal))?,
+            }
+        }
         let entries = match fs::read_dir(&tasks) {
             Ok(entries) => entries,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -132,10 +151,13 @@ impl StateDir {
         };
         let mut files = Vec::new();
         for entry in entries {
-            let path = entry
-                .map_err(|source| self.error(&tasks, source))?
-                .path()
-                .join("task.json");
+            let dir = entry.map_err(|source| self.error(&tasks, source))?.path();
+            let path = dir.join("task.json");
+            let trusted = private::check_dir(&dir).and_then(|()| private::check_file(&path));
+            if let Err(refusal @ Refusal::Untrusted(_)) = &trusted {
+                tracing::warn!("{refusal}: this task is left out");
+                continue;
+            }
             // A directory without a readable file is of a task that never began, or damaged; the
             // database still finds its task by --db-connect.
             match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
@@ -145,6 +167,22 @@ impl StateDir {
             }
         }
         Ok(files)
+    }
+
+    fn refused(&self, refusal: Refusal) -> EngineError {
+        match refusal {
+            Refusal::Io { path, source } => self.error(&path, source),
+            Refusal::Untrusted(Untrusted { path, why }) => EngineError::StateDirRefused {
+                next: match fs::canonicalize(&path) {
+                    Ok(target) if path == self.root && path.is_symlink() => {
+                        format!("name its target, --state-dir {}", target.display())
+                    }
+                    _ => "or name another directory with --state-dir".into(),
+                },
+                path: path.display().to_string(),
+                why,
+            },
+        }
     }
 
     fn error(&self, path: &Path, source: std::io::Error) -> EngineError {

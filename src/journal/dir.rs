@@ -1,8 +1,8 @@
 //! The checkpoint directory: private, locked by one process, and copied before a recovery.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::chain::Head;
 use super::error::JournalError;
-pub(super) use crate::durable::{create_private, sync_dir as sync};
+pub(super) use crate::durable::sync_dir as sync;
+use crate::private::{self, Refusal, Untrusted, create_file};
 use crate::{crash, durable};
 
 const LOCK: &str = "lock";
@@ -47,25 +48,6 @@ pub(super) fn settle(dir: &Path) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Takes group's and others' permissions away.
-pub(super) fn make_private(path: &Path) -> io::Result<()> {
-    let meta = fs::symlink_metadata(path)?;
-    if meta.is_symlink() || meta.mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    fs::set_permissions(path, Permissions::from_mode(meta.mode() & 0o700))
-}
-
-/// A new file for its owner only.
-pub(super) fn create_file(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
 }
 
 /// Removes the files of a directory whose names match.
@@ -119,28 +101,23 @@ pub(super) fn remove_generation(path: &Path) -> io::Result<()> {
     remove_all(&gone)
 }
 
-/// Refuses a directory that somebody else could have put there.
+/// Refuses a checkpoint that somebody else could have put there, or anything in it.
 pub(super) fn refuse_foreign(dir: &Path) -> Result<(), JournalError> {
-    let refused = |why| JournalError::Refused {
-        dir: dir.into(),
-        why,
-    };
-    let meta = match fs::symlink_metadata(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(JournalError::NotFound { dir: dir.into() });
+    match private::own_tree(dir) {
+        Err(refusal) if refusal.is_not_found() => Err(JournalError::NotFound { dir: dir.into() }),
+        other => refuse_untrusted(other),
+    }
+}
+
+/// What a refusal means for whoever opens a checkpoint.
+pub(super) fn refuse_untrusted(checked: Result<(), Refusal>) -> Result<(), JournalError> {
+    checked.map_err(|refusal| match refusal {
+        Refusal::Io { path, source } => JournalError::Io { path, source },
+        Refusal::Untrusted(Untrusted { path, why }) => {
+            let dir = path;
+            JournalError::Refused { dir, why }
         }
-        other => other.map_err(JournalError::io(dir))?,
-    };
-    if meta.is_symlink() {
-        return Err(refused("it is a symbolic link"));
-    }
-    if !meta.is_dir() {
-        return Err(refused("it is not a directory"));
-    }
-    if meta.uid() != rustix::process::geteuid().as_raw() {
-        return Err(refused("it belongs to another user"));
-    }
-    make_private(dir).map_err(JournalError::io(dir))
+    })
 }
 
 /// The right to work with a checkpoint, held by one process at a time.
@@ -153,15 +130,10 @@ impl Lock {
     pub fn take(dir: &Path) -> Result<Self, JournalError> {
         let path = dir.join(LOCK);
         let io = |error| JournalError::io(&path)(error);
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
-            .open(&path)
-            .map_err(io)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let options = private::no_links(options.mode(0o600));
+        let mut file = options.open(&path).map_err(io)?;
         let since = Instant::now();
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -288,7 +260,7 @@ fn size_bytes(dir: &Path) -> io::Result<u64> {
 }
 
 fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
-    create_private(to)?;
+    private::create_dir(to)?;
     for file in fs::read_dir(from)? {
         let file = file?;
         let target = to.join(file.file_name());

@@ -34,7 +34,7 @@ pub enum JournalError {
         /// The checkpoint.
         dir: PathBuf,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
     },
     /// It belongs to another task.
     #[error("the checkpoint {} belongs to task {found}", .dir.display())]

@@ -16,6 +16,7 @@ use super::segment::Segment;
 use super::store::Store;
 use super::uploads::Uploads;
 use crate::crash;
+use crate::private;
 
 /// Entries read from sled at once.
 pub(super) const CHUNK: usize = 512;
@@ -60,14 +61,14 @@ fn ignore_poison<T>(result: Result<T, PoisonError<T>>) -> T {
 impl Ledger {
     /// A new, empty one.
     pub fn create(dir: &Path, task: Uuid, executor: Uuid) -> Result<Found, JournalError> {
-        dir::create_private(dir).map_err(JournalError::io(dir))?;
+        private::create_dir(dir).map_err(JournalError::io(dir))?;
         dir::refuse_foreign(dir)?;
         let lock = Lock::take(dir)?;
         let sled = dir::sled_dir(dir);
         if sled.exists() {
             return Err(JournalError::Exists { dir: dir.into() });
         }
-        dir::create_private(&sled).map_err(JournalError::io(&sled))?;
+        private::create_dir(&sled).map_err(JournalError::io(&sled))?;
         crash::point("checkpoint-directory-made");
         let store = Store::create(&dir::generation(dir, 1), &MetaV1::new(task, executor))
             .map_err(|fault| fault.in_checkpoint(dir))?;

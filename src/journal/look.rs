@@ -21,6 +21,7 @@ use super::chain::{Hash, Head};
 use super::dir;
 use super::error::JournalError;
 use super::ledger::Ledger;
+use crate::private;
 
 /// How often a checkpoint that is at work is copied until the copy is whole.
 const TRIES: u32 = 8;
@@ -42,6 +43,7 @@ pub fn read(dir: &Path, task: Uuid) -> Result<ReadJournal, JournalError> {
     if !dir.is_dir() {
         return Err(JournalError::NotFound { dir: dir.into() });
     }
+    dir::refuse_untrusted(private::check_dir(dir))?;
     let mut in_use = is_in_use()?;
     for attempt in 1.. {
         // In this order: a checkpoint that was closed in good order before it was copied is

@@ -18,6 +18,7 @@ use super::chain::{self, Hash};
 use super::dir;
 use super::prove::expected_start;
 use crate::crash;
+use crate::private;
 
 /// The fastest: the sealing shares the cores with the migration. About 115 bytes an entry; level 3
 /// makes 76 of them, and did not keep up with 70,000 entries/s.
@@ -96,7 +97,7 @@ pub(super) fn write(
     stretch: &Stretch,
     lines: impl Iterator<Item = io::Result<String>>,
 ) -> io::Result<Segment> {
-    dir::create_private(segments)?;
+    private::create_dir(segments)?;
     let name = format!("{:020}-{:020}", stretch.first, stretch.last);
     let (path, unfinished) = (
         segments.join(format!("{name}.seg")),
@@ -113,7 +114,7 @@ pub(super) fn write(
         hash: hex::encode(stretch.hash),
     })?;
     let summing = Summing {
-        inner: io::BufWriter::new(dir::create_file(&unfinished)?),
+        inner: io::BufWriter::new(private::create_file(&unfinished)?),
         crc: crc32fast::Hasher::new(),
         length: 0,
     };

@@ -16,6 +16,7 @@ use super::error::JournalError;
 use super::uploads::{self, Change, Uploads};
 use super::{dir, quiet};
 use crate::crash;
+use crate::private;
 
 /// Keys: `m` for the meta record, `e` and the big-endian sequence number for entries, so that
 /// sled appends to its right edge. Behind them those of [`uploads`].
@@ -120,7 +121,7 @@ impl Store {
 
     /// Opens what is there.
     pub fn open(path: &Path) -> Result<Self, Fault> {
-        dir::create_private(path)?;
+        private::create_dir(path)?;
         dir::remove_matching(path, |name| {
             // Left by a kill while opening; the next open would fail on it.
             name.starts_with("snap.") && name.ends_with(".generating")
@@ -139,7 +140,7 @@ impl Store {
         // which the log can't be opened.
         for file in fs::read_dir(path)? {
             let file = file?.path();
-            dir::make_private(&file)?;
+            private::tighten(&file)?;
             File::open(&file)?.sync_all()?;
         }
         dir::sync(path)?;

@@ -5,15 +5,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may name of the others. Leaves name nothing but the model.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("model", &[]),
     ("digest", &[]),
     ("batch", &[]),
     ("crash", &[]),
     ("durable", &[]),
+    ("private", &["durable"]),
     ("config", &["model"]),
     ("database", &["model", "config"]),
-    ("journal", &["model", "crash", "durable"]),
+    ("journal", &["model", "crash", "durable", "private"]),
     ("report", &["model"]),
     ("catalog", &["model", "digest", "crash", "database"]),
     (
@@ -25,8 +26,8 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     (
         "engine",
         &[
-            "model", "digest", "batch", "crash", "durable", "config", "database", "journal",
-            "catalog", "driver",
+            "model", "digest", "batch", "crash", "durable", "private", "config", "database",
+            "journal", "catalog", "driver",
         ],
     ),
     (

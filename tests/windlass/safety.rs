@@ -7,7 +7,8 @@ use tempfile::TempDir;
 
 use crate::support::checker::Checker;
 use crate::support::deployment::{Compression, Deployment, S3Spec, StoreSpec, SwiftSpec};
-use crate::support::program::{Program, executable};
+use crate::support::program::Program;
+use crate::support::small_disk::wrapper;
 use crate::support::tls::TlsFront;
 use crate::support::{postgres, s3, swift};
 
@@ -180,22 +181,11 @@ fn behind_a_bind_mount(dir: &Path, mounted: &Path) -> Option<PathBuf> {
     };
     // As root, and as root of a user namespace.
     let flags = ["-m", "-rm"].into_iter().find(permitted)?;
-    let windlass = executable().display();
     let script = format!(
-        "#!/bin/sh\n\
-         test -n \"$INSIDE\" || exec env INSIDE=1 unshare {flags} \"$0\" \"$@\"\n\
-         {mount} && exec '{windlass}' \"$@\"\n"
+        "test -n \"$INSIDE\" || exec env INSIDE=1 unshare {flags} \"$0\" \"$@\"\n\
+         {mount} && exec @windlass@ \"$@\""
     );
-    let (text, wrapper) = (mounted.with_extension("txt"), mounted.with_extension("sh"));
-    std::fs::write(&text, script).unwrap();
-    // Copied by another process: a program that this one has open for writing can't be started by
-    // it, and a child that some other test has just forked has open what we have.
-    let copied = Command::new("install")
-        .args(["-m", "755"])
-        .args([&text, &wrapper])
-        .status();
-    assert!(copied.unwrap().success());
-    Some(wrapper)
+    Some(wrapper(mounted, &script))
 }
 
 #[tokio::test(flavor = "multi_thread")]

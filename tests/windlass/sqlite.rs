@@ -281,7 +281,7 @@ impl World {
             .unwrap_or(0)
     }
 
-    async fn journal(&self, task: &str) -> JournalReport {
+    pub async fn journal(&self, task: &str) -> JournalReport {
         let export = ["journal", task, "--format", "jsonl"];
         check_journal(&self.program.run(&export).await.expect_code(0).stdout)
     }
@@ -310,7 +310,7 @@ impl World {
         checker.check(self.deployment.expected()).await
     }
 
-    async fn expect_all_at(&self, scheme: &str) {
+    pub async fn expect_all_at(&self, scheme: &str) {
         let count = self.deployment.expected().len();
         self.look().await.expect_all_at(scheme, count);
     }

@@ -21,6 +21,7 @@ pub mod program;
 pub mod random;
 pub mod s3;
 pub mod s3_client;
+pub mod small_disk;
 pub mod swift;
 pub mod tables;
 pub mod tls;

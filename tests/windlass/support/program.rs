@@ -76,6 +76,15 @@ impl Program {
         self
     }
 
+    pub fn set_executable(&mut self, path: PathBuf) {
+        self.executable = path;
+    }
+
+    /// Another state directory for every run from here on.
+    pub fn set_state_dir(&mut self, path: PathBuf) {
+        self.state_dir = path;
+    }
+
     pub fn state_dir(&self) -> &Path {
         &self.state_dir
     }
