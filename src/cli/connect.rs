@@ -134,6 +134,7 @@ pub async fn settings(
     url: DatabaseUrl,
     config: &ConfigFile,
 ) -> anyhow::Result<Settings> {
+    let concurrency = run.concurrency.within_files(super::files::raise_limit())?;
     let connect = connect_options(global, Some(config));
     let database = Database::connect(&url, &connect).await?;
     let minutes = run.max_outage.clamp(0.0, 7.0 * 24.0 * 60.0);
@@ -142,7 +143,7 @@ pub async fn settings(
         connect,
         database,
         state_dir: state_dir(global)?,
-        concurrency: run.concurrency,
+        concurrency,
         memory_limit: run.memory_limit,
         bandwidth_bytes: run.bwlimit,
         outage_limit: Duration::from_secs_f64(minutes * 60.0),

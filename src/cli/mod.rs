@@ -7,6 +7,7 @@ mod check;
 mod connect;
 mod demo;
 mod drivers;
+mod files;
 mod follow_up;
 mod format;
 mod journal;
@@ -80,8 +81,21 @@ pub fn main() -> ExitCode {
             ExitStatus::Failed
         }
     };
-    // Whatever still waits for a dead network must not keep the program alive.
-    runtime.shutdown_background();
+    let status = match printer.unwritten() {
+        Some(error) => {
+            printer.say(&format!(
+                "windlass: cannot write the result to stdout: {error}"
+            ));
+            match status {
+                ExitStatus::Complete => ExitStatus::Failed,
+                status => status,
+            }
+        }
+        None => status,
+    };
+    // What was abandoned takes its half-written files with it; whatever still waits for a dead
+    // network must not keep the program alive.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     status.into()
 }
 
@@ -100,12 +114,9 @@ async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Re
         Command::Report(args) => report::run(&args, global, printer).await,
         Command::Demo(args) => demo::run(&args, printer).await,
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "windlass",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "windlass", &mut script);
+            printer.lines(|out| out.write_all(&script));
             Ok(ExitStatus::Complete)
         }
     }

@@ -1,6 +1,7 @@
 //! Output, in one place: results to stdout, all else to stderr.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::sync::{Arc, OnceLock};
 
 use indicatif::MultiProgress;
 use serde::Serialize;
@@ -12,6 +13,8 @@ use tracing_subscriber::fmt::MakeWriter;
 pub struct Printer {
     json: bool,
     bars: MultiProgress,
+    /// Why a result could not be written.
+    unwritten: Arc<OnceLock<std::io::Error>>,
 }
 
 impl Printer {
@@ -20,6 +23,7 @@ impl Printer {
         Self {
             json,
             bars: MultiProgress::new(),
+            unwritten: Arc::default(),
         }
     }
 
@@ -47,19 +51,41 @@ impl Printer {
     /// A line of a result, as it is.
     pub fn line(&self, text: &str) {
         self.bars.suspend(|| {
-            // A reader that has gone away (a closed pipe) has seen enough.
-            let _ = writeln!(std::io::stdout(), "{}", text.trim_end_matches('\n'));
+            self.note(writeln!(
+                std::io::stdout(),
+                "{}",
+                text.trim_end_matches('\n')
+            ));
         });
     }
 
-    /// Many lines of a result, as they come. Whether somebody still reads: one who has gone away
-    /// (a closed pipe) has seen enough.
+    /// Many lines of a result, as they come. Whether there is any use in more.
     pub fn lines(
         &self,
         write: impl FnOnce(&mut dyn std::io::Write) -> std::io::Result<()>,
     ) -> bool {
         let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-        write(&mut out).and_then(|()| out.flush()).is_ok()
+        let written = write(&mut out).and_then(|()| out.flush());
+        // Half a line in a buffer is of no use to a disk that is full.
+        let _ = out.into_parts();
+        self.note(written)
+    }
+
+    /// Keeps what went wrong with stdout. A reader that has gone away (a closed pipe) has seen
+    /// enough.
+    fn note(&self, written: std::io::Result<()>) -> bool {
+        match written {
+            Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+                let _ = self.unwritten.set(error);
+                false
+            }
+            written => written.is_ok(),
+        }
+    }
+
+    /// Why a result could not be written, where it could not.
+    pub fn unwritten(&self) -> Option<&std::io::Error> {
+        self.unwritten.get()
     }
 
     /// A word to the person at the terminal, not part of the result.
@@ -87,8 +113,9 @@ impl Printer {
     /// Logs go to stderr, above the bar. `RUST_LOG` beats `-v`.
     pub fn start_logging(&self, verbose: u8) {
         let level = match verbose {
-            0 => "warn",
-            1 => "windlass=info,warn",
+            // What sled has to say comes as an error of ours, too.
+            0 => "warn,sled=off",
+            1 => "windlass=info,warn,sled=off",
             _ => "windlass=debug,info",
         };
         let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));

@@ -21,6 +21,54 @@ pub enum Concurrency {
     Fixed(u32),
 }
 
+/// Files that the program has open beside the objects in flight: its connections to the database
+/// (eight, of up to three files each on SQLite), the journal, the runtime, and some to spare.
+const BASE_FILES: u64 = 80;
+
+/// The most that an object has open: a connection or a file at either store, a directory to be
+/// synced, and one that is just being let go of.
+const OBJECT_FILES: u64 = 4;
+
+/// Fewer objects at once than this are not worth beginning with.
+const FEWEST_PLACES: u64 = 4;
+
+/// A limit on open files that leaves nothing to work with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "only {files} files may be open at once here, and windlass needs {}: raise the limit, \
+     ulimit -n 1024, and start it again",
+    BASE_FILES + FEWEST_PLACES * OBJECT_FILES
+)]
+pub struct TooFewFiles {
+    /// The limit.
+    pub files: u64,
+}
+
+impl Concurrency {
+    /// The same, as far as a limit on open files allows.
+    ///
+    /// # Errors
+    /// It allows too little to begin with.
+    pub fn within_files(self, files: u64) -> Result<Self, TooFewFiles> {
+        let places = files.saturating_sub(BASE_FILES) / OBJECT_FILES;
+        if places < FEWEST_PLACES {
+            return Err(TooFewFiles { files });
+        }
+        let wanted = match self {
+            Self::Auto => AUTO_MOST as u64,
+            Self::Fixed(wanted) => u64::from(wanted),
+        };
+        if places >= wanted {
+            return Ok(self);
+        }
+        tracing::warn!(
+            "only {files} files may be open at once here (ulimit -n): at most {places} objects \
+             are moved at once"
+        );
+        Ok(Self::Fixed(u32::try_from(places).unwrap_or(u32::MAX)))
+    }
+}
+
 const AUTO_FIRST: usize = 128;
 const AUTO_STEP: usize = 32;
 const AUTO_MOST: usize = 256;

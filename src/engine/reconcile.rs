@@ -255,8 +255,9 @@ pub(super) async fn bring_together(
             (replay, entries)
         })
         .await
-        .map_err(|error| JournalError::Unwritable {
-            why: error.to_string(),
+        .map_err(|error| JournalError::Io {
+            path: "the journal".into(),
+            source: std::io::Error::other(error),
         })?;
         entries = entries_back;
         let mut replay = replay?;

@@ -18,7 +18,7 @@ use super::tenure::Tenure;
 use super::{EngineError, Settings, StopReason, Store, feed, regain, uploads};
 use crate::catalog::{Catalog, Failure, TaskRow};
 use crate::crash;
-use crate::journal::{Head, Journal};
+use crate::journal::{Head, Journal, JournalError};
 use crate::model::{
     Completed, Created, EndedFailed, Event, Interrupted, PhaseCounts, Resumed, Started, Summary,
     TaskKind, TaskState,
@@ -180,9 +180,11 @@ pub(super) async fn run(
             "the database does not answer: what it could not be told, resuming tells it"
         );
     }
-    // Whether or not the database hears of it. If the journal can't be written, that was said
-    // where it was noticed.
-    let _ = context.record_task(ending(&report)).await;
+    // Whether or not the database hears of it. A task whose end can't be journaled has not come to
+    // it: the next resume journals that.
+    if context.record_task(ending(&report)).await.is_err() {
+        note_fatal(&mut report, &settings.stop);
+    }
     crash::point("ending-journaled");
     // What the first could not be done in time can't be the second either.
     if report.summary.is_some()
@@ -201,8 +203,26 @@ pub(super) async fn run(
         tracing::warn!("the lock is released when the connection is closed");
     }
     crash::point("lock-released");
-    context.journal.clone().close().await?;
+    match context.journal.clone().close().await {
+        Ok(()) => {}
+        // Told by the report.
+        Err(JournalError::Unwritable { .. }) if report.stopped.is_some() => {}
+        // All entries are on the disk; only the mark is missing that the last of them is the last.
+        Err(error @ JournalError::Io { .. }) => {
+            tracing::warn!("{error}; the checkpoint stays as after a crash");
+        }
+        Err(error) => return Err(error.into()),
+    }
     Ok(report)
+}
+
+/// Takes in what has come up since the report was begun.
+fn note_fatal(report: &mut RunReport, stop: &super::Stop) {
+    let reason = stop.reason();
+    if let Some(StopReason::Fatal(_)) = reason {
+        report.state = TaskState::Failed;
+    }
+    report.stopped = reason.map(|reason| reason.why());
 }
 
 /// How long each of the last words of a run may take: someone may be waiting at the keyboard.

@@ -82,8 +82,10 @@ pub enum JournalError {
         event: &'static str,
     },
     /// A write failed: nothing more is accepted, since nobody knows what is on disk.
-    #[error("journal unwritable: {why}")]
+    #[error("the journal {} can't be written: {why}", .dir.display())]
     Unwritable {
+        /// The checkpoint.
+        dir: PathBuf,
         /// The first failure.
         why: String,
     },
@@ -91,13 +93,35 @@ pub enum JournalError {
     #[error("the journal is closed")]
     Closed,
     /// The operating system refused something.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {}", .path.display(), advised(.source))]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// What it said.
         source: io::Error,
     },
+}
+
+/// What the operating system says, with what to do where there is something to do.
+pub(super) fn advised(error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            ": free some space, then go on"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => ": make it writable, then go on",
+        _ if is_out_of_files(error) => ": raise the limit on open files (ulimit -n), then go on",
+        _ => "",
+    };
+    format!("{error}{advice}")
+}
+
+/// EMFILE and ENFILE, which the standard library has no kind for.
+fn is_out_of_files(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
 }
 
 impl JournalError {

@@ -11,7 +11,7 @@ use super::codec::{EntryV1, MetaV1};
 use super::dir;
 use super::ledger::{CHUNK, Generation, Ledger};
 use super::segment::{self, Stretch};
-use super::store::Store;
+use super::store::{Fault, Store};
 use super::writer::Command;
 use crate::crash;
 
@@ -51,10 +51,10 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
 }
 
 /// The writer waits for a result: there has to be one.
-fn unless_panicking<T, E: ToString>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
+fn unless_panicking<T, E: Into<Fault>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work))
         .map_err(|_| "its thread panicked".to_string())
-        .and_then(|result| result.map_err(|error| error.to_string()))
+        .and_then(|result| result.map_err(|error| error.into().to_string()))
 }
 
 fn seal(ledger: &Ledger, generation: Generation, last: u64) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! What a commit is going to write: entries, chained and numbered, and what is kept of uploads.
 
+use std::path::Path;
+
 use super::chain::{self, Head};
 use super::codec::EntryV1;
 use super::error::JournalError;
@@ -33,15 +35,18 @@ impl Staged {
         let mut ready = Vec::with_capacity(entries.len());
         for new in entries {
             let seq = after.seq + 1;
-            let json = serialise(Entry {
-                v: Entry::VERSION,
-                task: ledger.task,
-                executor: ledger.executor,
-                seq,
-                at: at.into(),
-                object: new.object,
-                event: new.event,
-            })?;
+            let json = serialise(
+                &ledger.dir,
+                Entry {
+                    v: Entry::VERSION,
+                    task: ledger.task,
+                    executor: ledger.executor,
+                    seq,
+                    at: at.into(),
+                    object: new.object,
+                    event: new.event,
+                },
+            )?;
             let hash = chain::next(&after.hash, json.as_bytes());
             after = Head { seq, hash };
             ready.push((seq, EntryV1 { json, hash }));
@@ -82,7 +87,7 @@ fn copied_object(new: &NewEntry) -> Option<u64> {
 
 /// The entry's exact bytes. Texts are cut to what the format allows, and further where escapes
 /// or long keys would still burst it: a failure must never be lost for its wording.
-fn serialise(mut entry: Entry) -> Result<String, JournalError> {
+fn serialise(dir: &Path, mut entry: Entry) -> Result<String, JournalError> {
     if entry.event.is_about_object() != entry.object.is_some() {
         return Err(JournalError::Misplaced {
             event: entry.event.name(),
@@ -91,7 +96,8 @@ fn serialise(mut entry: Entry) -> Result<String, JournalError> {
     let mut bytes = 0;
     for text_max_bytes in [ERROR_MAX_BYTES, 128] {
         entry.event.cut_text(text_max_bytes);
-        let json = serde_json::to_string(&entry).map_err(|error| unwritable(&error.to_string()))?;
+        let json =
+            serde_json::to_string(&entry).map_err(|error| unwritable(dir, &error.to_string()))?;
         bytes = json.len();
         if bytes <= ENTRY_MAX_BYTES {
             return Ok(json);

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::{FlockOperation, flock};
 
 use super::codec::{self, EntryV1, MetaV1};
-use super::error::JournalError;
+use super::error::{self, JournalError};
 use super::uploads::{self, Change, Uploads};
 use super::{dir, quiet};
 use crate::crash;
@@ -32,7 +32,7 @@ const LINGER: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// The operating system refused: not the data's fault.
-    #[error("{0}")]
+    #[error("{}", error::advised(.0))]
     Os(io::Error),
     /// Somebody has the files open who did not take our own lock.
     #[error("another process holds sled's own lock")]
@@ -75,7 +75,22 @@ impl From<sled::Error> for Fault {
     fn from(error: sled::Error) -> Self {
         match error {
             sled::Error::Io(io) if io.raw_os_error().is_some() => Self::Os(io),
-            other => Self::Damage(format!("sled: {other}")),
+            other => Self::told(format!("sled: {other}")),
+        }
+    }
+}
+
+impl Fault {
+    /// From words alone. sled hands an error of the operating system on as its debug text, and
+    /// panics with it: a full disk must not be taken for damage.
+    fn told(words: String) -> Self {
+        let code = words.split_once("Os { code: ").and_then(|(_, rest)| {
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+            digits.parse().ok()
+        });
+        match code {
+            Some(code) => Self::Os(io::Error::from_raw_os_error(code)),
+            None => Self::Damage(words),
         }
     }
 }
@@ -271,6 +286,6 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("no message");
         let first_line = message.lines().next().unwrap_or_default();
-        Err(Fault::Damage(format!("sled panicked: {first_line}")))
+        Err(Fault::told(format!("sled panicked: {first_line}")))
     })
 }

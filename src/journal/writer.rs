@@ -2,6 +2,7 @@
 //! and answers all: so a hundred tasks share one fsync.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender};
@@ -224,7 +225,8 @@ impl Writer {
             self.ledger.set_head(head);
         }
         for answer in answers {
-            let failed = written.as_ref().err().map(|why| unwritable(why));
+            let failed = written.as_ref().err();
+            let failed = failed.map(|why| unwritable(&self.ledger.dir, why));
             // Nobody may wait any more, where a caller was cancelled; it stands all the same.
             match answer {
                 Answer::Append(reply, result) => drop(reply.send(failed.map_or(result, Err))),
@@ -247,7 +249,8 @@ impl Writer {
     }
 
     fn poisoned(&mut self, why: String) -> String {
-        tracing::error!(%why, "the journal can't be written");
+        // Said by whoever stops for it.
+        tracing::debug!(%why, "the journal can't be written");
         self.poison.get_or_insert(why).clone()
     }
 
@@ -324,7 +327,7 @@ impl Writer {
         self.ledger.shut();
         drop(self.current);
         let result = match self.poison {
-            Some(why) => Err(unwritable(&why)),
+            Some(why) => Err(unwritable(&self.ledger.dir, &why)),
             None => dir::mark_clean(&self.ledger.dir, self.head)
                 .map_err(JournalError::io(&self.ledger.dir)),
         };
@@ -333,6 +336,9 @@ impl Writer {
     }
 }
 
-pub(super) fn unwritable(why: &str) -> JournalError {
-    JournalError::Unwritable { why: why.into() }
+pub(super) fn unwritable(dir: &Path, why: &str) -> JournalError {
+    JournalError::Unwritable {
+        dir: dir.into(),
+        why: why.into(),
+    }
 }

@@ -139,8 +139,9 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, EngineError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| {
-        EngineError::Journal(JournalError::Unwritable {
-            why: format!("a worker thread failed: {error}"),
+        EngineError::Journal(JournalError::Io {
+            path: "the journal".into(),
+            source: std::io::Error::other(error),
         })
     })
 }

@@ -103,12 +103,10 @@ impl SmallDisk {
     /// Copies what is there to where the test can see it.
     pub fn show(&self) {
         let (pid, dir) = (self.keeper.id(), self.dir.display());
-        let copied = Command::new("sh")
-            .args([
-                "-c",
-                &format!("rm -rf '{dir}' && cp -a '/proc/{pid}/root{dir}' '{dir}'"),
-            ])
-            .status();
+        // The directory itself stays: removing it would take the mount away.
+        let script =
+            format!("find '{dir}' -mindepth 1 -delete && cp -a '/proc/{pid}/root{dir}/.' '{dir}'");
+        let copied = Command::new("sh").args(["-c", &script]).status();
         assert!(copied.expect("cp starts").success());
     }
 
