@@ -143,6 +143,76 @@ async fn what_no_object_can_go_on_without_stops_the_run_and_keeps_the_place() {
     }
 }
 
+/// A quota is no fault of the objects that come after it: none of them fails, and once there is
+/// room all of them go.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_that_is_used_up_stops_the_run_and_keeps_the_place() {
+    for (status, code) in [
+        (403, "QuotaExceeded"),
+        (400, "XMinioAdminBucketQuotaExceeded"),
+        (507, "XMinioStorageFull"),
+        (507, "InsufficientStorage"),
+    ] {
+        let memory = memory().await;
+        let written = Arc::new(AtomicU64::new(0));
+        memory.s3.set_hook(move |operation, key| {
+            let is_late = operation == "PutObject"
+                && is_document(key)
+                && written.fetch_add(1, Ordering::Relaxed) >= 10;
+            is_late.then_some(FaultReply::Error(status, code))
+        });
+        let ended = memory.there(&["--json"]).await.expect_code(2).json();
+        let why = ended["stopped"].as_str().expect("a reason");
+        assert!(why.contains(code) && why.contains("s3://memory/"), "{why}");
+        assert!(why.contains("free some space or raise the quota"), "{why}");
+        assert_eq!(
+            (&ended["failed"], &ended["skipped"]),
+            (&0.into(), &0.into())
+        );
+        assert!(ended["remaining"].as_u64() > Some(0), "{ended}");
+        memory.look().await.expect_nothing_lost();
+        // Not yet: the same, before anything is done.
+        let task = memory.world.task().await;
+        let again = memory.world.resume(&task).await.expect_code(2);
+        assert!(again.stdout.contains("quota"), "{}", again.stdout);
+        memory.resume_to("s3").await;
+    }
+}
+
+/// A large object in parts, of which the last find no room.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_in_the_middle_of_an_upload_keeps_its_place() {
+    for operation_refused in ["UploadPart", "CompleteMultipartUpload"] {
+        let mut memory = memory().await;
+        let large = b"{\"large\": \"document\"} ".repeat(900_000);
+        let to = StoreSpec::S3(S3Spec {
+            url: memory.s3.server().url.clone(),
+            access_key: memory.s3.server().access_key.clone(),
+            secret_key: memory.s3.server().secret_key.clone(),
+            bucket: BUCKET.into(),
+            ..S3Spec::default()
+        });
+        memory.to = memory.world.write_config("plain", to);
+        let deployment = &mut memory.world.deployment;
+        deployment
+            .add_db_document("admin", "analysis_data", "large", &large)
+            .await;
+        let sent = Arc::new(AtomicU64::new(0));
+        memory.s3.set_hook(move |operation, _| {
+            let is_refused = operation == operation_refused
+                && (operation != "UploadPart" || sent.fetch_add(1, Ordering::Relaxed) > 0);
+            is_refused.then_some(FaultReply::Error(507, "XMinioStorageFull"))
+        });
+        let ended = memory.there(&[]).await.expect_code(2);
+        assert!(ended.stdout.contains("raise the quota"), "{}", ended.stdout);
+        memory.look().await.expect_nothing_lost();
+        memory.s3.clear_hook();
+        let task = memory.world.task().await;
+        memory.world.resume(&task).await.expect_code(0);
+        memory.look().await.expect_all_at("s3", DOCUMENTS + 1);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_the_store_refuses_stops_no_other() {
     let memory = memory().await;

@@ -71,6 +71,8 @@ fn by_code(code: &str) -> Option<Kind> {
         | "InvalidBucketName"
         | "BucketAlreadyExists" => Kind::Misconfigured,
         "QuotaExceeded"
+        | "StorageQuotaExceeded"
+        | "BucketQuotaExceeded"
         | "XMinioStorageFull"
         | "XMinioAdminBucketQuotaExceeded"
         | "InsufficientStorage"
@@ -142,7 +144,7 @@ fn advise(kind: Kind, code: &str, said: &str) -> String {
         (_, "InvalidObjectState") => {
             format!("{said}: the object is archived; restore it, then resume")
         }
-        (Kind::Full, _) => format!("{said}: free some space, then resume"),
+        (Kind::Full, _) => format!("{said}: free some space or raise the quota, then resume"),
         (Kind::NoSuchPlace, _) => {
             format!("{said}: create the bucket, or set create_bucket: true")
         }
@@ -183,6 +185,9 @@ mod tests {
             (500, "InternalError", Kind::Unavailable),
             (403, "RequestTimeTooSkewed", Kind::Misconfigured),
             (507, "XMinioStorageFull", Kind::Full),
+            (507, "", Kind::Full),
+            (403, "QuotaExceeded", Kind::Full),
+            (400, "XMinioAdminBucketQuotaExceeded", Kind::Full),
             (400, "KeyTooLongError", Kind::Unsupported),
             (400, "", Kind::Unsupported),
             (400, "BadDigest", Kind::Unavailable),
