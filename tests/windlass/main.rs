@@ -12,6 +12,7 @@ mod crash;
 mod demo;
 mod docs;
 mod failed_objects;
+mod forbidden;
 mod forms;
 mod full;
 mod interrupt;

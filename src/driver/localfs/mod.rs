@@ -282,6 +282,10 @@ fn explain(operation: &'static str, url: &str, trouble: Trouble) -> StoreError {
             StoreErrorKind::Full,
             format!("{io}: free some space, then resume"),
         ),
+        io::ErrorKind::ReadOnlyFilesystem if writing => (
+            StoreErrorKind::Misconfigured,
+            format!("{io}: make it writable, then resume"),
+        ),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             (StoreErrorKind::Denied, io.to_string())
         }
