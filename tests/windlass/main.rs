@@ -15,6 +15,7 @@ mod failed_objects;
 mod forbidden;
 mod forms;
 mod full;
+mod hostile;
 mod interrupt;
 mod journal;
 mod journal_tamper;
