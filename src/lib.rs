@@ -16,6 +16,8 @@ pub mod digest;
 pub mod driver;
 pub mod durable;
 pub mod engine;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod journal;
 pub mod model;
 pub mod private;

@@ -1,5 +1,6 @@
 //! The file as a whole: reading it and picking what a migration needs.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,23 @@ use super::drivers::read_store;
 use super::substitute::Variables;
 use super::value::{self, Node, Value};
 use super::{Compression, ConfigError, DriverConfig, Notice, Secret, StoreConfig};
+
+/// No `config.yaml` of Anchore comes near this.
+const TEXT_MAX_BYTES: u64 = 1 << 20;
+const SUBSTITUTED_MAX_BYTES: usize = 4 << 20;
+
+/// Reads a file of a size that it may have: a device or a pipe has no end.
+pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path)?;
+    file.take(TEXT_MAX_BYTES + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > TEXT_MAX_BYTES {
+        true => Err(std::io::Error::other(
+            "it is larger than 1 MiB, and so none of Anchore's",
+        )),
+        false => Ok(text),
+    }
+}
 
 /// Which of a catalog's two stores is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,12 +69,24 @@ impl ConfigFile {
     /// # Errors
     /// An unreadable file, a variable without a value, or text that is not YAML.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+        let text = read_text(path).map_err(|source| ConfigError::Unreadable {
             file: path.to_owned(),
             source,
         })?;
+        Self::parse(path, &text, env)
+    }
+
+    /// Reads a text as [`load`](Self::load) reads a file; `path` is for messages.
+    ///
+    /// # Errors
+    /// A variable without a value, or text that is not YAML.
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Self, ConfigError> {
         let variables = Variables::load(env);
-        if let Some((line, variable)) = variables.first_unset(&text) {
+        if let Some((line, variable)) = variables.first_unset(text) {
             let (file, hint) = (path.to_owned(), variables.hint);
             return Err(ConfigError::UnsetVariable {
                 file,
@@ -65,11 +95,13 @@ impl ConfigFile {
                 hint,
             });
         }
-        let root =
-            value::parse(&variables.substitute(&text)).map_err(|reason| ConfigError::NotYaml {
-                file: path.to_owned(),
-                reason,
-            })?;
+        let not_yaml = |reason| ConfigError::NotYaml {
+            file: path.to_owned(),
+            reason,
+        };
+        let text = variables.substitute(text, SUBSTITUTED_MAX_BYTES);
+        let text = text.ok_or_else(|| not_yaml("its variables make too much of it".into()))?;
+        let root = value::parse(&text).map_err(not_yaml)?;
         Ok(Self {
             path: path.to_owned(),
             root,

@@ -29,7 +29,7 @@ impl<'a> Variables<'a> {
                 HashMap::new(),
                 " or in the file that ANCHORE_ENV_FILE names".into(),
             ),
-            Some(path) => match std::fs::read_to_string(Path::new(&path)) {
+            Some(path) => match super::file::read_text(Path::new(&path)) {
                 Ok(text) => (
                     parse_env_file(&text),
                     format!(" or in {path} (ANCHORE_ENV_FILE)"),
@@ -51,8 +51,9 @@ impl<'a> Variables<'a> {
         (self.env)(name).or_else(|| self.from_file.get(name).cloned())
     }
 
-    /// Puts values in place of variables, once: a value is not searched again.
-    pub(super) fn substitute(&self, text: &str) -> String {
+    /// Puts values in place of variables, once: a value is not searched again. None where that
+    /// would make more than so many bytes of it.
+    pub(super) fn substitute(&self, text: &str, max_bytes: usize) -> Option<String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, name, after)) = next_variable(rest) {
@@ -61,9 +62,12 @@ impl<'a> Variables<'a> {
                 Some(value) => out.push_str(&value),
                 None => out.push_str(&rest[before.len()..rest.len() - after.len()]),
             }
+            if out.len() > max_bytes {
+                return None;
+            }
             rest = after;
         }
-        out + rest
+        Some(out + rest)
     }
 
     /// The first variable without a value outside of comments, with its line from 1.
@@ -83,15 +87,16 @@ impl<'a> Variables<'a> {
 
 /// Splits at the first variable: what is before, its name, what is after.
 fn next_variable(text: &str) -> Option<(&str, &str, &str)> {
-    let start = text.find(OPENING)?;
-    let length = text[start..].find(['}', '\n'])?;
-    let end = start + length;
-    if text.as_bytes()[end] == b'\n' {
+    let mut from = 0;
+    loop {
+        let start = from + text[from..].find(OPENING)?;
+        let end = start + text[start..].find(['}', '\n'])?;
+        if text.as_bytes()[end] == b'}' {
+            return Some((&text[..start], &text[start + 2..end], &text[end + 1..]));
+        }
         // Not closed on its line: no variable; look further on.
-        let (before, name, after) = next_variable(&text[end..])?;
-        return Some((&text[..end + before.len()], name, after));
+        from = end;
     }
-    Some((&text[..start], &text[start + 2..end], &text[end + 1..]))
 }
 
 /// A line up to its comment: `#` at the start or after a blank, outside of quotes.
@@ -161,7 +166,8 @@ mod tests {
             ("a: ${ANCHORE_A\nb: ${ANCHORE_A}", "a: ${ANCHORE_A\nb: one"),
             ("", ""),
         ] {
-            assert_eq!(variables.substitute(text), expected);
+            let substituted = variables.substitute(text, 1 << 10);
+            assert_eq!(substituted.as_deref(), Some(expected));
         }
     }
 

@@ -7,9 +7,18 @@
 
 use std::path::Path;
 
+use serde::de::{
+    self, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, VariantAccess as _,
+    Visitor,
+};
 pub(super) use serde_yaml::Value;
 
 use super::ConfigError;
+
+/// What a tree may take of memory, about: a hundred times what Anchore's own file does.
+const VALUES_MAX_BYTES: usize = 32 << 20;
+/// A value beside its letters, with its place in a mapping.
+const VALUE_BYTES: usize = 160;
 
 /// Parses a text, with merge keys (`<<`) applied.
 ///
@@ -17,9 +26,89 @@ use super::ConfigError;
 /// The parser's reason, without the text between quotes in it: after substitution
 /// that may be a secret.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
+    measure(text).map_err(|error| reason(&error))?;
     let mut value: Value = serde_yaml::from_str(text).map_err(|error| reason(&error))?;
     value.apply_merge().map_err(|error| reason(&error))?;
     Ok(value)
+}
+
+/// Refuses a text whose values take far more memory than its letters: an alias is a copy of what
+/// it names, and a few lines of them can name each other into gigabytes.
+fn measure(text: &str) -> Result<(), serde_yaml::Error> {
+    let mut left = VALUES_MAX_BYTES;
+    Measure(&mut left).deserialize(serde_yaml::Deserializer::from_str(text))
+}
+
+/// Goes through values without keeping them, and counts down what keeping them would take.
+struct Measure<'m>(&'m mut usize);
+
+impl Measure<'_> {
+    fn take<E: de::Error>(&mut self, bytes: usize) -> Result<(), E> {
+        // Beside its letters each value has a place in the tree.
+        let left = self.0.checked_sub(bytes.saturating_add(VALUE_BYTES));
+        *self.0 = left.ok_or_else(|| E::custom("its aliases make too much of it"))?;
+        Ok(())
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Measure<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Measure<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_bool<E: de::Error>(mut self, _: bool) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_i64<E: de::Error>(mut self, _: i64) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_u64<E: de::Error>(mut self, _: u64) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_f64<E: de::Error>(mut self, _: f64) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_unit<E: de::Error>(mut self) -> Result<(), E> {
+        self.take(0)
+    }
+
+    fn visit_str<E: de::Error>(mut self, text: &str) -> Result<(), E> {
+        self.take(text.len())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        self.take(0)?;
+        while items.next_element_seed(Measure(self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+        self.take(0)?;
+        while entries.next_key_seed(Measure(self.0))?.is_some() {
+            entries.next_value_seed(Measure(self.0))?;
+        }
+        Ok(())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(mut self, tagged: A) -> Result<(), A::Error> {
+        self.take(0)?;
+        let ((), value) = tagged.variant_seed(Measure(self.0))?;
+        value.newtype_variant_seed(self)
+    }
 }
 
 fn reason(error: &serde_yaml::Error) -> String {

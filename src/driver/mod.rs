@@ -9,6 +9,8 @@ mod contract;
 mod db;
 mod error;
 mod fence;
+#[doc(hidden)]
+pub mod fuzzing;
 mod localfs;
 mod s3;
 mod swift;

@@ -95,13 +95,18 @@ fn config() -> impl bincode::config::Config {
 pub(super) fn encode<R: Record>(record: &R) -> Result<Vec<u8>, FrameError> {
     let payload = bincode::encode_to_vec(record, config())
         .map_err(|error| FrameError::Payload(error.to_string()))?;
-    let length = u32::try_from(payload.len()).map_err(|_| FrameError::Torn)?;
+    Ok(framed(VERSION, R::KIND, &payload))
+}
+
+/// A payload in its frame. It is far shorter than a length can say.
+pub(super) fn framed(version: u8, kind: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     let mut frame = Vec::with_capacity(HEADER_BYTES + payload.len());
-    frame.extend([VERSION, R::KIND]);
+    frame.extend([version, kind]);
     frame.extend(length.to_be_bytes());
-    frame.extend(checksum(&frame, &payload).to_be_bytes());
+    frame.extend(checksum(&frame, payload).to_be_bytes());
     frame.extend(payload);
-    Ok(frame)
+    frame
 }
 
 /// The record in a frame.

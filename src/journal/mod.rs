@@ -9,6 +9,8 @@ mod codec;
 mod dir;
 mod entries;
 mod error;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ledger;
 mod look;
 mod prove;

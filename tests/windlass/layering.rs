@@ -37,6 +37,10 @@ const MAY_USE: [(&str, &[&str]); 15] = [
             "report",
         ],
     ),
+    (
+        "fuzzing",
+        &["model", "config", "database", "driver", "journal", "engine"],
+    ),
     ("main", &["cli", "crash"]),
 ];
 

@@ -351,3 +351,9 @@ fn no_privilege(failure: Failure) -> Failure {
     };
     Failure { kind, ..failure }
 }
+
+/// User, bucket and id of the row that a URL of `archive_document` names.
+pub(super) fn row_of(url: &str) -> Option<[String; 3]> {
+    let key = Form::Documents.key(url).ok()?;
+    Some([key.user, key.bucket, key.id])
+}

@@ -296,3 +296,8 @@ fn explain(operation: &'static str, url: &str, trouble: Trouble) -> StoreError {
     };
     error(operation, url, kind, message)
 }
+
+/// Where a write to `url` goes below `root`, whose URLs begin with `base`.
+pub(super) fn file_of(base: &str, root: &Path, url: &str) -> Option<PathBuf> {
+    path::inside(base, root, url).ok()
+}

@@ -288,3 +288,9 @@ impl Driver for S3 {
         empty.at(DriverKind::S3, "list", &self.place.base)
     }
 }
+
+/// The bucket and the key of a URL.
+pub(super) fn key_of(url: &str) -> Option<(String, String)> {
+    let address = Address::of(url).ok()?;
+    Some((address.bucket, address.key))
+}

@@ -161,3 +161,10 @@ impl Driver for Swift {
         empty.at(DriverKind::Swift, "list", &self.place.base)
     }
 }
+
+/// The container and the name of a URL, and the path by which a request names them.
+pub(super) fn name_of(url: &str) -> Option<(String, String, String)> {
+    let address = Address::of(url).ok()?;
+    let path = address.path();
+    Some((address.container, address.name, path))
+}
