@@ -17,7 +17,11 @@ torture *ARGS:
 # Looks for bytes that break a reader (fuzz/fuzz_targets), for so many seconds; needs cargo-fuzz.
 fuzz TARGET SECONDS="60":
     # The compiler is the crate's own; its coverage flags are all that it would not hand out.
-    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{ TARGET }} -- -max_total_time={{ SECONDS }} -rss_limit_mb=1024 -timeout=20 -max_len=65536
+    mkdir -p fuzz/found/{{ TARGET }}
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{ TARGET }} \
+        fuzz/found/{{ TARGET }} fuzz/corpus/{{ TARGET }} -- \
+        -max_total_time={{ SECONDS }} \
+        -rss_limit_mb=1024 -timeout=20 -max_len=65536
 
 # What must hold before a commit is pushed.
 check: && test

@@ -207,9 +207,10 @@ pub(super) async fn run(
         Ok(()) => {}
         // Told by the report.
         Err(JournalError::Unwritable { .. }) if report.stopped.is_some() => {}
-        // All entries are on the disk; only the mark is missing that the last of them is the last.
-        Err(error @ JournalError::Io { .. }) => {
-            tracing::warn!("{error}; the checkpoint stays as after a crash");
+        // The last entry has been written, and so all have; what is missing is a seal, or the mark
+        // that it is the last.
+        Err(error @ (JournalError::Io { .. } | JournalError::Unwritable { .. })) => {
+            tracing::warn!("{error}; all entries are there, and the next look takes longer");
         }
         Err(error) => return Err(error.into()),
     }

@@ -280,3 +280,21 @@ async fn after_a_failed_write_nothing_more_is_taken() {
     fs::remove_file(dir.join("segments")).unwrap();
     assert_eq!(Journal::open(&dir, TASK).unwrap().head(), acknowledged);
 }
+
+/// sled clones an error of the operating system as its debug text, and panics with it.
+#[test]
+fn a_full_disk_is_no_damage_however_sled_words_it() {
+    use super::store::Fault;
+    let full = || std::io::Error::from_raw_os_error(28);
+    let cloned = sled::Error::Io(full()).clone();
+    assert!(matches!(&cloned, sled::Error::Io(io) if io.raw_os_error().is_none()));
+    for error in [sled::Error::Io(full()), cloned] {
+        match Fault::from(error) {
+            Fault::Os(error) => assert_eq!(error.raw_os_error(), Some(28)),
+            other => panic!("{other:?}"),
+        }
+    }
+    // An offset beyond all bounds, say, in a log that was torn.
+    let invalid = sled::Error::Io(std::io::Error::from_raw_os_error(22)).clone();
+    assert!(matches!(Fault::from(invalid), Fault::Damage(_)));
+}

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::codec::{self, EntryV1, MetaV1};
 use super::error::{self, JournalError};
@@ -71,6 +72,20 @@ impl Fault {
     }
 }
 
+/// What the operating system says of itself. Others, as EINVAL for an offset that is none, come of
+/// damage.
+const REFUSALS: [Errno; 9] = [
+    Errno::NOSPC,
+    Errno::DQUOT,
+    Errno::ROFS,
+    Errno::ACCESS,
+    Errno::PERM,
+    Errno::MFILE,
+    Errno::NFILE,
+    Errno::NOMEM,
+    Errno::IO,
+];
+
 impl From<sled::Error> for Fault {
     fn from(error: sled::Error) -> Self {
         match error {
@@ -88,7 +103,8 @@ impl Fault {
             let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
             digits.parse().ok()
         });
-        match code {
+        let is_refusal = |code: &i32| REFUSALS.iter().any(|no| no.raw_os_error() == *code);
+        match code.filter(is_refusal) {
             Some(code) => Self::Os(io::Error::from_raw_os_error(code)),
             None => Self::Damage(words),
         }
