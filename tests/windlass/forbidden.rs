@@ -214,7 +214,7 @@ async fn too_few_open_files_are_said_before_anything_is_done() {
 #[tokio::test(flavor = "multi_thread")]
 async fn with_few_open_files_everything_still_arrives() {
     for limit in ["-n 96", "-n 130"] {
-        let mut world = seeded(600).await;
+        let mut world = seeded(160).await;
         let program = with_open_files(world.program.home(), limit);
         world.program.set_executable(program);
         let done = world
