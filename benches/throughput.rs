@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use support::deployment::{Compression, Deployment, S3Spec, StoreSpec};
 use support::random::Random;
-use support::{postgres, program, s3};
+use support::{measure, postgres, program, s3};
 use tempfile::TempDir;
 
 /// A set of documents, all of one size.
@@ -68,7 +68,7 @@ const WAYS: [(&str, Way); 6] = [
 
 struct Measured {
     elapsed: Duration,
-    peak_kib: u64,
+    peak_bytes: u64,
     cpu: Duration,
     /// Of that, what the journal's threads have taken.
     journal: Duration,
@@ -122,7 +122,7 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
     for ((name, _), median) in ways.iter().zip(&medians) {
         let Median {
             seconds,
-            peak_kib,
+            peak_bytes,
             cpu_s,
             journal_s,
         } = median;
@@ -131,9 +131,9 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
             Some(other) => format!("{:.2}", other / seconds),
             None => "–".into(),
         };
-        let peak = match peak_kib {
+        let peak = match peak_bytes {
             0 => "–".to_owned(),
-            kib => format!("{} MiB", kib / 1024),
+            bytes => format!("{} MiB", bytes >> 20),
         };
         let cpu = match cpu_s * 1e6 / set.documents as f64 {
             0.0 => "–".to_owned(),
@@ -154,7 +154,7 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
 
 struct Median {
     seconds: f64,
-    peak_kib: u64,
+    peak_bytes: u64,
     cpu_s: f64,
     journal_s: f64,
 }
@@ -164,7 +164,7 @@ fn median(mut measured: Vec<Measured>) -> Median {
     let middle = &measured[measured.len() / 2];
     Median {
         seconds: middle.elapsed.as_secs_f64(),
-        peak_kib: measured.iter().map(|m| m.peak_kib).max().unwrap_or(0),
+        peak_bytes: measured.iter().map(|m| m.peak_bytes).max().unwrap_or(0),
         cpu_s: middle.cpu.as_secs_f64(),
         journal_s: middle.journal.as_secs_f64(),
     }
@@ -324,7 +324,7 @@ async fn put_loop(set: Set) -> Measured {
     }
     Measured {
         elapsed: started.elapsed(),
-        peak_kib: 0,
+        peak_bytes: 0,
         cpu: Duration::ZERO,
         journal: Duration::ZERO,
     }
@@ -335,8 +335,7 @@ fn run(mut command: Command) -> Measured {
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     let started = Instant::now();
     let mut child = command.spawn().expect("the program starts");
-    let status = PathBuf::from(format!("/proc/{}/status", child.id()));
-    let mut peak_kib = 0;
+    let mut peak_bytes = 0;
     let mut cpu = Duration::ZERO;
     let mut journal = Duration::ZERO;
     let ended = (0..).find_map(|look| {
@@ -344,7 +343,9 @@ fn run(mut command: Command) -> Measured {
         if look % 10 == 0 {
             journal = journal.max(journal_time(child.id()));
         }
-        peak_kib = peak_kib.max(high_water_kib(&status));
+        peak_bytes = measure::peak_memory_bytes(child.id())
+            .unwrap_or(0)
+            .max(peak_bytes);
         let ended = child.try_wait().expect("the program's end");
         if ended.is_none() {
             std::thread::sleep(Duration::from_millis(5));
@@ -361,7 +362,7 @@ fn run(mut command: Command) -> Measured {
     }
     Measured {
         elapsed,
-        peak_kib,
+        peak_bytes,
         cpu,
         journal,
     }
@@ -394,11 +395,4 @@ fn cpu_time(stat: &str) -> Duration {
             .sum::<u64>()
             * 10,
     )
-}
-
-fn high_water_kib(status: &Path) -> u64 {
-    let text = std::fs::read_to_string(status).unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
 }

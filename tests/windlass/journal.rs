@@ -11,6 +11,7 @@ use windlass::model::{EntryObject, Event, Verified};
 
 use crate::sqlite::World;
 use crate::support::journal_checker::check_journal;
+use crate::support::measure::peak_memory_bytes;
 use crate::support::program::{Outcome, Program, executable};
 
 const BOOK: &str = include_str!("../../docs/journal-format.md");
@@ -281,15 +282,6 @@ fn spawn_journal(program: &Program, args: &[&str]) -> std::process::Child {
     command.spawn().expect("windlass starts")
 }
 
-/// Peak memory so far, in KiB.
-fn peak_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_thousand_entries_stream_in_flat_memory() {
     let program = Program::new();
@@ -304,18 +296,18 @@ async fn two_hundred_thousand_entries_stream_in_flat_memory() {
             shown += 1;
             // While it waits for its reader it is there to be measured.
             match shown {
-                20_000 => early = peak_kib(child.id()).expect("still there"),
-                n if n % 1_000 == 0 => late = peak_kib(child.id()).unwrap_or(late),
+                20_000 => early = peak_memory_bytes(child.id()).expect("still there"),
+                n if n % 1_000 == 0 => late = peak_memory_bytes(child.id()).unwrap_or(late),
                 _ => {}
             }
         }
         assert!(child.wait().expect("its end").success());
         assert!(shown >= 200_000 && bytes > 30 << 20, "{shown} {bytes}");
         assert!(
-            late <= early + (10 << 10),
-            "{format}: {early} KiB, then {late} KiB"
+            late <= early + (10 << 20),
+            "{format}: {early} bytes, then {late}"
         );
-        assert!(late < 120 << 10, "{format}: {late} KiB");
+        assert!(late < 120 << 20, "{format}: {late} bytes");
     }
 }
 

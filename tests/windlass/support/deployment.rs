@@ -222,6 +222,19 @@ impl Deployment {
         stored: &[u8],
         compressed: bool,
     ) {
+        let told = (hex::encode(Md5::digest(stored)), stored.len() as u64);
+        self.add_row_of((user, bucket, id), url, told, compressed)
+            .await;
+    }
+
+    /// The same for bytes of which only the MD5 and the length are known.
+    pub async fn add_row_of(
+        &self,
+        (user, bucket, id): (&str, &str, &str),
+        url: &str,
+        (digest, len_bytes): (String, u64),
+        compressed: bool,
+    ) {
         on_either!(&self.tables, pool => {
             sqlx::query(
                 r#"INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName",
@@ -235,8 +248,8 @@ impl Deployment {
             .bind(format!("{id}.json"))
             .bind(url)
             .bind(compressed)
-            .bind(hex::encode(Md5::digest(stored)))
-            .bind(stored.len() as i64)
+            .bind(digest.as_str())
+            .bind(len_bytes as i64)
                 .execute(pool)
                 .await
                 .map(drop)
@@ -366,7 +379,7 @@ fn document(random: &mut Random, size: usize) -> Vec<u8> {
 }
 
 /// Where the `localfs` driver keeps a document; the directories are made.
-fn localfs_path(dir: &Path, (user, bucket, id): (&str, &str, &str)) -> PathBuf {
+pub(super) fn localfs_path(dir: &Path, (user, bucket, id): (&str, &str, &str)) -> PathBuf {
     let (user_hash, id_hash) = (hex::encode(Md5::digest(user)), hex::encode(Md5::digest(id)));
     let path = dir.join(user_hash).join(bucket).join(&id_hash[..2]);
     fs::create_dir_all(&path).expect("the store's directories");

@@ -2,6 +2,7 @@
 //!
 //! Requests are signed and checked as at a real server; only the keeping is in memory.
 
+mod body;
 mod operations;
 mod store;
 

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::measure::peak_memory_bytes;
+
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 /// Built in the profile of the test run: release under scripts/test.
@@ -228,12 +230,7 @@ impl Running {
 
     /// The most memory that it has taken so far, in bytes; none once it has ended.
     pub fn peak_memory(&self) -> Option<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("VmHWM:"))?;
-        let kib: u64 = line.trim().trim_end_matches(" kB").parse().ok()?;
-        Some(kib * 1024)
+        peak_memory_bytes(self.pid())
     }
 
     pub fn has_ended(&mut self) -> bool {

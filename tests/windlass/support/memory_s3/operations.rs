@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{TryStreamExt, stream};
 use s3s::dto::*;
-use s3s::{Body, S3, S3Request, S3Response, S3Result, s3_error};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
+use super::body::Body;
 use super::store::{Object as Kept, Stated};
 use super::{Backend, FaultReply};
 
@@ -35,13 +36,13 @@ fn mangled(body: Bytes, fault: Option<FaultReply>) -> Bytes {
     }
 }
 
-fn streamed(body: Bytes, fault: Option<FaultReply>) -> StreamingBlob {
+fn streamed(body: Body, fault: Option<FaultReply>) -> StreamingBlob {
     if matches!(fault, Some(FaultReply::CutBody)) {
-        let half = body.slice(..body.len() / 2);
+        let half = body.slice(0..body.len() / 2).whole().into();
         let cut = std::io::Error::other("cut on purpose");
         return StreamingBlob::wrap(stream::iter([Ok(half), Err(cut)]));
     }
-    Body::from(body).into()
+    StreamingBlob::wrap(body.stream())
 }
 
 fn now() -> Option<Timestamp> {
@@ -111,7 +112,7 @@ impl S3 for Backend {
         let input = request.input;
         self.call("GetObject", &input.key, |store, fault| {
             let kept = store.get(&input.bucket, &input.key)?;
-            let whole = kept.body.len() as u64;
+            let whole = kept.body.len();
             let range = match input.range {
                 Some(range) => range.check(whole)?,
                 None => 0..whole,
@@ -123,7 +124,7 @@ impl S3 for Backend {
                     range.end.saturating_sub(1)
                 )
             });
-            let body = kept.body.slice(range.start as usize..range.end as usize);
+            let body = kept.body.slice(range.start..range.end);
             Ok(GetObjectOutput {
                 content_length: Some(body.len() as i64),
                 body: Some(streamed(body, fault)),

@@ -9,6 +9,8 @@ use md5::{Digest, Md5};
 use s3s::{S3Result, s3_error};
 use sha2::Sha256;
 
+use super::body::Body;
+
 #[derive(Default)]
 pub struct Store {
     buckets: BTreeMap<String, Bucket>,
@@ -25,7 +27,7 @@ struct Bucket {
 
 #[derive(Clone)]
 pub struct Object {
-    pub body: Bytes,
+    pub body: Body,
     /// Without quotes; no MD5 of the whole where it was uploaded in parts.
     pub e_tag: String,
     /// How often it was written since it was first there.
@@ -50,16 +52,13 @@ pub struct Stated {
 impl Stated {
     /// A store that took a body against its checksum would hide a client's mistake.
     pub fn check(&self, body: &[u8]) -> S3Result<()> {
-        let holds = |stated: &Option<String>, computed: String| {
-            stated.as_ref().is_none_or(|stated| *stated == computed)
+        let md5 = || STANDARD.encode(Md5::digest(body));
+        let crc32 = || STANDARD.encode(crc32fast::hash(body).to_be_bytes());
+        let sha256 = || STANDARD.encode(Sha256::digest(body));
+        let holds = |stated: &Option<String>, computed: &dyn Fn() -> String| {
+            stated.as_ref().is_none_or(|stated| *stated == computed())
         };
-        if holds(&self.md5, STANDARD.encode(Md5::digest(body)))
-            && holds(
-                &self.crc32,
-                STANDARD.encode(crc32fast::hash(body).to_be_bytes()),
-            )
-            && holds(&self.sha256, STANDARD.encode(Sha256::digest(body)))
-        {
+        if holds(&self.md5, &md5) && holds(&self.crc32, &crc32) && holds(&self.sha256, &sha256) {
             return Ok(());
         }
         Err(s3_error!(
@@ -100,19 +99,25 @@ impl Store {
         body: Bytes,
         only_if_absent: bool,
     ) -> S3Result<String> {
-        let objects = &mut self.bucket(bucket)?.objects;
-        let writes = objects.get(key).map_or(0, |object| object.writes);
-        if only_if_absent && writes > 0 {
+        let objects = &self.bucket(bucket)?.objects;
+        if only_if_absent && objects.contains_key(key) {
             return Err(s3_error!(PreconditionFailed, "the object exists"));
         }
         let e_tag = md5_hex(&body);
+        self.keep(bucket, key, body.into(), e_tag.clone())?;
+        Ok(e_tag)
+    }
+
+    fn keep(&mut self, bucket: &str, key: &str, body: Body, e_tag: String) -> S3Result<()> {
+        let objects = &mut self.bucket(bucket)?.objects;
+        let writes = objects.get(key).map_or(0, |object| object.writes) + 1;
         let object = Object {
             body,
-            e_tag: e_tag.clone(),
-            writes: writes + 1,
+            e_tag,
+            writes,
         };
         objects.insert(key.to_owned(), object);
-        Ok(e_tag)
+        Ok(())
     }
 
     pub fn get(&mut self, bucket: &str, key: &str) -> S3Result<Object> {
@@ -194,7 +199,7 @@ impl Store {
         parts.insert(
             number,
             Object {
-                body,
+                body: body.into(),
                 e_tag: e_tag.clone(),
                 writes: writes + 1,
             },
@@ -220,24 +225,20 @@ impl Store {
         if !named.is_sorted_by(|one, next| one.0 < next.0) {
             return Err(s3_error!(InvalidPartOrder));
         }
-        let (mut body, mut digests) = (Vec::new(), Vec::new());
+        let (mut body, mut digests) = (Body::default(), Vec::new());
         for (number, e_tag) in named {
             let part = upload.parts.get(number).filter(|part| part.e_tag == *e_tag);
             let part = part.ok_or_else(|| s3_error!(InvalidPart, "part {number}"))?;
-            body.extend_from_slice(&part.body);
-            digests.extend_from_slice(&Md5::digest(&part.body));
+            body.append(&part.body);
+            digests.extend(hex::decode(&part.e_tag).expect("a part's MD5"));
         }
         if named.is_empty() {
             return Err(s3_error!(MalformedXML, "no parts"));
         }
-        self.put(bucket, key, body.into(), false)?;
         // As S3 does: the MD5 of the parts' MD5s, and their number.
         let e_tag = format!("{}-{}", md5_hex(&digests), named.len());
-        let bucket = self.bucket(bucket)?;
-        bucket.uploads.remove(id);
-        if let Some(object) = bucket.objects.get_mut(key) {
-            object.e_tag.clone_from(&e_tag);
-        }
+        self.keep(bucket, key, body, e_tag.clone())?;
+        self.bucket(bucket)?.uploads.remove(id);
         Ok(e_tag)
     }
 }
