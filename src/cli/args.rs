@@ -202,7 +202,8 @@ pub struct RunArgs {
     /// Objects in flight at once: a number, or auto
     #[arg(long, value_name = "N", default_value = "auto", value_parser = concurrency)]
     pub concurrency: crate::engine::Concurrency,
-    /// Memory that the program may take at most, such as 256MiB
+    /// Memory that the program may take at most, such as 256MiB; a document too large for it in a
+    /// database, which gives and takes it in one piece, goes alone, and above it
     #[arg(long, value_name = "SIZE", default_value = "192MiB", value_parser = memory_limit)]
     pub memory_limit: crate::engine::MemoryLimit,
     /// Bytes per second that may be written to the destination, such as 10MiB/s; reading the

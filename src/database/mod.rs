@@ -105,6 +105,9 @@ impl Database {
                     .acquire_timeout(attempt_limit(url, options))
                     .after_release(|connection, _| {
                         Box::pin(async {
+                            // Its buffers stay as large as the largest document that went through,
+                            // in each connection, and nobody has counted that.
+                            connection.shrink_buffers();
                             // What lies silent must not keep its place in the pool.
                             let heard = tokio::time::timeout(ALIVE_TIMEOUT, connection.ping());
                             heard

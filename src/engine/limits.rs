@@ -184,10 +184,13 @@ fn weight_bytes(context: &Context, item: &Item) -> usize {
     let source = &item.object.source;
     let known = source.size.and_then(|size| usize::try_from(size).ok());
     let stored = known.unwrap_or(WHOLE_MAX_BYTES).max(4 << 10);
-    let in_one_piece = context.source.kind() == DriverKind::Db
-        || matches!(context.destination.kind(), DriverKind::Db | DriverKind::Db2);
-    if in_one_piece {
-        // As it crosses the wire, decoded, and made ready for the destination.
+    let kinds = [context.source.kind(), context.destination.kind()];
+    if kinds.contains(&DriverKind::Db) {
+        // As it comes over the wire, twice, and decoded; what is no text is a third longer there.
+        return stored.saturating_mul(4);
+    }
+    if context.destination.kind() == DriverKind::Db2 {
+        // Gathered, in the statement, and as it goes out.
         return stored.saturating_mul(3);
     }
     let plain = match source.compressed {

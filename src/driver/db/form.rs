@@ -118,29 +118,39 @@ fn encode_bytes(body: &[u8]) -> String {
 /// Python's `base64.decodebytes`: whatever is not of the alphabet is passed over, and nothing
 /// counts behind the padding.
 pub(super) fn decode_bytes(text: &[u8]) -> Option<Vec<u8>> {
-    let mut clean = Vec::with_capacity(text.len());
+    let mut plain = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    // Decoded as it comes: all the letters by themselves would be one more copy in memory.
+    let mut clean = Vec::with_capacity(CLEAN_BYTES);
     let mut pads = 0;
     for &byte in text {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' => {
                 pads = 0;
                 clean.push(byte);
+                if clean.len() == CLEAN_BYTES {
+                    LENIENT.decode_vec(&clean, &mut plain).ok()?;
+                    clean.clear();
+                }
             }
             b'=' if clean.len() % 4 >= 2 => {
                 pads += 1;
                 if clean.len() % 4 + pads >= 4 {
                     clean.extend(std::iter::repeat_n(b'=', pads));
-                    return LENIENT.decode(clean).ok();
+                    break;
                 }
             }
             _ => {}
         }
     }
-    match clean.len() % 4 {
-        0 => LENIENT.decode(clean).ok(),
-        _ => None,
+    if clean.len() % 4 != 0 {
+        return None;
     }
+    LENIENT.decode_vec(&clean, &mut plain).ok()?;
+    Some(plain)
 }
+
+/// Letters that are decoded at once: a whole number of fours.
+const CLEAN_BYTES: usize = 4096;
 
 /// Python does not look at the bits that the padding leaves over.
 const LENIENT: base64::engine::GeneralPurpose = base64::engine::GeneralPurpose::new(
@@ -191,8 +201,18 @@ mod tests {
             ("YWJj=", Some(b"abc")),
             ("YQ", None),
             ("Y", None),
+            ("YWJjZ", None),
         ] {
             assert_eq!(decode_bytes(text.as_bytes()).as_deref(), bytes, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn long_base64_comes_back_whole_wherever_it_ends() {
+        for bytes in [3071, 3072, 3073, 6144, 10_000] {
+            let body: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
+            let text = encode_bytes(&body);
+            assert_eq!(decode_bytes(text.as_bytes()), Some(body), "{bytes}");
         }
     }
 }

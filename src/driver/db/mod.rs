@@ -265,7 +265,7 @@ impl Upload for DbUpload {
         let value = rows.form.encode(body.freeze());
         let stored = match key.len_bytes() + value.len_bytes() > VALUE_MAX_BYTES {
             true => Err(too_large()),
-            false => rows.put(&[(key, value)]).await,
+            false => rows.put_one(key, value).await,
         };
         stored.map_err(|failure| failure.at(rows.form.kind(), "upload", &url))
     }

@@ -9,7 +9,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, ValueRef as _};
 
-use super::form::{Form, RowKey, Value};
+use super::form::{self, Form, RowKey, Value};
 use super::statements::Statements;
 use crate::crash;
 use crate::database::{BoundedPool, Database, SessionConnection};
@@ -133,14 +133,31 @@ impl Rows {
         Ok(())
     }
 
+    /// The same for one that may be large: its value is let go of as soon as it stands in the
+    /// statement, which is copied once more to go out.
+    pub(super) async fn put_one(&self, key: RowKey, value: Value) -> Result<(), Failure> {
+        match &self.database {
+            Database::Postgres(pool) => {
+                let put = self.pg_put_one(&key, value, epoch_seconds());
+                put.execute(pool).await?;
+                Ok(())
+            }
+            Database::Sqlite(_) => self.put(&[(key, value)]).await,
+        }
+    }
+
+    fn pg_put_one(&self, key: &RowKey, value: Value, now: i32) -> PgQuery {
+        let query = pg_one(&self.sql.put, key);
+        let query = match value {
+            Value::Text { jsondata, b64 } => query.bind(jsondata).bind(b64),
+            Value::Bytes(bytes) => query.bind(Vec::from(bytes)).bind(false),
+        };
+        query.bind(now)
+    }
+
     fn pg_put(&self, rows: &[(RowKey, Value)], now: i32) -> PgQuery {
         if let [(key, value)] = rows {
-            let query = pg_one(&self.sql.put, key);
-            let query = match value {
-                Value::Text { jsondata, b64 } => query.bind(jsondata.clone()).bind(*b64),
-                Value::Bytes(bytes) => query.bind(bytes.to_vec()).bind(false),
-            };
-            return query.bind(now);
+            return self.pg_put_one(key, value.clone(), now);
         }
         let query = pg_many(&self.sql.put_many, rows.iter().map(|(key, _)| key));
         let mut flags = Vec::with_capacity(rows.len());
@@ -265,22 +282,34 @@ fn pg_many<'k>(sql: &Arc<str>, keys: impl Iterator<Item = &'k RowKey> + Clone) -
         .bind(column(|key| &key.last))
 }
 
+/// Decodes base64 straight from the row: a copy of a large text would be one more in memory.
 fn pg_stored(row: &PgRow, at: usize) -> Result<Stored, sqlx::Error> {
-    Ok(Stored {
-        raw: pg_bytes(row, at)?,
-        b64: row.try_get(at + 1)?,
+    let b64 = row.try_get(at + 1)?;
+    pg_value(row, at, |raw| {
+        let plain = if b64 { form::decode_bytes(raw) } else { None };
+        match plain {
+            Some(plain) => Stored {
+                raw: plain.into(),
+                b64: false,
+            },
+            None => Stored {
+                raw: Bytes::copy_from_slice(raw),
+                b64,
+            },
+        }
     })
 }
 
-/// The value's bytes as they came, whatever its type; none for NULL.
 fn pg_bytes(row: &PgRow, at: usize) -> Result<Bytes, sqlx::Error> {
+    pg_value(row, at, Bytes::copy_from_slice)
+}
+
+/// The value's bytes as they came, whatever its type; none for NULL.
+fn pg_value<T>(row: &PgRow, at: usize, take: impl Fn(&[u8]) -> T) -> Result<T, sqlx::Error> {
     let value = row.try_get_raw(at)?;
     match value.is_null() {
-        true => Ok(Bytes::new()),
-        false => value
-            .as_bytes()
-            .map(Bytes::copy_from_slice)
-            .map_err(sqlx::Error::Decode),
+        true => Ok(take(&[])),
+        false => value.as_bytes().map(take).map_err(sqlx::Error::Decode),
     }
 }
 
