@@ -149,11 +149,14 @@ impl Catalog {
     /// The last entry of an epoch that an object names whose shard is not done; 0 if none does.
     pub async fn last_entry(&self, task_id: i64, epoch: i32) -> Result<u64, CatalogError> {
         let (seq,): (i64,) = on_either!(&self.db, pool => {
+            // By each shard's range: a planner that still takes all shards for open reads the
+            // whole table instead.
             sqlx::query_as(
-                "SELECT coalesce(max(o.seq), 0) FROM windlass_shards s
-                   JOIN windlass_objects o
-                     ON o.task_id = s.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx
-                  WHERE s.task_id = $1 AND NOT s.done AND o.epoch = $2",
+                "SELECT coalesce(max((
+                            SELECT max(o.seq) FROM windlass_objects o
+                             WHERE o.task_id = s.task_id
+                               AND o.idx BETWEEN s.first_idx AND s.last_idx AND o.epoch = $2)), 0)
+                   FROM windlass_shards s WHERE s.task_id = $1 AND NOT s.done",
             )
             .bind(task_id)
             .bind(epoch)
@@ -169,12 +172,24 @@ impl Catalog {
         task_id: i64,
         which: &'static str,
     ) -> Result<Vec<Loaded>, CatalogError> {
-        let sql = format!(
-            "SELECT o.idx FROM windlass_shards s
-               JOIN windlass_objects o
-                 ON o.task_id = s.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx
-              WHERE s.task_id = $1 AND NOT s.done AND {which}"
-        );
+        // In both, each open shard's range is looked up by itself; see `last_entry`.
+        let sql = match &self.db {
+            Database::Postgres(_) => format!(
+                "SELECT found.idx FROM windlass_shards s
+                  CROSS JOIN LATERAL (
+                        SELECT o.idx FROM windlass_objects o
+                         WHERE o.task_id = s.task_id
+                           AND o.idx BETWEEN s.first_idx AND s.last_idx AND {which}
+                        OFFSET 0) found
+                  WHERE s.task_id = $1 AND NOT s.done"
+            ),
+            Database::Sqlite(_) => format!(
+                "SELECT o.idx FROM windlass_shards s
+                  CROSS JOIN windlass_objects o
+                  WHERE s.task_id = $1 AND NOT s.done AND o.task_id = s.task_id
+                    AND o.idx BETWEEN s.first_idx AND s.last_idx AND {which}"
+            ),
+        };
         let found: Vec<(i64,)> = on_either!(&self.db, pool => {
             sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_all(pool).await
         })

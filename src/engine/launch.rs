@@ -117,16 +117,16 @@ pub(super) async fn launch(
     announce(planned);
     let begun = async {
         begin(&catalog, planned.task_id, &journal, 1).await?;
-        let phases = catalog.summary(planned.task_id).await?.phases;
-        Ok((catalog.task(&uuid.to_string()).await?, phases))
+        let so_far = catalog.summary(planned.task_id).await?;
+        Ok((catalog.task(&uuid.to_string()).await?, so_far))
     };
-    let (task, phases) = begun.await.inspect_err(|_: &EngineError| {
+    let (task, so_far) = begun.await.inspect_err(|_: &EngineError| {
         tracing::error!(
             "task {0} is planned: windlass resume {0} begins it",
             planned.task_id
         );
     })?;
-    let opening = opening(&task, phases);
+    let opening = opening(&task, so_far.phases);
     let root = Head {
         seq: 0,
         hash: crate::journal::chain::root(uuid, journal.executor()),
@@ -139,6 +139,7 @@ pub(super) async fn launch(
         to,
         journal,
         mirrored: root,
+        so_far,
         tenure,
         rebuilt: false,
     };

@@ -124,7 +124,8 @@ async fn locked(
     }
     catalog.task_resumes(session, task.task_id).await?;
     crash::point("task-resumed");
-    let phases = catalog.summary(task.task_id).await?.phases;
+    let so_far = catalog.summary(task.task_id).await?;
+    let phases = so_far.phases;
     let mut opening = vec![Event::Resumed(resumed(phases))];
     if journal.head().seq == 0 {
         // It died between its plan and its first entry.
@@ -139,6 +140,7 @@ async fn locked(
         to,
         journal,
         mirrored,
+        so_far,
         tenure,
         // Also in later runs: the first may not have come far.
         rebuilt: epoch > 1,

@@ -96,6 +96,8 @@ pub(super) struct Job {
     pub journal: Journal,
     /// What the mirror has of this checkpoint.
     pub mirrored: Head,
+    /// What has become of the task's objects before this run: counting a million takes a while.
+    pub so_far: Summary,
     pub tenure: Tenure,
     /// Whether the checkpoint was made anew from the mirror.
     pub rebuilt: bool,
@@ -148,7 +150,7 @@ pub(super) async fn run(
     opening: Vec<Event>,
 ) -> Result<RunReport, EngineError> {
     let started = std::time::Instant::now();
-    let before = job.catalog.summary(job.task.task_id).await?;
+    let before = &job.so_far;
     settings.progress.begin(
         job.task.planned,
         job.task.planned_bytes,
