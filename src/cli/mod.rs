@@ -1,6 +1,7 @@
 //! The command line: one file per command, one place that prints.
 
 mod alive;
+mod allocator;
 mod args;
 mod bar;
 mod check;
@@ -64,8 +65,10 @@ pub fn main() -> ExitCode {
     };
     let printer = Printer::new(cli.global.json);
     printer.start_logging(cli.global.verbose);
+    allocator::keep_small();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS)
         .build()
     {
         Ok(runtime) => runtime,
@@ -98,6 +101,10 @@ pub fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     status.into()
 }
+
+/// For files and digests. More of them make neither a disk nor a core faster, and each has a stack
+/// and its share of what the allocator holds on to.
+const BLOCKING_THREADS: usize = 64;
 
 async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
     match command {
