@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use uuid::Uuid;
 
-use super::{EngineError, Settings};
+use super::{EngineError, Settings, uploads};
 use crate::catalog::{Catalog, Executor, Heartbeat, Loaded, MirrorUpdate, TaskRow};
 use crate::crash;
 use crate::journal::{self, Head, Journal, JournalError, NewEntry};
@@ -187,6 +187,11 @@ pub(super) async fn catch_up(
             bring_together(catalog, task, &journal, epoch, mirrored).await?;
             let committed = catalog.unjournaled_commits(task.task_id).await?;
             journal_commits(catalog, task, &journal, epoch, committed).await?;
+            // Whoever follows may have to abort them.
+            for (idx, id) in journal.uploads() {
+                let open = uploads::note(idx, id, true);
+                catalog.note_upload(task.task_id, &open).await?;
+            }
         }
         Err(why) => tracing::warn!("{why}: going by the mirror in the database"),
     }

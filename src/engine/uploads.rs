@@ -10,10 +10,10 @@ use super::item::Item;
 use super::mirroring::Mirroring;
 use super::retry::{Side, StepError};
 use super::stop::{Stop, StopReason};
-use crate::catalog::UploadNote;
+use crate::catalog::{CatalogError, OpenUpload, UploadNote};
 use crate::driver::UploadLog;
 use crate::journal::Journal;
-use crate::model::{Part, Unfinished, UploadStep};
+use crate::model::{Part, TaskKind, Unfinished, UploadStep};
 
 /// What became of the upload that the checkpoint knows of.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,8 +71,12 @@ pub async fn bring_together(context: &Context) {
     for (idx, id) in context.journal.uploads() {
         context.mirroring.upload(note(idx, id, true));
     }
+    let clear = async {
+        clear(context, is_known).await;
+        clear_undone(context).await;
+    };
     tokio::select! {
-        () = clear(context, is_known) => {}
+        () = clear => {}
         () = context.stop.asked() => {}
     }
 }
@@ -80,6 +84,42 @@ pub async fn bring_together(context: &Context) {
 /// At the end of a task nothing of an upload is left.
 pub async fn clear_all(context: &Context) {
     clear(context, |_, _| false).await;
+    clear_undone(context).await;
+}
+
+/// Clears away what the task that this one undoes has begun: it can't be resumed any more.
+async fn clear_undone(context: &Context) {
+    let Some(parent) = context.task.parent else {
+        return;
+    };
+    if context.task.kind != TaskKind::Reverse {
+        return;
+    }
+    let catalog = &context.catalog;
+    let open = async {
+        let parent = catalog.task(&parent.to_string()).await?.task_id;
+        Ok::<_, CatalogError>((parent, catalog.open_uploads(parent).await?))
+    };
+    let (parent, open) = match open.await {
+        Ok(open) => open,
+        Err(error) => return tracing::warn!("{error}"),
+    };
+    for OpenUpload {
+        idx,
+        upload_id,
+        dest_url,
+    } in open
+    {
+        // What it has written is what this task reads.
+        if let Err(error) = context.source.abort_upload(&dest_url, &upload_id).await {
+            tracing::warn!("{error}; its parts are still there, as upload {upload_id}");
+            continue;
+        }
+        let over = note(idx, upload_id, false);
+        if let Err(error) = catalog.note_upload(parent, &over).await {
+            tracing::warn!("{error}");
+        }
+    }
 }
 
 async fn clear(context: &Context, keep: impl Fn(u64, &str) -> bool) {

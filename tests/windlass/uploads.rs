@@ -285,3 +285,33 @@ async fn the_upload_of_an_object_whose_row_has_changed_is_aborted() {
     let kept = std::fs::read(large.file()).expect("the source is kept");
     assert!(kept == large.content, "the source is as it was");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn undoing_a_task_aborts_the_upload_that_it_has_left() {
+    let mut large = Large::new().await;
+    let small = ("admin", "analysis_data", "small");
+    let deployment = &mut large.world.deployment;
+    deployment
+        .add_localfs_document(&large.dir, small, b"small")
+        .await;
+    large.slowly();
+    let mut running = large.world.spawn(&[]);
+    large.more_parts(&mut running, 2).await;
+    until("the small one has moved", async || {
+        large.world.moved().await == 1
+    })
+    .await;
+    // It must not come to its end within the seconds that a stop leaves it.
+    let proxy = &large.world.proxy;
+    proxy.set_fault(Fault::Stall(Duration::from_secs(4)));
+    running.interrupt();
+    running.wait().await.expect_code(130);
+    assert_eq!(large.uploads().await.len(), 1, "it is kept for a resume");
+    proxy.set_fault(Fault::None);
+    let reverse = ["reverse", &large.world.task().await, "--dontask"];
+    large.world.program.run(&reverse).await.expect_code(0);
+    assert_eq!(large.uploads().await, [], "nobody can go on with it");
+    let known = "SELECT count(*) FROM windlass_uploads";
+    assert_eq!(large.world.count(known).await, 0);
+    large.world.look().await.expect_all_at("file", 2);
+}
