@@ -275,3 +275,41 @@ async fn sealing_keeps_up_with_any_load() {
         2400
     );
 }
+
+/// The length of all files below a directory. What goes away meanwhile is not counted.
+fn bytes_below(dir: &Path) -> u64 {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    let bytes = |file: fs::DirEntry| match file.path() {
+        path if path.is_dir() => bytes_below(&path),
+        _ => file.metadata().map_or(0, |meta| meta.len()),
+    };
+    files.map(bytes).sum()
+}
+
+/// The most that lies in sled while so many entries are written, as entries and as bytes.
+async fn most_in_sled(entries: u64, options: &Options) -> (u64, u64) {
+    let (_temp, dir, journal) = journal(0, options).await;
+    let (mut most, mut most_bytes) = (0, 0);
+    for _ in 0..entries / 500 {
+        append(&journal, 500).await;
+        most = most.max(journal.head().seq - journal.0.ledger.sealed().seq);
+        most_bytes = most_bytes.max(bytes_below(&dir.join("sled")));
+    }
+    assert!(journal.0.ledger.sealed().seq > 0, "something was sealed");
+    journal.close().await.unwrap();
+    (most, most_bytes)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_times_the_entries_lie_no_higher_in_sled() {
+    let options = Options { seal_after: 1_000 };
+    // Two generations, each at most so many times its size before the writer waits, and a request.
+    let bound = 2 * 4 * options.seal_after + 100;
+    let (few, few_bytes) = most_in_sled(3_000, &options).await;
+    let (many, many_bytes) = most_in_sled(30_000, &options).await;
+    println!("at most {few} and {many} entries, {few_bytes} and {many_bytes} bytes in sled");
+    assert!(few <= bound && many <= bound, "{few}, {many}");
+    // So many entries in the larger of two logs, with what sled spends on each write.
+    let bound_bytes = bound * 4_096;
+    assert!(many_bytes <= bound_bytes, "{few_bytes}, {many_bytes}");
+}

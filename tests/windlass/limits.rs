@@ -65,11 +65,15 @@ async fn a_memory_limit_that_nothing_fits_under_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bandwidth_limit_holds_for_large_and_small_documents_together() {
     const RATE: u64 = 8 * MIB;
+    // Only a longer run tells a limit from the time that it takes to begin and to end.
+    let is_torture = std::env::var_os("WINDLASS_TORTURE").is_some();
+    let times = if is_torture { 6 } else { 1 };
     let (mut world, dir) = localfs_to_s3().await;
     let mut random = Random::seeded(2);
     let sizes = [10 * MIB, 9 * MIB]
         .into_iter()
-        .chain(std::iter::repeat_n(MIB / 4, 20));
+        .chain(std::iter::repeat_n(MIB / 4, 20))
+        .map(|size| size * times);
     let mut total = 0;
     for (n, size) in sizes.enumerate() {
         let id = format!("document-{n}");
@@ -87,6 +91,10 @@ async fn the_bandwidth_limit_holds_for_large_and_small_documents_together() {
     let due = total as f64 / RATE as f64;
     println!("{} MiB at 8 MiB/s: {seconds:.2} s", total / MIB);
     assert!(seconds > due / 1.1, "{seconds} s, {due} s were due");
-    assert!(seconds < due * 3.0, "{seconds} s, {due} s were due");
+    // A busy machine takes as long as it takes; how much more than was due, torture asks.
+    assert!(
+        !is_torture || seconds < due * 1.1,
+        "{seconds} s, {due} s were due"
+    );
     world.look().await.expect_all_at("s3", 22);
 }

@@ -4,6 +4,7 @@
 //! fetches what they need; a missing server fails a test with the words to install it.
 
 mod anchore_cli;
+mod big_objects;
 #[cfg(feature = "failpoints")]
 mod checkpoint_hazards;
 mod conformance;
