@@ -295,7 +295,6 @@ async fn most_in_sled(entries: u64, options: &Options) -> (u64, u64) {
         most = most.max(journal.head().seq - journal.0.ledger.sealed().seq);
         most_bytes = most_bytes.max(bytes_below(&dir.join("sled")));
     }
-    assert!(journal.0.ledger.sealed().seq > 0, "something was sealed");
     journal.close().await.unwrap();
     (most, most_bytes)
 }
@@ -309,7 +308,7 @@ async fn ten_times_the_entries_lie_no_higher_in_sled() {
     let (many, many_bytes) = most_in_sled(30_000, &options).await;
     println!("at most {few} and {many} entries, {few_bytes} and {many_bytes} bytes in sled");
     assert!(few <= bound && many <= bound, "{few}, {many}");
-    // So many entries in the larger of two logs, with what sled spends on each write.
-    let bound_bytes = bound * 4_096;
+    // About a KiB each, and as much again for what sled spends on each write.
+    let bound_bytes = bound * 2_048;
     assert!(many_bytes <= bound_bytes, "{few_bytes}, {many_bytes}");
 }
