@@ -209,9 +209,7 @@ async fn refuse_lost_commits(
 ) -> Result<(), EngineError> {
     let entries = journal.entries(mirrored.seq + 1);
     let beyond = tokio::task::spawn_blocking(move || committed_beyond(entries));
-    let beyond = beyond.await.map_err(|error| JournalError::Unwritable {
-        why: error.to_string(),
-    })??;
+    let beyond = beyond.await.map_err(cut_short)??;
     let beyond: Vec<u64> = beyond.into_iter().collect();
     let mut kept = 0;
     for some in beyond.chunks(REPLAY_ENTRIES) {
@@ -240,6 +238,14 @@ fn committed_beyond(mut entries: journal::Entries) -> Result<HashSet<u64>, Journ
     }
 }
 
+/// Of a thread that was to read the journal and came to no end.
+fn cut_short(error: tokio::task::JoinError) -> JournalError {
+    JournalError::Io {
+        path: "the journal".into(),
+        source: std::io::Error::other(error),
+    }
+}
+
 /// Entries that are replayed into the mirror at once.
 const REPLAY_ENTRIES: usize = 10_000;
 
@@ -260,10 +266,7 @@ pub(super) async fn bring_together(
             (replay, entries)
         })
         .await
-        .map_err(|error| JournalError::Io {
-            path: "the journal".into(),
-            source: std::io::Error::other(error),
-        })?;
+        .map_err(cut_short)?;
         entries = entries_back;
         let mut replay = replay?;
         let Some(head) = replay.head else {
