@@ -86,6 +86,11 @@ impl<'de> Visitor<'de> for Measure<'_> {
         self.take(0)
     }
 
+    /// An empty text.
+    fn visit_none<E: de::Error>(mut self) -> Result<(), E> {
+        self.take(0)
+    }
+
     fn visit_str<E: de::Error>(mut self, text: &str) -> Result<(), E> {
         self.take(text.len())
     }

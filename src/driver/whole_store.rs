@@ -5,6 +5,14 @@ use std::future::Future;
 use super::StoreErrorKind;
 use super::error::Failure;
 
+/// How often a probe is tried to be deleted: what is left of it stays for good.
+const DELETES: u32 = 3;
+
+/// A request that may have taken effect.
+fn is_unheard(failure: &Failure) -> bool {
+    failure.kind == StoreErrorKind::Unavailable
+}
+
 /// How messages name a store, and the options that they point at.
 #[derive(Debug)]
 pub(super) struct WholeStore {
@@ -21,17 +29,29 @@ pub(super) struct WholeStore {
 }
 
 impl WholeStore {
-    /// Puts, gets and deletes a probe. It is deleted also where it could not be read.
-    pub(super) async fn try_out(
+    /// Puts, gets and deletes a probe. It is deleted also where it could not be read, or where
+    /// nobody heard whether it was written; a delete that nobody heard of is tried again.
+    pub(super) async fn try_out<D: Future<Output = Result<(), Failure>>>(
         &self,
         put: impl Future<Output = Result<(), Failure>>,
         get: impl Future<Output = Result<(), Failure>>,
-        delete: impl Future<Output = Result<(), Failure>>,
+        delete: impl Fn() -> D,
     ) -> Result<(), Failure> {
-        put.await
-            .map_err(|failure| self.failure("write to", failure))?;
-        let read = get.await;
-        let deleted = delete.await;
+        let put = put.await;
+        if matches!(&put, Err(failure) if !is_unheard(failure)) {
+            return put.map_err(|failure| self.failure("write to", failure));
+        }
+        let read = match put.is_ok() {
+            true => get.await,
+            false => Ok(()),
+        };
+        let mut deleted = delete().await;
+        for _ in 1..DELETES {
+            if matches!(&deleted, Err(failure) if is_unheard(failure)) {
+                deleted = delete().await;
+            }
+        }
+        put.map_err(|failure| self.failure("write to", failure))?;
         read.map_err(|failure| self.failure("read from", failure))?;
         deleted.map_err(|failure| self.failure("delete from", failure))
     }
@@ -73,6 +93,8 @@ impl WholeStore {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn bucket() -> WholeStore {
@@ -119,18 +141,39 @@ mod tests {
 
     #[tokio::test]
     async fn a_probe_that_cannot_be_read_is_deleted_all_the_same() {
-        let mut deleted = false;
+        let deletes = Cell::new(0);
         let store = bucket();
         let tried = store.try_out(
             async { Ok(()) },
             async { Err(Failure::new(StoreErrorKind::Denied, "no")) },
-            async {
-                deleted = true;
+            || async {
+                deletes.set(deletes.get() + 1);
                 Ok(())
             },
         );
         let failure = tried.await.unwrap_err();
         assert!(failure.message.contains("may not read from"), "{failure:?}");
-        assert!(deleted);
+        assert_eq!(deletes.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_probe_that_may_be_there_is_deleted_until_somebody_answers() {
+        let deletes = Cell::new(0);
+        let unheard = || Failure::new(StoreErrorKind::Unavailable, "no answer");
+        let store = bucket();
+        let tried = store.try_out(
+            async { Err(unheard()) },
+            async { panic!("nobody knows whether it is there") },
+            || async {
+                deletes.set(deletes.get() + 1);
+                match deletes.get() {
+                    2 => Ok(()),
+                    _ => Err(unheard()),
+                }
+            },
+        );
+        let failure = tried.await.unwrap_err();
+        assert!(failure.message.contains("cannot write to"), "{failure:?}");
+        assert_eq!(deletes.get(), 2);
     }
 }

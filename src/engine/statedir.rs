@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,9 @@ use uuid::Uuid;
 use super::EngineError;
 use crate::private::{self, Refusal, Untrusted};
 use crate::{crash, durable};
+
+/// All that windlass makes in a state directory.
+const TASKS: &str = "tasks";
 
 /// What `task.json` holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,19 +57,20 @@ impl StateDir {
     /// The checkpoint of a task.
     pub fn checkpoint(&self, task: Uuid) -> PathBuf {
         self.root
-            .join("tasks")
+            .join(TASKS)
             .join(task.to_string())
             .join("checkpoint")
     }
 
     fn task_dir(&self, task: Uuid) -> PathBuf {
-        self.root.join("tasks").join(task.to_string())
+        self.root.join(TASKS).join(task.to_string())
     }
 
     /// Makes sure that the directory is ours alone, and can be written, before anything else is
     /// done.
     pub fn prepare(&self) -> Result<(), EngineError> {
-        let tasks = self.root.join("tasks");
+        let tasks = self.root.join(TASKS);
+        self.refuse_shared()?;
         self.make(&self.root)?;
         self.make(&tasks)?;
         let probe = tasks.join(format!(".probe-{}", Uuid::new_v4()));
@@ -78,6 +83,29 @@ impl StateDir {
         probed
             .and(removed)
             .map_err(|source| self.error(&tasks, source))
+    }
+
+    /// Refuses a directory that would be closed to others and is not windlass's alone: a home, say.
+    fn refuse_shared(&self) -> Result<(), EngineError> {
+        let open = match fs::symlink_metadata(&self.root) {
+            Ok(meta) => meta.is_dir() && meta.mode() & 0o077 != 0,
+            // What is wrong is told by whoever makes it.
+            Err(_) => false,
+        };
+        if !open {
+            return Ok(());
+        }
+        let entries = fs::read_dir(&self.root).map_err(|source| self.error(&self.root, source))?;
+        match entries.flatten().any(|entry| entry.file_name() != TASKS) {
+            false => Ok(()),
+            true => Err(EngineError::StateDirRefused {
+                path: self.root.display().to_string(),
+                why: "it is open for others and holds more than windlass's own, which only its \
+                      owner may read"
+                    .into(),
+                next: "name a directory for windlass alone with --state-dir".into(),
+            }),
+        }
     }
 
     /// Refuses a task's directory that somebody else could have put there, or anything in it.
@@ -137,7 +165,7 @@ impl StateDir {
 
     /// All tasks that have a file here.
     pub fn all(&self) -> Result<Vec<TaskFile>, EngineError> {
-        let tasks = self.root.join("tasks");
+        let tasks = self.root.join(TASKS);
         for dir in [&self.root, &tasks] {
             match private::check_dir(dir) {
                 Err(refusal) if refusal.is_not_found() => return Ok(Vec::new()),

@@ -191,3 +191,26 @@ async fn what_belongs_to_another_user_is_refused_even_by_root() {
     }
     expect_resumed(&world).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_holds_other_things_is_not_closed_to_others() {
+    let world = World::new(DOCUMENTS).await;
+    let home = world.program.home();
+    set_mode(home, 0o755);
+    let mut args = vec!["--state-dir".to_owned(), home.display().to_string()];
+    args.extend(world.args("db", "localfs", &[]));
+    let refused = world.program.spawn_exactly(&args, "").wait().await;
+    let refused = refused.expect_code(2);
+    for word in ["--state-dir", "holds more", home.to_str().expect("text")] {
+        assert!(refused.stderr.contains(word), "{}", refused.stderr);
+    }
+    assert_eq!(mode(home), 0o755);
+    // One for windlass alone is closed, and used.
+    let own = home.join("own");
+    fs::create_dir(&own).expect("a directory");
+    set_mode(&own, 0o755);
+    args[1] = own.display().to_string();
+    let used = world.program.spawn_exactly(&args, "").wait().await;
+    used.expect_code(0);
+    assert_eq!(mode(&own), 0o700);
+}

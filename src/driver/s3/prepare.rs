@@ -27,7 +27,8 @@ impl Server {
             self.get(&url).await?.bytes().await?;
             Ok(())
         };
-        store.try_out(put, get, self.delete_single(&probe)).await
+        let delete = || self.delete_single(&probe);
+        store.try_out(put, get, delete).await
     }
 
     /// Reads an object that is not there: HEAD on the bucket needs the right to list, and its

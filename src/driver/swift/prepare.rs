@@ -38,7 +38,7 @@ impl Server {
             self.get(&url).await?.bytes().await?;
             Ok(())
         };
-        let delete = self.delete_single(&probe, false);
+        let delete = || self.delete_single(&probe, false);
         store.try_out(put, get, delete).await
     }
 
