@@ -111,12 +111,15 @@ impl World {
         self.program.run(&args).await
     }
 
+    /// Of all that the world has: a test adds stores of its own.
+    pub async fn checker(&self) -> Checker {
+        let client = s3::server().await.client();
+        Checker::new(&self.database.pool).s3(client, &self.bucket, "")
+    }
+
     /// What an eye that knows nothing of windlass sees.
     pub async fn look(&self) -> Report {
-        let mut seen = Checker::new(&self.database.pool)
-            .s3(s3::server().await.client(), &self.bucket, "")
-            .check(self.deployment.expected())
-            .await;
+        let mut seen = self.checker().await.check(self.deployment.expected()).await;
         // Anchore's driver, too, leaves its empty probe behind when it is killed at its start.
         seen.strays
             .retain(|stray| !stray.contains("__anchore_s3_key_self_check__"));

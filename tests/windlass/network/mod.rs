@@ -6,6 +6,7 @@
 
 mod failover;
 mod postgres;
+mod s3;
 mod silence;
 mod swift;
 mod takeover;
