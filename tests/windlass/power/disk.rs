@@ -3,7 +3,9 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::support::power::{Draw, PowerFs};
 use crate::support::random::{Random, seed};
@@ -120,30 +122,23 @@ fn what_was_not_synced_may_be_torn() {
 fn sleds_flush_loses_what_it_acknowledged_and_a_sync_behind_it_does_not() {
     let Some(disk) = PowerFs::mount() else { return };
     let mut random = Random::seeded(seed(4));
-    for (name, synced) in [("flushed", false), ("synced", true)] {
+    for name in [FLUSHED, SYNCED] {
         let dir = disk.path().join(name);
-        let log = || File::open(dir.join("db")).unwrap();
-        let config = sled::Config::new().path(&dir).flush_every_ms(None);
-        let db = config.open().unwrap();
-        db.flush().unwrap();
-        // The beginning is on the disk in both; only what follows differs.
-        fs::read_dir(&dir)
-            .unwrap()
-            .flatten()
-            .for_each(|file| sync(&file.path()));
-        sync(&dir);
-        sync(disk.path());
-        let log = log();
-        for number in 0..200_u64 {
-            db.insert(number.to_be_bytes(), random.bytes(300)).unwrap();
-            db.flush().unwrap();
-            if synced {
-                log.sync_data().unwrap();
-            }
+        // A process of its own: one that has files open on a disk that it serves itself can't end.
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "power::disk::sled_at_work"])
+            .env(SLED_AT, &dir)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let done = dir.with_extension("done");
+        while !done.exists() {
+            assert!(child.try_wait().unwrap().is_none(), "it has ended");
+            std::thread::sleep(Duration::from_millis(5));
         }
+        child.kill().unwrap();
+        child.wait().unwrap();
         disk.cut(Draw::Nothing, &mut random);
-        // What the dead machine still holds it may neither write nor keep locked.
-        std::mem::forget(db);
         let left = tempfile::tempdir().unwrap();
         for file in fs::read_dir(&dir)
             .unwrap()
@@ -153,10 +148,46 @@ fn sleds_flush_loses_what_it_acknowledged_and_a_sync_behind_it_does_not() {
             fs::copy(file.path(), left.path().join(file.file_name())).unwrap();
         }
         let kept = sled::open(left.path()).unwrap().len();
-        match synced {
+        match name == SYNCED {
             true => assert_eq!(kept, 200),
             false => assert!(kept < 200, "{kept}: this disk forgets nothing"),
         }
+    }
+}
+
+const SLED_AT: &str = "WINDLASS_TEST_SLED_AT";
+const FLUSHED: &str = "flushed";
+const SYNCED: &str = "synced";
+
+/// Writes and acknowledges, says that it is done, and waits to be killed.
+#[test]
+#[ignore = "the process of another test"]
+fn sled_at_work() {
+    let Some(dir) = std::env::var_os(SLED_AT).map(PathBuf::from) else {
+        return;
+    };
+    let config = sled::Config::new().path(&dir).flush_every_ms(None);
+    let db = config.open().unwrap();
+    db.flush().unwrap();
+    // The beginning is on the disk in both; only what follows differs.
+    fs::read_dir(&dir)
+        .unwrap()
+        .flatten()
+        .for_each(|file| sync(&file.path()));
+    sync(&dir);
+    sync(dir.parent().unwrap());
+    let log = File::open(dir.join("db")).unwrap();
+    let mut random = Random::seeded(5);
+    for number in 0..200_u64 {
+        db.insert(number.to_be_bytes(), random.bytes(300)).unwrap();
+        db.flush().unwrap();
+        if dir.ends_with(SYNCED) {
+            log.sync_data().unwrap();
+        }
+    }
+    File::create(dir.with_extension("done")).unwrap();
+    loop {
+        std::thread::park();
     }
 }
 
