@@ -4,8 +4,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
@@ -17,6 +16,7 @@ use crate::support::journal_checker::check_journal;
 use crate::support::program::{Outcome, Program};
 use crate::support::random::{Random, drawn_seed, seed};
 use crate::support::tables::fresh_sqlite;
+use crate::support::tree::{copy_content, files_below, put_back};
 
 const DOCUMENTS: usize = 30;
 
@@ -290,38 +290,12 @@ impl World {
     }
 
     fn put_back(&self) {
-        for entry in fs::read_dir(self.program.home()).expect("home").flatten() {
-            let path = entry.path();
-            match path.is_dir() {
-                true => fs::remove_dir_all(path),
-                false => fs::remove_file(path),
-            }
-            .expect("what the last try has left is removed");
-        }
-        copy_content(self.beginning.path(), self.program.home());
+        put_back(self.beginning.path(), self.program.home());
     }
 
     async fn pool(&self) -> SqlitePool {
         let path = self.program.home().join("anchore.db");
         let options = SqliteConnectOptions::new().filename(path);
         SqlitePool::connect_with(options).await.expect("SQLite")
-    }
-}
-
-fn copy_content(from: &Path, to: &Path) {
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(from.join("."))
-        .arg(to)
-        .status();
-    assert!(copied.expect("cp starts").success());
-}
-
-fn files_below(dir: &Path, files: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).expect("a directory").flatten() {
-        match entry.path().is_dir() {
-            true => files_below(&entry.path(), files),
-            false => files.push(entry.path()),
-        }
     }
 }

@@ -11,7 +11,7 @@ use crate::support::deployment::{Compression, Deployment, DocumentKey, StoreSpec
 use crate::support::journal_checker::{JournalReport, check_journal};
 use crate::support::program::{Outcome, Program};
 use crate::support::random::Random;
-use crate::support::tables::fresh_sqlite;
+use crate::support::tables::{fresh_sqlite, latest_task};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_go_round_through_kills() {
@@ -274,11 +274,7 @@ impl World {
 
     /// The latest task; 0 where there is none.
     pub async fn task(&self) -> i64 {
-        sqlx::query_scalar("SELECT coalesce(max(task_id), 0) FROM windlass_tasks")
-            .fetch_one(&self.pool)
-            .await
-            // The table is made on first use.
-            .unwrap_or(0)
+        latest_task(&self.pool).await
     }
 
     pub async fn moved(&self) -> i64 {

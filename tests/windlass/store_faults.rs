@@ -44,6 +44,17 @@ impl Memory {
         self.world.program.run(&args).await
     }
 
+    /// Ten documents are taken, and no more.
+    fn refuse_after_ten(&self, status: u16, code: &'static str) {
+        let written = AtomicU64::new(0);
+        self.s3.set_hook(move |operation, key| {
+            let is_late = operation == "PutObject"
+                && is_document(key)
+                && written.fetch_add(1, Ordering::Relaxed) >= 10;
+            is_late.then_some(FaultReply::Error(status, code))
+        });
+    }
+
     async fn there(&self, more: &[&str]) -> Outcome {
         self.migrate(&self.world.from, &self.to, more).await
     }
@@ -124,13 +135,7 @@ async fn what_no_object_can_go_on_without_stops_the_run_and_keeps_the_place() {
         (404, "NoSuchBucket"),
     ] {
         let memory = memory().await;
-        let written = Arc::new(AtomicU64::new(0));
-        memory.s3.set_hook(move |operation, key| {
-            let is_late = operation == "PutObject"
-                && is_document(key)
-                && written.fetch_add(1, Ordering::Relaxed) >= 10;
-            is_late.then_some(FaultReply::Error(status, code))
-        });
+        memory.refuse_after_ten(status, code);
         let ended = memory.there(&["--concurrency", "2"]).await.expect_code(2);
         assert!(ended.stdout.contains("stopped early"), "{}", ended.stdout);
         assert!(ended.stdout.contains(" resume "), "{}", ended.stdout);
@@ -154,13 +159,7 @@ async fn a_quota_that_is_used_up_stops_the_run_and_keeps_the_place() {
         (507, "InsufficientStorage"),
     ] {
         let memory = memory().await;
-        let written = Arc::new(AtomicU64::new(0));
-        memory.s3.set_hook(move |operation, key| {
-            let is_late = operation == "PutObject"
-                && is_document(key)
-                && written.fetch_add(1, Ordering::Relaxed) >= 10;
-            is_late.then_some(FaultReply::Error(status, code))
-        });
+        memory.refuse_after_ten(status, code);
         let ended = memory.there(&["--json"]).await.expect_code(2).json();
         let why = ended["stopped"].as_str().expect("a reason");
         assert!(why.contains(code) && why.contains("s3://memory/"), "{why}");

@@ -7,10 +7,11 @@ use std::fs;
 
 use windlass::crash::POINTS;
 
-use super::stage::{Crash, damage, find, has_crashed};
+use super::stage::{Crash, has_crashed};
 use crate::support::program::Outcome;
 use crate::support::random::{Random, drawn_seed};
 use crate::support::s3;
+use crate::support::tree::{damage, find};
 use crate::world::{World, seeded};
 
 const DOCUMENTS: usize = 24;

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool};
 use tempfile::TempDir;
@@ -15,6 +14,7 @@ use crate::support::deployment::{Compression, Deployment, DocumentKey, Expected,
 use crate::support::journal_checker::{JournalReport, Phase, check_journal};
 use crate::support::program::{Outcome, Program};
 use crate::support::tables::fresh_sqlite;
+use crate::support::tree::{copy_content, damage, find, put_back};
 
 /// Above what is held in memory, so that it is streamed.
 const LARGE_BYTES: usize = 9 << 20;
@@ -79,16 +79,7 @@ impl Stage {
 
     /// Everything as it was before the story's own command.
     pub fn put_back(&self) {
-        let home = self.program.home();
-        for entry in fs::read_dir(home).expect("home").flatten() {
-            let path = entry.path();
-            match path.is_dir() {
-                true => fs::remove_dir_all(path),
-                false => fs::remove_file(path),
-            }
-            .expect("what the last take has left is removed");
-        }
-        copy_content(self.beginning.path(), home);
+        put_back(self.beginning.path(), self.program.home());
     }
 
     async fn run(&self, command: &str, failpoints: &str) -> Outcome {
@@ -293,12 +284,6 @@ pub fn has_crashed(outcome: &Outcome) -> bool {
     outcome.status.signal() == Some(6)
 }
 
-/// As long as it was, and nothing of it left.
-pub fn damage(file: &Path) {
-    let size = fs::metadata(file).expect("the file").len();
-    fs::write(file, vec![0xA5; size as usize]).expect("it is written to");
-}
-
 /// A process that crashes leaves what it has written whether or not it was synced, so that nothing
 /// is gained by waiting for a disk some thousand times.
 fn in_memory() -> PathBuf {
@@ -381,27 +366,4 @@ async fn every_column(pool: &SqlitePool) -> Vec<String> {
     .fetch_all(pool)
     .await
     .expect("the rows")
-}
-
-fn copy_content(from: &Path, to: &Path) {
-    let copied = Command::new("cp")
-        .arg("-a")
-        .arg(from.join("."))
-        .arg(to)
-        .status();
-    assert!(copied.expect("cp starts").success());
-}
-
-pub fn find(dir: &Path, name: &str) -> Option<PathBuf> {
-    for entry in fs::read_dir(dir).ok()?.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            if let Some(found) = find(&path, name) {
-                return Some(found);
-            }
-        } else if entry.file_name() == name {
-            return Some(path);
-        }
-    }
-    None
 }

@@ -11,7 +11,7 @@ use crate::support::journal_checker::{JournalReport, check_journal};
 use crate::support::power::{Draw, PowerFs};
 use crate::support::program::{Outcome, Program};
 use crate::support::random::Random;
-use crate::support::tables::fresh_sqlite;
+use crate::support::tables::{fresh_sqlite, latest_task};
 
 pub struct Stage {
     pub program: Program,
@@ -143,11 +143,7 @@ impl Stage {
 
     /// The latest task; 0 where there is none.
     pub async fn task(&self) -> i64 {
-        sqlx::query_scalar("SELECT coalesce(max(task_id), 0) FROM windlass_tasks")
-            .fetch_one(&self.pool)
-            .await
-            // The table is made on first use.
-            .unwrap_or(0)
+        latest_task(&self.pool).await
     }
 
     pub async fn said(&self) -> Said {

@@ -27,6 +27,7 @@ pub mod small_disk;
 pub mod swift;
 pub mod tables;
 pub mod tls;
+pub mod tree;
 
 use std::sync::OnceLock;
 

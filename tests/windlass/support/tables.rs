@@ -75,3 +75,12 @@ pub async fn fresh_sqlite(dir: &Path) -> (SqlitePool, String) {
         .expect("Anchore's tables are made");
     (pool, format!("sqlite:///{}", path.display()))
 }
+
+/// The latest task of windlass's; 0 where there is none.
+pub async fn latest_task(pool: &SqlitePool) -> i64 {
+    sqlx::query_scalar("SELECT coalesce(max(task_id), 0) FROM windlass_tasks")
+        .fetch_one(pool)
+        .await
+        // The table is made on first use.
+        .unwrap_or(0)
+}
