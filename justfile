@@ -23,12 +23,19 @@ fuzz TARGET SECONDS="60":
         -max_total_time={{ SECONDS }} \
         -rss_limit_mb=1024 -timeout=20 -max_len=65536
 
-# What must hold before a commit is pushed.
-check: && test
+# Formatting, clippy, documentation.
+lint:
+    scripts/lint
+
+# Whatever needs no server: for between two edits.
+quick:
     cargo fmt --check
-    cargo clippy --all-targets -- -D warnings
     cargo clippy --all-targets --features failpoints -- -D warnings
-    RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+    cargo test --features failpoints --lib --test explore --test fuzzed
+    cargo test --features failpoints --test windlass -- layering:: docs:: sqlite::
+
+# What must hold before a commit is pushed.
+check: lint && test
     cargo deny check licenses bans sources
 
 # Apart from `check`: it fetches the advisory database over the network.
