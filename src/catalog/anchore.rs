@@ -26,6 +26,9 @@ pub struct Migration {
     pub archive_documents_to_migrate: Option<i64>,
     /// `tasks.last_updated`, UTC.
     pub last_updated: Option<String>,
+    /// `tasks.executor_id`: `host:pid:threadid:`, whoever is at work.
+    #[serde(skip)]
+    pub executor_id: Option<String>,
     /// windlass's UUID for it; none for a migration of Anchore's own tool.
     pub task_uuid: Option<String>,
     /// windlass's state for it: tells `interrupted` from `pending`.
@@ -41,6 +44,8 @@ pub struct LiveService {
     pub host: String,
     /// `services.servicename`.
     pub name: String,
+    /// `services.heartbeat`: seconds since 1970, by the clock of its host.
+    pub heartbeat: i64,
     /// Seconds since its heartbeat.
     pub age_s: i64,
 }
@@ -52,13 +57,13 @@ macro_rules! migrations {
                 t.ended_at::text AS ended_at, a.migrate_from_driver, a.migrate_to_driver,
                 a.archive_documents_migrated::bigint AS archive_documents_migrated,
                 a.archive_documents_to_migrate::bigint AS archive_documents_to_migrate,
-                t.last_updated::text AS last_updated,"
+                t.last_updated::text AS last_updated, t.executor_id,"
     };
     (sqlite) => {
         "SELECT t.id AS id, t.state AS state, t.started_at AS started_at, t.ended_at AS ended_at,
                 a.migrate_from_driver, a.migrate_to_driver,
                 a.archive_documents_migrated, a.archive_documents_to_migrate,
-                t.last_updated AS last_updated,"
+                t.last_updated AS last_updated, t.executor_id,"
     };
     (tables) => {
         " FROM archive_migration_tasks a JOIN tasks t ON t.id = a.id "
@@ -113,6 +118,22 @@ impl Catalog {
         .map_err(CatalogError::of("list the migrations"))
     }
 
+    /// Whether anybody holds the migration lock; said of every SQLite database, where Anchore's own
+    /// tool takes none.
+    pub async fn lock_is_held(&self) -> Result<bool, CatalogError> {
+        const HELD: &str = "SELECT EXISTS (SELECT 1 FROM pg_locks
+             WHERE locktype = 'advisory' AND classid = 2 AND objid = 1 AND objsubid = 2 AND granted
+               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
+        let Database::Postgres(pool) = &self.db else {
+            return Ok(true);
+        };
+        let held: (bool,) = sqlx::query_as(HELD)
+            .fetch_one(pool)
+            .await
+            .map_err(CatalogError::of("see whether the migration lock is held"))?;
+        Ok(held.0)
+    }
+
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), CatalogError> {
         on_either!(&self.db, pool => {
@@ -146,7 +167,9 @@ impl Catalog {
         }
         on_either!(&self.db, pool => {
             sqlx::query_as(
-                "SELECT hostid AS host, servicename AS name, CAST($1 - heartbeat AS bigint) AS age_s
+                "SELECT hostid AS host, servicename AS name,
+                        CAST(heartbeat AS bigint) AS heartbeat,
+                        CAST($1 - heartbeat AS bigint) AS age_s
                    FROM services
                   WHERE status AND heartbeat > $1 - $2 ORDER BY 2, 1",
             )

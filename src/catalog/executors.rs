@@ -92,6 +92,24 @@ impl Catalog {
         Ok(age)
     }
 
+    /// The executor that was heard of last, of whatever task, with its task: where somebody holds
+    /// the lock, most likely that one.
+    pub async fn latest_at_work(&self) -> Result<Option<(i64, Executor)>, CatalogError> {
+        let sql = "SELECT CAST(task_id AS bigint) FROM windlass_executors
+                    WHERE ended_at IS NULL ORDER BY heartbeat DESC LIMIT 1";
+        let task: Option<(i64,)> = on_either!(&self.db, pool => {
+            sqlx::query_as(sql).fetch_optional(pool).await
+        })
+        .map_err(CatalogError::of("look for the task at work"))?;
+        let Some((task_id,)) = task else {
+            return Ok(None);
+        };
+        let mut executors = self.executors(task_id).await?;
+        executors.retain(|executor| !executor.ended);
+        let latest = executors.into_iter().min_by_key(|e| e.heartbeat_age_s);
+        Ok(latest.map(|executor| (task_id, executor)))
+    }
+
     /// Notes that an executor begins, or goes on after a stop.
     pub async fn executor_begins(
         &self,

@@ -6,6 +6,7 @@
 //! [`Session`]: crate::database::Session
 
 mod anchore;
+mod anchore_schema;
 mod audit;
 mod commit;
 mod error;
@@ -27,6 +28,7 @@ mod tasks;
 mod uploads;
 
 pub use anchore::{LiveService, Migration};
+pub use anchore_schema::SchemaFindings;
 pub use audit::{MirrorQuery, MirroredRow, MovedOn, RowTuple};
 pub use commit::{Deletable, Swap, Swapped};
 pub use error::CatalogError;
@@ -34,7 +36,7 @@ pub use executors::Executor;
 pub use listing::ListedRow;
 pub use mirror::{Heartbeat, MirrorUpdate};
 pub use objects::Loaded;
-pub use plan::{FollowUp, PlanNotices, PlanRequest, Planned, Side, TaskPlan};
+pub use plan::{FollowUp, PlanNotices, PlanRequest, Planned, SharedWith, Side, TaskPlan};
 pub use plan_follow_up::FollowUpNotices;
 pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
 pub use speed::{FailureCount, Recent};

@@ -56,6 +56,8 @@ pub struct PlanRequest {
     pub policy: Policy,
     /// Anchore's `executor_id`: `host:pid:threadid:`.
     pub executor_id: String,
+    /// Earlier tasks that may have the same documents in their plans.
+    pub earlier: Vec<i64>,
 }
 
 /// What the plan found besides its objects: nothing is left out silently.
@@ -76,7 +78,7 @@ pub struct PlanNotices {
 }
 
 /// A plan, counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
     /// `tasks.id`.
     pub task_id: i64,
@@ -88,6 +90,19 @@ pub struct Planned {
     pub notices: PlanNotices,
     /// What a plan that follows another task found.
     pub follow_up: Option<FollowUpNotices>,
+    /// What it has in common with the earlier tasks that were asked about, in their order.
+    pub shared_with: Vec<SharedWith>,
+}
+
+/// Objects of a plan that stand in an earlier task's plan, too, from the same source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedWith {
+    /// The earlier task.
+    pub task_id: i64,
+    /// Those that it has not brought to an end.
+    pub open: u64,
+    /// Those that have failed in it.
+    pub failed: u64,
 }
 
 /// What to do with a plan once it is counted.
@@ -179,6 +194,10 @@ async fn begin_and_plan(
     };
     let (objects, bytes) = count(connection, task_id).await?;
     insert_own_rows(connection, task_id, request, objects, bytes).await?;
+    let mut shared_with = Vec::new();
+    for earlier in &request.earlier {
+        shared_with.push(shared_with_earlier(connection, task_id, *earlier).await?);
+    }
     let (objects, bytes) = (objects as u64, bytes as u64);
     Ok(Planned {
         task_id,
@@ -186,6 +205,41 @@ async fn begin_and_plan(
         bytes,
         notices,
         follow_up,
+        shared_with,
+    })
+}
+
+/// One pass over both plans.
+const SHARED_WITH: &str = "
+    SELECT count(CASE WHEN o.outcome IS NULL THEN 1 END),
+           count(CASE WHEN o.outcome = 'failed' THEN 1 END)
+      FROM windlass_objects n JOIN windlass_objects o
+        ON o.archive_id = n.archive_id AND o.bucket = n.bucket AND o.user_id = n.user_id
+       AND o.document_name = n.document_name AND o.source_url = n.source_url
+     WHERE n.task_id = $1 AND o.task_id = $2 AND o.phase IN ('pending', 'copied', 'verified')";
+
+async fn shared_with_earlier(
+    connection: &mut SessionConnection,
+    task_id: i64,
+    earlier: i64,
+) -> Result<SharedWith, sqlx::Error> {
+    macro_rules! fetch {
+        ($connection:expr) => {
+            sqlx::query_as(SHARED_WITH)
+                .bind(task_id)
+                .bind(earlier)
+                .fetch_one($connection)
+                .await?
+        };
+    }
+    let (open, failed): (i64, i64) = match connection {
+        SessionConnection::Postgres(pg) => fetch!(pg),
+        SessionConnection::Sqlite(sqlite) => fetch!(sqlite),
+    };
+    Ok(SharedWith {
+        task_id: earlier,
+        open: open as u64,
+        failed: failed as u64,
     })
 }
 

@@ -111,12 +111,28 @@ impl TryFrom<RawTask> for TaskRow {
     }
 }
 
-const SELECT_TASK: &str = "
-    SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, parent_uuid, state,
+macro_rules! select_task {
+    () => {
+        "SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, parent_uuid, state,
            source_driver, source_place, source_fingerprint, source_config, source_section,
            destination_driver, destination_place, destination_fingerprint, destination_config,
            destination_section, destination_was_empty, policy, planned, planned_bytes
-      FROM windlass_tasks WHERE CAST(task_id AS text) = $1 OR uuid = $1";
+      FROM windlass_tasks t "
+    };
+}
+
+const SELECT_TASK: &str = concat!(
+    select_task!(),
+    "WHERE CAST(task_id AS text) = $1 OR uuid = $1"
+);
+
+/// The tasks that move documents and that no other task undoes, the latest first.
+const STANDING_TASKS: &str = concat!(
+    select_task!(),
+    "WHERE kind <> 'delete-source' AND NOT EXISTS (
+           SELECT 1 FROM windlass_tasks r WHERE r.parent_uuid = t.uuid AND r.kind = 'reverse')
+     ORDER BY 1 DESC"
+);
 
 impl Catalog {
     /// A task by its id or its UUID. The error names the tasks that there are.
@@ -154,6 +170,18 @@ impl Catalog {
         }
     }
 
+    /// The tasks that move documents and that no other task undoes, the latest first.
+    pub async fn standing_tasks(&self) -> Result<Vec<TaskRow>, CatalogError> {
+        if !self.has_schema().await? {
+            return Ok(Vec::new());
+        }
+        let raw: Vec<RawTask> = on_either!(&self.db, pool => {
+            sqlx::query_as(STANDING_TASKS).fetch_all(pool).await
+        })
+        .map_err(CatalogError::of("look for earlier tasks"))?;
+        raw.into_iter().map(TaskRow::try_from).collect()
+    }
+
     async fn known_tasks(&self) -> Result<String, CatalogError> {
         if !self.has_schema().await? {
             return Ok("windlass has not been used on it".into());
@@ -177,10 +205,21 @@ impl Catalog {
         })
     }
 
-    /// Puts a task back to `running` for a resume, on the locked session: Anchore's row too.
-    pub async fn task_resumes(&self, session: &Session, task_id: i64) -> Result<(), CatalogError> {
-        self.set_state(session, task_id, TaskState::Running, None)
-            .await
+    /// Puts a task back to `running` for a resume, on the locked session: Anchore's row too, which
+    /// names the process that is at work: `host:pid:threadid:`.
+    pub async fn task_resumes(
+        &self,
+        session: &Session,
+        task_id: i64,
+        executor_id: &str,
+    ) -> Result<(), CatalogError> {
+        self.set_state(
+            session,
+            task_id,
+            TaskState::Running,
+            By::Resumed(executor_id),
+        )
+        .await
     }
 
     /// Ends a run: Anchore's row and ours in one transaction on the locked session, and the
@@ -192,7 +231,7 @@ impl Catalog {
         state: TaskState,
         executor: Uuid,
     ) -> Result<(), CatalogError> {
-        self.set_state(session, task_id, state, Some(executor))
+        self.set_state(session, task_id, state, By::Ended(executor))
             .await
     }
 
@@ -201,16 +240,16 @@ impl Catalog {
         session: &Session,
         task_id: i64,
         state: TaskState,
-        ended: Option<Uuid>,
+        by: By<'_>,
     ) -> Result<(), CatalogError> {
         let mut guard = session.lock().await?;
         let statements = async {
             match &mut *guard {
                 SessionConnection::Postgres(pg) => {
-                    set_state_in(pg, state_sql(true), task_id, state, ended).await
+                    set_state_in(pg, state_sql(true), task_id, state, by).await
                 }
                 SessionConnection::Sqlite(sqlite) => {
-                    set_state_in_sqlite(sqlite, state_sql(false), task_id, state, ended).await
+                    set_state_in_sqlite(sqlite, state_sql(false), task_id, state, by).await
                 }
             }
         };
@@ -220,6 +259,17 @@ impl Catalog {
             .map_err(CatalogError::of("set the task's state"))
     }
 }
+
+/// Who sets a state.
+#[derive(Clone, Copy)]
+enum By<'a> {
+    /// A process that goes on with the task, as Anchore names it.
+    Resumed(&'a str),
+    /// The executor that comes to its end.
+    Ended(Uuid),
+}
+
+const EXECUTOR_ID: &str = "UPDATE tasks SET executor_id = $2 WHERE id = $1";
 
 /// The statements that set a state, in one string each so that both databases share the code.
 struct StateSql {
@@ -269,7 +319,7 @@ macro_rules! set_state_on {
             sql: StateSql,
             task_id: i64,
             state: TaskState,
-            ended: Option<Uuid>,
+            by: By<'_>,
         ) -> Result<(), sqlx::Error> {
             let anchore_state = match state {
                 TaskState::Running => "running",
@@ -293,13 +343,15 @@ macro_rules! set_state_on {
                 .bind(task_id)
                 .execute(&mut *transaction)
                 .await?;
-            if let Some(executor) = ended {
-                sqlx::query(sql.executor)
-                    .bind(task_id)
-                    .bind(executor.to_string())
-                    .execute(&mut *transaction)
-                    .await?;
-            }
+            let (statement, who) = match by {
+                By::Ended(executor) => (sql.executor, executor.to_string()),
+                By::Resumed(executor_id) => (EXECUTOR_ID, executor_id.to_owned()),
+            };
+            sqlx::query(statement)
+                .bind(task_id)
+                .bind(who)
+                .execute(&mut *transaction)
+                .await?;
             crash::point("task-before-end-commit");
             transaction.commit().await
         }

@@ -64,7 +64,53 @@ impl Standing {
 /// A process of this very host that is not there needs no waiting for its silence. One that has
 /// taken over its number only delays the notice.
 fn is_dead(executor: &Executor) -> bool {
-    let pid = i32::try_from(executor.pid).ok().and_then(Pid::from_raw);
-    executor.host == host()
+    is_gone(&executor.host, executor.pid)
+}
+
+fn is_gone(host: &str, pid: i64) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    host == self::host()
         && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
+/// Why a task of Anchore's own tool that says `running` does not, where that can be known. The tool
+/// holds the migration lock for as long as it is at work, unless it has lost it.
+pub fn why_not_running(executor_id: &str, lock_is_held: bool) -> Option<String> {
+    // `host:pid:threadid:`
+    let mut parts = executor_id.trim_end_matches(':').rsplitn(3, ':').skip(1);
+    let pid: Option<i64> = parts.next().and_then(|pid| pid.parse().ok());
+    let gone = match (pid, parts.next()) {
+        (Some(pid), Some(host)) if is_gone(host, pid) => Some(pid),
+        _ => None,
+    };
+    match (gone, lock_is_held) {
+        (Some(pid), _) => Some(format!("says running, but its process {pid} is no more")),
+        (None, false) => Some("says running, but nobody holds the migration lock".into()),
+        (None, true) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_of_the_original_is_dead_where_that_can_be_known() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let dead = child.id();
+        child.wait().unwrap();
+        let (host, alive) = (host(), std::process::id());
+        let why = |who: String, held| why_not_running(&who, held);
+        let gone = why(format!("{host}:{dead}:140001:"), true);
+        assert_eq!(
+            gone,
+            Some(format!("says running, but its process {dead} is no more"))
+        );
+        assert_eq!(why(format!("{host}:{alive}:140001:"), true), None);
+        assert_eq!(why(format!("elsewhere:{dead}:140001:"), true), None);
+        for unlocked in [format!("elsewhere:{dead}:1:"), String::new()] {
+            let why = why(unlocked, false).unwrap();
+            assert!(why.contains("nobody holds the migration lock"), "{why}");
+        }
+    }
 }

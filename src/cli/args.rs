@@ -162,6 +162,9 @@ pub struct MigrateArgs {
     /// Replace other content that lies at the destination, where no document points at it
     #[arg(long)]
     pub overwrite: bool,
+    /// Plan a task of its own, even where the same migration was begun and has not come to its end
+    #[arg(long)]
+    pub new_task: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }

@@ -4,10 +4,12 @@ use bytes::Bytes;
 
 use super::args::{CheckArgs, Global};
 use super::{ExitStatus, Printer, connect};
-use crate::config::DriverConfig;
+use crate::catalog::Catalog;
+use crate::config::{DriverConfig, StoreConfig};
 use crate::database::{ConnectOptions, Database};
 use crate::digest;
 use crate::driver::{self, Driver, Fence, StoreError};
+use crate::engine;
 use crate::model::ObjectKey;
 
 const USER: &str = "test";
@@ -23,7 +25,11 @@ pub async fn run(
     let (store, path, section) = connect::store(&config, args.analysis_archive, global)?;
     let options = connect::connect_options(global, Some(&config));
     let database = match (&store.driver, connect::database_url(global, Some(&config))) {
-        (_, Ok(url)) => Database::connect(&url, &options).await?,
+        (_, Ok(url)) => {
+            let database = Database::connect(&url, &options).await?;
+            check_schema(&database, &store).await?;
+            database
+        }
         (DriverConfig::Db | DriverConfig::Db2, Err(error)) => return Err(error),
         // Only the two database drivers need one.
         (_, Err(_)) => no_database(&options).await?,
@@ -52,6 +58,14 @@ pub async fn run(
             Ok(ExitStatus::CheckFailed)
         }
     }
+}
+
+/// Of Anchore's database, where it is one: a migration would need its tables as they are known.
+async fn check_schema(database: &Database, store: &StoreConfig) -> anyhow::Result<()> {
+    if let Ok(catalog) = Catalog::open(database.clone()).await {
+        engine::refuse_other_schema(&catalog, [store, store]).await?;
+    }
+    Ok(())
 }
 
 async fn no_database(options: &ConnectOptions) -> anyhow::Result<Database> {

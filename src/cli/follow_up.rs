@@ -81,12 +81,14 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
     };
     let announce = |planned: &Planned| announce(printer, &request, planned);
     let work = engine::follow_up(&request, &settings, announce);
-    match watched(printer, &settings, work).await? {
+    match watched(printer, global, &settings, work).await? {
         Migrated::OnlyPlanned(plan) => {
             printer.result(&plan, || plan_words(&request, &plan));
             Ok(ExitStatus::Complete)
         }
         Migrated::Ran(report, _) => Ok(finish(printer, global, &report)),
+        // Only a migration goes on with another task.
+        Migrated::WentOn(_) => Ok(ExitStatus::Complete),
     }
 }
 

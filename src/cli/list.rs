@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::alive::Standing;
+use super::alive::{Standing, why_not_running};
 use super::args::Global;
 use super::{ExitStatus, Printer, connect, format};
 use crate::catalog::{Catalog, Migration};
@@ -21,9 +21,11 @@ pub async fn run(global: &Global, printer: &Printer) -> anyhow::Result<ExitStatu
         if resumable.is_some() && is_undone(&catalog, migration.id).await? {
             resumable = None;
         }
+        let dead = dead(&catalog, &migration).await?;
         listed.push(Listed {
             migration,
             resumable,
+            dead,
         });
     }
     printer.result(&serde_json::json!({ "migrations": listed }), || {
@@ -44,6 +46,19 @@ struct Listed {
     #[serde(flatten)]
     migration: Migration,
     resumable: Option<String>,
+    /// Why it does not run, where Anchore's own tool has left it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead: Option<String>,
+}
+
+/// Of a task that Anchore's own tool has left behind.
+async fn dead(catalog: &Catalog, migration: &Migration) -> anyhow::Result<Option<String>> {
+    if migration.task_uuid.is_some() || migration.state != "running" {
+        return Ok(None);
+    }
+    let is_held = catalog.lock_is_held().await?;
+    let executor_id = migration.executor_id.as_deref().unwrap_or_default();
+    Ok(why_not_running(executor_id, is_held))
 }
 
 /// Without a URL: the database of the tasks that this machine knows, if it is only one.
@@ -90,11 +105,19 @@ fn words(migrations: &[Listed]) -> String {
     for Listed {
         migration,
         resumable,
+        dead,
     } in migrations
     {
         if let Some(why) = resumable {
             let id = migration.id;
             words += &format!("\ntask {id} {why}: windlass resume {id}");
+        }
+        if let Some(why) = dead {
+            let id = migration.id;
+            words += &format!(
+                "\ntask {id} of anchore-manager {why}: it can't be resumed; a migrate with the same \
+                 files moves what it has left"
+            );
         }
     }
     words

@@ -24,6 +24,7 @@ pub async fn run(
         to: connect::store(&to, args.to_analysis_archive, global)?,
         policy: policy(args),
         dry_run: args.dry_run,
+        new_task: args.new_task,
     };
     let url = connect::database_url(global, Some(&from))?;
     let settings = connect::settings(global, &args.run, url, &from).await?;
@@ -32,13 +33,26 @@ pub async fn run(
     }
     let announce = |planned: &Planned| announce(printer, &request, planned);
     let work = engine::migrate(&request, &settings, announce);
-    match watched(printer, &settings, work).await? {
+    match watched(printer, global, &settings, work).await? {
         Migrated::OnlyPlanned(plan) => {
             printer.result(&plan, || plan_words(&plan));
             Ok(ExitStatus::Complete)
         }
         Migrated::Ran(report, _) => Ok(finish(printer, global, &report)),
+        Migrated::WentOn(reports) => Ok(finish_each(printer, global, &reports)),
     }
+}
+
+/// Of several tasks in one command the last has the last word; the others are told before it.
+fn finish_each(printer: &Printer, global: &Global, reports: &[RunReport]) -> ExitStatus {
+    let Some((last, before)) = reports.split_last() else {
+        return ExitStatus::Complete;
+    };
+    for report in before {
+        let command = |what: &str| command(global, what, report.task_id);
+        printer.say(&report_words(report, command));
+    }
+    finish(printer, global, last)
 }
 
 fn policy(args: &MigrateArgs) -> Policy {
@@ -151,7 +165,7 @@ fn notices(notices: &PlanNotices, place: &str) -> Vec<String> {
 
 fn plan_words(plan: &engine::PlanReport) -> String {
     let mut words = match (plan.planned, plan.dry_run) {
-        (0, _) => format!("nothing to do: no document is in {}", plan.from),
+        (0, _) => nothing_to_do(plan),
         (n, true) => format!(
             "would move {} ({}) from {} to {}; nothing was changed",
             count(n, "object"),
@@ -161,10 +175,26 @@ fn plan_words(plan: &engine::PlanReport) -> String {
         ),
         (n, false) => format!("{} planned", count(n, "object")),
     };
+    if let Some(task) = plan.goes_on {
+        words += &format!(
+            "\ntask {task} is this very migration: without --dry-run it is gone on with, and then \
+             whatever else is in the source is moved"
+        );
+    }
     for notice in notices(&plan.notices, &plan.from) {
         words += &format!("\n{notice}");
     }
     words
+}
+
+fn nothing_to_do(plan: &engine::PlanReport) -> String {
+    match plan.complete {
+        Some(task) => format!(
+            "nothing to do: task {task} is complete, and no document is left in {}",
+            plan.from
+        ),
+        None => format!("nothing to do: no document is in {}", plan.from),
+    }
 }
 
 /// Prints how a run ended, and what to do next.
@@ -180,7 +210,7 @@ pub fn finish(printer: &Printer, global: &Global, report: &RunReport) -> ExitSta
 }
 
 /// A command about the task, which runs as printed, in whatever directory.
-fn command(global: &Global, what: &str, task_id: i64) -> String {
+pub fn command(global: &Global, what: &str, task_id: i64) -> String {
     let from_environment = std::env::var_os("WINDLASS_STATE_DIR").map(std::path::PathBuf::from);
     match &global.state_dir {
         Some(dir) if from_environment.as_ref() != Some(dir) => {

@@ -107,6 +107,7 @@ pub fn main() -> ExitCode {
 const BLOCKING_THREADS: usize = 64;
 
 async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
+    signals::end_as_first_process()?;
     match command {
         Command::Check(args) => check::run(&args, global, printer).await,
         Command::ListDrivers => Ok(drivers::run(printer)),

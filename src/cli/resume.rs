@@ -17,7 +17,14 @@ pub async fn run(
     let (_, to) = connect::side(moved.to_config.as_deref(), &task.destination, global)?;
     let settings = connect::settings(global, &args.run, url, &from_config).await?;
     let request = ResumeRequest { task, from, to };
-    match watched(printer, &settings, engine::resume(&request, &settings)).await? {
+    match watched(
+        printer,
+        global,
+        &settings,
+        engine::resume(&request, &settings),
+    )
+    .await?
+    {
         Resumed::WasComplete => {
             let task = &request.task;
             let value = serde_json::json!({

@@ -66,7 +66,8 @@ pub(super) async fn try_lock(pg: &mut PgConnection) -> Result<Result<i32, Holder
 
 fn read_holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
     Ok(Holder {
-        pid: row.try_get("pid")?,
+        pid: None,
+        backend: row.try_get("pid")?,
         application_name: row.try_get("application_name")?,
         client_addr: row.try_get("client_addr")?,
         since: row.try_get("since")?,

@@ -5,8 +5,10 @@ use super::DatabaseError;
 /// Who holds the lock, as far as can be seen.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Holder {
-    /// The server's process id; on SQLite the holder's own.
+    /// Its process id, where that can be seen: on SQLite.
     pub pid: Option<i32>,
+    /// The server's process that serves it, on PostgreSQL: what `pg_terminate_backend` takes.
+    pub backend: Option<i32>,
     /// What it calls itself.
     pub application_name: Option<String>,
     /// Where it connects from; on SQLite the holder's host.
@@ -24,6 +26,9 @@ impl std::fmt::Display for Holder {
         write!(f, "{}", name.unwrap_or("a program without a name"))?;
         if let Some(pid) = self.pid {
             write!(f, ", process {pid}")?;
+        }
+        if let Some(backend) = self.backend {
+            write!(f, ", PostgreSQL backend {backend}")?;
         }
         if let Some(from) = &self.client_addr {
             write!(f, ", from {from}")?;

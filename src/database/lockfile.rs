@@ -91,6 +91,7 @@ fn read_holder(file: &mut File) -> Holder {
     };
     Holder {
         pid: after("pid").and_then(|pid| pid.parse().ok()),
+        backend: None,
         application_name: Some("windlass".into()),
         client_addr: after("host").map(|host| (*host).to_owned()),
         since: None,

@@ -25,6 +25,23 @@ pub enum EngineError {
     /// Another process has the lock.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// A task of windlass's has the lock.
+    #[error(
+        "the migration lock is held by {holder}; task {task_id} is at work: process {pid} on \
+         {host}, heard of {age_s} s ago; wait until it is done, or end it"
+    )]
+    AtWork {
+        /// Who has the lock, in words.
+        holder: String,
+        /// The task.
+        task_id: i64,
+        /// Its process there.
+        pid: i64,
+        /// Its host.
+        host: String,
+        /// Seconds since its last heartbeat.
+        age_s: i64,
+    },
     /// Nothing to move.
     #[error(
         "source and destination are the same place, {place}: name two configurations that differ"
@@ -61,6 +78,15 @@ pub enum EngineError {
          source configuration that names their directory"
     )]
     ElsewhereOnLocalfs,
+    /// Anchore's tables are not those that windlass knows.
+    #[error(
+        "Anchore's tables are not as windlass knows them, and nothing was changed: {what}; this \
+         release of Anchore needs a newer windlass, or a change of the table was left half done"
+    )]
+    OtherSchema {
+        /// Each difference that matters.
+        what: String,
+    },
     /// Anchore is at work.
     #[error(
         "Anchore services are running: {services}; stop them all, or use \
@@ -94,6 +120,28 @@ pub enum EngineError {
         by: i64,
         /// What can be done.
         next: String,
+    },
+    /// Another task has the same documents in its plan.
+    #[error(
+        "task {task_id} {state} with {documents} of these documents still to move, and it is          another migration than this one ({differences}): windlass resume {task_id} goes on with          it, windlass reverse {task_id} undoes it, and --new-task plans them a second time all          the same; nothing was changed"
+    )]
+    OpenElsewhere {
+        /// The task.
+        task_id: i64,
+        /// How it stands.
+        state: &'static str,
+        /// How many documents are in both plans.
+        documents: u64,
+        /// What sets it apart.
+        differences: String,
+    },
+    /// A reverse has not come to its end.
+    #[error(
+        "task {task_id} is bringing documents back out of this destination, and has not come to          its end: windlass resume {task_id} goes on with it, and --new-task migrates beside it          all the same; nothing was changed"
+    )]
+    OnTheWayBack {
+        /// The reverse.
+        task_id: i64,
     },
     /// It moved nothing that could be given back.
     #[error("task {task_id} only deleted what task {parent} had left: windlass reverse {parent}")]

@@ -4,11 +4,10 @@
 use super::launch::{Launch, launch, open_store};
 use super::migrate::Migrated;
 use super::resume::refuse_changed_place;
-use super::tenure::Tenure;
+use super::tenure::{Tenure, take_lock};
 use super::{EngineError, Settings, gates, reconcile};
-use crate::catalog::{Catalog, FollowUp, Planned, TaskRow};
+use crate::catalog::{Catalog, FollowUp, Planned, TaskPlan, TaskRow};
 use crate::config::StoreConfig;
-use crate::database::Session;
 use crate::model::{Policy, TaskKind, TaskState};
 
 /// What to undo or to finish.
@@ -43,6 +42,7 @@ pub async fn follow_up(
     let old = open_store(&request.from, settings, &tenure).await?;
     let new = open_store(&request.to, settings, &tenure).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
+    gates::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
     gates::refuse_live_services(&catalog, settings.force_live_services || dry_run).await?;
     gates::patiently(async || new.driver.prepare_to_read().await).await?;
     if !dry_run {
@@ -53,7 +53,7 @@ pub async fn follow_up(
             false => gates::patiently(async || old.driver.prepare_to_read().await).await?,
         }
     }
-    let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;
+    let session = take_lock(&catalog, settings).await?;
     tenure.begin(session.clone());
     let (from, to) = if is_reverse { (new, old) } else { (old, new) };
     let locked = async {
@@ -70,13 +70,14 @@ pub async fn follow_up(
             }),
             policy: request.policy.clone(),
             dry_run,
+            earlier: Vec::new(),
             session,
             tenure: tenure.clone(),
             catalog,
             from,
             to,
         };
-        launch(work, settings, announce).await
+        launch(work, settings, |_| Ok(TaskPlan::Keep), announce).await
     };
     let result = locked.await;
     tenure.end().await;

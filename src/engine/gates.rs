@@ -7,14 +7,19 @@ use uuid::Uuid;
 
 use super::tenure::HEARTBEAT;
 use super::{EngineError, Store};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, LiveService};
+use crate::config::StoreConfig;
 use crate::database::ConnectOptions;
 use crate::digest;
 use crate::driver::{Driver, StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::model::{DriverKind, ObjectKey, Policy};
 
-/// Anchore's services tell of themselves every few seconds; older heartbeats are of stopped ones.
-const SERVICE_HEARTBEAT_S: i64 = 60;
+/// Anchore's services renew their heartbeat every 60 s. One that is older than that and what the
+/// renewal itself may take is of a service that has stopped.
+const SERVICE_SILENCE_S: i64 = 70;
+
+/// How often young heartbeats are looked at again.
+const SERVICE_LOOK: Duration = Duration::from_secs(1);
 
 /// Two configurations of one place, as far as they tell themselves.
 pub fn refuse_same_place(from: &Store, to: &Store) -> Result<(), EngineError> {
@@ -58,22 +63,85 @@ pub fn refuse_unsafe_elsewhere(
     }
 }
 
-/// Refuses to work beside live Anchore services: they would write where we read.
-pub async fn refuse_live_services(catalog: &Catalog, force: bool) -> Result<(), EngineError> {
-    let now_s = jiff::Timestamp::now().as_second();
-    let live = catalog.live_services(now_s, SERVICE_HEARTBEAT_S).await?;
-    if live.is_empty() {
+/// Refuses tables of Anchore's that lack what windlass needs, or ask for more than it knows of. What
+/// it does not know and can leave alone is told.
+pub async fn refuse_other_schema(
+    catalog: &Catalog,
+    stores: [&StoreConfig; 2],
+) -> Result<(), EngineError> {
+    let kinds = stores.map(|store| store.driver.name().parse());
+    let kinds: Vec<DriverKind> = kinds.into_iter().flatten().collect();
+    let mut findings = catalog.look_at_schema(&kinds).await?;
+    let unknown = findings.unknown.join(", ");
+    if findings.refused.is_empty() {
+        if !unknown.is_empty() {
+            tracing::warn!(
+                "columns of Anchore's that windlass does not know, and leaves as they are: \
+                 {unknown}"
+            );
+        }
         return Ok(());
     }
-    let named = live
+    if !unknown.is_empty() {
+        findings.refused.push(format!("new: {unknown}"));
+    }
+    Err(EngineError::OtherSchema {
+        what: findings.refused.join("; "),
+    })
+}
+
+/// Refuses to work beside live Anchore services: they would write where we read. Services that were
+/// stopped a moment ago have young heartbeats, too: whether one is renewed tells them apart, and
+/// is waited for.
+pub async fn refuse_live_services(catalog: &Catalog, force: bool) -> Result<(), EngineError> {
+    let first = young_services(catalog).await?;
+    if first.is_empty() {
+        return Ok(());
+    }
+    if force {
+        tracing::warn!(
+            "going on although Anchore services seem to be running: {}",
+            named(&first)
+        );
+        return Ok(());
+    }
+    tracing::warn!(
+        "Anchore services have told of themselves lately: {}; waiting {SERVICE_SILENCE_S} s at \
+         most to see whether they still do",
+        named(&first)
+    );
+    let since = Instant::now();
+    loop {
+        tokio::time::sleep(SERVICE_LOOK).await;
+        let young = young_services(catalog).await?;
+        let (known, renewed): (Vec<_>, Vec<_>) = young.into_iter().partition(|service| {
+            let is_it = |s: &&LiveService| (&s.host, &s.name) == (&service.host, &service.name);
+            let before = first.iter().find(is_it);
+            before.is_some_and(|before| before.heartbeat == service.heartbeat)
+        });
+        if !renewed.is_empty() {
+            return Err(EngineError::LiveServices {
+                services: named(&renewed),
+            });
+        }
+        // A clock that is ahead of ours makes a heartbeat look young for longer; what was not
+        // renewed for so long will not be.
+        if known.is_empty() || since.elapsed().as_secs() >= SERVICE_SILENCE_S.unsigned_abs() {
+            return Ok(());
+        }
+    }
+}
+
+async fn young_services(catalog: &Catalog) -> Result<Vec<LiveService>, EngineError> {
+    let now_s = jiff::Timestamp::now().as_second();
+    Ok(catalog.live_services(now_s, SERVICE_SILENCE_S).await?)
+}
+
+fn named(services: &[LiveService]) -> String {
+    let named = services
         .iter()
         .map(|s| format!("{} on {} ({} s ago)", s.name, s.host, s.age_s));
-    let services = named.collect::<Vec<_>>().join(", ");
-    if force {
-        tracing::warn!("going on although Anchore services seem to be running: {services}");
-        return Ok(());
-    }
-    Err(EngineError::LiveServices { services })
+    named.collect::<Vec<_>>().join(", ")
 }
 
 /// Waits until nothing that another task's dead executor has sent can still arrive at a store:
@@ -83,17 +151,7 @@ pub async fn wait_for_neighbours(
     task_id: Option<i64>,
     connect: &ConnectOptions,
 ) -> Result<(), EngineError> {
-    if !catalog.has_schema().await? {
-        return Ok(());
-    }
-    let Some(age_s) = catalog.unclean_neighbour_age_s(task_id).await? else {
-        return Ok(());
-    };
-    let age = Duration::from_secs(u64::try_from(age_s).unwrap_or(0));
-    // It may have been cut off from the database alone, and have gone on until it noticed: when it
-    // asked after the lock again, and, with options like ours, gave the answer up.
-    let settled = WRITE_DEADLINE + HEARTBEAT + connect.silence_limit();
-    if let Some(rest) = settled.checked_sub(age) {
+    if let Some((age_s, rest)) = unsettled(catalog, task_id, connect).await? {
         let seconds = rest.as_secs();
         tracing::warn!(
             "another task's process died {age_s} s ago: waiting {seconds} s until nothing that \
@@ -102,6 +160,31 @@ pub async fn wait_for_neighbours(
         tokio::time::sleep(rest).await;
     }
     Ok(())
+}
+
+/// Whether a new task would have to [wait](wait_for_neighbours).
+pub async fn has_to_wait(catalog: &Catalog, connect: &ConnectOptions) -> Result<bool, EngineError> {
+    Ok(unsettled(catalog, None, connect).await?.is_some())
+}
+
+/// How many seconds ago another task's process died, and for how long what it had sent can still
+/// arrive.
+async fn unsettled(
+    catalog: &Catalog,
+    task_id: Option<i64>,
+    connect: &ConnectOptions,
+) -> Result<Option<(i64, Duration)>, EngineError> {
+    if !catalog.has_schema().await? {
+        return Ok(None);
+    }
+    let Some(age_s) = catalog.unclean_neighbour_age_s(task_id).await? else {
+        return Ok(None);
+    };
+    let age = Duration::from_secs(u64::try_from(age_s).unwrap_or(0));
+    // It may have been cut off from the database alone, and have gone on until it noticed: when it
+    // asked after the lock again, and, with options like ours, gave the answer up.
+    let settled = WRITE_DEADLINE + HEARTBEAT + connect.silence_limit();
+    Ok(settled.checked_sub(age).map(|rest| (age_s, rest)))
 }
 
 /// How often a store is asked before a run begins, and the pauses between: a refusal in passing

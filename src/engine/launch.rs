@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use super::migrate::{Migrated, PlanReport};
-use super::run::{Job, host, opening, run};
+use super::resume::Held;
+use super::run::{Job, RunReport, executor_id, host, opening, run};
 use super::tenure::Tenure;
 use super::{EngineError, Settings, Store, TaskFile, gates};
 use crate::catalog::{Catalog, Executor, FollowUp, PlanRequest, Planned, Side, TaskPlan};
@@ -37,6 +38,8 @@ pub(super) struct Launch {
     pub after: Option<FollowUp>,
     pub policy: Policy,
     pub dry_run: bool,
+    /// Earlier tasks whose plans the new one is held against.
+    pub earlier: Vec<i64>,
     /// The lock, which is held.
     pub session: Session,
     pub tenure: Tenure,
@@ -45,10 +48,12 @@ pub(super) struct Launch {
     pub to: Store,
 }
 
-/// Plans a task and runs it. `announce` is told the plan before the first byte is moved.
+/// Plans a task and runs it, if `may_be` says so of the plan. `announce` is told the plan before
+/// the first byte is moved.
 pub(super) async fn launch(
     work: Launch,
     settings: &Settings,
+    may_be: impl Fn(&Planned) -> Result<TaskPlan, EngineError>,
     announce: impl FnOnce(&Planned),
 ) -> Result<Migrated, EngineError> {
     let Launch {
@@ -56,6 +61,7 @@ pub(super) async fn launch(
         after,
         policy,
         dry_run,
+        earlier,
         session,
         tenure,
         catalog,
@@ -63,29 +69,51 @@ pub(super) async fn launch(
         to,
     } = work;
     let uuid = Uuid::new_v4();
-    let mut destination_was_empty = false;
-    if !dry_run {
-        gates::wait_for_neighbours(&catalog, None, &settings.connect).await?;
-        catalog.ensure_schema().await?;
-        gates::refuse_aliases(&from, &to).await?;
-        // A follow-up finds there what the task before has left.
-        destination_was_empty = kind == TaskKind::Forward
-            && gates::patiently(async || to.driver.is_empty().await).await?;
-    }
-    gates::refuse_same_urls(&from, &to)?;
-    let plan = PlanRequest {
+    let mut plan = PlanRequest {
         uuid,
         kind,
         after,
         from: side(&from),
         to: side(&to),
-        destination_was_empty,
+        destination_was_empty: false,
         policy,
-        executor_id: format!("{}:{}:0:", host(), std::process::id()),
+        executor_id: executor_id(),
+        earlier,
     };
+    let discarded = |planned: Planned| {
+        Migrated::OnlyPlanned(PlanReport {
+            dry_run,
+            from: from.config.place(),
+            to: to.config.place(),
+            planned: planned.objects,
+            bytes: planned.bytes,
+            notices: planned.notices,
+            follow_up: planned.follow_up,
+            goes_on: None,
+            complete: None,
+        })
+    };
+    if !dry_run {
+        catalog.ensure_schema().await?;
+        if gates::has_to_wait(&catalog, &settings.connect).await? {
+            // For nothing nobody needs to wait.
+            let look = async |planned: &Planned| may_be(planned).map(|_| TaskPlan::Discard);
+            let planned = catalog.plan(&session, &plan, look).await?;
+            if planned.objects == 0 || may_be(&planned)? == TaskPlan::Discard {
+                return Ok(discarded(planned));
+            }
+        }
+        gates::wait_for_neighbours(&catalog, None, &settings.connect).await?;
+        gates::refuse_aliases(&from, &to).await?;
+        // A follow-up finds there what the task before has left.
+        plan.destination_was_empty = kind == TaskKind::Forward
+            && gates::patiently(async || to.driver.is_empty().await).await?;
+    }
+    gates::refuse_same_urls(&from, &to)?;
     let mut journal = None;
     let decide = async |planned: &Planned| -> Result<TaskPlan, EngineError> {
-        if dry_run || planned.objects == 0 {
+        let may_be = may_be(planned)?;
+        if dry_run || planned.objects == 0 || may_be == TaskPlan::Discard {
             return Ok(TaskPlan::Discard);
         }
         // The checkpoint is there before the task is: a task without one would only be
@@ -97,39 +125,53 @@ pub(super) async fn launch(
         journal = Some(Journal::create(&dir, uuid, Uuid::new_v4())?);
         crash::point("checkpoint-made");
         // From here on Ctrl-C leaves a task, and has to say how it goes on.
+        settings.progress.of_task(planned.task_id);
         settings.progress.begin(planned.objects, planned.bytes, 0);
         Ok(TaskPlan::Keep)
     };
     let planned = catalog.plan(&session, &plan, decide).await;
     let (Ok(planned), Some(journal)) = (&planned, journal) else {
         settings.state_dir.discard(uuid);
-        let planned = planned?;
-        return Ok(Migrated::OnlyPlanned(PlanReport {
-            dry_run,
-            from: from.config.place(),
-            to: to.config.place(),
-            planned: planned.objects,
-            bytes: planned.bytes,
-            notices: planned.notices,
-            follow_up: planned.follow_up,
-        }));
+        return Ok(discarded(planned?));
     };
     announce(planned);
+    let held = Held {
+        session,
+        tenure,
+        catalog,
+        from,
+        to,
+    };
+    let report = begin_run(held, planned.task_id, journal, settings).await?;
+    Ok(Migrated::Ran(Box::new(report), planned.notices))
+}
+
+/// Runs a task whose plan has just been committed.
+async fn begin_run(
+    held: Held,
+    task_id: i64,
+    journal: Journal,
+    settings: &Settings,
+) -> Result<RunReport, EngineError> {
+    let Held {
+        tenure,
+        catalog,
+        from,
+        to,
+        ..
+    } = held;
     let begun = async {
-        begin(&catalog, planned.task_id, &journal, 1).await?;
-        let so_far = catalog.summary(planned.task_id).await?;
-        Ok((catalog.task(&uuid.to_string()).await?, so_far))
+        begin(&catalog, task_id, &journal, 1).await?;
+        let so_far = catalog.summary(task_id).await?;
+        Ok((catalog.task(&task_id.to_string()).await?, so_far))
     };
     let (task, so_far) = begun.await.inspect_err(|_: &EngineError| {
-        tracing::error!(
-            "task {0} is planned: windlass resume {0} begins it",
-            planned.task_id
-        );
+        tracing::error!("task {task_id} is planned: windlass resume {task_id} begins it");
     })?;
     let opening = opening(&task, so_far.phases);
     let root = Head {
         seq: 0,
-        hash: crate::journal::chain::root(uuid, journal.executor()),
+        hash: crate::journal::chain::root(task.uuid, journal.executor()),
     };
     let job = Job {
         task,
@@ -143,8 +185,7 @@ pub(super) async fn launch(
         tenure,
         rebuilt: false,
     };
-    let report = run(job, settings, opening).await?;
-    Ok(Migrated::Ran(Box::new(report), planned.notices))
+    run(job, settings, opening).await
 }
 
 /// Notes the executor before its first mirrored entry.

@@ -1,15 +1,18 @@
-//! `migrate`: the gates, the plan, the run.
+//! `migrate`: the gates, the plan, the run; or the same migration, begun before, gone on with.
+
+use std::cell::OnceCell;
 
 use serde::Serialize;
 
+use super::earlier::Earlier;
 use super::launch::{Launch, launch, open_store};
+use super::resume::{self, Held, Resumed};
 use super::run::RunReport;
-use super::tenure::Tenure;
+use super::tenure::{Tenure, take_lock};
 use super::{EngineError, Settings, gates};
-use crate::catalog::{Catalog, FollowUpNotices, PlanNotices, Planned};
+use crate::catalog::{Catalog, FollowUpNotices, PlanNotices, Planned, TaskPlan, TaskRow};
 use crate::config::StoreConfig;
-use crate::database::Session;
-use crate::model::{Policy, TaskKind};
+use crate::model::{Policy, TaskKind, TaskState};
 
 /// What to migrate.
 #[derive(Debug, Clone)]
@@ -22,6 +25,8 @@ pub struct MigrateRequest {
     pub policy: Policy,
     /// Only plan, and roll the plan back.
     pub dry_run: bool,
+    /// Plan a task of its own, whatever earlier tasks have left.
+    pub new_task: bool,
 }
 
 /// What a migration came to.
@@ -31,6 +36,9 @@ pub enum Migrated {
     OnlyPlanned(PlanReport),
     /// The run's report, and what the plan had found.
     Ran(Box<RunReport>, PlanNotices),
+    /// The reports of the tasks that were gone on with, and of one for what the source held beside
+    /// them, in the order of their runs.
+    WentOn(Vec<RunReport>),
 }
 
 /// A plan that was rolled back.
@@ -51,13 +59,73 @@ pub struct PlanReport {
     /// What a plan that follows another task found.
     #[serde(flatten)]
     pub follow_up: Option<FollowUpNotices>,
+    /// The task that the same command has begun, and would go on with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goes_on: Option<i64>,
+    /// The latest task of the same command that is complete.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub complete: Option<i64>,
 }
 
-/// Plans a migration and runs it. `announce` is told the plan before the first byte is moved.
+/// Goes on with the same migration where it has been begun, else plans it and runs it. `announce`
+/// is told a plan before the first byte is moved.
 pub async fn migrate(
     request: &MigrateRequest,
     settings: &Settings,
-    announce: impl FnOnce(&Planned),
+    announce: impl Fn(&Planned),
+) -> Result<Migrated, EngineError> {
+    let catalog = Catalog::open(settings.database.clone()).await?;
+    gates::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
+    let mut reports = Vec::new();
+    loop {
+        let migrated = once(request, settings, &announce).await?;
+        match migrated {
+            Migrated::WentOn(went_on) => reports.extend(went_on),
+            Migrated::Ran(report, _) if !reports.is_empty() => {
+                reports.push(*report);
+                return Ok(Migrated::WentOn(reports));
+            }
+            other if reports.is_empty() => return Ok(other),
+            // Nothing was left.
+            _ => return Ok(Migrated::WentOn(reports)),
+        }
+        // What Anchore has put into the source since the plan: who says complete leaves none there.
+        let is_complete = |report: &RunReport| report.state == TaskState::Complete;
+        if !reports.last().is_some_and(is_complete)
+            || settings.stop.is_asked()
+            || !has_more(request, settings).await?
+        {
+            return Ok(Migrated::WentOn(reports));
+        }
+        settings.progress.start_over();
+    }
+}
+
+/// Whether a migration would have something to do.
+async fn has_more(request: &MigrateRequest, settings: &Settings) -> Result<bool, EngineError> {
+    let dry = MigrateRequest {
+        dry_run: true,
+        ..request.clone()
+    };
+    match once(&dry, settings, &|_: &Planned| ()).await? {
+        Migrated::OnlyPlanned(plan) => {
+            if plan.planned > 0 {
+                tracing::warn!(
+                    "documents that have come into {} since the plan: {}; they are moved next",
+                    plan.from,
+                    plan.planned
+                );
+            }
+            Ok(plan.planned > 0 || plan.goes_on.is_some())
+        }
+        Migrated::Ran(..) | Migrated::WentOn(_) => Ok(false),
+    }
+}
+
+async fn once(
+    request: &MigrateRequest,
+    settings: &Settings,
+    announce: &impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
     let tenure = Tenure::default();
     let from = open_store(&request.from, settings, &tenure).await?;
@@ -73,20 +141,85 @@ pub async fn migrate(
         settings.state_dir.prepare()?;
         gates::patiently(async || to.driver.prepare().await).await?;
     }
-    let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;
+    let session = take_lock(&catalog, settings).await?;
     tenure.begin(session.clone());
-    let work = Launch {
-        kind: TaskKind::Forward,
-        after: None,
-        policy: request.policy.clone(),
-        dry_run: request.dry_run,
+    let held = Held {
         session,
         tenure: tenure.clone(),
         catalog,
         from,
         to,
     };
-    let result = launch(work, settings, announce).await;
+    let result = locked(request, settings, held, announce).await;
     tenure.end().await;
     result
+}
+
+async fn locked(
+    request: &MigrateRequest,
+    settings: &Settings,
+    held: Held,
+    announce: &impl Fn(&Planned),
+) -> Result<Migrated, EngineError> {
+    let earlier = match request.new_task {
+        true => Earlier::default(),
+        false => Earlier::look(&held.catalog, request).await?,
+    };
+    if let (Some(task), false) = (&earlier.unfinished, request.dry_run) {
+        return go_on(task, settings, held).await;
+    }
+    earlier.refuse_way_back(request)?;
+    let work = Launch {
+        kind: TaskKind::Forward,
+        after: None,
+        policy: request.policy.clone(),
+        dry_run: request.dry_run,
+        earlier: earlier.to_compare(),
+        session: held.session.clone(),
+        tenure: held.tenure.clone(),
+        catalog: held.catalog.clone(),
+        from: held.from.clone(),
+        to: held.to.clone(),
+    };
+    let tries_again = OnceCell::new();
+    let may_be = |planned: &Planned| {
+        earlier.refuse_shared(planned, request)?;
+        Ok(match earlier.only_failed(planned) {
+            Some(task) => {
+                let _ = tries_again.set(task.clone());
+                TaskPlan::Discard
+            }
+            None => TaskPlan::Keep,
+        })
+    };
+    let launched = launch(work, settings, may_be, announce).await?;
+    match (launched, tries_again.into_inner()) {
+        (Migrated::OnlyPlanned(_), Some(task)) if !request.dry_run => {
+            go_on(&task, settings, held).await
+        }
+        (Migrated::OnlyPlanned(plan), tries_again) => Ok(Migrated::OnlyPlanned(PlanReport {
+            goes_on: earlier.unfinished.or(tries_again).map(|task| task.task_id),
+            complete: earlier.complete.map(|task| task.task_id),
+            ..plan
+        })),
+        (ran, _) => Ok(ran),
+    }
+}
+
+/// Goes on with the task that the same command has begun.
+async fn go_on(task: &TaskRow, settings: &Settings, held: Held) -> Result<Migrated, EngineError> {
+    let task_id = task.task_id;
+    tracing::warn!(
+        "task {task_id} is this very migration, {}: going on with it",
+        match task.state {
+            TaskState::Running => "cut off",
+            TaskState::Failed => "with objects that failed",
+            TaskState::Interrupted | TaskState::Complete => "interrupted",
+        }
+    );
+    match resume::locked(task, settings, held).await? {
+        Resumed::Ran(report) => Ok(Migrated::WentOn(vec![*report])),
+        // Nobody else can have finished it: the lock was held since it was looked at.
+        Resumed::WasComplete => Ok(Migrated::WentOn(Vec::new())),
+    }
 }

@@ -1,11 +1,12 @@
 //! Counters that a run keeps for whoever looks on.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What has happened so far. Written by the engine, read by a progress display.
 #[derive(Debug)]
 pub struct Progress {
+    task_id: AtomicI64,
     planned: AtomicU64,
     planned_bytes: AtomicU64,
     before: AtomicU64,
@@ -41,6 +42,7 @@ impl Default for Progress {
     fn default() -> Self {
         let zero = || AtomicU64::new(0);
         Self {
+            task_id: AtomicI64::new(0),
             planned: zero(),
             planned_bytes: zero(),
             before: zero(),
@@ -58,6 +60,24 @@ impl Progress {
         self.planned.store(planned, Ordering::Relaxed);
         self.planned_bytes.store(planned_bytes, Ordering::Relaxed);
         self.before.store(before, Ordering::Relaxed);
+    }
+
+    /// Whose run it is that begins.
+    pub(super) fn of_task(&self, task_id: i64) {
+        self.task_id.store(task_id, Ordering::Relaxed);
+    }
+
+    /// Begins to count anew, for the next task of the same command.
+    pub(super) fn start_over(&self) {
+        for counter in [
+            &self.before,
+            &self.settled,
+            &self.copied_bytes,
+            &self.failed,
+            &self.skipped,
+        ] {
+            counter.store(0, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn copied(&self, bytes: u64) {
@@ -79,6 +99,12 @@ impl Progress {
     /// Whether the run has begun: until then nothing has been changed.
     pub fn has_begun(&self) -> bool {
         self.planned.load(Ordering::Relaxed) > 0
+    }
+
+    /// The task of the run, once that has begun.
+    pub fn task_id(&self) -> Option<i64> {
+        self.has_begun()
+            .then(|| self.task_id.load(Ordering::Relaxed))
     }
 
     /// The counters now.

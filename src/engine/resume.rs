@@ -5,8 +5,8 @@ use super::launch::{begin, open_store};
 use super::reconcile::{
     Checkpoint, bring_together, head_goes_out, journal_commits, open_checkpoint,
 };
-use super::run::{Job, RunReport, resumed, run};
-use super::tenure::Tenure;
+use super::run::{Job, RunReport, executor_id, resumed, run};
+use super::tenure::{Tenure, take_lock};
 use super::{EngineError, Settings, Store, gates};
 use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::StoreConfig;
@@ -56,37 +56,49 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     let from = open_store(&request.from, settings, &tenure).await?;
     let to = open_store(&request.to, settings, &tenure).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
+    gates::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
     gates::refuse_live_services(&catalog, settings.force_live_services).await?;
     settings.state_dir.prepare()?;
     gates::patiently(async || from.driver.prepare_to_read().await).await?;
     gates::patiently(async || to.driver.prepare_to_read().await).await?;
-    let session = Session::try_acquire(&settings.database_url, &settings.connect).await?;
+    let session = take_lock(&catalog, settings).await?;
     tenure.begin(session.clone());
-    let result = locked(
-        request,
-        settings,
-        &session,
-        tenure.clone(),
+    let held = Held {
+        session,
+        tenure: tenure.clone(),
         catalog,
         from,
         to,
-    )
-    .await;
+    };
+    let result = locked(&request.task, settings, held).await;
     tenure.end().await;
     result
 }
 
-async fn locked(
-    request: &ResumeRequest,
+/// The lock, and what is opened behind it.
+pub(super) struct Held {
+    pub session: Session,
+    pub tenure: Tenure,
+    pub catalog: Catalog,
+    pub from: Store,
+    pub to: Store,
+}
+
+/// Goes on with a task under the lock.
+pub(super) async fn locked(
+    wanted: &TaskRow,
     settings: &Settings,
-    session: &Session,
-    tenure: Tenure,
-    catalog: Catalog,
-    from: Store,
-    to: Store,
+    held: Held,
 ) -> Result<Resumed, EngineError> {
+    let Held {
+        session,
+        tenure,
+        catalog,
+        from,
+        to,
+    } = held;
     // Read again under the lock: another process may have finished it meanwhile.
-    let task = catalog.task(&request.task.uuid.to_string()).await?;
+    let task = catalog.task(&wanted.uuid.to_string()).await?;
     if task.state == TaskState::Complete {
         return Ok(Resumed::WasComplete);
     }
@@ -122,7 +134,9 @@ async fn locked(
             journal_commits(&catalog, &task, &journal, epoch, committed).await?;
         }
     }
-    catalog.task_resumes(session, task.task_id).await?;
+    catalog
+        .task_resumes(&session, task.task_id, &executor_id())
+        .await?;
     crash::point("task-resumed");
     let so_far = catalog.summary(task.task_id).await?;
     let phases = so_far.phases;

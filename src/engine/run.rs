@@ -121,6 +121,11 @@ pub fn host() -> String {
         .into_owned()
 }
 
+/// This process as Anchore's `executor_id` has it: `host:pid:threadid:`.
+pub(super) fn executor_id() -> String {
+    format!("{}:{}:0:", host(), std::process::id())
+}
+
 /// The first entries of a task's first checkpoint.
 pub(super) fn opening(task: &TaskRow, phases: PhaseCounts) -> Vec<Event> {
     vec![
@@ -151,6 +156,7 @@ pub(super) async fn run(
 ) -> Result<RunReport, EngineError> {
     let started = std::time::Instant::now();
     let before = &job.so_far;
+    settings.progress.of_task(job.task.task_id);
     settings.progress.begin(
         job.task.planned,
         job.task.planned_bytes,

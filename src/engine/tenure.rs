@@ -10,13 +10,46 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use uuid::Uuid;
 
-use super::Stop;
 use super::stop::StopReason;
-use crate::database::{ConnectOptions, DatabaseUrl, Session, SessionState};
+use super::{EngineError, Settings, Stop};
+use crate::catalog::Catalog;
+use crate::database::{ConnectOptions, DatabaseUrl, LockError, Session, SessionState};
 
 /// How often the lock is asked after, to notice a loss that no statement has met.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// An executor that has been silent for so long is not taken for the one at work.
+const STALE_S: i64 = 30;
+
+/// Takes the lock for a run. Where another has it, the error says which task is at work, as far as
+/// windlass's own tables tell.
+pub(super) async fn take_lock(
+    catalog: &Catalog,
+    settings: &Settings,
+) -> Result<Session, EngineError> {
+    let acquired = Session::try_acquire(&settings.database_url, &settings.connect).await;
+    let Err(LockError::HeldBy(holder)) = acquired else {
+        return Ok(acquired?);
+    };
+    let name = holder.application_name.as_deref().unwrap_or_default();
+    // Anchore's own tool tells nothing of its task.
+    let at_work = match name.contains("windlass") && catalog.has_schema().await? {
+        true => catalog.latest_at_work().await?,
+        false => None,
+    };
+    let at_work = at_work.filter(|(_, executor)| executor.heartbeat_age_s <= STALE_S);
+    Err(match at_work {
+        Some((task_id, executor)) => EngineError::AtWork {
+            holder: holder.to_string(),
+            task_id,
+            pid: executor.pid,
+            host: executor.host,
+            age_s: executor.heartbeat_age_s.max(0),
+        },
+        None => LockError::HeldBy(holder).into(),
+    })
+}
 
 /// The current session, if there is one. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -66,6 +66,41 @@ pub struct Policy {
     pub include_elsewhere: bool,
 }
 
+impl Policy {
+    /// What sets this policy apart from another, option by option; nothing where both ask for the
+    /// same. The order of buckets and users, and one that is named twice, make no difference.
+    pub fn differences(&self, other: &Policy) -> Vec<String> {
+        let is_on = |on: bool| if on { "on" } else { "off" }.to_owned();
+        let names = |names: &[String]| {
+            let names: std::collections::BTreeSet<_> = names.iter().collect();
+            match names.is_empty() {
+                true => "all".to_owned(),
+                false => format!("{names:?}"),
+            }
+        };
+        let verify = |policy: &Policy| match policy.verify {
+            VerifyMode::Full => "full".to_owned(),
+            VerifyMode::Checksum => "checksum".to_owned(),
+        };
+        let options = [
+            ("--nodelete", is_on(self.nodelete), is_on(other.nodelete)),
+            ("--verify", verify(self), verify(other)),
+            ("--overwrite", is_on(self.overwrite), is_on(other.overwrite)),
+            ("--bucket", names(&self.buckets), names(&other.buckets)),
+            ("--user", names(&self.users), names(&other.users)),
+            (
+                "--include-elsewhere",
+                is_on(self.include_elsewhere),
+                is_on(other.include_elsewhere),
+            ),
+        ];
+        let differing = options.into_iter().filter(|(_, own, its)| own != its);
+        differing
+            .map(|(option, own, its)| format!("{option} {its}, not {own}"))
+            .collect()
+    }
+}
+
 /// A row of `archive_metadata` as it was when the plan was made: what the commit swaps against.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RowImage {
@@ -239,4 +274,45 @@ pub struct Shard {
     pub first_idx: u64,
     /// The last object.
     pub last_idx: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn policies_differ_by_what_they_ask_for_and_not_by_how() {
+        let names = |names: &[&str]| names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>();
+        let one = Policy {
+            buckets: names(&["a", "b"]),
+            ..Policy::default()
+        };
+        let same = Policy {
+            buckets: names(&["b", "a", "b"]),
+            ..Policy::default()
+        };
+        assert!(one.differences(&same).is_empty());
+        assert_eq!(
+            one.differences(&Policy::default()),
+            [r#"--bucket all, not {"a", "b"}"#]
+        );
+        let other = Policy {
+            nodelete: true,
+            verify: VerifyMode::Checksum,
+            overwrite: true,
+            users: names(&["u"]),
+            include_elsewhere: true,
+            ..one.clone()
+        };
+        assert_eq!(
+            one.differences(&other),
+            [
+                "--nodelete on, not off",
+                "--verify checksum, not full",
+                "--overwrite on, not off",
+                r#"--user {"u"}, not all"#,
+                "--include-elsewhere on, not off"
+            ]
+        );
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::counting_proxy::Fault;
 use crate::support::program::{Outcome, Running, executable};
+use crate::support::small_disk::wrapper;
 use crate::world::{World, seeded, seeded_on_own_server, until};
 
 const DOCUMENTS: usize = 150;
@@ -95,6 +96,24 @@ async fn a_request_to_terminate_does_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_that_goes_away_does_the_same() {
+    stops_and_goes_on(Running::hang_up).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_nohup_a_run_goes_on_without_its_terminal() {
+    let mut world = seeded(30).await;
+    let script = "exec nohup @windlass@ \"$@\"";
+    let wrapper = wrapper(&world.program.home().join("nohup"), script);
+    world.program.set_executable(wrapper);
+    let mut running = world.spawn_slowly(&[], 5).await;
+    running.hang_up();
+    world.proxy.set_fault(Fault::None);
+    running.wait().await.expect_code(0);
+    world.look().await.expect_all_at("s3", 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_printed_command_runs_where_paths_have_spaces_and_the_url_was_given() {
     let world = seeded(DOCUMENTS).await;
     world
@@ -153,8 +172,11 @@ async fn the_second_ctrl_c_exits_at_once() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     running.interrupt();
     let (ended, took) = end_of(running).await;
-    ended.expect_code(130);
+    let ended = ended.expect_code(130);
     assert!(took < Duration::from_secs(1), "{took:?}");
+    let line = ended.stderr.lines().last().unwrap_or_default();
+    assert!(line.starts_with("windlass "), "{}", ended.stderr);
+    assert!(line.ends_with(&format!("resume {}", world.task().await)));
     world.expect_every_row_whole().await;
     world.proxy.set_fault(Fault::None);
     world.resume(&world.task().await).await.expect_code(0);

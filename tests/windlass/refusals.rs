@@ -7,7 +7,7 @@ use crate::support::deployment::{Compression, StoreSpec};
 use crate::support::memory_s3::MemoryS3;
 use crate::support::program::Outcome;
 use crate::support::s3;
-use crate::world::{World, seeded};
+use crate::world::{World, seeded, until};
 
 const WRONG_SECRET: &str = "wr0ng-s3cret";
 
@@ -333,27 +333,79 @@ async fn a_state_directory_that_cannot_be_written() {
     expect_refusal(&world, refused, &["state-file", "--state-dir"]).await;
 }
 
+/// A service that told of itself so many seconds ago.
+async fn service_told(world: &World, seconds: i32) {
+    world
+        .sql(&format!(
+            "INSERT INTO services (hostid, servicename, status, status_message, heartbeat)
+             VALUES ('host-7', 'catalog', true, 'ok', extract(epoch FROM now())::int - {seconds})
+             ON CONFLICT (hostid, servicename) DO UPDATE SET heartbeat = excluded.heartbeat"
+        ))
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn anchore_at_work() {
     let world = seeded(2).await;
-    world
-        .sql(
-            "INSERT INTO services (hostid, servicename, status, status_message, heartbeat)
-             VALUES ('host-7', 'catalog', true, 'ok', extract(epoch FROM now())::int)",
-        )
-        .await;
-    let refused = world.migrate(&[]).await;
-    expect_refusal(
-        &world,
-        refused,
-        &["catalog", "host-7", "--force-live-services"],
-    )
+    service_told(&world, 20).await;
+    let waiting = world.spawn(&[]);
+    until("it looks again", async || {
+        waiting.stderr().contains("waiting")
+    })
     .await;
+    service_told(&world, 0).await;
+    let refused = waiting.wait().await;
+    assert!(refused.stderr.contains("catalog on host-7 (2"));
+    let last = refused.stderr.lines().last().unwrap_or_default();
+    assert!(last.contains("catalog on host-7 (") && last.contains("--force-live-services"));
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.elapsed.as_secs() < 20);
+    assert_eq!(world.count("SELECT count(*) FROM tasks").await, 0);
     world.migrate(&["--dry-run"]).await.expect_code(0);
     world
         .migrate(&["--force-live-services"])
         .await
         .expect_code(0);
+    world.expect_moved_and_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_that_begins_while_others_are_waited_for() {
+    let world = seeded(2).await;
+    service_told(&world, 60).await;
+    let waiting = world.spawn(&[]);
+    until("it looks again", async || {
+        waiting.stderr().contains("waiting")
+    })
+    .await;
+    world
+        .sql("INSERT INTO services SELECT 'host-8', servicename FROM services")
+        .await;
+    world
+        .sql(
+            "UPDATE services SET status = true, heartbeat = extract(epoch FROM now())::int
+              WHERE hostid = 'host-8'",
+        )
+        .await;
+    let refused = waiting.wait().await.expect_code(2);
+    let last = refused.stderr.lines().last().unwrap_or_default();
+    assert!(
+        last.contains("host-8") && !last.contains("host-7"),
+        "{last}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_that_were_stopped_a_moment_ago_are_waited_for() {
+    let world = seeded(2).await;
+    service_told(&world, 67).await;
+    let done = world.migrate(&[]).await.expect_code(0);
+    assert!(
+        done.stderr.contains("catalog on host-7 (6"),
+        "{}",
+        done.stderr
+    );
+    assert!(done.elapsed.as_secs() >= 2, "{:?}", done.elapsed);
     world.expect_moved_and_sound().await;
 }
 
@@ -419,4 +471,58 @@ async fn tables_of_a_newer_windlass() {
         let refused = world.program.run(&args).await;
         expect_refusal(&world, refused, &["999"]).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_anchores_that_are_not_as_known() {
+    let world = seeded(3).await;
+    let to = world.to.display().to_string();
+    let check = ["check", &to, "--db-connect", &world.database.url];
+    for (change, words, back) in [
+        (
+            "ALTER TABLE archive_metadata ALTER digest TYPE bytea USING digest::bytea",
+            "archive_metadata.digest is of the type bytea, not text",
+            "ALTER TABLE archive_metadata ALTER digest TYPE varchar USING convert_from(digest, 'UTF8')",
+        ),
+        (
+            "ALTER TABLE archive_document RENAME b64_encoded TO encoding",
+            "there is no column archive_document.b64_encoded; new: archive_document.encoding;",
+            "ALTER TABLE archive_document RENAME encoding TO b64_encoded",
+        ),
+        (
+            "ALTER TABLE tasks ADD account varchar NOT NULL",
+            "tasks.account must have a value",
+            "ALTER TABLE tasks DROP account",
+        ),
+        (
+            "ALTER TABLE tasks ALTER state TYPE varchar",
+            "tasks.state is of the type varchar, not task_states",
+            "ALTER TABLE tasks ALTER state TYPE task_states USING state::task_states",
+        ),
+    ] {
+        world.sql(change).await;
+        let refused = world.migrate(&[]).await;
+        expect_refusal(&world, refused, &[words]).await;
+        let checked = world.program.run(&check).await;
+        // The check of a store of S3 has nothing to do with the rows of `db`.
+        match change.contains("archive_document") {
+            true => drop(checked.expect_code(0)),
+            false => assert!(checked.expect_code(2).stderr.contains(words)),
+        }
+        world.sql(back).await;
+    }
+    // What is new and harms nothing is told, and left as it is.
+    world
+        .sql(
+            "ALTER TABLE archive_metadata ADD tenant varchar NOT NULL DEFAULT 'admin';
+             ALTER TABLE tasks ADD line bigint GENERATED ALWAYS AS IDENTITY;
+             CREATE DOMAIN short AS varchar CHECK (length(value) < 99);
+             ALTER TABLE tasks ALTER type TYPE short;
+             ALTER TABLE archive_metadata ALTER last_updated TYPE bigint",
+        )
+        .await;
+    let done = world.migrate(&[]).await.expect_code(0);
+    let told = "leaves as they are: archive_metadata.tenant, tasks.line";
+    assert!(done.stderr.contains(told), "{}", done.stderr);
+    world.expect_moved_and_sound().await;
 }

@@ -219,6 +219,11 @@ impl Running {
         self.signal(Signal::TERM);
     }
 
+    /// SIGHUP: the terminal has gone away.
+    pub fn hang_up(&mut self) {
+        self.signal(Signal::HUP);
+    }
+
     /// Stands still until `go_on`: a machine that hangs, a lease that runs out.
     pub fn freeze(&mut self) {
         self.signal(Signal::STOP);
