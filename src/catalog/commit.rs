@@ -1,15 +1,13 @@
 //! The commit: rows of `archive_metadata` swapped, on the connection that holds the lock.
 
-use std::collections::{HashMap, HashSet};
-
-use sqlx::Connection as _;
-use sqlx::postgres::PgConnection;
-use sqlx::sqlite::SqliteConnection;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::sql::idx_list;
+use super::swap::{Batch, Tried};
 use super::{Catalog, CatalogError};
 use crate::crash;
-use crate::database::{Session, SessionConnection};
+use crate::database::{Session, SessionConnection, may_be_of_one_row, refusal};
 use crate::model::{Facts, ObjectKey, RowImage};
 
 /// A row to swap: from the planned tuple to the copy.
@@ -53,71 +51,6 @@ pub enum Deletable {
     RowChanged,
 }
 
-const SWAP_POSTGRES: &str = r#"
-    WITH want AS (
-        SELECT * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
-            $7::text[], $8::text[], $9::bigint[], $10::bool[], $11::bigint[],
-            $12::text[], $13::text[], $14::bigint[], $15::bool[], $16::text[], $17::bigint[],
-            $18::bigint[], $19::text[], $20::text[],
-            $21::text[], $22::bigint[], $23::bool[], $24::bigint[])
-        AS w(idx, user_id, bucket, archive_id, document_name,
-             source_url, source_digest, source_size, source_compressed, last_updated,
-             dest_url, dest_digest, dest_size, dest_compressed, content_sha256, content_size,
-             seq, copied_at, verified_at,
-             row_digest, row_size, row_compressed, row_last_updated)),
-    moved AS (
-        UPDATE archive_metadata m
-           SET content_url = w.dest_url, digest = w.row_digest, size = w.row_size,
-               is_compressed = w.row_compressed, last_updated = w.row_last_updated
-          FROM want w
-         WHERE m.bucket = w.bucket AND m."archiveId" = w.archive_id
-           AND m."userId" = w.user_id AND m."documentName" = w.document_name
-           AND m.content_url = w.source_url
-           AND m.digest IS NOT DISTINCT FROM w.source_digest
-           AND m.size IS NOT DISTINCT FROM w.source_size
-           AND m.is_compressed IS NOT DISTINCT FROM w.source_compressed
-           AND m.last_updated IS NOT DISTINCT FROM w.last_updated
-        RETURNING w.idx)
-    UPDATE windlass_objects o
-       SET phase = 'committed', outcome = NULL, failure_class = NULL, last_error = NULL,
-           dest_digest = w.dest_digest, dest_size = w.dest_size,
-           dest_compressed = w.dest_compressed, row_digest = w.row_digest,
-           row_size = w.row_size, row_compressed = w.row_compressed,
-           dest_last_updated = w.row_last_updated,
-           content_sha256 = w.content_sha256, content_size = w.content_size,
-           copied_at = coalesce(w.copied_at::timestamptz, o.copied_at),
-           verified_at = coalesce(w.verified_at::timestamptz, o.verified_at),
-           committed_at = now(), journaled = false, epoch = $25, seq = w.seq
-      FROM moved JOIN want w USING (idx)
-     WHERE o.task_id = $1 AND o.idx = moved.idx
-    RETURNING o.idx"#;
-
-const SWAP_SQLITE: &str = r#"
-    UPDATE archive_metadata
-       SET content_url = $5, digest = $6, size = $7, is_compressed = $8, last_updated = $9
-     WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3 AND "documentName" = $4
-       AND content_url = $10 AND digest IS NOT DISTINCT FROM $11
-       AND size IS NOT DISTINCT FROM $12 AND is_compressed IS NOT DISTINCT FROM $13
-       AND last_updated IS NOT DISTINCT FROM $14"#;
-
-const MARK_SQLITE: &str = "
-    UPDATE windlass_objects
-       SET phase = 'committed', outcome = NULL, failure_class = NULL, last_error = NULL,
-           dest_digest = $3, dest_size = $4, dest_compressed = $5, dest_last_updated = $6,
-           content_sha256 = $7, content_size = $8, copied_at = coalesce($9, copied_at),
-           verified_at = coalesce($10, verified_at),
-           committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), journaled = false,
-           epoch = $11, seq = $12, row_digest = $13, row_size = $14, row_compressed = $15
-     WHERE task_id = $1 AND idx = $2";
-
-/// Both counters, by rows really moved. `last_updated` is Anchore's sign of life.
-const COUNT: [&str; 2] = [
-    "UPDATE archive_migration_tasks
-        SET archive_documents_migrated = coalesce(archive_documents_migrated, 0) + $2
-      WHERE id = $1",
-    "UPDATE windlass_tasks SET moved = moved + $2 WHERE task_id = $1",
-];
-
 const DELETABLE: &str = r#"
     SELECT o.idx,
            EXISTS (SELECT 1 FROM archive_metadata m
@@ -137,8 +70,12 @@ const DELETABLE: &str = r#"
      WHERE o.task_id = $1 AND o.phase = 'committed' AND o.idx IN "#;
 
 impl Catalog {
-    /// Swaps rows in one transaction on the locked session: all that are still as planned. The
-    /// mirror's rows and the counters go with them.
+    /// Swaps rows on the locked session: all that are still as planned. The mirror's rows and the
+    /// counters go with them, in the same transaction.
+    ///
+    /// A row that the database refuses, or makes something else of, is left as it is and answered
+    /// by itself: the transaction is rolled back and made again without it, in halves where the
+    /// database does not say which row it was.
     ///
     /// An answer that was lost is no harm: asked again, a row that moved is found by the mirror,
     /// which is right because it is written in the same transaction.
@@ -148,14 +85,53 @@ impl Catalog {
         task_id: i64,
         epoch: i32,
         swaps: &[Swap],
-    ) -> Result<Vec<Swapped>, CatalogError> {
+    ) -> Vec<Result<Swapped, Arc<CatalogError>>> {
+        let mut answers = HashMap::new();
+        let mut parts: Vec<Vec<&Swap>> = vec![swaps.iter().collect()];
+        while let Some(mut part) = parts.pop() {
+            if part.is_empty() {
+                continue;
+            }
+            let batch = Batch {
+                task_id,
+                epoch,
+                swaps: &part,
+            };
+            match self.try_swap(session, batch).await {
+                Ok(Tried::Committed(tried)) => answers.extend(tried),
+                Ok(Tried::RolledBack(refused)) => {
+                    part.retain(|swap| !refused.contains_key(&swap.idx));
+                    answers.extend(refused.into_iter().map(|(idx, why)| (idx, Err(why))));
+                    parts.push(part);
+                }
+                Err(CatalogError::Statement { source, .. }) if may_be_of_one_row(&source) => {
+                    match part.as_slice() {
+                        [swap] => {
+                            let refused = CatalogError::RowRefused(refusal(&source));
+                            answers.insert(swap.idx, Err(Arc::new(refused)));
+                        }
+                        several => {
+                            let (first, second) = several.split_at(several.len() / 2);
+                            parts.extend([second.to_vec(), first.to_vec()]);
+                        }
+                    }
+                }
+                // What is not of one row, the others would meet as well.
+                Err(error) => {
+                    let error = Arc::new(error);
+                    for swap in part.into_iter().chain(parts.drain(..).flatten()) {
+                        answers.insert(swap.idx, Err(error.clone()));
+                    }
+                }
+            }
+        }
+        let mut answer = |swap: &Swap| answers.remove(&swap.idx).unwrap_or(Ok(Swapped::Superseded));
+        swaps.iter().map(&mut answer).collect()
+    }
+
+    async fn try_swap(&self, session: &Session, batch: Batch<'_>) -> Result<Tried, CatalogError> {
         let mut guard = session.lock().await?;
         let _many_rows = self.many_rows.lock().await;
-        let batch = Batch {
-            task_id,
-            epoch,
-            swaps,
-        };
         crash::point("swap-before");
         let statements = async {
             match &mut *guard {
@@ -163,15 +139,10 @@ impl Catalog {
                 SessionConnection::Sqlite(sqlite) => batch.swap_sqlite(sqlite).await,
             }
         };
-        let moved = session
+        session
             .watch(statements)
             .await
-            .map_err(CatalogError::of("commit"))?;
-        let outcome = |swap: &Swap| match moved.contains(&(swap.idx as i64)) {
-            true => Swapped::Moved,
-            false => Swapped::Superseded,
-        };
-        Ok(swaps.iter().map(outcome).collect())
+            .map_err(CatalogError::of("commit"))
     }
 
     /// Which sources may be deleted, asked over the locked session, so that the answer is of a
@@ -220,173 +191,5 @@ impl Catalog {
         // An object that the mirror does not have as committed is not ours to delete.
         let answer = |idx| known.get(idx).copied().unwrap_or(Deletable::RowChanged);
         Ok(idxs.iter().map(answer).collect())
-    }
-}
-
-struct Batch<'a> {
-    task_id: i64,
-    epoch: i32,
-    swaps: &'a [Swap],
-}
-
-impl Batch<'_> {
-    fn column<T>(&self, of: impl Fn(&Swap) -> T) -> Vec<T> {
-        self.swaps.iter().map(of).collect()
-    }
-
-    async fn swap_postgres(&self, pg: &mut PgConnection) -> Result<HashSet<i64>, sqlx::Error> {
-        let mut transaction = pg.begin().await?;
-        let moved: Vec<(i64,)> = sqlx::query_as(SWAP_POSTGRES)
-            .bind(self.task_id)
-            .bind(self.column(|s| s.idx as i64))
-            .bind(self.column(|s| s.key.user.clone()))
-            .bind(self.column(|s| s.key.bucket.clone()))
-            .bind(self.column(|s| s.key.id.clone()))
-            .bind(self.column(|s| s.key.document.clone()))
-            .bind(self.column(|s| s.from.url.clone()))
-            .bind(self.column(|s| s.from.digest.clone()))
-            .bind(self.column(|s| s.from.size))
-            .bind(self.column(|s| s.from.compressed))
-            .bind(self.column(|s| s.from.last_updated))
-            .bind(self.column(|s| s.to.url.clone()))
-            .bind(self.column(|s| s.to.digest.clone()))
-            .bind(self.column(|s| s.to.size as i64))
-            .bind(self.column(|s| s.to.compressed))
-            .bind(self.column(|s| s.to.content_sha256.clone()))
-            .bind(self.column(|s| s.to.content_size as i64))
-            .bind(self.column(|s| s.seq as i64))
-            .bind(self.column(|s| s.copied_at.clone()))
-            .bind(self.column(|s| s.verified_at.clone()))
-            .bind(self.column(|s| s.row.digest.clone()))
-            .bind(self.column(|s| s.row.size))
-            .bind(self.column(|s| s.row.compressed))
-            .bind(self.column(|s| s.row.last_updated))
-            .bind(self.epoch)
-            .fetch_all(&mut *transaction)
-            .await?;
-        let mut moved: HashSet<i64> = moved.into_iter().map(|(idx,)| idx).collect();
-        if !moved.is_empty() {
-            for count in COUNT {
-                sqlx::query(count)
-                    .bind(self.task_id)
-                    .bind(moved.len() as i64)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            sqlx::query("UPDATE tasks SET last_updated = now() AT TIME ZONE 'utc' WHERE id = $1")
-                .bind(self.task_id)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        if moved.len() < self.swaps.len() {
-            let before: Vec<(i64,)> = sqlx::query_as(
-                "SELECT idx FROM windlass_objects
-                  WHERE task_id = $1 AND idx = ANY($2) AND phase IN ('committed', 'source-deleted')",
-            )
-            .bind(self.task_id)
-            .bind(self.column(|s| s.idx as i64))
-            .fetch_all(&mut *transaction)
-            .await?;
-            moved.extend(before.into_iter().map(|(idx,)| idx));
-        }
-        crash::point("swap-before-commit");
-        transaction.commit().await?;
-        crash::point("swap-after-commit");
-        Ok(moved)
-    }
-
-    async fn swap_sqlite(
-        &self,
-        sqlite: &mut SqliteConnection,
-    ) -> Result<HashSet<i64>, sqlx::Error> {
-        let mut transaction = sqlite.begin_with("BEGIN IMMEDIATE").await?;
-        let mut moved = HashSet::new();
-        for swap in self.swaps {
-            if self.swap_one(&mut transaction, swap).await? {
-                moved.insert(swap.idx as i64);
-            }
-        }
-        if !moved.is_empty() {
-            for count in COUNT {
-                sqlx::query(count)
-                    .bind(self.task_id)
-                    .bind(moved.len() as i64)
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-            sqlx::query(
-                "UPDATE tasks SET last_updated = strftime('%Y-%m-%d %H:%M:%f000', 'now')
-                  WHERE id = $1",
-            )
-            .bind(self.task_id)
-            .execute(&mut *transaction)
-            .await?;
-        }
-        for swap in self
-            .swaps
-            .iter()
-            .filter(|swap| !moved.contains(&(swap.idx as i64)))
-            .collect::<Vec<_>>()
-        {
-            let before: Option<(i64,)> = sqlx::query_as(
-                "SELECT idx FROM windlass_objects
-                  WHERE task_id = $1 AND idx = $2 AND phase IN ('committed', 'source-deleted')",
-            )
-            .bind(self.task_id)
-            .bind(swap.idx as i64)
-            .fetch_optional(&mut *transaction)
-            .await?;
-            moved.extend(before.map(|(idx,)| idx));
-        }
-        crash::point("swap-before-commit");
-        transaction.commit().await?;
-        crash::point("swap-after-commit");
-        Ok(moved)
-    }
-
-    async fn swap_one(
-        &self,
-        sqlite: &mut SqliteConnection,
-        swap: &Swap,
-    ) -> Result<bool, sqlx::Error> {
-        let swapped = sqlx::query(SWAP_SQLITE)
-            .bind(&swap.key.user)
-            .bind(&swap.key.bucket)
-            .bind(&swap.key.id)
-            .bind(&swap.key.document)
-            .bind(&swap.row.url)
-            .bind(&swap.row.digest)
-            .bind(swap.row.size)
-            .bind(swap.row.compressed)
-            .bind(swap.row.last_updated)
-            .bind(&swap.from.url)
-            .bind(&swap.from.digest)
-            .bind(swap.from.size)
-            .bind(swap.from.compressed)
-            .bind(swap.from.last_updated)
-            .execute(&mut *sqlite)
-            .await?;
-        if swapped.rows_affected() == 0 {
-            return Ok(false);
-        }
-        sqlx::query(MARK_SQLITE)
-            .bind(self.task_id)
-            .bind(swap.idx as i64)
-            .bind(&swap.to.digest)
-            .bind(swap.to.size as i64)
-            .bind(swap.to.compressed)
-            .bind(swap.row.last_updated)
-            .bind(&swap.to.content_sha256)
-            .bind(swap.to.content_size as i64)
-            .bind(&swap.copied_at)
-            .bind(&swap.verified_at)
-            .bind(self.epoch)
-            .bind(swap.seq as i64)
-            .bind(&swap.row.digest)
-            .bind(swap.row.size)
-            .bind(swap.row.compressed)
-            .execute(sqlite)
-            .await?;
-        Ok(true)
     }
 }

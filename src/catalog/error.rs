@@ -49,6 +49,21 @@ pub enum CatalogError {
          resuming the task sets that right from the journal"
     )]
     WentBack,
+    /// A constraint or a trigger; the statement changed nothing.
+    #[error("the database refuses the change of its row in archive_metadata: {0}")]
+    RowRefused(String),
+    /// No error, and no change either.
+    #[error(
+        "the database accepted the update but did not make it (a trigger?): its row in {0} is as it \
+         was"
+    )]
+    RowUnmoved(&'static str),
+    /// What stood there after the update was not what it had said; it was rolled back.
+    #[error(
+        "the database makes something else of its row in archive_metadata (a trigger?): {0}; the \
+         row is left as it was"
+    )]
+    RowAltered(String),
     /// A row of windlass's own tables holds what this version can't have written.
     #[error("catalog: {0}")]
     Unreadable(String),
@@ -69,6 +84,9 @@ impl CatalogError {
                 ErrorClass::Fatal => FailureClass::Fatal,
             },
             Self::Lock(_) => FailureClass::Retryable,
+            Self::RowRefused(_) | Self::RowUnmoved(_) | Self::RowAltered(_) => {
+                FailureClass::Permanent
+            }
             _ => FailureClass::Fatal,
         }
     }

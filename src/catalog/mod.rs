@@ -23,6 +23,7 @@ mod schema;
 mod speed;
 mod sql;
 mod summary;
+mod swap;
 mod task_listing;
 mod tasks;
 mod uploads;

@@ -15,6 +15,7 @@ mod holder;
 mod lockfile;
 mod options;
 mod query;
+mod refusal;
 mod session;
 mod url;
 
@@ -27,6 +28,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 pub use bounded::BoundedPool;
 pub use error::{DatabaseError, ErrorClass, classify, describe};
 pub use holder::{Holder, LockError};
+pub use refusal::{keep_count_after_failure, may_be_of_one_row, refusal};
 pub use session::{ALIVE_TIMEOUT, Session, SessionConnection, SessionGuard, SessionState};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
 

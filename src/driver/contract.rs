@@ -81,11 +81,36 @@ pub trait Driver: Send + Sync + 'static {
     /// What the store says of an object without sending it; `None` where there is none.
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError>;
 
+    /// What else a reader could take for the object at `url`, which is to be of this length and MD5:
+    /// in a store that finds objects by less than what it keeps them by.
+    async fn namesakes(&self, url: &str, document: (u64, String)) -> Result<Namesakes, StoreError> {
+        drop((url, document));
+        Ok(Namesakes::default())
+    }
+
     /// Deletes objects; one that is absent counts as deleted. One answer for each, in order.
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>>;
 
     /// Whether the whole place holds nothing: one listing of one key.
     async fn is_empty(&self) -> Result<bool, StoreError>;
+}
+
+/// Objects that a reader of one URL may meet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Namesakes {
+    /// Whether there is one that a write to the URL would replace.
+    pub own: bool,
+    /// The names of others that differ from the object.
+    pub differing: Vec<String>,
+}
+
+impl Default for Namesakes {
+    fn default() -> Self {
+        Self {
+            own: true,
+            differing: Vec::new(),
+        }
+    }
 }
 
 /// What a store says of an object.

@@ -22,7 +22,7 @@ use std::time::Duration;
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::Database;
 
-pub use contract::{Driver, Reader, Stat, Upload, UploadLog};
+pub use contract::{Driver, Namesakes, Reader, Stat, Upload, UploadLog};
 pub use error::{StoreError, StoreErrorKind};
 pub use fence::{Fence, FenceSlot};
 

@@ -278,6 +278,7 @@ async fn is_there_already(
         .await
         .map_err(StepError::store(Side::Destination))?;
     let Some(stat) = stat else { return Ok(false) };
+    refuse_namesakes(context, facts).await?;
     if stat.size == facts.size {
         let (md5, size) = digest_of(context, facts).await?;
         if (md5.as_str(), size) == (facts.digest.as_str(), facts.size) {
@@ -295,6 +296,25 @@ async fn is_there_already(
         false => "migrate again with --overwrite to replace it",
     };
     let message = format!("{url}: other content lies at the destination; {hint}");
+    Err(StepError::permanent(Side::Destination, message))
+}
+
+/// What lies there under another name and is not this document, no write would replace, and a reader
+/// could take it for the document.
+async fn refuse_namesakes(context: &Context, facts: &Facts) -> Result<(), StepError> {
+    let document = (facts.size, facts.digest.clone());
+    let beside = context.destination.namesakes(&facts.url, document).await;
+    let beside = beside.map_err(StepError::store(Side::Destination))?;
+    if beside.differing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = beside.differing.iter().map(|n| format!("{n:?}")).collect();
+    let message = format!(
+        "{}: other content lies at the destination under another documentName ({}), and Anchore \
+         reads by user, bucket and id alone: move it away or remove it",
+        facts.url,
+        names.join(", ")
+    );
     Err(StepError::permanent(Side::Destination, message))
 }
 

@@ -24,6 +24,15 @@ pub async fn standing(
     let size = before.size.and_then(|size| u64::try_from(size).ok());
     let reader = match context.destination.get(url, size).await {
         Ok(reader) => reader,
+        // Others that nobody can tell apart lie there, as they did before: what is given back lies
+        // beside them again.
+        Err(error)
+            if error.kind == StoreErrorKind::Unsupported
+                && !item.dest_in_use
+                && is_free(context, url).await? =>
+        {
+            return Ok(None);
+        }
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return match item.dest_in_use {
                 // Whatever was there, it was not ours to bring back.
@@ -44,12 +53,21 @@ pub async fn standing(
             crash::point("found-standing");
             Ok(Some(facts))
         }
+        _ if !item.dest_in_use && is_free(context, url).await? => Ok(None),
         _ if context.task.policy.overwrite && !item.dest_in_use => Ok(None),
         _ => Err(refused(
             url,
             "something else lies there now: move it away, or reverse with --overwrite",
         )),
     }
+}
+
+/// Whether a write to a URL replaces nothing, though a reader finds something there: the store goes by
+/// more than the URL, and what lies there is none of what the task has moved.
+async fn is_free(context: &Context, url: &str) -> Result<bool, StepError> {
+    let beside = context.destination.namesakes(url, (0, String::new())).await;
+    let beside = beside.map_err(StepError::store(Side::Destination))?;
+    Ok(!beside.own)
 }
 
 fn refused(url: &str, why: &str) -> StepError {

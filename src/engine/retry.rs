@@ -77,13 +77,19 @@ impl StepError {
     }
 }
 
-impl From<CatalogError> for StepError {
-    fn from(error: CatalogError) -> Self {
+impl From<&CatalogError> for StepError {
+    fn from(error: &CatalogError) -> Self {
         Self {
             side: Side::Database,
             class: error.class(),
             message: error.to_string(),
         }
+    }
+}
+
+impl From<CatalogError> for StepError {
+    fn from(error: CatalogError) -> Self {
+        Self::from(&error)
     }
 }
 

@@ -93,16 +93,15 @@ async fn commit(
         .map(|r| r.swap.clone())
         .collect();
     let swapped = catalog.swap(&session, task_id, epoch, &swaps).await;
-    let swapped = swapped.map_err(StepError::from);
-    let mut at = 0;
+    let mut swapped = swapped.into_iter();
     let mut answer = |request: &CommitRequest| {
         if !proven(request) {
             return Ok(Settled::ProofLapsed);
         }
-        at += 1;
-        match &swapped {
-            Ok(swapped) => Ok(Settled::Done(swapped[at - 1])),
-            Err(error) => Err(error.clone()),
+        match swapped.next() {
+            Some(Ok(swapped)) => Ok(Settled::Done(swapped)),
+            Some(Err(error)) => Err(StepError::from(error.as_ref())),
+            None => unanswered(),
         }
     };
     batch.iter().map(&mut answer).collect()

@@ -1,6 +1,8 @@
 //! What an error of the database means for a store of objects.
 
-use crate::database::{ErrorClass, LockError, classify};
+use sqlx::postgres::PgDatabaseError;
+
+use crate::database::{ErrorClass, LockError, classify, may_be_of_one_row, refusal};
 use crate::driver::StoreErrorKind;
 use crate::driver::error::Failure;
 
@@ -12,17 +14,46 @@ impl From<LockError> for Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        let (code, text) = match &error {
-            sqlx::Error::Database(said) => {
-                let code = said.code().unwrap_or_default().into_owned();
-                (code, said.message().to_string())
-            }
-            other => (String::new(), other.to_string()),
+        let code = error.as_database_error().and_then(|said| said.code());
+        let code = code.unwrap_or_default().into_owned();
+        let text = refusal(&error);
+        let class = match may_be_of_one_row(&error) {
+            true => ErrorClass::Permanent,
+            false => classify(&error),
         };
-        Self::new(
-            kind_of(&code, &text, classify(&error)),
-            explain(&code, text),
-        )
+        Self::new(kind_of(&code, &text, class), explain(&code, text))
+    }
+}
+
+impl Failure {
+    /// What reading a row met: of a row that is damaged on the server's disk others say nothing.
+    pub(super) fn of_read(error: sqlx::Error) -> Self {
+        let said = error.as_database_error();
+        let is_damaged = said.is_some_and(|said| {
+            let code = said.code().unwrap_or_default();
+            said.try_downcast_ref::<PgDatabaseError>().is_some() && code.starts_with("XX")
+        });
+        let failure = Self::from(error);
+        match is_damaged {
+            true => Self::new(StoreErrorKind::Corrupt, failure.message),
+            false => failure,
+        }
+    }
+
+    /// Whether a failed part of a batch is worth another try in halves, which it then leaves in
+    /// `parts`, the first one last.
+    pub(super) fn divides<'k, T>(&self, part: &'k [T], parts: &mut Vec<&'k [T]>) -> bool {
+        let may_be_of_one = [
+            StoreErrorKind::Unsupported,
+            StoreErrorKind::Corrupt,
+            StoreErrorKind::Denied,
+        ];
+        let divides = part.len() > 1 && may_be_of_one.contains(&self.kind);
+        if divides {
+            let (first, second) = part.split_at(part.len() / 2);
+            parts.extend([second, first]);
+        }
+        divides
     }
 }
 

@@ -91,6 +91,14 @@ impl Form {
 }
 
 impl RowKey {
+    /// The same document under another name.
+    pub(super) fn named(&self, name: &str) -> Self {
+        Self {
+            last: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
     pub(super) fn len_bytes(&self) -> usize {
         self.user.len() + self.bucket.len() + self.id.len() + self.last.len()
     }

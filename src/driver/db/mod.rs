@@ -3,8 +3,10 @@
 //!
 //! Small rows are read, written and deleted in batches; each batch is one statement.
 
+mod delete;
 mod failure;
 mod form;
+mod names;
 mod rows;
 mod statements;
 #[cfg(test)]
@@ -22,7 +24,7 @@ use self::form::{Form, RowKey, Value};
 use self::rows::{Rows, Stored};
 use self::statements::Statements;
 use super::error::Failure;
-use super::{Driver, Fence, Reader, Stat, StoreError, StoreErrorKind, Upload};
+use super::{Driver, Fence, Namesakes, Reader, Stat, StoreError, StoreErrorKind, Upload};
 use crate::batch::{BatchLimits, Batcher};
 use crate::database::Database;
 use crate::model::Place;
@@ -113,7 +115,7 @@ impl Db {
                 let answer = self.gets.submit(key, weight).await;
                 answer.unwrap_or_else(|| Err(Failure::broken_off()))?
             }
-            _ => self.rows.get(&[key]).await?.pop().flatten(),
+            _ => self.rows.get_one(key).await?,
         };
         plain(stored.ok_or_else(not_found)?)
     }
@@ -149,8 +151,7 @@ impl Db {
         match &self.rows.database {
             Database::Postgres(pool) => self.rows.stat(pool, &key).await,
             Database::Sqlite(_) => {
-                let stored = self.rows.get(&[key]).await?.pop().flatten();
-                let Some(stored) = stored else {
+                let Some(stored) = self.rows.get_one(key).await? else {
                     return Ok(None);
                 };
                 let size = plain(stored)?.len() as u64;
@@ -230,6 +231,19 @@ impl Driver for Db {
         join_all(deletes).await
     }
 
+    async fn namesakes(
+        &self,
+        url: &str,
+        (size, md5): (u64, String),
+    ) -> Result<Namesakes, StoreError> {
+        if self.rows.form == Form::Objects {
+            return Ok(Namesakes::default());
+        }
+        let key = self.key("stat", url)?;
+        let beside = self.rows.namesakes(&key, (size, md5)).await;
+        beside.map_err(|failure| self.error("stat", url, failure))
+    }
+
     async fn is_empty(&self) -> Result<bool, StoreError> {
         let any = self.rows.any().await;
         any.map(|any| !any)
@@ -284,11 +298,19 @@ where
     Batcher::new(limits, move |batch| run(rows.clone(), batch))
 }
 
+/// Reads a batch in one statement; where one of its rows can't be read, in halves, so that the
+/// others do not fail with it.
 async fn get_batch(rows: Arc<Rows>, keys: Vec<RowKey>) -> Vec<Result<Option<Stored>, Failure>> {
-    match rows.get(&keys).await {
-        Ok(found) => found.into_iter().map(Ok).collect(),
-        Err(failure) => vec![Err(failure); keys.len()],
+    let mut answers = Vec::with_capacity(keys.len());
+    let mut parts = vec![keys.as_slice()];
+    while let Some(part) = parts.pop() {
+        match rows.get(part).await {
+            Ok(found) => answers.extend(found),
+            Err(failure) if failure.divides(part, &mut parts) => {}
+            Err(failure) => answers.extend(part.iter().map(|_| Err(failure.clone()))),
+        }
     }
+    answers
 }
 
 /// Writes a batch in one statement; where one of its objects cannot be stored, each by itself,
@@ -320,8 +342,18 @@ async fn put_batch(rows: Arc<Rows>, batch: Vec<Put>) -> Vec<Result<(), Failure>>
     at.into_iter().map(|place| answers[place].clone()).collect()
 }
 
+/// Deletes a batch in one transaction; where one of its rows can't be deleted, in halves.
 async fn delete_batch(rows: Arc<Rows>, keys: Vec<RowKey>) -> Vec<Result<(), Failure>> {
-    vec![rows.delete(&keys).await; keys.len()]
+    let mut answers = Vec::with_capacity(keys.len());
+    let mut parts = vec![keys.as_slice()];
+    while let Some(part) = parts.pop() {
+        match rows.delete(part).await {
+            Ok(deleted) => answers.extend(deleted),
+            Err(failure) if failure.divides(part, &mut parts) => {}
+            Err(failure) => answers.extend(part.iter().map(|_| Err(failure.clone()))),
+        }
+    }
+    answers
 }
 
 fn plain(stored: Stored) -> Result<Bytes, Failure> {

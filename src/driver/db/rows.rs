@@ -6,15 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
 use sqlx::query::Query;
-use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqlitePool, SqliteRow};
+use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, ValueRef as _};
 
 use super::form::{self, Form, RowKey, Value};
+use super::names::{Named, choose, namesakes};
 use super::statements::Statements;
 use crate::crash;
-use crate::database::{BoundedPool, Database, SessionConnection};
+use crate::database::{BoundedPool, Database, keep_count_after_failure};
+use crate::digest;
 use crate::driver::error::Failure;
-use crate::driver::{Fence, Stat};
+use crate::driver::{Fence, Namesakes, Stat};
 
 /// One of the two tables in one database.
 #[derive(Debug)]
@@ -26,43 +28,91 @@ pub(super) struct Rows {
 }
 
 /// What a row holds, as it stands there.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Stored {
     pub raw: Bytes,
     pub b64: bool,
+}
+
+impl Stored {
+    /// Out of its base64, where that can be decoded: one document may stand in two forms.
+    fn decoded(self) -> Self {
+        match self.b64.then(|| form::decode_bytes(&self.raw)).flatten() {
+            Some(plain) => Self {
+                raw: plain.into(),
+                b64: false,
+            },
+            None => self,
+        }
+    }
+
+    fn measured(&self) -> (u64, String) {
+        (self.raw.len() as u64, digest::md5_hex(&self.raw))
+    }
 }
 
 type PgQuery = Query<'static, Postgres, PgArguments>;
 type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
 
 impl Rows {
-    /// The rows of these keys, as far as they are there, in order.
-    pub(super) async fn get(&self, keys: &[RowKey]) -> Result<Vec<Option<Stored>>, Failure> {
-        let mut found = vec![None; keys.len()];
-        match &self.database {
-            Database::Postgres(pool) => match keys {
-                [key] => {
-                    let row = pg_one(&self.sql.get, key).fetch_optional(pool).await?;
-                    found[0] = row.map(|row| pg_stored(&row, 0)).transpose()?;
-                }
-                _ => {
-                    let query = pg_many(&self.sql.get_many, keys.iter());
-                    for row in query.fetch_all(pool).await? {
-                        let at: i64 = row.try_get(0)?;
-                        found[at as usize - 1] = Some(pg_stored(&row, 1)?);
-                    }
-                }
-            },
+    /// The documents of these keys, as far as they are there, in order.
+    pub(super) async fn get(
+        &self,
+        keys: &[RowKey],
+    ) -> Result<Vec<Result<Option<Stored>, Failure>>, Failure> {
+        let found = match &self.database {
+            Database::Postgres(pool) => self.pg_rows(pool, keys).await,
             Database::Sqlite(pool) => {
                 let mut connection = pool.acquire().await?;
-                for (key, found) in keys.iter().zip(&mut found) {
-                    let query = sqlite_one(&self.sql.get, key);
-                    let row = query.fetch_optional(&mut *connection).await?;
-                    *found = row.map(|row| sqlite_stored(&row)).transpose()?;
+                let mut found = Vec::with_capacity(keys.len());
+                for key in keys {
+                    found.push(self.sqlite_rows(&mut connection, key).await?);
+                }
+                Ok(found)
+            }
+        };
+        let found = found.map_err(Failure::of_read)?.into_iter().zip(keys);
+        Ok(found.map(|(rows, key)| choose(rows, &key.last)).collect())
+    }
+
+    /// One document, which may be large.
+    pub(super) async fn get_one(&self, key: RowKey) -> Result<Option<Stored>, Failure> {
+        self.get(&[key]).await?.pop().unwrap_or(Ok(None))
+    }
+
+    /// The rows that each of these keys may mean.
+    async fn pg_rows(
+        &self,
+        pool: &BoundedPool,
+        keys: &[RowKey],
+    ) -> Result<Vec<Vec<Named<Stored>>>, sqlx::Error> {
+        let mut found = vec![Vec::new(); keys.len()];
+        match keys {
+            [key] => {
+                for row in pg_one(&self.sql.get, key).fetch_all(pool).await? {
+                    found[0].push((row.try_get(2)?, pg_stored(&row, 0)?));
+                }
+            }
+            _ => {
+                let query = pg_many(&self.sql.get_many, keys.iter());
+                for row in query.fetch_all(pool).await? {
+                    let at: i64 = row.try_get(0)?;
+                    found[at as usize - 1].push((row.try_get(3)?, pg_stored(&row, 1)?));
                 }
             }
         }
         Ok(found)
+    }
+
+    /// The rows that a key may mean.
+    pub(super) async fn sqlite_rows(
+        &self,
+        sqlite: &mut SqliteConnection,
+        key: &RowKey,
+    ) -> Result<Vec<Named<Stored>>, sqlx::Error> {
+        let rows = sqlite_one(&self.sql.get, key).fetch_all(sqlite).await?;
+        let named = |row: &SqliteRow| Ok((row.try_get(2)?, sqlite_stored(row)?.decoded()));
+        rows.iter().map(named).collect()
     }
 
     /// Bytes of the value from `offset` on, and the length of the whole; only for bytes, since
@@ -100,13 +150,46 @@ impl Rows {
         pool: &BoundedPool,
         key: &RowKey,
     ) -> Result<Option<Stat>, Failure> {
-        let row = pg_one(&self.sql.stat, key).fetch_optional(pool).await?;
-        let Some(row) = row else { return Ok(None) };
-        let size: i64 = row.try_get(0)?;
-        Ok(Some(Stat {
-            size: size as u64,
-            md5: row.try_get(1)?,
+        let measured = self.pg_measured(pool, key).await?;
+        let chosen = choose(measured, &key.last)?;
+        Ok(chosen.map(|(size, md5)| Stat {
+            size,
+            md5: Some(md5),
         }))
+    }
+
+    async fn pg_measured(
+        &self,
+        pool: &BoundedPool,
+        key: &RowKey,
+    ) -> Result<Vec<Named<(u64, String)>>, Failure> {
+        let rows = pg_one(&self.sql.stat, key).fetch_all(pool).await;
+        let measured = |row: &PgRow| {
+            let size: i64 = row.try_get(0)?;
+            Ok((row.try_get(2)?, (size as u64, row.try_get(1)?)))
+        };
+        let rows = rows.map_err(Failure::of_read)?;
+        let measured: Result<_, sqlx::Error> = rows.iter().map(measured).collect();
+        Ok(measured?)
+    }
+
+    /// Rows that a reader could take for a document with this MD5 and length.
+    pub(super) async fn namesakes(
+        &self,
+        key: &RowKey,
+        (size, md5): (u64, String),
+    ) -> Result<Namesakes, Failure> {
+        let measured = match &self.database {
+            Database::Postgres(pool) => self.pg_measured(pool, key).await?,
+            Database::Sqlite(pool) => {
+                let mut connection = pool.acquire().await?;
+                let rows = self.sqlite_rows(&mut connection, key).await?;
+                let rows = rows.into_iter();
+                rows.map(|(name, stored)| (name, stored.measured()))
+                    .collect()
+            }
+        };
+        Ok(namesakes(measured, &key.last, &(size, md5)))
     }
 
     /// Inserts or replaces rows. A key stands in `rows` once.
@@ -124,7 +207,11 @@ impl Rows {
                         Value::Text { jsondata, b64 } => query.bind(jsondata.clone()).bind(*b64),
                         Value::Bytes(bytes) => query.bind(bytes.to_vec()).bind(false),
                     };
-                    query.bind(now).execute(&mut *transaction).await?;
+                    let put = query.bind(now).execute(&mut *transaction).await;
+                    if let Err(error) = put {
+                        keep_count_after_failure(&mut transaction).await;
+                        return Err(error.into());
+                    }
                 }
                 crash::point("put-row-before-commit");
                 transaction.commit().await?;
@@ -188,42 +275,6 @@ impl Rows {
         query.bind(flags).bind(now)
     }
 
-    /// Deletes rows, over the connection that holds the lock where one is to be held.
-    pub(super) async fn delete(&self, keys: &[RowKey]) -> Result<(), Failure> {
-        let place = format!("{}://", self.form.kind().scheme());
-        let Some(session) = self.fence.session(self.form.kind(), &place)? else {
-            return match &self.database {
-                Database::Postgres(pool) => self.pg_delete(pool, keys).await,
-                Database::Sqlite(pool) => self.sqlite_delete(pool, keys).await,
-            };
-        };
-        let mut guard = session.lock().await?;
-        match &mut *guard {
-            SessionConnection::Postgres(pg) => {
-                let query = pg_many(&self.sql.delete_many, keys.iter());
-                session.watch(query.execute(pg)).await?;
-            }
-            SessionConnection::Sqlite(sqlite) => {
-                let work = sqlite_delete_over(sqlite, &self.sql.delete, keys);
-                session.watch(work).await?;
-            }
-        }
-        crash::point("row-deleted");
-        Ok(())
-    }
-
-    async fn pg_delete(&self, pool: &BoundedPool, keys: &[RowKey]) -> Result<(), Failure> {
-        let query = pg_many(&self.sql.delete_many, keys.iter());
-        query.execute(pool).await?;
-        Ok(())
-    }
-
-    async fn sqlite_delete(&self, pool: &SqlitePool, keys: &[RowKey]) -> Result<(), Failure> {
-        let mut connection = pool.acquire().await?;
-        sqlite_delete_over(&mut connection, &self.sql.delete, keys).await?;
-        Ok(())
-    }
-
     /// Whether the table has any row.
     pub(super) async fn any(&self) -> Result<bool, Failure> {
         let sql = AssertSqlSafe(self.sql.any.clone());
@@ -244,19 +295,6 @@ impl Rows {
     }
 }
 
-async fn sqlite_delete_over(
-    sqlite: &mut SqliteConnection,
-    sql: &Arc<str>,
-    keys: &[RowKey],
-) -> Result<(), sqlx::Error> {
-    use sqlx::Connection as _;
-    let mut transaction = sqlite.begin_with("BEGIN IMMEDIATE").await?;
-    for key in keys {
-        sqlite_one(sql, key).execute(&mut *transaction).await?;
-    }
-    transaction.commit().await
-}
-
 fn pg_one(sql: &Arc<str>, key: &RowKey) -> PgQuery {
     sqlx::query(AssertSqlSafe(sql.clone()))
         .bind(key.user.clone())
@@ -265,7 +303,7 @@ fn pg_one(sql: &Arc<str>, key: &RowKey) -> PgQuery {
         .bind(key.last.clone())
 }
 
-fn sqlite_one(sql: &Arc<str>, key: &RowKey) -> SqliteQuery {
+pub(super) fn sqlite_one(sql: &Arc<str>, key: &RowKey) -> SqliteQuery {
     sqlx::query(AssertSqlSafe(sql.clone()))
         .bind(key.user.clone())
         .bind(key.bucket.clone())
@@ -273,7 +311,10 @@ fn sqlite_one(sql: &Arc<str>, key: &RowKey) -> SqliteQuery {
         .bind(key.last.clone())
 }
 
-fn pg_many<'k>(sql: &Arc<str>, keys: impl Iterator<Item = &'k RowKey> + Clone) -> PgQuery {
+pub(super) fn pg_many<'k>(
+    sql: &Arc<str>,
+    keys: impl Iterator<Item = &'k RowKey> + Clone,
+) -> PgQuery {
     let column = |part: fn(&RowKey) -> &String| keys.clone().map(part).cloned().collect::<Vec<_>>();
     sqlx::query(AssertSqlSafe(sql.clone()))
         .bind(column(|key| &key.user))

@@ -8,19 +8,29 @@ use super::form::Form;
 /// arrays in what ends in `_many`.
 #[derive(Debug)]
 pub(super) struct Statements {
-    /// value, b64 flag of one row.
+    /// value, b64 flag, last part of the rows that a document may be: of `archive_document` all that
+    /// bear its user, bucket and id, as Anchore finds them.
     pub get: Arc<str>,
-    /// ordinal from 1, value, b64 flag of those rows that are there.
+    /// ordinal from 1, and the same, of those that are there.
     pub get_many: Arc<str>,
     /// `length` bytes (`$6`) from `$5` on, counted from 1, and the length of the whole.
     pub slice: Arc<str>,
-    /// length and MD5 of the plain bytes of one row, told by PostgreSQL.
+    /// length and MD5 of the plain bytes and last part of the rows of `get`, told by PostgreSQL.
     pub stat: Arc<str>,
     /// `$5` the value, `$6` the b64 flag, `$7` the time in epoch seconds.
     pub put: Arc<str>,
     pub put_many: Arc<str>,
+    /// By the whole key.
     pub delete: Arc<str>,
     pub delete_many: Arc<str>,
+    /// last part of the rows of `get`.
+    pub names: Arc<str>,
+    /// ordinal and last part of the rows of `get_many`.
+    pub names_many: Arc<str>,
+    /// ordinal, and what `stat` tells; the rows stay locked.
+    pub stat_many: Arc<str>,
+    /// ordinal of those that are there, by the whole key.
+    pub there_many: Arc<str>,
     /// Whether there is any row.
     pub any: Arc<str>,
     /// They change nothing, and fail where reading or writing would.
@@ -35,9 +45,9 @@ struct Names {
     value: &'static str,
     value_array: &'static str,
     b64: &'static str,
-    /// Length and MD5 of the plain bytes. The text's own length would count characters, and its
-    /// MD5 would be of the server's encoding.
-    measured: &'static str,
+    /// The plain bytes. The text's own length would count characters, and its MD5 would be of the
+    /// server's encoding.
+    plain: &'static str,
     columns: &'static str,
     values: &'static str,
     replaced: &'static str,
@@ -49,9 +59,8 @@ const DOCUMENTS: Names = Names {
     value: "jsondata",
     value_array: "text[]",
     b64: "COALESCE(b64_encoded, false)",
-    measured: "octet_length(plain)::bigint, md5(plain) FROM (SELECT CASE WHEN b64_encoded \
-               THEN decode(jsondata, 'base64') \
-               ELSE convert_to(COALESCE(jsondata, ''), 'UTF8') END AS plain, *",
+    plain: "CASE WHEN b64_encoded THEN decode(jsondata, 'base64') \
+            ELSE convert_to(COALESCE(jsondata, ''), 'UTF8') END",
     columns: "jsondata, b64_encoded, created_at, last_updated, record_state_key",
     values: "$5, $6, $7, $7, 'active'",
     replaced: "jsondata = excluded.jsondata, b64_encoded = excluded.b64_encoded, \
@@ -64,8 +73,7 @@ const OBJECTS: Names = Names {
     value: "content",
     value_array: "bytea[]",
     b64: "false",
-    measured: "octet_length(plain)::bigint, md5(plain) FROM (SELECT COALESCE(content, '') \
-               AS plain, *",
+    plain: "COALESCE(content, '')",
     columns: "content, created_at, last_updated",
     values: "$5, $7, $7",
     replaced: "content = excluded.content, last_updated = excluded.last_updated",
@@ -83,7 +91,7 @@ impl Statements {
             value,
             value_array,
             b64,
-            measured,
+            plain,
             columns,
             values,
             replaced,
@@ -92,22 +100,33 @@ impl Statements {
         let joined =
             format!("d.{user} = t.u AND d.{bucket} = t.b AND d.{id} = t.i AND d.{last} = t.l");
         let wanted = "UNNEST($1::text[], $2::text[], $3::text[], $4::text[])";
+        let numbered = format!("{wanted} WITH ORDINALITY AS t(u, b, i, l, n)");
+        let (its, theirs) = match form {
+            // SQLite numbers parameters by what it finds, so that $4 must stand in each.
+            Form::Documents => (
+                format!("{user} = $1 AND {bucket} = $2 AND {id} = $3 AND $4 IS NOT NULL"),
+                format!("d.{user} = t.u AND d.{bucket} = t.b AND d.{id} = t.i"),
+            ),
+            Form::Objects => (one.clone(), joined.clone()),
+        };
         let insert = format!("INSERT INTO {table} ({user}, {bucket}, {id}, {last}, {columns})");
         let conflict =
             format!("ON CONFLICT ({user}, {bucket}, {id}, {last}) DO UPDATE SET {replaced}");
         let many = values.replace("$5", "t.v").replace("$6", "t.e");
         let text = |sql: String| Arc::from(sql);
         Self {
-            get: text(format!("SELECT {value}, {b64} FROM {table} WHERE {one}")),
+            get: text(format!(
+                "SELECT {value}, {b64}, {last} FROM {table} WHERE {its}"
+            )),
             get_many: text(format!(
-                "SELECT t.n, {value}, {b64} FROM {wanted} WITH ORDINALITY AS t(u, b, i, l, n) \
-                 JOIN {table} d ON {joined}"
+                "SELECT t.n, {value}, {b64}, d.{last} FROM {numbered} JOIN {table} d ON {theirs}"
             )),
             slice: text(format!(
                 "SELECT substr({value}, $5, $6), length({value}) FROM {table} WHERE {one}"
             )),
             stat: text(format!(
-                "SELECT {measured} FROM {table} WHERE {one}) AS found"
+                "SELECT octet_length(plain)::bigint, md5(plain), name \
+                 FROM (SELECT {plain} AS plain, {last} AS name FROM {table} WHERE {its}) AS found"
             )),
             // SQLite numbers parameters by what it finds, so that $6 must stand in each.
             put: text(format!(
@@ -117,6 +136,18 @@ impl Statements {
                 "{insert} SELECT t.u, t.b, t.i, t.l, {many} FROM UNNEST($1::text[], $2::text[], \
                  $3::text[], $4::text[], $5::{value_array}, $6::bool[]) \
                  AS t(u, b, i, l, v, e) {conflict}"
+            )),
+            names: text(format!("SELECT {last} FROM {table} WHERE {its}")),
+            names_many: text(format!(
+                "SELECT t.n, d.{last} FROM {numbered} JOIN {table} d ON {theirs}"
+            )),
+            stat_many: text(format!(
+                "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
+                 FROM {numbered} JOIN {table} d ON {theirs} \
+                 CROSS JOIN LATERAL (SELECT {plain} AS plain) p FOR UPDATE OF d"
+            )),
+            there_many: text(format!(
+                "SELECT t.n FROM {numbered} JOIN {table} d ON {joined}"
             )),
             delete: text(format!("DELETE FROM {table} WHERE {one}")),
             delete_many: text(format!(

@@ -229,28 +229,40 @@ impl Checker {
                 .ok_or("fewer than three segments in the URL")
         };
         let (user, bucket, id) = (next()?, next()?, next()?);
-        let row: Result<Option<(Option<String>, Option<bool>)>, _> = on_either!(&self.tables, pool => {
+        // Anchore looks at no name, and takes the first row: any that is not the document's own is
+        // as good as wrong, unless all are the same.
+        type Raw = (String, Option<String>, Option<bool>);
+        let rows: Result<Vec<Raw>, _> = on_either!(&self.tables, pool => {
             sqlx::query_as(
-                r#"SELECT jsondata, b64_encoded FROM archive_document
-                   WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3
-                         AND "documentName" = $4"#,
+                r#"SELECT "documentName", jsondata, b64_encoded FROM archive_document
+                   WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3"#,
             )
             .bind(user)
             .bind(bucket)
             .bind(id)
-            .bind(format!("{id}.json"))
-            .fetch_optional(pool)
+            .fetch_all(pool)
             .await
         });
-        let (text, encoded) = row.map_err(|error| error.to_string())?.ok_or("missing")?;
-        let text = text.unwrap_or_default();
-        if encoded != Some(true) {
-            return Ok(text.into_bytes());
+        let mut found = Vec::new();
+        for (name, text, encoded) in rows.map_err(|error| error.to_string())? {
+            let text = text.unwrap_or_default();
+            let bytes = match encoded {
+                Some(true) => base64::engine::general_purpose::STANDARD
+                    .decode(text.lines().collect::<String>())
+                    .map_err(|error| error.to_string())?,
+                _ => text.into_bytes(),
+            };
+            if name == format!("{id}.json") {
+                return Ok(bytes);
+            }
+            found.push(bytes);
         }
-        let joined: String = text.lines().collect();
-        base64::engine::general_purpose::STANDARD
-            .decode(joined)
-            .map_err(|error| error.to_string())
+        found.dedup();
+        match found.len() {
+            0 => Err("missing".to_owned()),
+            1 => Ok(found.remove(0)),
+            several => Err(format!("{several} rows that differ")),
+        }
     }
 
     async fn read_db2(&self, place: &str) -> Result<Vec<u8>, String> {
