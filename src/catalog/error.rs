@@ -64,6 +64,15 @@ pub enum CatalogError {
          row is left as it was"
     )]
     RowAltered(String),
+    /// Another process goes on with the task.
+    #[error(
+        "another process has taken task {task_id} over while the migration lock was lost: it goes \
+         on there, and this process leaves the task to it"
+    )]
+    TakenOver {
+        /// The task.
+        task_id: i64,
+    },
     /// A row of windlass's own tables holds what this version can't have written.
     #[error("catalog: {0}")]
     Unreadable(String),

@@ -1,10 +1,11 @@
 //! The processes that work, or worked, on a task.
 
 use serde::Serialize;
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::{Catalog, CatalogError, on_either};
-use crate::database::Database;
+use crate::database::{Database, Session, SessionConnection};
 
 /// A process that works, or worked, on a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -26,6 +27,27 @@ pub struct Executor {
     /// Seconds since its last heartbeat.
     pub heartbeat_age_s: i64,
 }
+
+/// Touches the rows of the others, for [`super::ownership`]: whoever holds one is waited for.
+const OTHERS: &str = "UPDATE windlass_executors SET epoch = epoch
+     WHERE task_id = $1 AND executor <> $2";
+
+macro_rules! begins {
+    ($now:literal) => {
+        concat!(
+            "INSERT INTO windlass_executors
+                    (task_id, executor, epoch, host, pid, version, seq, head)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+             ON CONFLICT (task_id, executor) DO UPDATE
+                SET host = excluded.host, pid = excluded.pid, version = excluded.version,
+                    heartbeat = ",
+            $now,
+            ", ended_at = NULL"
+        )
+    };
+}
+const BEGINS_POSTGRES: &str = begins!("now()");
+const BEGINS_SQLITE: &str = begins!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now')");
 
 impl Catalog {
     /// The executors of a task, the latest first.
@@ -110,39 +132,48 @@ impl Catalog {
         Ok(latest.map(|executor| (task_id, executor)))
     }
 
-    /// Notes that an executor begins, or goes on after a stop.
+    /// Notes that an executor begins, or goes on after a stop: over the locked session, so that of
+    /// two that would take a task over only the one that holds the lock does. What others would
+    /// write to the mirror is in it before this, or refused ([`CatalogError::TakenOver`]).
     pub async fn executor_begins(
         &self,
+        session: &Session,
         task_id: i64,
         executor: &Executor,
         version: &str,
     ) -> Result<(), CatalogError> {
-        let now = match &self.db {
-            Database::Postgres(_) => "now()",
-            Database::Sqlite(_) => "strftime('%Y-%m-%dT%H:%M:%fZ', 'now')",
+        macro_rules! begin_on {
+            ($connection:expr, $begin:expr, $insert:expr) => {{
+                let mut transaction = $connection.begin_with($begin).await?;
+                sqlx::query(OTHERS)
+                    .bind(task_id)
+                    .bind(executor.executor.to_string())
+                    .execute(&mut *transaction)
+                    .await?;
+                sqlx::query($insert)
+                    .bind(task_id)
+                    .bind(executor.executor.to_string())
+                    .bind(executor.epoch)
+                    .bind(&executor.host)
+                    .bind(executor.pid)
+                    .bind(version)
+                    .bind(executor.seq as i64)
+                    .bind(&executor.head)
+                    .execute(&mut *transaction)
+                    .await?;
+                transaction.commit().await
+            }};
+        }
+        let mut guard = session.lock().await?;
+        let statements = async {
+            match &mut *guard {
+                SessionConnection::Postgres(pg) => begin_on!(pg, "BEGIN", BEGINS_POSTGRES),
+                SessionConnection::Sqlite(sqlite) => {
+                    begin_on!(sqlite, "BEGIN IMMEDIATE", BEGINS_SQLITE)
+                }
+            }
         };
-        let sql = format!(
-            "INSERT INTO windlass_executors
-                    (task_id, executor, epoch, host, pid, version, seq, head)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             ON CONFLICT (task_id, executor) DO UPDATE
-                SET host = excluded.host, pid = excluded.pid, version = excluded.version,
-                    heartbeat = {now}, ended_at = NULL"
-        );
-        on_either!(&self.db, pool => {
-            sqlx::query(sqlx::AssertSqlSafe(sql))
-                .bind(task_id)
-                .bind(executor.executor.to_string())
-                .bind(executor.epoch)
-                .bind(&executor.host)
-                .bind(executor.pid)
-                .bind(version)
-                .bind(executor.seq as i64)
-                .bind(&executor.head)
-                .execute(pool)
-                .await
-                .map(drop)
-        })
-        .map_err(CatalogError::of("note the executor"))
+        let begun = session.watch(statements).await;
+        begun.map_err(CatalogError::of("note the executor"))
     }
 }

@@ -8,8 +8,9 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Postgres};
 use uuid::Uuid;
 
+use super::ownership::{OWN_ROW_POSTGRES, OWN_ROW_SQLITE, is_taken_over};
 use super::sql::idx_list;
-use super::{Catalog, CatalogError};
+use super::{Catalog, CatalogError, Writer};
 use crate::crash;
 use crate::database::Database;
 use crate::model::{Event, Facts, Outcome, Phase};
@@ -227,13 +228,24 @@ macro_rules! has_gone_back {
     };
 }
 
+impl Heartbeat {
+    /// Whose it is.
+    pub fn writer(&self, task_id: i64) -> Writer {
+        Writer {
+            task_id,
+            executor: self.executor,
+            epoch: self.epoch,
+        }
+    }
+}
+
 impl Catalog {
     /// Mirrors a batch and the head of the journal, in one transaction. At most one update per
     /// object.
     ///
     /// # Errors
-    /// [`CatalogError::WentBack`], with nothing written, where the database has lost what it had
-    /// acknowledged.
+    /// With nothing written: [`CatalogError::WentBack`] where the database has lost what it had
+    /// acknowledged, [`CatalogError::TakenOver`] where another executor goes on with the task.
     pub async fn mirror(
         &self,
         task_id: i64,
@@ -257,6 +269,12 @@ impl Catalog {
                     .begin_with("BEGIN IMMEDIATE")
                     .await
                     .map_err(CatalogError::of(what))?;
+                if is_taken_over!(transaction, OWN_ROW_SQLITE, &heartbeat.writer(task_id))
+                    .await
+                    .map_err(CatalogError::of(what))?
+                {
+                    return Err(CatalogError::TakenOver { task_id });
+                }
                 if has_gone_back!(transaction, LOST_SQLITE, task_id, heartbeat, updates)? {
                     return Err(CatalogError::WentBack);
                 }
@@ -287,6 +305,12 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let what = "mirror the journal";
         let mut transaction = connection.begin().await.map_err(CatalogError::of(what))?;
+        if is_taken_over!(transaction, OWN_ROW_POSTGRES, &heartbeat.writer(task_id))
+            .await
+            .map_err(CatalogError::of(what))?
+        {
+            return Err(CatalogError::TakenOver { task_id });
+        }
         if has_gone_back!(transaction, LOST_POSTGRES, task_id, heartbeat, updates)? {
             return Err(CatalogError::WentBack);
         }

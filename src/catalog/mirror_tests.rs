@@ -126,3 +126,63 @@ async fn the_last_entry_is_asked_of_open_shards_in_one_epoch() {
     assert_eq!(catalog.last_entry(1, 2).await.unwrap(), 40);
     assert_eq!(catalog.last_entry(1, 1).await.unwrap(), 0);
 }
+
+#[tokio::test]
+async fn an_executor_whose_task_was_taken_over_writes_nothing_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let catalog = catalog(&dir).await;
+    let Database::Sqlite(pool) = &catalog.db else {
+        unreachable!("a SQLite URL")
+    };
+    let shard = crate::model::Shard {
+        shard: 0,
+        first_idx: 0,
+        last_idx: 1,
+    };
+    let note = crate::catalog::UploadNote {
+        idx: 0,
+        upload_id: "x".into(),
+        open: true,
+    };
+    let writer = head(5, None).writer(1);
+    sqlx::raw_sql(
+        "INSERT INTO windlass_shards (task_id, shard, first_idx, last_idx) VALUES (1, 0, 0, 1);
+         INSERT INTO windlass_executors (task_id, executor, epoch, host, pid, version, seq, head)
+         VALUES (1, 'another', 2, 'h', 1, 'v', 0, 'h');",
+    )
+    .execute(pool)
+    .await
+    .unwrap();
+    let updates = [update(1, 7, Phase::SourceDeleted)];
+    for told in [
+        catalog.mirror(1, &head(7, Some(5)), &updates).await,
+        catalog.mirror(1, &head(7, None), &updates).await,
+        catalog.note_upload(&writer, &note).await,
+        catalog.shard_done(&writer, shard).await,
+        catalog.claim_shard(&writer, None).await.map(drop),
+    ] {
+        let is_refused = matches!(told, Err(CatalogError::TakenOver { task_id: 1 }));
+        assert!(is_refused, "{told:?}");
+    }
+    let heads: Vec<(i64,)> = sqlx::query_as("SELECT seq FROM windlass_executors ORDER BY epoch")
+        .fetch_all(pool)
+        .await
+        .unwrap();
+    assert_eq!(heads, [(5,), (0,)]);
+    let (touched,): (i64,) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM windlass_uploads)
+                + (SELECT count(*) FROM windlass_shards WHERE done OR owner IS NOT NULL)
+                + (SELECT count(*) FROM windlass_objects WHERE seq > 0)",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(touched, 0);
+    let successor = Writer {
+        executor: Uuid::nil(),
+        epoch: 3,
+        ..writer
+    };
+    let claimed = catalog.claim_shard(&successor, None).await.unwrap();
+    assert_eq!(claimed, Some(shard));
+}

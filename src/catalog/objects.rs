@@ -1,7 +1,8 @@
 //! Shards and the objects in them.
 
+use super::ownership::on_either_as_owner;
 use super::sql::join_row;
-use super::{Catalog, CatalogError, on_either};
+use super::{Catalog, CatalogError, Writer, on_either};
 use crate::database::Database;
 use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, Restore, RowImage, Shard, State};
 
@@ -19,6 +20,9 @@ pub struct Loaded {
     /// Whether the journal is known to have the commit; false where the row was swapped and the
     /// entry is not known to have followed.
     pub journaled: bool,
+    /// Whether its task began with it as committed, and gives nothing back: of a reverse, a copy that
+    /// was never committed.
+    pub left_over: bool,
     /// The last entry applied to it.
     pub seq: u64,
 }
@@ -55,6 +59,7 @@ struct RawObject {
     row_as_planned: bool,
     dest_in_use: bool,
     journaled: bool,
+    left_over: bool,
     seq: i64,
 }
 
@@ -68,6 +73,7 @@ const LOAD: &str = concat!(
            o.dest_compressed, o.content_sha256, o.content_size, o.attempts,
            o.journaled, o.seq, o.restores, o.row_digest, o.row_size, o.row_compressed,
            o.dest_last_updated AS row_last_updated,
+           (o.restores AND o.phase = 'committed' AND o.committed_at IS NULL) AS left_over,
            (m.content_url IS NOT DISTINCT FROM o.source_url
             AND m.digest IS NOT DISTINCT FROM o.source_digest
             AND m.size IS NOT DISTINCT FROM o.source_size
@@ -87,10 +93,12 @@ const LOAD: &str = concat!(
 impl Catalog {
     /// Claims the first shard behind `after` that is not done and that nobody else has; `None`
     /// where there is none left. Asked again after a lost answer it gives the same shard.
+    ///
+    /// # Errors
+    /// [`CatalogError::TakenOver`]: what another executor goes on with is its to claim.
     pub async fn claim_shard(
         &self,
-        task_id: i64,
-        executor: uuid::Uuid,
+        writer: &Writer,
         after: Option<u64>,
     ) -> Result<Option<Shard>, CatalogError> {
         let sql = match &self.db {
@@ -114,15 +122,15 @@ impl Catalog {
                  RETURNING shard, first_idx, last_idx"
             }
         };
-        let shard: Option<(i64, i64, i64)> = on_either!(&self.db, pool => {
+        let shard: Result<Option<(i64, i64, i64)>, _> = on_either_as_owner!(self, "claim a shard", writer, transaction => {
             sqlx::query_as(sql)
-                .bind(task_id)
-                .bind(executor.to_string())
+                .bind(writer.task_id)
+                .bind(writer.executor.to_string())
                 .bind(after.map_or(-1, |shard| shard as i64))
-                .fetch_optional(pool)
-                .await
-        })
-        .map_err(CatalogError::of("claim a shard"))?;
+                .fetch_optional(&mut *transaction)
+                .await?
+        });
+        let shard = shard?;
         Ok(shard.map(|(shard, first, last)| Shard {
             shard: shard as u64,
             first_idx: first as u64,
@@ -201,9 +209,60 @@ impl Catalog {
         Ok(loaded)
     }
 
+    /// The shards of a task that were begun and have not come to their end: only their objects can
+    /// have left anything at the destination that is not committed.
+    pub async fn shards_at_work(&self, task_id: i64) -> Result<Vec<Shard>, CatalogError> {
+        let found: Vec<(i64, i64, i64)> = on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT shard, first_idx, last_idx FROM windlass_shards
+                  WHERE task_id = $1 AND NOT done AND lease_until IS NOT NULL ORDER BY shard",
+            )
+            .bind(task_id)
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("look for the shards that were begun"))?;
+        let shard = |(shard, first, last): (i64, i64, i64)| Shard {
+            shard: shard as u64,
+            first_idx: first as u64,
+            last_idx: last as u64,
+        };
+        Ok(found.into_iter().map(shard).collect())
+    }
+
+    /// The objects of a shard that were never committed, each with its destination.
+    pub async fn uncommitted(
+        &self,
+        task_id: i64,
+        shard: Shard,
+    ) -> Result<Vec<(u64, String)>, CatalogError> {
+        let found: Vec<(i64, String)> = on_either!(&self.db, pool => {
+            sqlx::query_as(
+                "SELECT idx, dest_url FROM windlass_objects
+                  WHERE task_id = $1 AND idx BETWEEN $2 AND $3 AND refused IS NULL
+                    AND phase IN ('pending', 'copied', 'verified')
+                    AND coalesce(outcome, '') <> 'skipped'
+                  ORDER BY idx",
+            )
+            .bind(task_id)
+            .bind(shard.first_idx as i64)
+            .bind(shard.last_idx as i64)
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("look for what was not committed"))?;
+        Ok(found
+            .into_iter()
+            .map(|(idx, url)| (idx as u64, url))
+            .collect())
+    }
+
     /// Notes that a shard holds nothing more to do.
-    pub async fn shard_done(&self, task_id: i64, shard: Shard) -> Result<(), CatalogError> {
-        on_either!(&self.db, pool => {
+    ///
+    /// # Errors
+    /// [`CatalogError::TakenOver`] where another executor goes on with the task.
+    pub async fn shard_done(&self, writer: &Writer, shard: Shard) -> Result<(), CatalogError> {
+        on_either_as_owner!(self, "close a shard", writer, transaction => {
             sqlx::query(
                 "UPDATE windlass_shards SET done = true, owner = NULL, lease_until = NULL
                   WHERE task_id = $1 AND shard = $2
@@ -213,15 +272,14 @@ impl Catalog {
                            AND phase <> 'source-deleted'
                            AND (outcome IS NULL OR outcome = 'failed'))",
             )
-            .bind(task_id)
+            .bind(writer.task_id)
             .bind(shard.shard as i64)
             .bind(shard.first_idx as i64)
             .bind(shard.last_idx as i64)
-            .execute(pool)
+            .execute(&mut *transaction)
             .await
-            .map(drop)
+            .map(drop)?
         })
-        .map_err(CatalogError::of("close a shard"))
     }
 
     /// The objects of a range that are not at their end, each with its row as it is now.
@@ -322,6 +380,7 @@ impl TryFrom<RawObject> for Loaded {
             row_as_planned: raw.row_as_planned,
             dest_in_use: raw.dest_in_use,
             journaled: raw.journaled,
+            left_over: raw.left_over,
             seq: raw.seq as u64,
         })
     }

@@ -29,12 +29,14 @@ pub struct Side {
 }
 
 /// The task that another follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FollowUp {
     /// Its `tasks.id`.
     pub task_id: i64,
     /// Its UUID.
     pub uuid: Uuid,
+    /// Its objects that were never committed, and at whose destination something lies.
+    pub left: Vec<u64>,
 }
 
 /// What to plan.
@@ -307,7 +309,7 @@ async fn insert_own_rows(
             .bind(policy)
             .bind(objects)
             .bind(bytes)
-            .bind(request.after.map(|after| after.uuid.to_string()))
+            .bind(request.after.as_ref().map(|after| after.uuid.to_string()))
             .execute(&mut *$connection)
             .await?;
             sqlx::query(

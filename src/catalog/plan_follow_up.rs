@@ -4,7 +4,7 @@
 use sqlx::{FromRow, Row as _};
 
 use super::plan::{COUNT_MARKS, FollowUp, MARK_SHARED, PlanNotices};
-use super::sql::join_row;
+use super::sql::{idx_list, join_row};
 use crate::database::SessionConnection;
 use crate::model::TaskKind;
 
@@ -16,7 +16,8 @@ pub struct FollowUpNotices {
     /// Documents that still stood at the place they came from when the task before ended: where
     /// they still do, no data moves.
     pub still_there: i64,
-    /// Copies that no row ever pointed at: the task before was cut off before their commit.
+    /// Objects that were never committed, and something lies where their copy would: the task before
+    /// was cut off before their commit.
     pub left_over: i64,
 }
 
@@ -34,10 +35,12 @@ const REVERSE: &str = "
       FROM windlass_objects
      WHERE task_id = $2 AND phase IN ('committed', 'source-deleted') AND committed_at IS NOT NULL";
 
-/// Copies whose row never left its place. To the state machine they are committed already: the
-/// document is read where its row has it, and only then may the copy go. Without digest and size
-/// nothing could be proven, and the copy stays.
-const LEFT_OVER: &str = "
+/// Copies whose row never left its place, whether or not an entry tells of them. To the state machine
+/// they are committed already: the document is read where its row has it, and only then may the copy
+/// go.
+macro_rules! left_over {
+    () => {
+        "
     INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
         source_url, source_digest, source_size, source_compressed, created_at, last_updated,
         dest_url, phase, restores, row_digest, row_size, row_compressed, dest_last_updated,
@@ -47,12 +50,20 @@ const LEFT_OVER: &str = "
         user_id, bucket, archive_id, document_name,
         dest_url, dest_digest, dest_size, dest_compressed, created_at, last_updated,
         source_url, 'committed', true, source_digest, source_size, source_compressed, last_updated,
-        lower(source_digest), source_size, coalesce(source_compressed, false),
-        content_sha256, content_size
+        coalesce(lower(source_digest), ''), coalesce(source_size, 0),
+        coalesce(source_compressed, false), coalesce(content_sha256, ''), coalesce(content_size, 0)
       FROM windlass_objects
-     WHERE task_id = $2 AND phase IN ('copied', 'verified') AND content_sha256 IS NOT NULL
-       AND source_digest IS NOT NULL AND source_size IS NOT NULL
-       AND coalesce(outcome, '') <> 'skipped'";
+     WHERE task_id = $3 AND phase IN ('pending', 'copied', 'verified') AND idx IN "
+    };
+}
+const LEFT_OVER_POSTGRES: &str = concat!(left_over!(), idx_list!(postgres));
+const LEFT_OVER_SQLITE: &str = concat!(left_over!(), idx_list!(sqlite));
+
+/// What any row points at is nobody's leftover: marked, the whole table is asked again before it goes.
+const MARK_LEFT_OVER_IN_USE: &str = "
+    UPDATE windlass_objects SET shared = true
+     WHERE task_id = $1 AND restores AND phase = 'committed' AND source_url IN (
+           SELECT content_url FROM archive_metadata WHERE content_url IS NOT NULL)";
 
 /// What is committed, and its source not deleted; unless an earlier clean-up has done it.
 const DELETE_SOURCE: &str = "
@@ -65,7 +76,7 @@ const DELETE_SOURCE: &str = "
         dest_url, 'committed', restores, row_digest, row_size, row_compressed, dest_last_updated,
         dest_digest, dest_size, dest_compressed, content_sha256, content_size
       FROM windlass_objects p
-     WHERE task_id = $2 AND phase = 'committed'
+     WHERE task_id = $2 AND phase = 'committed' AND committed_at IS NOT NULL
        AND NOT EXISTS (
            SELECT 1 FROM windlass_objects d
              JOIN windlass_tasks t ON t.task_id = d.task_id
@@ -99,15 +110,21 @@ pub(super) async fn plan(
     kind: TaskKind,
     after: &FollowUp,
 ) -> Result<(PlanNotices, FollowUpNotices), sqlx::Error> {
-    let inserts: &[&str] = match kind {
-        TaskKind::DeleteSource => &[DELETE_SOURCE],
-        TaskKind::Forward | TaskKind::Reverse => &[REVERSE, LEFT_OVER],
+    let (insert, is_reverse) = match kind {
+        TaskKind::DeleteSource => (DELETE_SOURCE, false),
+        TaskKind::Forward | TaskKind::Reverse => (REVERSE, true),
     };
     macro_rules! plan_on {
-        ($connection:expr, $before_marks:expr) => {{
-            for insert in inserts {
-                sqlx::query(*insert)
+        ($connection:expr, $left_over:expr, $before_marks:expr) => {{
+            sqlx::query(insert)
+                .bind(task_id)
+                .bind(after.task_id)
+                .execute(&mut *$connection)
+                .await?;
+            if is_reverse {
+                sqlx::query($left_over)
                     .bind(task_id)
+                    .bind(format!("{:?}", after.left))
                     .bind(after.task_id)
                     .execute(&mut *$connection)
                     .await?;
@@ -115,10 +132,12 @@ pub(super) async fn plan(
             for statement in $before_marks {
                 sqlx::query(*statement).execute(&mut *$connection).await?;
             }
-            sqlx::query(MARK_SHARED)
-                .bind(task_id)
-                .execute(&mut *$connection)
-                .await?;
+            for mark in [MARK_SHARED, MARK_LEFT_OVER_IN_USE] {
+                sqlx::query(mark)
+                    .bind(task_id)
+                    .execute(&mut *$connection)
+                    .await?;
+            }
             let marks = sqlx::query(COUNT_MARKS)
                 .bind(task_id)
                 .fetch_one(&mut *$connection)
@@ -133,8 +152,10 @@ pub(super) async fn plan(
     }
     let none: &[&str] = &[];
     let (shared, counts) = match connection {
-        SessionConnection::Postgres(pg) => plan_on!(pg, super::plan_postgres::BEFORE_MARKS),
-        SessionConnection::Sqlite(sqlite) => plan_on!(sqlite, none),
+        SessionConnection::Postgres(pg) => {
+            plan_on!(pg, LEFT_OVER_POSTGRES, super::plan_postgres::BEFORE_MARKS)
+        }
+        SessionConnection::Sqlite(sqlite) => plan_on!(sqlite, LEFT_OVER_SQLITE, none),
     };
     let notices = PlanNotices {
         shared,

@@ -281,7 +281,8 @@ struct StateSql {
 
 fn state_sql(postgres: bool) -> StateSql {
     // Anchore's enum knows no "interrupted": a clean stop is `pending`, with last_state running.
-    const SHARDS: &str = "UPDATE windlass_shards SET owner = NULL, lease_until = NULL
+    // The lease stays: it says that the shard was begun.
+    const SHARDS: &str = "UPDATE windlass_shards SET owner = NULL
                            WHERE task_id = $1 AND NOT done AND owner IS NOT NULL";
     match postgres {
         true => StateSql {

@@ -1,6 +1,7 @@
 //! Unfinished uploads, as the mirror knows them: what a checkpoint that was lost can't say.
 
-use super::{Catalog, CatalogError, on_either};
+use super::ownership::on_either_as_owner;
+use super::{Catalog, CatalogError, Writer, on_either};
 
 /// That an object's upload has begun, or that nothing is left of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,13 +33,38 @@ const OVER: &str =
 
 impl Catalog {
     /// Notes that an upload is open, or over.
-    pub async fn note_upload(&self, task_id: i64, note: &UploadNote) -> Result<(), CatalogError> {
+    ///
+    /// # Errors
+    /// [`CatalogError::TakenOver`] where another executor goes on with the task.
+    pub async fn note_upload(
+        &self,
+        writer: &Writer,
+        note: &UploadNote,
+    ) -> Result<(), CatalogError> {
         let sql = if note.open { OPEN } else { OVER };
-        on_either!(&self.db, pool => {
+        on_either_as_owner!(self, "note an upload", writer, transaction => {
             sqlx::query(sql)
-                .bind(task_id)
+                .bind(writer.task_id)
                 .bind(note.idx as i64)
                 .bind(&note.upload_id)
+                .execute(&mut *transaction)
+                .await
+                .map(drop)?
+        })
+    }
+
+    /// Notes that an upload of a task that is undone is over: nobody goes on with that task.
+    pub async fn upload_is_over(
+        &self,
+        task_id: i64,
+        idx: u64,
+        upload_id: &str,
+    ) -> Result<(), CatalogError> {
+        on_either!(&self.db, pool => {
+            sqlx::query(OVER)
+                .bind(task_id)
+                .bind(idx as i64)
+                .bind(upload_id)
                 .execute(pool)
                 .await
                 .map(drop)

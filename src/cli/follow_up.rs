@@ -129,7 +129,8 @@ fn notices(kind: TaskKind, found: Option<&FollowUpNotices>) -> Vec<String> {
     }
     if found.left_over > 0 {
         words.push(format!(
-            "{} were copied and never committed: their copies are removed",
+            "{} were never committed, and something lies where their copies go: what proves to be such \
+             a copy is removed, what does not is kept and named",
             objects(found.left_over)
         ));
     }

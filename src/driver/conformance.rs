@@ -31,6 +31,7 @@ pub async fn conform(driver: &dyn Driver) {
     refusable_keys(driver).await;
     batches(driver).await;
     whole_or_nothing(driver).await;
+    marks(driver).await;
     assert!(driver.is_empty().await.expect("is_empty"), "empty again");
 }
 
@@ -215,6 +216,24 @@ async fn uploads_that_go_on(driver: &dyn Driver) {
     holds(driver, &url, &body).await;
     delete(driver, &url).await;
     is_absent(driver, &url).await;
+}
+
+/// Where a store keeps marks, it does so for objects of one piece and of several.
+async fn marks(driver: &dyn Driver) {
+    let task = "5e0c1f0a-8a52-4d0e-9a70-0d6d4f1f2b3c";
+    driver.mark_writes(task.into());
+    let (small, large) = (url(driver, "marked"), url(driver, "marked-large"));
+    put(driver, &small, b"small").await.expect("put");
+    let mut upload = driver.upload(&large).await.expect("upload");
+    let bytes = Bytes::from(vec![7; UPLOAD_BYTES]);
+    upload.write(bytes).await.expect("write");
+    upload.finish().await.expect("finish");
+    for url in [small, large] {
+        let stat = driver.stat(&url).await.expect("stat").expect("it is there");
+        let mark = driver.has_marks().then(|| task.to_owned());
+        assert_eq!(stat.mark, mark, "{url}");
+        delete(driver, &url).await;
+    }
 }
 
 async fn odd_keys(driver: &dyn Driver) {

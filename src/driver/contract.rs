@@ -36,6 +36,17 @@ pub trait Driver: Send + Sync + 'static {
     /// Makes sure that the store can be read, and changes nothing in it.
     async fn prepare_to_read(&self) -> Result<(), StoreError>;
 
+    /// Whose writes these are from now on, where the store keeps that with an object
+    /// ([`Stat::mark`]): the task's UUID. Anchore does not look at it.
+    fn mark_writes(&self, mark: String) {
+        drop(mark);
+    }
+
+    /// Whether the store keeps such marks.
+    fn has_marks(&self) -> bool {
+        false
+    }
+
     /// The stored bytes of an object. `size` is what the catalog believes, where it does; small
     /// objects may be read together.
     async fn get(&self, url: &str, size: Option<u64>) -> Result<Reader, StoreError>;
@@ -121,6 +132,8 @@ pub struct Stat {
     /// MD5 of the stored bytes in hex, where the store itself vouches for it. The ETag of a
     /// multipart upload is no MD5 and does not stand here.
     pub md5: Option<String>,
+    /// The mark of whoever has written it, where there is one.
+    pub mark: Option<String>,
 }
 
 /// An object being stored in parts. Until `finish` has answered, readers see nothing of it;

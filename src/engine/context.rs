@@ -13,7 +13,7 @@ use super::stop::{Stop, StopReason};
 use super::tenure::Tenure;
 use super::transform::Form;
 use super::uploads;
-use crate::catalog::{Catalog, MirrorUpdate, TaskRow};
+use crate::catalog::{Catalog, MirrorUpdate, TaskRow, Writer};
 use crate::config::Compression;
 use crate::driver::Driver;
 use crate::journal::{Journal, JournalError, NewEntry};
@@ -26,6 +26,8 @@ pub struct Context {
     pub task: TaskRow,
     /// The SQL side.
     pub catalog: Catalog,
+    /// This executor, to the mirror.
+    pub writer: Writer,
     /// The journal.
     pub journal: Journal,
     /// The way to the mirror.

@@ -92,6 +92,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
                         return Ok(Copy::found(whole.facts));
                     }
                     context.may_put(whole.facts.size).await;
+                    may_write(context).await?;
                     let put = context
                         .destination
                         .put(&object.dest_url, whole.bytes, whole.md5);
@@ -107,6 +108,15 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
             drop(reader);
             stream(context, item).await
         }
+    }
+}
+
+/// Nothing is done at a store that was decided upon before this process stood still, and another took
+/// its task over or undid it.
+async fn may_write(context: &Context) -> Result<(), StepError> {
+    match context.tenure.is_sure().await {
+        true => Ok(()),
+        false => Err(StepError::no_lock()),
     }
 }
 
@@ -178,9 +188,15 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
             return Ok(Copy::found(facts));
         }
     }
+    // It clears away what another has begun under the same key.
+    may_write(context).await?;
     let mut sending = Sending::begin(context, item, earlier).await?;
     match pass(context, item, compressed, Some(&mut sending)).await {
         Ok(facts) => {
+            if let Err(error) = may_write(context).await {
+                sending.upload.suspend().await;
+                return Err(error);
+            }
             crash::point("upload-before-finish");
             let finished = sending.upload.finish().await;
             finished.map_err(StepError::store(Side::Destination))?;

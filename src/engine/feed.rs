@@ -11,6 +11,7 @@ use super::item::Item;
 use super::limits::Limits;
 use super::object;
 use super::retry::{StepError, Tries, Verdict};
+use super::stop::StopReason;
 use crate::catalog::{CatalogError, Loaded};
 use crate::model::Shard;
 
@@ -109,6 +110,10 @@ async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Che
                 let checked = loaded.into_iter().map(|loaded| (tenure, loaded)).collect();
                 return Some((shard, checked));
             }
+            Err(error @ CatalogError::TakenOver { .. }) => {
+                context.stop.ask(StopReason::Outage(error.to_string()));
+                return None;
+            }
             Err(error) => {
                 let error = StepError::from(error);
                 let verdict = tries
@@ -130,12 +135,7 @@ async fn claim_and_load(
     after: Option<u64>,
 ) -> Result<Option<(Shard, Vec<Loaded>)>, CatalogError> {
     let task_id = context.task.task_id;
-    let executor = context.journal.executor();
-    let Some(shard) = context
-        .catalog
-        .claim_shard(task_id, executor, after)
-        .await?
-    else {
+    let Some(shard) = context.catalog.claim_shard(&context.writer, after).await? else {
         return Ok(None);
     };
     let loaded = context

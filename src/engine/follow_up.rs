@@ -67,6 +67,7 @@ pub async fn follow_up(
             after: Some(FollowUp {
                 task_id: after.task_id,
                 uuid: after.uuid,
+                left: Vec::new(),
             }),
             policy: request.policy.clone(),
             dry_run,

@@ -17,6 +17,8 @@ pub struct Item {
     pub row_as_planned: bool,
     /// Whether another row points at its destination.
     pub dest_in_use: bool,
+    /// Of a reverse: whether it is a copy that was never committed.
+    pub left_over: bool,
     /// The tenure in which its row was looked at.
     pub checked_in: Uuid,
     /// The tenure in which its copy was read back.
@@ -42,6 +44,7 @@ impl Item {
             refused: loaded.refused,
             row_as_planned: loaded.row_as_planned || is_committed,
             dest_in_use: loaded.dest_in_use,
+            left_over: loaded.left_over,
             checked_in: tenure,
             proven_in: None,
             seq: loaded.seq,

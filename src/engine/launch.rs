@@ -6,7 +6,7 @@ use super::migrate::{Migrated, PlanReport};
 use super::resume::Held;
 use super::run::{Job, RunReport, executor_id, host, opening, run};
 use super::tenure::Tenure;
-use super::{EngineError, Settings, Store, TaskFile, gates};
+use super::{EngineError, Settings, Store, TaskFile, gates, strays};
 use crate::catalog::{Catalog, Executor, FollowUp, PlanRequest, Planned, Side, TaskPlan};
 use crate::config::StoreConfig;
 use crate::crash;
@@ -95,7 +95,9 @@ pub(super) async fn launch(
     };
     if !dry_run {
         catalog.ensure_schema().await?;
-        if gates::has_to_wait(&catalog, &settings.connect).await? {
+        // What a reverse has to clear away may still arrive.
+        let may_be_nothing = kind != TaskKind::Reverse;
+        if may_be_nothing && gates::has_to_wait(&catalog, &settings.connect).await? {
             // For nothing nobody needs to wait.
             let look = async |planned: &Planned| may_be(planned).map(|_| TaskPlan::Discard);
             let planned = catalog.plan(&session, &plan, look).await?;
@@ -110,6 +112,10 @@ pub(super) async fn launch(
             && gates::patiently(async || to.driver.is_empty().await).await?;
     }
     gates::refuse_same_urls(&from, &to)?;
+    if let (TaskKind::Reverse, Some(after)) = (kind, &mut plan.after) {
+        after.left = strays::look(&catalog, from.driver.as_ref(), after.task_id).await?;
+    }
+    to.driver.mark_writes(uuid.to_string());
     let mut journal = None;
     let decide = async |planned: &Planned| -> Result<TaskPlan, EngineError> {
         let may_be = may_be(planned)?;
@@ -154,14 +160,14 @@ async fn begin_run(
     settings: &Settings,
 ) -> Result<RunReport, EngineError> {
     let Held {
+        session,
         tenure,
         catalog,
         from,
         to,
-        ..
     } = held;
     let begun = async {
-        begin(&catalog, task_id, &journal, 1).await?;
+        begin(&catalog, &session, task_id, &journal, 1).await?;
         let so_far = catalog.summary(task_id).await?;
         Ok((catalog.task(&task_id.to_string()).await?, so_far))
     };
@@ -191,6 +197,7 @@ async fn begin_run(
 /// Notes the executor before its first mirrored entry.
 pub(super) async fn begin(
     catalog: &Catalog,
+    session: &Session,
     task_id: i64,
     journal: &Journal,
     epoch: i32,
@@ -207,7 +214,7 @@ pub(super) async fn begin(
         heartbeat_age_s: 0,
     };
     catalog
-        .executor_begins(task_id, &executor, env!("CARGO_PKG_VERSION"))
+        .executor_begins(session, task_id, &executor, env!("CARGO_PKG_VERSION"))
         .await?;
     crash::point("executor-noted");
     Ok(())

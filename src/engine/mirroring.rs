@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use uuid::Uuid;
 
 use super::Stop;
 use super::stop::StopReason;
-use crate::catalog::{Catalog, CatalogError, Heartbeat, MirrorUpdate, UploadNote};
+use crate::catalog::{Catalog, CatalogError, Heartbeat, MirrorUpdate, UploadNote, Writer};
 use crate::crash;
 use crate::journal::Head;
 use crate::model::Shard;
@@ -44,20 +43,12 @@ pub struct Mirroring {
 
 impl Mirroring {
     /// Starts the task. `head` is what the mirror has of this checkpoint already.
-    pub fn start(
-        catalog: Catalog,
-        task_id: i64,
-        executor: Uuid,
-        epoch: i32,
-        head: Head,
-        stop: Stop,
-    ) -> Self {
+    pub fn start(catalog: Catalog, writer: Writer, head: Head, stop: Stop) -> Self {
         let (messages, receiver) = mpsc::unbounded_channel();
         let task = Task {
             catalog,
-            task_id,
-            executor,
-            epoch,
+            writer,
+            is_taken_over: false,
             head,
             acknowledged: head.seq,
             ahead: BTreeMap::new(),
@@ -100,9 +91,9 @@ impl Mirroring {
 
 struct Task {
     catalog: Catalog,
-    task_id: i64,
-    executor: Uuid,
-    epoch: i32,
+    writer: Writer,
+    /// Another executor goes on with the task: what is journaled here from now on is told nobody.
+    is_taken_over: bool,
     /// Every entry up to here has been handed over.
     head: Head,
     /// What the database has acknowledged of it.
@@ -176,8 +167,12 @@ impl Task {
 
     /// What ends the run. A database that has gone back is no failure of the task: the next
     /// resume replays what it has lost, which no run can whose objects are at rest already.
-    fn judge(&self, error: &CatalogError) {
+    fn judge(&mut self, error: &CatalogError) {
         match error {
+            CatalogError::TakenOver { .. } => {
+                self.is_taken_over = true;
+                self.stop.ask(StopReason::Outage(error.to_string()));
+            }
             CatalogError::WentBack => self.stop.ask(StopReason::Outage(error.to_string())),
             error if error.is_retryable() => {}
             error => self.stop.ask(StopReason::Fatal(error.to_string())),
@@ -185,9 +180,12 @@ impl Task {
     }
 
     async fn flush(&mut self) -> Result<(), CatalogError> {
+        if self.is_taken_over {
+            return Ok(());
+        }
         let heartbeat = Heartbeat {
-            executor: self.executor,
-            epoch: self.epoch,
+            executor: self.writer.executor,
+            epoch: self.writer.epoch,
             seq: self.head.seq,
             head: hex::encode(self.head.hash),
             alive: true,
@@ -195,17 +193,17 @@ impl Task {
         };
         let updates: Vec<_> = self.updates.values().cloned().collect();
         self.catalog
-            .mirror(self.task_id, &heartbeat, &updates)
+            .mirror(self.writer.task_id, &heartbeat, &updates)
             .await?;
         self.acknowledged = heartbeat.seq;
         self.updates.clear();
         while let Some(note) = self.uploads.front() {
-            self.catalog.note_upload(self.task_id, note).await?;
+            self.catalog.note_upload(&self.writer, note).await?;
             self.uploads.pop_front();
         }
         while let Some(shard) = self.shards.last().copied() {
             crash::point("shard-before-done");
-            self.catalog.shard_done(self.task_id, shard).await?;
+            self.catalog.shard_done(&self.writer, shard).await?;
             crash::point("shard-done");
             self.shards.pop();
         }

@@ -10,6 +10,7 @@ use super::copy::{self, Proof};
 use super::item::Item;
 use super::retry::{Side, StepError, Tries, Verdict};
 use super::settle::Settled;
+use super::strays::{self, Found};
 use super::uploads;
 use crate::catalog::{Deletable, Swap, Swapped};
 use crate::crash;
@@ -74,6 +75,10 @@ async fn perform_with_tries(
     loop {
         let error = match perform(context, item, action, tenure).await {
             Ok(step) => return Ok(step),
+            // A copy asks the database for nothing but the lock, which is waited for before a step.
+            Err(error) if action == Action::Copy && error.side == Side::Database => {
+                return Ok(Step::Again);
+            }
             Err(error) => error,
         };
         match tries
@@ -242,6 +247,15 @@ async fn perform(
 }
 
 async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
+    if strays::is_stray(context, item) {
+        let found = strays::prove(context, item).await?;
+        crash::point("read-back");
+        context.weather.fair(Side::Destination);
+        return Ok(match found {
+            Found::Ours(verified) => Step::Happened(Event::Verified(verified)),
+            Found::Kept(why) => Step::source_kept(&why),
+        });
+    }
     let Some(facts) = &item.object.copy else {
         let message = format!("{}: nothing is known of its copy", item.object.dest_url);
         return Err(StepError::permanent(Side::Destination, message));
@@ -293,6 +307,11 @@ async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, St
 }
 
 async fn delete_source(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
+    if strays::is_stray(context, item)
+        && let Some(why) = strays::look_again(context, item).await?
+    {
+        return Ok(Step::source_kept(&why));
+    }
     let url = item.object.source.url.clone();
     let settled = context
         .deletes
@@ -306,7 +325,13 @@ async fn delete_source(context: &Context, item: &Item, tenure: Uuid) -> Result<S
         }
         Settled::Done(Deletable::Shared) => Step::source_kept("another row points at the source"),
         Settled::Done(Deletable::RowChanged) => {
-            Step::source_kept("its row in archive_metadata has changed since the commit")
+            let since = match strays::is_stray(context, item) {
+                true => "plan",
+                false => "commit",
+            };
+            Step::source_kept(&format!(
+                "its row in archive_metadata has changed since the {since}"
+            ))
         }
     })
 }
@@ -353,6 +378,9 @@ async fn happened(
             if failed.class == FailureClass::Fatal.name() {
                 return Err(context.fatal(failed.error.clone()));
             }
+        }
+        Event::SourceKept(kept) if strays::is_stray(context, item) => {
+            tracing::warn!("{}: {}", item.object.key, kept.why);
         }
         Event::Skipped(skipped) => {
             context.progress.skipped();

@@ -36,8 +36,8 @@ pub(super) async fn open_checkpoint(
             Ok((epoch, mirrored)) => {
                 // Made anew, and cut off before it could say so.
                 let is_blank = epoch > 1 && journal.head().seq == 0;
-                let rebuilt = is_blank
-                    .then(|| rebuilt("the checkpoint was being rebuilt".into(), executors.get(1)));
+                let why = "the checkpoint was being rebuilt";
+                let rebuilt = is_blank.then(|| rebuilt_after(why.into(), executors.get(1)));
                 return Ok(Checkpoint {
                     journal,
                     epoch,
@@ -66,7 +66,7 @@ pub(super) async fn open_checkpoint(
     }
     tracing::warn!("{why}: going on from the mirror in the database");
     let latest = executors.first();
-    let rebuilt = rebuilt(why, latest);
+    let rebuilt = rebuilt_after(why, latest);
     settings.state_dir.write(&super::TaskFile {
         task_id: task.task_id,
         uuid: task.uuid,
@@ -88,7 +88,8 @@ pub(super) async fn open_checkpoint(
     })
 }
 
-fn rebuilt(why: String, old: Option<&Executor>) -> Rebuilt {
+/// The first entry of a checkpoint that is made anew behind another executor's.
+pub(super) fn rebuilt_after(why: String, old: Option<&Executor>) -> Rebuilt {
     Rebuilt {
         why,
         old_executor: old.map(|executor| executor.executor),
@@ -190,7 +191,8 @@ pub(super) async fn catch_up(
             // Whoever follows may have to abort them.
             for (idx, id) in journal.uploads() {
                 let open = uploads::note(idx, id, true);
-                catalog.note_upload(task.task_id, &open).await?;
+                let writer = heartbeat(&journal, epoch, mirrored).writer(task.task_id);
+                catalog.note_upload(&writer, &open).await?;
             }
         }
         Err(why) => tracing::warn!("{why}: going by the mirror in the database"),

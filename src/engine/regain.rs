@@ -6,6 +6,7 @@ use super::context::Context;
 use super::follow_up::refuse_reversed;
 use super::run::resumed;
 use super::stop::StopReason;
+use crate::catalog::CatalogError;
 use crate::model::Event;
 
 /// Whether the run may go on. A task that another process has taken over, or undone, is left to
@@ -38,9 +39,7 @@ async fn take_stock(context: &Context) -> Result<Option<String>, EngineError> {
     let executors = catalog.executors(task_id).await?;
     let latest = executors.first().map(|latest| latest.executor);
     if latest != Some(context.journal.executor()) {
-        return Ok(Some(format!(
-            "another process has taken task {task_id} over while the migration lock was lost"
-        )));
+        return Ok(Some(CatalogError::TakenOver { task_id }.to_string()));
     }
     match refuse_reversed(catalog, &context.task).await {
         Err(error @ EngineError::Reversed { .. }) => return Ok(Some(error.to_string())),

@@ -97,8 +97,8 @@ pub fn tell_if_stored_otherwise(item: &Item, before: &Restore, facts: &Facts) {
     }
 }
 
-/// Reads a document to its end; `None` if it does not have the form that it should have.
-async fn read(
+/// Reads a document at the destination to its end; `None` if it does not have the form that it should have.
+pub async fn read(
     mut reader: Reader,
     url: &str,
     is_compressed: bool,

@@ -3,7 +3,7 @@
 use super::follow_up::refuse_reversed;
 use super::launch::{begin, open_store};
 use super::reconcile::{
-    Checkpoint, bring_together, head_goes_out, journal_commits, open_checkpoint,
+    Checkpoint, bring_together, head_goes_out, journal_commits, open_checkpoint, rebuilt_after,
 };
 use super::run::{Job, RunReport, executor_id, resumed, run};
 use super::tenure::{Tenure, take_lock};
@@ -105,6 +105,7 @@ pub(super) async fn locked(
     catalog.ensure_schema().await?;
     refuse_reversed(&catalog, &task).await?;
     gates::wait_for_neighbours(&catalog, Some(task.task_id), &settings.connect).await?;
+    to.driver.mark_writes(task.uuid.to_string());
     let checkpoint = open_checkpoint(&task, settings, &catalog).await?;
     crash::point("checkpoint-opened");
     let Checkpoint {
@@ -113,9 +114,12 @@ pub(super) async fn locked(
         mirrored,
         rebuilt,
     } = checkpoint;
-    begin(&catalog, task.task_id, &journal, epoch).await?;
+    begin(&catalog, &session, task.task_id, &journal, epoch).await?;
     match rebuilt {
         Some(rebuilt) => {
+            // Only now does the head of the one before stay where it is.
+            let executors = catalog.executors(task.task_id).await?;
+            let rebuilt = rebuilt_after(rebuilt.why, executors.get(1));
             let event = Event::Rebuilt(rebuilt);
             let entry = NewEntry {
                 object: None,

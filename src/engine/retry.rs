@@ -67,6 +67,15 @@ impl StepError {
         }
     }
 
+    /// Of a step that is not taken without the migration lock.
+    pub fn no_lock() -> Self {
+        Self {
+            side: Side::Database,
+            class: FailureClass::Retryable,
+            message: "the migration lock is not held".into(),
+        }
+    }
+
     /// Wraps a store's error, for `map_err`.
     pub fn store(side: Side) -> impl Fn(StoreError) -> Self {
         move |error| Self {

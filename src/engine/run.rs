@@ -16,7 +16,7 @@ use super::retry::Weather;
 use super::settle::{Commits, Deletes};
 use super::tenure::Tenure;
 use super::{EngineError, Settings, StopReason, Store, feed, regain, uploads};
-use crate::catalog::{Catalog, Failure, TaskRow};
+use crate::catalog::{Catalog, Failure, TaskRow, Writer};
 use crate::crash;
 use crate::journal::{Head, Journal, JournalError};
 use crate::model::{
@@ -240,11 +240,14 @@ const END_LIMIT: Duration = Duration::from_secs(30);
 
 fn context(job: Job, settings: &Settings) -> Context {
     let task_id = job.task.task_id;
+    let writer = Writer {
+        task_id,
+        executor: job.journal.executor(),
+        epoch: job.epoch,
+    };
     let mirroring = Mirroring::start(
         job.catalog.clone(),
-        task_id,
-        job.journal.executor(),
-        job.epoch,
+        writer,
         job.mirrored,
         settings.stop.clone(),
     );
@@ -258,6 +261,7 @@ fn context(job: Job, settings: &Settings) -> Context {
     Context {
         task: job.task,
         catalog: job.catalog,
+        writer,
         journal: job.journal,
         mirroring,
         source: job.from.driver,

@@ -68,14 +68,6 @@ fn unanswered<T>() -> Answer<T> {
     })
 }
 
-fn no_lock() -> StepError {
-    StepError {
-        side: Side::Database,
-        class: FailureClass::Retryable,
-        message: "the migration lock is not held".into(),
-    }
-}
-
 async fn commit(
     catalog: &Catalog,
     tenure: &Tenure,
@@ -84,7 +76,7 @@ async fn commit(
     batch: Vec<CommitRequest>,
 ) -> Vec<Answer<Swapped>> {
     let Some(session) = tenure.session() else {
-        return batch.iter().map(|_| Err(no_lock())).collect();
+        return batch.iter().map(|_| Err(StepError::no_lock())).collect();
     };
     let proven = |request: &CommitRequest| request.proven_in == session.tenure();
     let swaps: Vec<Swap> = batch
@@ -157,7 +149,7 @@ async fn delete(
     batch: Vec<DeleteRequest>,
 ) -> Vec<Answer<Deletable>> {
     let Some(session) = tenure.session() else {
-        return batch.iter().map(|_| Err(no_lock())).collect();
+        return batch.iter().map(|_| Err(StepError::no_lock())).collect();
     };
     let idxs: Vec<u64> = batch.iter().map(|request| request.idx).collect();
     let deletable = match catalog.deletable(&session, task_id, &idxs).await {
@@ -177,6 +169,10 @@ async fn delete(
         .collect();
     let mut deleted = match urls.is_empty() {
         true => Vec::new(),
+        // It may have stood still since the catalog has answered.
+        false if !tenure.is_sure().await => {
+            return batch.iter().map(|_| Err(StepError::no_lock())).collect();
+        }
         false => {
             crash::point("source-delete-before");
             let deleted = source.delete(&urls).await;

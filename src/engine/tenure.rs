@@ -3,8 +3,8 @@
 //! A lost lock is the loss of the right to commit or delete; getting it again begins a new
 //! tenure, in which every proof has to be made anew.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
@@ -18,6 +18,10 @@ use crate::database::{ConnectOptions, DatabaseUrl, LockError, Session, SessionSt
 /// How often the lock is asked after, to notice a loss that no statement has met.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often the process looks whether it has stood still, and from when on it has.
+const BEAT: Duration = Duration::from_millis(200);
+const STOOD_STILL: Duration = Duration::from_secs(1);
 
 /// An executor that has been silent for so long is not taken for the one at work.
 const STALE_S: i64 = 30;
@@ -56,6 +60,9 @@ pub(super) async fn take_lock(
 pub struct Tenure {
     slot: watch::Sender<Option<Session>>,
     steps: Arc<RwLock<()>>,
+    pulse: Arc<Mutex<Pulse>>,
+    /// Held while the lock is asked after because of a doubt: by one for all.
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Default for Tenure {
@@ -63,14 +70,43 @@ impl Default for Tenure {
         Self {
             slot: watch::Sender::new(None),
             steps: Arc::default(),
+            pulse: Arc::default(),
+            asking: Arc::default(),
         }
+    }
+}
+
+/// Whether the process has stood still: stopped, or on a machine that was. Meanwhile the lock may
+/// have gone to others, and come back, without a word from the connection.
+#[derive(Debug)]
+struct Pulse {
+    last: (Instant, SystemTime),
+    in_doubt: bool,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self {
+            last: (Instant::now(), SystemTime::now()),
+            in_doubt: false,
+        }
+    }
+}
+
+impl Pulse {
+    /// By either clock: one does not go on while a machine sleeps, the other can be set.
+    fn beat(&mut self) {
+        let now = (Instant::now(), SystemTime::now());
+        let wall = now.1.duration_since(self.last.1).unwrap_or_default();
+        self.in_doubt |= (now.0 - self.last.0).max(wall) > STOOD_STILL;
+        self.last = now;
     }
 }
 
 impl Tenure {
     /// Begins with a session that has just been acquired.
     pub fn begin(&self, session: Session) {
-        self.slot.send_replace(Some(session));
+        self.put_in_place(session);
     }
 
     /// For the drivers that delete over the locked session.
@@ -106,6 +142,42 @@ impl Tenure {
         }
     }
 
+    /// Whether the lock is held for certain, as far as that can be known a moment before something
+    /// that can't be fenced: a process that has stood still asks after it first.
+    pub async fn is_sure(&self) -> bool {
+        if !self.is_in_doubt() {
+            return self.session().is_some();
+        }
+        let _one = self.asking.lock().await;
+        let Some(session) = self.session() else {
+            return false;
+        };
+        if !self.is_in_doubt() {
+            return true;
+        }
+        let is_held = session.check_alive().await.is_ok();
+        if is_held {
+            self.pulse().in_doubt = false;
+        }
+        is_held
+    }
+
+    fn is_in_doubt(&self) -> bool {
+        let mut pulse = self.pulse();
+        pulse.beat();
+        pulse.in_doubt
+    }
+
+    fn pulse(&self) -> std::sync::MutexGuard<'_, Pulse> {
+        self.pulse.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a new session in its place, just acquired.
+    fn put_in_place(&self, session: Session) {
+        *self.pulse() = Pulse::default();
+        self.slot.send_replace(Some(session));
+    }
+
     /// A step on an object, begun in this tenure: the next tenure begins only when it is over.
     pub async fn step(&self) -> OwnedRwLockReadGuard<()> {
         self.steps.clone().read_owned().await
@@ -129,6 +201,26 @@ impl Tenure {
         stop: Stop,
         regained: impl Fn() -> BoxFuture<'static, bool> + Send,
     ) {
+        let beats = async {
+            loop {
+                tokio::time::sleep(BEAT).await;
+                self.pulse().beat();
+            }
+        };
+        tokio::select! {
+            () = beats => {}
+            () = self.keep_lock(&url, &options, limit, &stop, regained) => {}
+        }
+    }
+
+    async fn keep_lock(
+        &self,
+        url: &DatabaseUrl,
+        options: &ConnectOptions,
+        limit: Duration,
+        stop: &Stop,
+        regained: impl Fn() -> BoxFuture<'static, bool> + Send,
+    ) {
         loop {
             let Some(session) = self.slot.borrow().clone() else {
                 return;
@@ -145,7 +237,7 @@ impl Tenure {
             drop(session);
             let mut is_held = false;
             while !is_held {
-                let Some(session) = reacquire(&url, &options, limit, &stop).await else {
+                let Some(session) = reacquire(url, options, limit, stop).await else {
                     return;
                 };
                 is_held = self.begin_anew(session, &regained).await;
@@ -167,7 +259,7 @@ impl Tenure {
         match may_begin {
             true => {
                 tracing::warn!("the migration lock is held again");
-                self.slot.send_replace(Some(session));
+                self.put_in_place(session);
             }
             false => session.release().await,
         }

@@ -115,8 +115,7 @@ async fn clear_undone(context: &Context) {
             tracing::warn!("{error}; its parts are still there, as upload {upload_id}");
             continue;
         }
-        let over = note(idx, upload_id, false);
-        if let Err(error) = catalog.note_upload(parent, &over).await {
+        if let Err(error) = catalog.upload_is_over(parent, idx, &upload_id).await {
             tracing::warn!("{error}");
         }
     }

@@ -88,9 +88,11 @@ fn open_checkpoint(
         }
     }
     let epoch = row.epoch + 1;
-    let checkpoint = Checkpoint::new(epoch, &row.objects);
+    let mut checkpoint = Checkpoint::new(epoch, &row.objects);
+    checkpoint.behind = Some(row.hash);
     let row = world.task_mut(task);
     row.epoch = epoch;
+    row.hash_before = Some(row.hash);
     row.head = [0; OBJECTS];
     row.hash = checkpoint.hash_at(row.head).expect("nothing is there");
     world.checkpoints[at] = Some(checkpoint);
@@ -301,7 +303,7 @@ pub fn follow_up(world: &mut World, setup: &Setup, m: usize) -> Found {
         world.task_mut(0).state = row.state;
     }
     let kind = setup.follow_up.expect("asked before");
-    if catalog::plan_follow_up(&mut world.db, setup, kind) {
+    if catalog::plan_follow_up(world, setup, kind) {
         world.calm_runs = 0;
         launch(world, setup, m, 1);
     }

@@ -147,9 +147,8 @@ pub fn deletable(world: &World, setup: &Setup, task: usize, i: usize) -> Deletab
         return Deletable::RowChanged;
     }
     let row = world.db.rows[i];
-    let is_leftover = object.restores && !object.swapped;
     let rules = setup.rules;
-    if is_leftover && !rules.hold(Rule::LeftoverOnlyIfUnused) {
+    if object.is_left_over() && !rules.hold(Rule::LeftoverOnlyIfUnused) {
         return Deletable::Yes;
     }
     let is_ours = object.after.is_some_and(|after| {
@@ -201,17 +200,25 @@ fn new_task(kind: TaskKind, objects: [Option<Object>; OBJECTS]) -> Task {
         epoch: 1,
         head: [0; OBJECTS],
         hash: 0,
+        hash_before: None,
     }
 }
 
 /// The plans of `plan_follow_up.rs`; false if there is nothing to do.
-pub fn plan_follow_up(db: &mut Database, setup: &Setup, kind: TaskKind) -> bool {
+pub fn plan_follow_up(world: &mut World, setup: &Setup, kind: TaskKind) -> bool {
+    let holds = [Place::A, Place::B].map(|place| {
+        [0, 1].map(|i| i < setup.objects && setup.read(world, place, i) != Content::Absent)
+    });
+    let db = &mut world.db;
     let parent = db.tasks[0].expect("a follow-up has a parent");
     let mut objects = [None; OBJECTS];
     for (i, slot) in objects.iter_mut().enumerate().take(setup.objects) {
         *slot = parent.objects[i].and_then(|object| match kind {
             TaskKind::DeleteSource => delete_source(object),
-            _ => reverse(object).or_else(|| leftover(object)),
+            _ => reverse(object).or_else(|| {
+                let may_be_there = holds[object.to as usize][i];
+                leftover(object, setup).filter(|_| may_be_there)
+            }),
         });
         if let Some(object) = slot {
             object.shared = setup.others_at(db, i, object.planned.at);
@@ -242,16 +249,18 @@ fn reverse(object: Object) -> Option<Object> {
     })
 }
 
-fn leftover(object: Object) -> Option<Object> {
+/// What lies at a destination that was never committed, whether or not an entry tells of it.
+fn leftover(object: Object, setup: &Setup) -> Option<Object> {
     let is_copied = matches!(object.phase, Phase::Copied | Phase::Verified);
-    let is_left = is_copied && object.outcome != Some(Outcome::Skipped);
-    if !is_left {
+    let is_told = is_copied && object.outcome != Some(Outcome::Skipped);
+    let may_be = is_told || (setup.rules.hold(Rule::LookForStrays) && !object.refused);
+    if object.phase >= Phase::Committed || !may_be {
         return None;
     }
     Some(Object {
         planned: Row {
             at: object.to,
-            content: object.facts?,
+            content: object.facts.unwrap_or(object.planned.content),
             stamp: object.planned.stamp,
         },
         to: object.to.other(),

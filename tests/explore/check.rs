@@ -4,7 +4,7 @@ use windlass::model::{Outcome, Phase, TaskKind};
 
 use crate::engine::Found;
 use crate::setup::{Fault, Setup};
-use crate::world::{Content, Place, Row, Sent, Step, TaskState, World};
+use crate::world::{Content, Place, Row, Sent, Step, TaskState, World, task_of};
 
 /// Takes back what has healed: a row is right again, and no delete is under way that was decided
 /// upon before a failover.
@@ -37,11 +37,14 @@ pub fn always(world: &World, setup: &Setup) -> Found {
             return Err(format!("row {i} does not point at its document"));
         }
         let there = setup.read(world, Place::B, i);
+        if world.robbed {
+            return Err("another deployment's document is deleted".into());
+        }
         if setup.foreign && there != Content::Foreign {
             return Err("a document that was at the destination before is gone".into());
         }
     }
-    Ok(())
+    begins_where_the_last_ended(world)
 }
 
 /// Where nothing more is to be done: every task has come to an end, and it is the right one.
@@ -82,6 +85,23 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
     Ok(())
 }
 
+/// A journal that was made anew names the head of the one before it, as `journal verify` holds it
+/// against the database.
+fn begins_where_the_last_ended(world: &World) -> Found {
+    for (at, checkpoint) in world.checkpoints.iter().enumerate() {
+        let Some(checkpoint) = checkpoint else {
+            continue;
+        };
+        let Some(task) = world.db.tasks[task_of(at)] else {
+            continue;
+        };
+        if checkpoint.epoch == task.epoch && checkpoint.behind != task.hash_before {
+            return Err("a rebuilt journal names another head than the database has".into());
+        }
+    }
+    Ok(())
+}
+
 /// Undisturbed by other hands: all is moved and cleaned up, or all is as it was.
 fn places_at_the_end(world: &World, setup: &Setup, i: usize, is_reversed: bool) -> Found {
     let row = world.db.rows[i];
@@ -91,9 +111,16 @@ fn places_at_the_end(world: &World, setup: &Setup, i: usize, is_reversed: bool) 
             content: setup.old(i),
             stamp: 0,
         };
-        return match row == before {
-            true => Ok(()),
-            false => Err(format!("row {i} is not what it was before the migration")),
+        if row != before {
+            return Err(format!("row {i} is not what it was before the migration"));
+        }
+        let (_, key) = setup.slot(Place::B, i);
+        let is_left = setup.read(world, Place::B, i) != Content::Absent && !world.others[key];
+        // Of a place that was in use before, and has no marks, nobody knows whose it is.
+        let is_known = setup.marks || !setup.was_in_use();
+        return match is_left && is_known {
+            true => Err(format!("a copy of object {i} is left behind")),
+            false => Ok(()),
         };
     }
     if row.at != Place::B {

@@ -12,7 +12,7 @@ use crate::catalog::{self, Commit, Deletable};
 use crate::journal::{Entry, What};
 use crate::rules::Rule;
 use crate::setup::Setup;
-use crate::world::{Content, Item, Object, Step, World};
+use crate::world::{Content, Item, Object, Place, Step, World};
 
 /// `MAX_RETURNS` of the engine.
 const MAX_RETURNS: u8 = 2;
@@ -132,10 +132,10 @@ fn copy(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
         return fail(world, setup, m, i);
     }
     let epoch = world.checkpoint(m).epoch;
-    let must_look = setup.foreign || epoch > 1 || item.dest_in_use || object.shared;
+    let must_look = setup.was_in_use() || epoch > 1 || item.dest_in_use || object.shared;
     if !object.restores && must_look {
         let in_use = item.dest_in_use || object.shared;
-        let may_be_replaced = !setup.foreign && !in_use;
+        let may_be_replaced = !setup.was_in_use() && !in_use;
         if there == content {
             return write(world, setup, m, i, What::Copied(content), true);
         }
@@ -172,6 +172,9 @@ fn verify(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
     let task = world.process(m).task;
     let to = world.object(task, i).to;
     let phase = item.state.phase;
+    if let Some(what) = stray(world, setup, m, i) {
+        return write(world, setup, m, i, what, false);
+    }
     let is_equal = Some(setup.read(world, to, i)) == item.facts;
     let keep = phase >= Phase::Committed;
     let what = match is_equal {
@@ -180,6 +183,25 @@ fn verify(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
         false => What::Returned(Phase::Pending),
     };
     write(world, setup, m, i, what, false)
+}
+
+/// `strays::prove`: a copy that was never committed is held against the document where its row has
+/// it, and against what tells whose it is. Why it is kept, if it is; else its row decides.
+fn stray(world: &World, setup: &Setup, m: usize, i: usize) -> Option<What> {
+    let object = world.object(world.process(m).task, i);
+    if !object.is_left_over() {
+        return None;
+    }
+    let there = setup.read(world, object.planned.at, i);
+    let (_, key) = setup.slot(Place::B, i);
+    let is_ours = match setup.marks {
+        true => !world.others[key],
+        false => !setup.was_in_use(),
+    };
+    let is_equal = there == setup.read(world, object.to, i);
+    let is_kept = (!is_ours && setup.rules.hold(Rule::LeftoverOnlyIfOurs))
+        || (!is_equal && setup.rules.hold(Rule::LeftoverOnlyIfEqual));
+    (there != Content::Absent && is_kept).then_some(What::SourceKept)
 }
 
 /// A process without the lock finds out at its first statement.
@@ -221,6 +243,10 @@ pub fn swap(world: &mut World, setup: &Setup, m: usize, i: usize) -> bool {
 fn delete(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
     if !has_lock(world, m) {
         return Ok(());
+    }
+    // Looked at once more: the proof may be of a while ago.
+    if let Some(what) = stray(world, setup, m, i) {
+        return write(world, setup, m, i, what, false);
     }
     let task = world.process(m).task;
     match catalog::deletable(world, setup, task, i) {

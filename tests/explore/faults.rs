@@ -85,6 +85,7 @@ pub enum Disturbance {
     AnchoreMoves(usize, Place),
     Overwrite(usize, Place),
     Damage(usize, Place),
+    CloneStores(usize),
     ResumeElsewhere,
 }
 
@@ -181,6 +182,12 @@ fn of_others(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
             };
             if setup.may(fault) {
                 found.push(Disturbance::Overwrite(i, place));
+            }
+            // Another document over ours would be damage, and is tried as that.
+            let is_free = setup.read(world, place, i) == Content::Absent && world.lock.is_none();
+            let stores = place == Place::B && setup.may(Fault::CloneStores);
+            if stores && row.at != place && (setup.marks || is_free) {
+                found.push(Disturbance::CloneStores(i));
             }
             let both = [place, place.other()].map(|place| setup.read(world, place, i));
             // Where a delete is under way there is no second copy any more.
@@ -281,6 +288,15 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) -> Found {
                 let row = world.db.rows[other];
                 world.hurt[other] |= setup.read(world, row.at, other) != world.truth[other];
             }
+        }
+        Disturbance::CloneStores(i) => {
+            let content = match setup.marks {
+                true => setup.old(i),
+                false => Content::Foreign,
+            };
+            setup.write(world, Place::B, i, content);
+            world.others[setup.slot(Place::B, i).1] = true;
+            world.meddled = true;
         }
         Disturbance::ResumeElsewhere => return crate::beginning::resume(world, setup, 1, 0),
     }

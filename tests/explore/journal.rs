@@ -128,6 +128,8 @@ pub struct Checkpoint {
     pub synced: [u8; OBJECTS],
     /// Where each object stood when the checkpoint was made.
     pub base: [State; OBJECTS],
+    /// The head that its first entry names as the one before it.
+    pub behind: Option<u32>,
     /// Somebody has put an old copy in its place.
     pub is_old_copy: bool,
 }
@@ -140,6 +142,7 @@ impl Checkpoint {
             entries: [Entries::new(); OBJECTS],
             synced: [0; OBJECTS],
             base: objects.map(base),
+            behind: None,
             is_old_copy: false,
         }
     }

@@ -27,6 +27,10 @@ pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
     let checkpoint = *world.checkpoint(m);
     let task = process.task;
     let is_latest = world.task(task).epoch == checkpoint.epoch;
+    if !is_latest && setup.rules.hold(Rule::YieldToSuccessor) {
+        interrupt(world, setup, m);
+        return Ok(());
+    }
     let has_gone_back = is_latest && is_behind(world.task(task).head, process.acknowledged);
     if has_gone_back && setup.rules.hold(Rule::MirrorNeverSkips) {
         interrupt(world, setup, m);
@@ -65,6 +69,11 @@ pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
         let entry = world.task_mut(task);
         entry.head = head;
         entry.hash = checkpoint.hash_at(head).expect("the head is there");
+    }
+    let is_before_latest = checkpoint.epoch + 1 == world.task(task).epoch;
+    if is_before_latest && world.task(task).hash_before.is_some() {
+        // Its own row, which the entry `rebuilt` of its successor names.
+        world.task_mut(task).hash_before = checkpoint.hash_at(head);
     }
     world.process_mut(m).acknowledged = head;
     Ok(())

@@ -3,7 +3,7 @@
 /// Which rules hold. Windlass has all of them; with one switched off the search has to find what
 /// it was for.
 #[derive(Debug, Clone, Copy)]
-pub struct Rules(u32);
+pub struct Rules(u64);
 
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident,)*) => {
@@ -73,7 +73,9 @@ rules! {
     /// In a new tenure, what the database has committed is taken for committed: a copy that reads
     /// back unequal then keeps the source and is never made again.
     AdoptOwnCommit,
-    /// A process that gets the lock back yields where another has taken its task over meanwhile.
+    /// Nothing more goes to the mirror from a process whose task another has taken over, and when
+    /// it finds that out it yields: the head that its successor's journal begins behind stays where
+    /// it is, and no two journals tell of one commit.
     YieldToSuccessor,
     /// A different task waits until nothing that a dead one has sent can still arrive.
     OutlastLateEffects,
@@ -82,19 +84,27 @@ rules! {
     /// A leftover copy is deleted only after reading the document where its row has it, and only
     /// while no row points at the copy.
     LeftoverOnlyIfUnused,
+    /// A reverse looks at every destination that its task may have written to, whether or not an
+    /// entry tells of a copy there.
+    LookForStrays,
+    /// What lies at a destination that was never committed goes only where this task has written
+    /// it: its mark says so or, in a store without marks, that the place was empty.
+    LeftoverOnlyIfOurs,
+    /// And only where its content is the document's.
+    LeftoverOnlyIfEqual,
 }
 
 impl Rules {
     /// What windlass does.
-    pub const ALL: Self = Self(u32::MAX);
+    pub const ALL: Self = Self(u64::MAX);
 
     /// All but one.
     pub fn without(rule: Rule) -> Self {
-        Self(!(1 << rule as u32))
+        Self(!(1u64 << rule as u32))
     }
 
     /// Whether a rule holds.
     pub fn hold(self, rule: Rule) -> bool {
-        self.0 & (1 << rule as u32) != 0
+        self.0 & (1u64 << rule as u32) != 0
     }
 }

@@ -33,6 +33,9 @@ pub enum Fault {
     Damage,
     /// The same task is resumed on another machine.
     SecondMachine,
+    /// Another deployment, cloned from this one, stores a document at `B`: the same where stores
+    /// have marks, which tell the two apart, else another.
+    CloneStores,
 }
 
 /// A search's beginning and bounds.
@@ -53,6 +56,10 @@ pub struct Setup {
     pub alias: bool,
     /// Something lies at the destination already.
     pub foreign: bool,
+    /// The very document lies at the destination already, and is somebody else's.
+    pub twin: bool,
+    /// Whether stores keep with an object which task has written it.
+    pub marks: bool,
     /// The task that may follow, whenever the migration's process is gone.
     pub follow_up: Option<TaskKind>,
     pub faults: &'static [Fault],
@@ -72,6 +79,8 @@ pub const PLAIN: Setup = Setup {
     nodelete: false,
     alias: false,
     foreign: false,
+    twin: false,
+    marks: true,
     follow_up: None,
     faults: &[],
     disturbances: 0,
@@ -96,8 +105,20 @@ impl Setup {
     }
 
     pub fn write(&self, world: &mut World, place: Place, i: usize, content: Content) {
-        let (place, key) = self.slot(place, i);
-        world.slots[place][key] = content;
+        let (at, key) = self.slot(place, i);
+        world.slots[at][key] = content;
+        if place == Place::B && world.others[key] {
+            // What our row has pointed at was ours to delete, as Anchore has it.
+            let parent = world.db.tasks[0].and_then(|task| task.objects[i]);
+            let was_ours = parent.is_some_and(|object| object.swapped);
+            world.robbed |= content == Content::Absent && !was_ours;
+            world.others[key] = false;
+        }
+    }
+
+    /// Whether something lay in the destination's place before the task was planned.
+    pub fn was_in_use(&self) -> bool {
+        self.foreign || self.twin
     }
 
     /// The document that belongs to an object at first: rows that share a source have one.
@@ -130,6 +151,10 @@ impl Setup {
                 let (place, key) = self.slot(Place::B, i);
                 slots[place][key] = Content::Foreign;
             }
+            if self.twin {
+                let (place, key) = self.slot(Place::B, i);
+                slots[place][key] = row.content;
+            }
         }
         let truth = rows.map(|row| row.content);
         let mut db = Database {
@@ -154,6 +179,8 @@ impl Setup {
             clock: 0,
             truth,
             hurt: [false; OBJECTS],
+            others: [self.twin; OBJECTS],
+            robbed: false,
             meddled: false,
             checkpoint_lost: false,
             failed_over: false,

@@ -124,6 +124,30 @@ const REVERSED_AMONG_OTHERS: Setup = Setup {
     ..PLAIN
 };
 
+/// A deployment cloned from this one stores in the same place.
+const REVERSED_BESIDE_A_CLONE: Setup = Setup {
+    name: "one object, reversed, a clone's documents in the same place",
+    follow_up: Some(TaskKind::Reverse),
+    faults: &[Fault::Kill, Fault::PowerCut, Fault::CloneStores],
+    disturbances: 3,
+    ..PLAIN
+};
+
+const REVERSED_WITHOUT_MARKS: Setup = Setup {
+    name: "one object, reversed, a clone's documents, stores without marks",
+    marks: false,
+    ..REVERSED_BESIDE_A_CLONE
+};
+
+const REVERSED_BESIDE_A_TWIN: Setup = Setup {
+    name: "one object, reversed, the same document in its place before, stores without marks",
+    twin: true,
+    marks: false,
+    faults: &[Fault::Kill, Fault::PowerCut, Fault::CheckpointLoss],
+    disturbances: 2,
+    ..REVERSED_BESIDE_A_CLONE
+};
+
 const REVERSED_AFTER_LOSS: Setup = Setup {
     name: "one object, reversed, lost checkpoints and failovers",
     follow_up: Some(TaskKind::Reverse),
@@ -166,6 +190,9 @@ pub const ONE_OBJECT: &[Setup] = &[
     ON_TWO_MACHINES,
     REVERSED,
     REVERSED_AMONG_OTHERS,
+    REVERSED_BESIDE_A_CLONE,
+    REVERSED_WITHOUT_MARKS,
+    REVERSED_BESIDE_A_TWIN,
     REVERSED_AFTER_LOSS,
     CLEANED_UP_LATER,
     ALIAS,
@@ -278,5 +305,8 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         Rule::YieldToSuccessor => &ON_TWO_MACHINES,
         Rule::SwapUnderLock | Rule::OutlastLateEffects | Rule::ReversedIsFinal => &REVERSED,
         Rule::LeftoverOnlyIfUnused => &REVERSED_AMONG_OTHERS,
+        Rule::LookForStrays => &TWO_REVERSED,
+        Rule::LeftoverOnlyIfOurs => &REVERSED_BESIDE_A_CLONE,
+        Rule::LeftoverOnlyIfEqual => &REVERSED_WITHOUT_MARKS,
     }
 }

@@ -67,6 +67,13 @@ pub struct Object {
     pub seq: u8,
 }
 
+impl Object {
+    /// A copy that the task before has never committed, for this one to clear away.
+    pub fn is_left_over(&self) -> bool {
+        self.restores && !self.swapped && self.phase == Phase::Committed
+    }
+}
+
 /// Where a task stands in the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TaskState {
@@ -86,6 +93,8 @@ pub struct Task {
     /// The mirrored head: entries about each object, and what stands for the hash of them all.
     pub head: [u8; OBJECTS],
     pub hash: u32,
+    /// The hash of the head of the executor before the latest, where there was one.
+    pub hash_before: Option<u32>,
 }
 
 /// The database.
@@ -196,6 +205,10 @@ pub struct World {
     /// A disturbance has taken the document from under the row; only that it still is somewhere
     /// can be asked for.
     pub hurt: [bool; OBJECTS],
+    /// What lies at a key of `B` is another deployment's.
+    pub others: [bool; OBJECTS],
+    /// Something of it was deleted that no row of ours had pointed at.
+    pub robbed: bool,
     /// Somebody else has changed rows or documents.
     pub meddled: bool,
     /// The checkpoint was lost, or an old copy of it put back.
@@ -209,6 +222,11 @@ pub fn checkpoint_of(process: usize, task: usize) -> usize {
         (1, 0) => 2,
         (_, task) => task,
     }
+}
+
+/// The task that a checkpoint is of.
+pub fn task_of(checkpoint: usize) -> usize {
+    usize::from(checkpoint == 1)
 }
 
 impl World {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::cli::args::Global;
 use crate::cli::connect::{self, FoundTask};
 use crate::cli::{ExitStatus, Printer, format};
-use crate::engine::{EngineError, Problem, Proof, prove, prove_export};
+use crate::engine::{EngineError, Problem, Proof, TakenOver, prove, prove_export};
 use crate::journal::JournalError;
 
 /// What is named on the terminal; `--json` names more.
@@ -106,6 +106,9 @@ fn words(name: &str, proof: &Proof) -> String {
             }
         ));
     }
+    if let Some(taken_over) = &proof.taken_over {
+        lines.extend(abandoned(taken_over));
+    }
     if proof.mirror_compared {
         lines.extend(compared(proof));
     } else if !proof.fits && proof.mirrored_head.is_some() {
@@ -115,6 +118,28 @@ fn words(name: &str, proof: &Proof) -> String {
         lines.push(format!("  {}: {}", change.object, change.what));
     }
     lines.join("\n")
+}
+
+fn abandoned(taken_over: &TakenOver) -> [String; 2] {
+    let TakenOver {
+        by,
+        host,
+        behind,
+        abandoned,
+    } = taken_over;
+    [
+        format!(
+            "  the task was taken over by executor {by} on {host}: its journal goes on behind entry \
+             {behind} of this one, and is verified there"
+        ),
+        match abandoned {
+            0 => "  nothing was written here behind that entry".into(),
+            n => format!(
+                "  an abandoned tail: {} behind it, which the database was never told",
+                entries(*n)
+            ),
+        },
+    ]
 }
 
 fn compared(proof: &Proof) -> Vec<String> {

@@ -155,7 +155,11 @@ impl Db {
                     return Ok(None);
                 };
                 let size = plain(stored)?.len() as u64;
-                Ok(Some(Stat { size, md5: None }))
+                Ok(Some(Stat {
+                    size,
+                    md5: None,
+                    mark: None,
+                }))
             }
         }
     }

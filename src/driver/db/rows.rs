@@ -155,6 +155,7 @@ impl Rows {
         Ok(chosen.map(|(size, md5)| Stat {
             size,
             md5: Some(md5),
+            mark: None,
         }))
     }
 

@@ -146,6 +146,7 @@ impl Driver for Localfs {
             Ok(file) if file.is_file() => Ok(Some(Stat {
                 size: file.len(),
                 md5: None,
+                mark: None,
             })),
             Ok(_) => Err(unsupported("stat", url, "is not a file".into())),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),

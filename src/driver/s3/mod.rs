@@ -10,7 +10,8 @@ mod prepare;
 mod tests;
 mod unfinished;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
@@ -33,6 +34,9 @@ use crate::model::{DriverKind, Place, Unfinished};
 /// What Anchore's own library sends.
 const CONTENT_TYPE: &str = "binary/octet-stream";
 
+/// The metadata that names the task which has written an object.
+const MARK: &str = "windlass-task";
+
 /// The s3 driver.
 #[derive(Debug)]
 pub(super) struct S3 {
@@ -53,6 +57,8 @@ struct Server {
     on_aws: bool,
     /// For people, without what may be secret in a URL.
     name: String,
+    /// What new objects are marked with.
+    mark: OnceLock<String>,
 }
 
 impl S3 {
@@ -73,6 +79,7 @@ impl S3 {
                 .url
                 .as_ref()
                 .map_or("AWS".into(), |url| host_of(url.expose())),
+            mark: OnceLock::new(),
         });
         let deletes = Batcher::new(delete::LIMITS, {
             let server = server.clone();
@@ -158,10 +165,17 @@ impl Server {
             .bucket(&address.bucket)
             .key(&address.key)
             .content_type(CONTENT_TYPE)
+            .set_metadata(self.marked())
             .content_md5(STANDARD.encode(md5))
             .body(ByteStream::from(body));
         let request = request.customize().disable_payload_signing();
         request.send().await.map(drop).map_err(error::failure)
+    }
+
+    /// The metadata of a new object.
+    fn marked(&self) -> Option<HashMap<String, String>> {
+        let mark = self.mark.get()?;
+        Some(HashMap::from([(MARK.to_owned(), mark.clone())]))
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, Failure> {
@@ -171,6 +185,7 @@ impl Server {
             Ok(head) => Ok(Some(Stat {
                 size: head.content_length().unwrap_or(0).max(0) as u64,
                 md5: md5_of(&head),
+                mark: head.metadata().and_then(|kept| kept.get(MARK)).cloned(),
             })),
             Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(None),
             Err(failure) => Err(failure),
@@ -207,6 +222,15 @@ fn md5_of(head: &HeadObjectOutput) -> Option<String> {
 impl Driver for S3 {
     fn place(&self) -> &Place {
         &self.place
+    }
+
+    fn mark_writes(&self, mark: String) {
+        // A driver is opened for one task.
+        let _ = self.server.mark.set(mark);
+    }
+
+    fn has_marks(&self) -> bool {
+        true
     }
 
     async fn prepare(&self) -> Result<(), StoreError> {

@@ -254,7 +254,8 @@ impl Server {
             .create_multipart_upload()
             .bucket(&address.bucket)
             .key(&address.key)
-            .content_type(CONTENT_TYPE);
+            .content_type(CONTENT_TYPE)
+            .set_metadata(self.marked());
         let begun = request.send().await.map_err(error::failure)?;
         begun.upload_id.ok_or_else(|| {
             let message = "the server began an upload without naming it";

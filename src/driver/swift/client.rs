@@ -1,6 +1,6 @@
 //! Requests to a Swift server: the connection, the token, and what the server says of itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,6 +27,8 @@ pub(super) const STALLED_AFTER: Duration = Duration::from_secs(20);
 const SEGMENTS_KNOWN_FOR: Duration = Duration::from_secs(60);
 
 pub(super) const CONTENT_TYPE: &str = "application/octet-stream";
+/// What an object's mark is called on the wire.
+const MARK_HEADER: &str = "x-object-meta-windlass-task";
 
 /// What a server that does not tell has, by Swift's own defaults.
 const DEFAULT_LIMITS: Limits = Limits {
@@ -61,6 +63,8 @@ pub(super) struct Server {
     pub container: String,
     pub prefix: String,
     pub create_container: bool,
+    /// What new objects are marked with.
+    pub mark: OnceLock<String>,
 }
 
 /// What HEAD tells of an object.
@@ -69,6 +73,8 @@ pub(super) struct Head {
     /// Of a plain object, where it is the MD5 of its bytes.
     pub md5: Option<String>,
     pub is_slo: bool,
+    /// The task that has written it, where it says so.
+    pub mark: Option<String>,
 }
 
 impl Server {
@@ -82,6 +88,7 @@ impl Server {
             container: config.container.clone(),
             prefix: config.anchore_key_prefix.clone(),
             create_container: config.create_container,
+            mark: OnceLock::new(),
         })
     }
 
@@ -210,7 +217,7 @@ impl Server {
     ) -> Result<(), Failure> {
         let (etag, path) = (hex::encode(md5), address.path());
         let put = self.send(Method::PUT, &path, limit, |request| {
-            request
+            self.marked(request)
                 .header("content-type", CONTENT_TYPE)
                 .header("etag", &etag)
                 // Left out for an empty body otherwise, and Swift wants it.
@@ -226,6 +233,14 @@ impl Server {
         }
     }
 
+    /// A request that makes an object, with the object's mark.
+    pub(super) fn marked(&self, request: RequestBuilder) -> RequestBuilder {
+        match self.mark.get() {
+            Some(mark) => request.header(MARK_HEADER, mark),
+            None => request,
+        }
+    }
+
     /// One PUT of a body that is still being made; the server's MD5 of what arrived.
     pub(super) async fn put_streamed(
         &self,
@@ -235,7 +250,7 @@ impl Server {
         let access = self.access(None).await?;
         let url = format!("{}{}", access.storage_url, address.path());
         let request = self.http.put(url).header("content-type", CONTENT_TYPE);
-        let request = request.header("x-auth-token", access.token.expose());
+        let request = self.marked(request.header("x-auth-token", access.token.expose()));
         // No limit here: the sender watches that it goes on.
         let response = request
             .body(body)
@@ -276,6 +291,11 @@ impl Server {
             size: content_length(&response).unwrap_or(0),
             md5: etag(&response).filter(|_| is_plain),
             is_slo,
+            mark: response
+                .headers()
+                .get(MARK_HEADER)
+                .and_then(|mark| mark.to_str().ok())
+                .map(str::to_owned),
         }))
     }
 

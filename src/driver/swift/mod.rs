@@ -109,6 +109,15 @@ impl Driver for Swift {
         &self.place
     }
 
+    fn mark_writes(&self, mark: String) {
+        // A driver is opened for one task.
+        let _ = self.server.mark.set(mark);
+    }
+
+    fn has_marks(&self) -> bool {
+        true
+    }
+
     async fn prepare(&self) -> Result<(), StoreError> {
         let ready = self.server.prepare().await;
         ready.at(DriverKind::Swift, "open", &self.place.base)
@@ -145,6 +154,7 @@ impl Driver for Swift {
         Ok(head.map(|head| Stat {
             size: head.size,
             md5: head.md5,
+            mark: head.mark,
         }))
     }
 

@@ -210,7 +210,7 @@ impl Server {
         let path = format!("{}?multipart-manifest=put", address.path());
         let body = segments.to_string();
         let put = self.send(Method::PUT, &path, WRITE_DEADLINE, |request| {
-            request
+            self.marked(request)
                 .header("content-type", super::client::CONTENT_TYPE)
                 .body(body.clone())
         });

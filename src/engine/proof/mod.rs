@@ -22,7 +22,7 @@ use crate::journal::{self, JournalError, ReadJournal};
 use crate::model::TaskKind;
 use held::Mirror;
 use replay::{Beginning, Known, Misfit, Replay};
-pub use report::{Change, Part, Problem, Proof, ProvenChain};
+pub use report::{Change, Part, Problem, Proof, ProvenChain, TakenOver};
 
 /// Proves a task from its checkpoint, the mirror and the rows.
 ///
@@ -37,7 +37,6 @@ pub async fn prove(
     let mut proof = Proof::default();
     // Before the journal: what the mirror knows now, the journal had before.
     let executors = catalog.executors(task.task_id).await?;
-    proof.mirrored_head = executors.first().map(|e| format!("{}:{}", e.seq, e.head));
     let (dir, uuid) = (checkpoint.to_path_buf(), task.uuid);
     let opened = blocking(move || journal::read(&dir, uuid)).await?;
     let journal = match opened {
@@ -54,8 +53,15 @@ pub async fn prove(
         Err(error) => return Err(error.into()),
     };
     proof.at_work = journal.in_use();
+    // The journal's own executor and those before it; the ones before those have followed it.
+    let own = executors
+        .iter()
+        .position(|e| e.executor == journal.executor());
+    let (later, executors) = executors.split_at(own.unwrap_or(0));
+    proof.mirrored_head = executors.first().map(|e| format!("{}:{}", e.seq, e.head));
+    let last = journal.head().seq;
     let (replay, chain, misfit) = {
-        let head = mirrored_head(&journal, &executors)?;
+        let head = mirrored_head(&journal, executors)?;
         let mirrored_seq = executors.first().map_or(0, |executor| executor.seq);
         let known = Known {
             kind: task.kind,
@@ -67,10 +73,20 @@ pub async fn prove(
         (replay, chain, misfit.or(head))
     };
     proof.chains.push(chain);
-    let misfit = misfit.or_else(|| wrong_beginning(task, &executors, &replay));
+    let misfit = misfit.or_else(|| wrong_beginning(task, executors, &replay));
     if let Some(problem) = misfit {
         // What the mirror should be told by a journal that is not whole can't be known.
         proof.problem(problem);
+        return Ok(proof.ended());
+    }
+    if let (Some(next), Some(own)) = (later.last(), executors.first()) {
+        // What has become of the objects since stands in the other's journal.
+        proof.taken_over = Some(TakenOver {
+            by: next.executor,
+            host: next.host.clone(),
+            behind: own.seq,
+            abandoned: last.saturating_sub(own.seq),
+        });
         return Ok(proof.ended());
     }
     let mirror = Mirror {

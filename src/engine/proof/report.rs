@@ -57,6 +57,20 @@ pub struct ProvenChain {
     pub head: String,
 }
 
+/// That another executor goes on with the task. From the head on that the database had then, this
+/// journal is a tail that nobody was told of, and that nothing builds upon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TakenOver {
+    /// The executor that goes on.
+    pub by: Uuid,
+    /// Its host, which has its journal.
+    pub host: String,
+    /// The last entry that the database had.
+    pub behind: u64,
+    /// Entries behind it.
+    pub abandoned: u64,
+}
+
 /// What holding everything against everything came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Proof {
@@ -66,8 +80,11 @@ pub struct Proof {
     pub at_work: bool,
     /// The chains that were recomputed: one, but for an export of several checkpoints.
     pub chains: Vec<ProvenChain>,
-    /// The head that the database knows: `seq:hash`.
+    /// The head that the database knows of this journal: `seq:hash`.
     pub mirrored_head: Option<String>,
+    /// That another executor goes on with the task, where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_over: Option<TakenOver>,
     /// Whether the mirror and the rows were looked at. Not for an export alone, and not behind a
     /// journal that does not fit.
     pub mirror_compared: bool,

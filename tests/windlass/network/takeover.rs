@@ -10,7 +10,7 @@ use super::{FaultyNet, database_behind};
 use crate::support::counting_proxy::Fault;
 use crate::support::faulty_net::Weather;
 use crate::support::program::{Program, Running};
-use crate::world::{World, seeded_on, until};
+use crate::world::{World, seeded, seeded_on, until};
 
 const DOCUMENTS: usize = 80;
 
@@ -136,4 +136,115 @@ async fn a_run_whose_task_was_reversed_meanwhile_yields() {
         "{}",
         refused.stderr
     );
+}
+
+/// Ends every connection that windlass has, as a server does that takes its client for dead.
+async fn end_connections(world: &World) {
+    world
+        .sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name LIKE 'windlass%'",
+        )
+        .await;
+}
+
+/// All that executors write there.
+async fn mirrored(world: &World) -> String {
+    sqlx::query_scalar(
+        "SELECT (SELECT string_agg(e::text, '\n' ORDER BY epoch) FROM windlass_executors e)
+                || (SELECT string_agg(o::text, '\n' ORDER BY idx) FROM windlass_objects o)
+                || (SELECT string_agg(s::text, '\n' ORDER BY shard) FROM windlass_shards s)",
+    )
+    .fetch_one(&world.database.pool)
+    .await
+    .expect("the mirror")
+}
+
+/// A migration that stands still in the middle, and has lost its connections.
+async fn standing_still() -> (World, Running) {
+    let world = seeded(DOCUMENTS).await;
+    let mut running = world.spawn_slowly(&[], 10).await;
+    running.freeze();
+    world.proxy.at_rest().await;
+    end_connections(&world).await;
+    world.proxy.set_fault(Fault::None);
+    (world, running)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stood_still_while_another_went_on_leaves_the_mirror_alone() {
+    let (world, mut first) = standing_still().await;
+    let task = world.task().await;
+    let (other, second) = other_machine(&world, &["resume", &task]).await;
+    second.wait().await.expect_code(0);
+    let before = mirrored(&world).await;
+    first.go_on();
+    let first = first.wait().await.expect_code(130);
+    let yields = format!("another process has taken task {task} over");
+    assert!(first.stdout.contains(&yields), "{}", first.stdout);
+    assert_eq!(mirrored(&world).await, before);
+    world.look().await.expect_all_at("s3", DOCUMENTS);
+    // Both journals are sound: the second's goes on behind what the database had of the first's.
+    let url = world.direct_url();
+    let verify = ["--db-connect", &url, "journal", "verify", &task];
+    let there = other.run(&verify).await.expect_code(0);
+    assert!(there.stdout.contains("fits"), "{}", there.stdout);
+    let here = world.program.run(&verify).await.expect_code(0);
+    for says in ["fits", "was taken over by executor", "an abandoned tail: "] {
+        assert!(here.stdout.contains(says), "{}", here.stdout);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stood_still_while_it_was_undone_writes_nothing_when_it_wakes() {
+    let (world, mut first) = standing_still().await;
+    world
+        .sql("UPDATE windlass_executors SET heartbeat = heartbeat - interval '1 hour'")
+        .await;
+    let task = world.task().await;
+    let (_other, second) = other_machine(&world, &["reverse", &task, "--dontask"]).await;
+    second.wait().await.expect_code(0);
+    world.look().await.expect_all_at("db", DOCUMENTS);
+    let puts = world.total_document_puts();
+    first.go_on();
+    first.wait().await.expect_code(130);
+    assert_eq!(world.total_document_puts(), puts);
+    world.look().await.expect_all_at("db", DOCUMENTS);
+}
+
+/// The head of the first executor.
+const HEAD: &str = "SELECT seq FROM windlass_executors WHERE epoch = 1";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_that_comes_while_a_batch_is_under_way_is_seen() {
+    let world = seeded(DOCUMENTS).await;
+    let running = world.spawn_slowly(&[], 10).await;
+    let mut other = PgConnection::connect(&world.direct_url())
+        .await
+        .expect("the database answers");
+    let mut takeover = other.begin().await.expect("a transaction");
+    sqlx::raw_sql(
+        "UPDATE windlass_executors SET epoch = epoch;
+         INSERT INTO windlass_executors (task_id, executor, epoch, host, pid, version, seq, head)
+         SELECT task_id, 'b9c3b6bc-0000-4000-8000-000000000000', 2, 'elsewhere', 1, version, 0, head
+           FROM windlass_executors",
+    )
+    .execute(&mut *takeover)
+    .await
+    .expect("a later executor");
+    let before = world.count(HEAD).await;
+    until("its next batch waits", async || {
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'
+                          AND datname = current_database() AND application_name LIKE 'windlass%'";
+        world.count(waiting).await > 0
+    })
+    .await;
+    takeover.commit().await.expect("it is taken over");
+    let ended = running.wait().await.expect_code(130);
+    assert!(
+        ended.stdout.contains("another process has taken task"),
+        "{}",
+        ended.stdout
+    );
+    assert_eq!(world.count(HEAD).await, before);
 }

@@ -7,6 +7,7 @@ mod asked;
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -102,6 +103,23 @@ struct State {
     fault: Mutex<(Fault, Option<Method>)>,
     random: Mutex<Random>,
     counts: Mutex<Counts>,
+    under_way: AtomicUsize,
+}
+
+/// A request that has been taken and not come to its end, whoever still waits for it.
+struct UnderWay(Arc<State>);
+
+impl UnderWay {
+    fn begin(state: &Arc<State>) -> Self {
+        state.under_way.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 pub struct CountingProxy {
@@ -124,6 +142,7 @@ impl CountingProxy {
             fault: Mutex::default(),
             random: Mutex::new(Random::seeded(0x5EED)),
             counts: Mutex::default(),
+            under_way: AtomicUsize::new(0),
         });
         let accepting = background().spawn(accept(listener, Arc::clone(&state)));
         Self {
@@ -144,6 +163,17 @@ impl CountingProxy {
     /// A fault for requests of one method only.
     pub fn set_fault_on(&self, method: Method, fault: Fault) {
         *self.state.fault.lock().expect("no panic under the lock") = (fault, Some(method));
+    }
+
+    /// Waits until nothing that a client has sent, who is gone by now, can still reach the store.
+    pub async fn at_rest(&self) {
+        let mut quiet = 0;
+        // What lay in a socket is taken before its end is seen.
+        while quiet < 10 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            let is_quiet = self.state.under_way.load(Ordering::SeqCst) == 0;
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+        }
     }
 
     pub fn counts(&self) -> Counts {
@@ -221,6 +251,7 @@ impl From<Infallible> for Cut {
 }
 
 async fn answer(request: Request<Incoming>, state: Arc<State>) -> Result<Answer, Cut> {
+    let _under_way = UnderWay::begin(&state);
     let fault = {
         let (fault, only) = &*state.fault.lock().expect("no panic under the lock");
         let applies = only
@@ -337,6 +368,7 @@ async fn forward_and_count(
     state: Arc<State>,
     asked: Asked,
 ) -> Result<(hyper::http::response::Parts, Bytes), Cut> {
+    let _under_way = UnderWay::begin(&state);
     let (head, body) = forward(&state, &asked).await?;
     if head.status.is_success() {
         asked.count(

@@ -95,6 +95,7 @@ impl S3 for Backend {
             stated.check(&body)?;
             let body = mangled(body, fault);
             let e_tag = store.put(&input.bucket, &input.key, body, only_if_absent)?;
+            store.describe(&input.bucket, &input.key, input.metadata.clone())?;
             Ok(PutObjectOutput {
                 e_tag: Some(ETag::Strong(e_tag)),
                 checksum_crc32: stated.crc32,
@@ -148,6 +149,7 @@ impl S3 for Backend {
                 content_length: Some(kept.body.len() as i64),
                 e_tag: tag(&kept),
                 last_modified: now(),
+                metadata: kept.metadata,
                 ..Default::default()
             })
         })
@@ -251,7 +253,9 @@ impl S3 for Backend {
     ) -> S3Result<S3Response<CreateMultipartUploadOutput>> {
         let input = request.input;
         self.call("CreateMultipartUpload", &input.key, |store, _| {
-            let id = store.create_upload(&input.bucket, &input.key)?;
+            let (bucket, key) = (&input.bucket, &input.key);
+            let id = store.create_upload(bucket, key)?;
+            store.describe_upload(bucket, key, &id, input.metadata)?;
             Ok(CreateMultipartUploadOutput {
                 bucket: Some(input.bucket),
                 key: Some(input.key.clone()),

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use md5::{Digest, Md5};
+use s3s::dto::Metadata;
 use s3s::{S3Result, s3_error};
 use sha2::Sha256;
 
@@ -32,12 +33,14 @@ pub struct Object {
     pub e_tag: String,
     /// How often it was written since it was first there.
     pub writes: u64,
+    pub metadata: Option<Metadata>,
 }
 
 /// A multipart upload under way.
 #[derive(Clone)]
 pub struct Upload {
     pub key: String,
+    pub metadata: Option<Metadata>,
     pub parts: BTreeMap<i32, Object>,
 }
 
@@ -115,8 +118,34 @@ impl Store {
             body,
             e_tag,
             writes,
+            metadata: None,
         };
         objects.insert(key.to_owned(), object);
+        Ok(())
+    }
+
+    /// Keeps the metadata of an object that was just stored.
+    pub fn describe(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        metadata: Option<Metadata>,
+    ) -> S3Result<()> {
+        if let Some(object) = self.bucket(bucket)?.objects.get_mut(key) {
+            object.metadata = metadata;
+        }
+        Ok(())
+    }
+
+    /// Keeps the metadata of what an upload is to become.
+    pub fn describe_upload(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        metadata: Option<Metadata>,
+    ) -> S3Result<()> {
+        self.upload_mut(bucket, key, id)?.metadata = metadata;
         Ok(())
     }
 
@@ -157,6 +186,7 @@ impl Store {
         let id = format!("upload-{}", self.uploads_made);
         let upload = Upload {
             key: key.to_owned(),
+            metadata: None,
             parts: BTreeMap::new(),
         };
         self.bucket(bucket)?.uploads.insert(id.clone(), upload);
@@ -202,6 +232,7 @@ impl Store {
                 body: body.into(),
                 e_tag: e_tag.clone(),
                 writes: writes + 1,
+                metadata: None,
             },
         );
         Ok(e_tag)
@@ -238,6 +269,7 @@ impl Store {
         // As S3 does: the MD5 of the parts' MD5s, and their number.
         let e_tag = format!("{}-{}", md5_hex(&digests), named.len());
         self.keep(bucket, key, body, e_tag.clone())?;
+        self.describe(bucket, key, upload.metadata)?;
         self.bucket(bucket)?.uploads.remove(id);
         Ok(e_tag)
     }
