@@ -1,5 +1,6 @@
 //! The command line: clap's types and nothing else.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -39,7 +40,7 @@ pub struct Global {
     /// URL of Anchore's database, as SQLAlchemy has it (postgresql://…, postgresql+pg8000://…,
     /// sqlite:///…); without it WINDLASS_DB_CONNECT, then the configuration's
     /// credentials.database.db_connect
-    #[arg(long, global = true, value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "URL")]
     pub db_connect: Option<String>,
     /// Refuse a database connection without TLS
     #[arg(long, global = true)]
@@ -53,12 +54,13 @@ pub struct Global {
     /// Seconds that connecting to the database may take
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 120)]
     pub db_connect_timeout: u64,
-    /// Where checkpoints are kept [default: $XDG_STATE_HOME/windlass, or
+    /// Where checkpoints are kept [default: $WINDLASS_STATE_DIR, else $XDG_STATE_HOME/windlass, or
     /// ~/.local/state/windlass]
-    #[arg(long, global = true, value_name = "DIR", env = "WINDLASS_STATE_DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
-    /// Certificates to trust besides the system's when talking to object stores, as PEM
-    #[arg(long, global = true, value_name = "FILE", env = "AWS_CA_BUNDLE")]
+    /// Certificates to trust besides the system's when talking to object stores, as PEM [default:
+    /// $AWS_CA_BUNDLE]
+    #[arg(long, global = true, value_name = "FILE")]
     pub ca_bundle: Option<PathBuf>,
     /// Print the result as one JSON document
     #[arg(long, global = true)]
@@ -66,6 +68,21 @@ pub struct Global {
     /// Tell more on stderr; twice for even more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl Global {
+    /// With what stands in the environment where no option is given. Not by clap, whose usage lines
+    /// show an option as required whose value has come from there.
+    pub fn or_from(mut self, env: impl Fn(&str) -> Option<OsString>) -> Self {
+        let path = |name| {
+            env(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
+        self.state_dir = self.state_dir.or_else(|| path("WINDLASS_STATE_DIR"));
+        self.ca_bundle = self.ca_bundle.or_else(|| path("AWS_CA_BUNDLE"));
+        self
+    }
 }
 
 /// The commands, also under `objectstorage`, where Anchore has them.

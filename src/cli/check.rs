@@ -23,16 +23,18 @@ pub async fn run(
 ) -> anyhow::Result<ExitStatus> {
     let config = connect::load(&args.config)?;
     let (store, path, section) = connect::store(&config, args.analysis_archive, global)?;
-    let options = connect::connect_options(global, Some(&config));
+    // A URL that is given is meant, whether the store needs a database or not.
+    connect::given_database_url(global)?;
     let database = match (&store.driver, connect::database_url(global, Some(&config))) {
         (_, Ok(url)) => {
+            let options = connect::connect_options(global, &url);
             let database = Database::connect(&url, &options).await?;
             check_schema(&database, &store).await?;
             database
         }
         (DriverConfig::Db | DriverConfig::Db2, Err(error)) => return Err(error),
         // Only the two database drivers need one.
-        (_, Err(_)) => no_database(&options).await?,
+        (_, Err(_)) => no_database().await?,
     };
     let driver = driver::open(&store, &database, Fence::Open).await?;
     driver.prepare().await?;
@@ -68,7 +70,7 @@ async fn check_schema(database: &Database, store: &StoreConfig) -> anyhow::Resul
     Ok(())
 }
 
-async fn no_database(options: &ConnectOptions) -> anyhow::Result<Database> {
+async fn no_database() -> anyhow::Result<Database> {
     let memory = crate::database::DatabaseUrl::Sqlite {
         path: ":memory:".into(),
     };
@@ -76,7 +78,7 @@ async fn no_database(options: &ConnectOptions) -> anyhow::Result<Database> {
         &memory,
         &ConnectOptions {
             create: true,
-            ..options.clone()
+            ..ConnectOptions::default()
         },
     )
     .await?)

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 
-use super::args::{Global, RunArgs};
+use super::args::{Global, MovedConfigs, RunArgs};
 use crate::catalog::{Catalog, TaskRow, TaskSide};
-use crate::config::{ConfigFile, Secret, Section, StoreConfig};
-use crate::database::{ConnectOptions, Database, DatabaseUrl};
+use crate::config::{
+    ConfigFile, Part, Secret, Section, StoreConfig, require_variables as require_variables_of,
+};
+use crate::database::{ConnectOptions, Database, DatabaseUrl, why_ignored};
 use crate::engine::{Progress, Settings, StateDir, Stop, TaskFile};
 
 /// Loads a configuration with the process's environment.
@@ -23,11 +25,11 @@ pub fn store(
     analysis_archive: bool,
     global: &Global,
 ) -> anyhow::Result<(StoreConfig, PathBuf, String)> {
-    let (section, name) = match analysis_archive {
-        true => (Section::AnalysisArchive, "analysis_archive"),
-        false => (Section::ObjectStore, "object_store"),
+    let name = match analysis_archive {
+        true => "analysis_archive",
+        false => "object_store",
     };
-    let mut store = config.store(section)?;
+    let mut store = config.store(section(analysis_archive))?;
     if let Some(ca_bundle) = &global.ca_bundle {
         store.trust(ca_bundle);
     }
@@ -39,28 +41,77 @@ pub fn store(
     Ok((store, path, name.to_owned()))
 }
 
+/// A store with its configuration's absolute path and its section's name.
+pub type Side = (StoreConfig, PathBuf, String);
+
 /// A side of a task, from the configuration that it was made with, or from where that is now.
-pub fn side(
-    moved: Option<&Path>,
-    side: &TaskSide,
-    global: &Global,
-) -> anyhow::Result<(ConfigFile, (StoreConfig, PathBuf, String))> {
+pub fn side(moved: Option<&Path>, side: &TaskSide, global: &Global) -> anyhow::Result<Side> {
     let config = load(moved.unwrap_or(Path::new(&side.config)))?;
-    let store = store(&config, side.section == "analysis_archive", global)?;
-    Ok((config, store))
+    store(&config, is_archive(side), global)
+}
+
+/// Both sides of a task; variables without a value are told for both at once.
+pub fn sides(
+    moved: &MovedConfigs,
+    task: &TaskRow,
+    global: &Global,
+) -> anyhow::Result<(Side, Side)> {
+    let (from, to) = (&task.source, &task.destination);
+    let open = |moved: &Option<PathBuf>, side: &TaskSide| {
+        load(moved.as_deref().unwrap_or(Path::new(&side.config)))
+    };
+    let configs = (open(&moved.from_config, from)?, open(&moved.to_config, to)?);
+    let part = |side| Part::Store(section(is_archive(side)));
+    require_variables_of(&[(&configs.0, part(from)), (&configs.1, part(to))])?;
+    Ok((
+        store(&configs.0, is_archive(from), global)?,
+        store(&configs.1, is_archive(to), global)?,
+    ))
+}
+
+fn is_archive(side: &TaskSide) -> bool {
+    side.section == "analysis_archive"
+}
+
+fn section(is_archive: bool) -> Section {
+    match is_archive {
+        true => Section::AnalysisArchive,
+        false => Section::ObjectStore,
+    }
+}
+
+/// Asks for all variables that the stores of these configurations need, and those of the database
+/// in the first of them where nothing else names it: what has no value is told at once.
+pub fn require_variables(global: &Global, sides: &[(&ConfigFile, bool)]) -> anyhow::Result<()> {
+    let stores = sides
+        .iter()
+        .map(|(config, is_archive)| (*config, Part::Store(section(*is_archive))));
+    let mut parts: Vec<_> = stores.collect();
+    if let (Some((config, _)), None) = (sides.first(), given_url(global)) {
+        parts.push((config, Part::Database));
+    }
+    Ok(require_variables_of(&parts)?)
 }
 
 /// The URL of the database: from the command line, the environment, or a configuration.
 pub fn database_url(global: &Global, config: Option<&ConfigFile>) -> anyhow::Result<DatabaseUrl> {
     if let Some(url) = given_database_url(global)? {
-        return Ok(url);
+        let Some(config) = config else {
+            return Ok(url);
+        };
+        let place = || format!("{}: db_connect_args", config.path().display());
+        let arguments = config.connect_arguments()?;
+        return url.with_tls_of(&arguments).with_context(place);
     }
     let configured = match config {
-        Some(config) => config.database()?,
+        Some(config) => config.database()?.map(|database| (config, database)),
         None => None,
     };
     match configured {
-        Some(database) => parse_url(database.connect.expose()),
+        Some((config, database)) => {
+            let place = || format!("{}: credentials.database", config.path().display());
+            found(DatabaseUrl::configured(&database).with_context(place)?)
+        }
         None => bail!(
             "no database is named: give --db-connect URL, set WINDLASS_DB_CONNECT, or put \
              credentials.database.db_connect into the configuration"
@@ -70,19 +121,30 @@ pub fn database_url(global: &Global, config: Option<&ConfigFile>) -> anyhow::Res
 
 /// The URL from the command line or the environment.
 pub fn given_database_url(global: &Global) -> anyhow::Result<Option<DatabaseUrl>> {
-    let from_environment = || {
-        std::env::var("WINDLASS_DB_CONNECT")
-            .ok()
-            .filter(|u| !u.is_empty())
-    };
-    match global.db_connect.clone().or_else(from_environment) {
-        Some(url) => Ok(Some(parse_url(&url)?)),
+    match given_url(global) {
+        Some((url, from)) => Ok(Some(found(DatabaseUrl::parse(&url).context(from)?)?)),
         None => Ok(None),
     }
 }
 
-fn parse_url(url: &str) -> anyhow::Result<DatabaseUrl> {
-    let url = DatabaseUrl::parse(url)?
+/// The text of that URL, and where it is from.
+fn given_url(global: &Global) -> Option<(String, &'static str)> {
+    let from_environment = || {
+        let url = std::env::var("WINDLASS_DB_CONNECT").ok();
+        url.filter(|url| !url.is_empty())
+            .map(|url| (url, "WINDLASS_DB_CONNECT"))
+    };
+    let given = global.db_connect.clone().map(|url| (url, "--db-connect"));
+    given.or_else(from_environment)
+}
+
+/// A URL as it will be used, with a word on what of it does nothing.
+fn found(url: DatabaseUrl) -> anyhow::Result<DatabaseUrl> {
+    for name in url.ignored() {
+        let why = why_ignored(name).unwrap_or_default();
+        tracing::warn!("the database option {name} is ignored: {why}");
+    }
+    let url = url
         .absolute()
         .context("cannot tell where the database is")?;
     Ok(with_environment_password(url))
@@ -95,16 +157,14 @@ fn with_environment_password(url: DatabaseUrl) -> DatabaseUrl {
     }
 }
 
-/// How to connect, as Anchore's options say.
-pub fn connect_options(global: &Global, config: Option<&ConfigFile>) -> ConnectOptions {
-    let ssl = config
-        .and_then(|config| config.database().ok().flatten())
-        .is_some_and(|d| d.ssl);
+/// How to connect, as Anchore's options say; pg8000's `timeout` bounds each answer, too.
+pub fn connect_options(global: &Global, url: &DatabaseUrl) -> ConnectOptions {
+    let statement = Duration::from_secs(global.db_timeout.max(1));
     ConnectOptions {
-        ssl: global.db_use_ssl || ssl,
+        ssl: global.db_use_ssl,
         retries: global.db_retries,
         connect_timeout: Duration::from_secs(global.db_connect_timeout.max(1)),
-        statement_timeout: Some(Duration::from_secs(global.db_timeout.max(1))),
+        statement_timeout: Some(statement.min(url.answer_limit().unwrap_or(statement))),
         ..ConnectOptions::default()
     }
 }
@@ -132,10 +192,9 @@ pub async fn settings(
     global: &Global,
     run: &RunArgs,
     url: DatabaseUrl,
-    config: &ConfigFile,
 ) -> anyhow::Result<Settings> {
     let concurrency = run.concurrency.within_files(super::files::raise_limit())?;
-    let connect = connect_options(global, Some(config));
+    let connect = connect_options(global, &url);
     let database = Database::connect(&url, &connect).await?;
     let minutes = run.max_outage.clamp(0.0, 7.0 * 24.0 * 60.0);
     Ok(Settings {
@@ -170,7 +229,7 @@ pub async fn find_task(global: &Global, wanted: &str) -> anyhow::Result<FoundTas
         Some(url) => url,
         None => url_of_known_task(global, wanted)?,
     };
-    let options = connect_options(global, None);
+    let options = connect_options(global, &url);
     let database = Database::connect(&url, &options).await?;
     let catalog = Catalog::open(database).await?;
     let task = catalog.task(wanted).await?;
@@ -221,15 +280,17 @@ pub fn url_of(file: &TaskFile) -> anyhow::Result<DatabaseUrl> {
         let Ok(Some(database)) = load(config).and_then(|c| Ok(c.database()?)) else {
             continue;
         };
-        let Ok(url) = DatabaseUrl::parse(database.connect.expose()).map(DatabaseUrl::absolute)
-        else {
+        let Ok(Ok(url)) = DatabaseUrl::configured(&database).map(DatabaseUrl::absolute) else {
             continue;
         };
-        match url {
-            Ok(url) if url.redacted() == recorded.redacted() => {
-                return Ok(with_environment_password(url));
-            }
-            _ => {}
+        if url.is_same_database(&recorded) {
+            // What the configuration says today about trust counts, unless the task was made with
+            // more than it has ever said.
+            let same = match recorded.names_ssl_mode() && !url.names_ssl_mode() {
+                true => recorded.with_password_of(&url),
+                false => url,
+            };
+            return Ok(with_environment_password(same));
         }
     }
     Ok(with_environment_password(recorded))

@@ -65,9 +65,8 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
         moved,
         run,
     } = asked.common;
-    let (from_config, from) = connect::side(moved.from_config.as_deref(), &task.source, global)?;
-    let (_, to) = connect::side(moved.to_config.as_deref(), &task.destination, global)?;
-    let settings = connect::settings(global, run, url, &from_config).await?;
+    let (from, to) = connect::sides(moved, &task, global)?;
+    let settings = connect::settings(global, run, url).await?;
     if !dontask && !dry_run && !ask() {
         return Ok(skipped(printer));
     }

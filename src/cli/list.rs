@@ -13,7 +13,7 @@ pub async fn run(global: &Global, printer: &Printer) -> anyhow::Result<ExitStatu
         Some(url) => url,
         None => only_known_database(global)?,
     };
-    let database = Database::connect(&url, &connect::connect_options(global, None)).await?;
+    let database = Database::connect(&url, &connect::connect_options(global, &url)).await?;
     let catalog = Catalog::open(database).await?;
     let mut listed = Vec::new();
     for migration in catalog.migrations().await? {

@@ -19,6 +19,11 @@ pub async fn run(
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     let (from, to) = (connect::load(&args.from)?, connect::load(&args.to)?);
+    let sides = [
+        (&from, args.from_analysis_archive),
+        (&to, args.to_analysis_archive),
+    ];
+    connect::require_variables(global, &sides)?;
     let request = MigrateRequest {
         from: connect::store(&from, args.from_analysis_archive, global)?,
         to: connect::store(&to, args.to_analysis_archive, global)?,
@@ -27,7 +32,7 @@ pub async fn run(
         new_task: args.new_task,
     };
     let url = connect::database_url(global, Some(&from))?;
-    let settings = connect::settings(global, &args.run, url, &from).await?;
+    let settings = connect::settings(global, &args.run, url).await?;
     if !args.dontask && !args.dry_run && !ask() {
         return Ok(skipped(printer));
     }

@@ -20,12 +20,13 @@ mod resume;
 mod signals;
 mod size;
 mod status;
+mod usage;
 mod verify;
 mod watched;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser as _};
+use clap::CommandFactory as _;
 
 use args::{Cli, Command, Global, TopCommand};
 use printer::Printer;
@@ -59,7 +60,16 @@ impl From<ExitStatus> for ExitCode {
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = match usage::parse(&args) {
+        Ok(cli) => cli,
+        Err(usage::Unusable::Clap(error)) => error.exit(),
+        Err(usage::Unusable::Said(why)) => {
+            let json = args.iter().any(|arg| arg == "--json");
+            Printer::new(json).error(&anyhow::anyhow!(why));
+            return ExitStatus::Failed.into();
+        }
+    };
     let command = match cli.command {
         TopCommand::Direct(command) | TopCommand::Objectstorage { command } => command,
     };
@@ -132,6 +142,8 @@ async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Re
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]

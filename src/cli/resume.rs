@@ -12,10 +12,8 @@ pub async fn run(
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     let FoundTask { task, url, .. } = connect::find_task(global, &args.task).await?;
-    let moved = &args.moved;
-    let (from_config, from) = connect::side(moved.from_config.as_deref(), &task.source, global)?;
-    let (_, to) = connect::side(moved.to_config.as_deref(), &task.destination, global)?;
-    let settings = connect::settings(global, &args.run, url, &from_config).await?;
+    let (from, to) = connect::sides(&args.moved, &task, global)?;
+    let settings = connect::settings(global, &args.run, url).await?;
     let request = ResumeRequest { task, from, to };
     match watched(
         printer,

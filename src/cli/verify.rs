@@ -89,9 +89,10 @@ async fn of_catalog(
     global: &Global,
 ) -> anyhow::Result<Look> {
     let config = connect::load(config)?;
+    connect::require_variables(global, &[(&config, analysis_archive)])?;
     let (store, path, section) = connect::store(&config, analysis_archive, global)?;
     let url = connect::database_url(global, Some(&config))?;
-    let options = connect::connect_options(global, Some(&config));
+    let options = connect::connect_options(global, &url);
     let database = Database::connect(&url, &options).await?;
     let catalog = Catalog::open(database.clone()).await?;
     let in_database = |driver| StoreConfig {
@@ -186,7 +187,7 @@ impl TaskStore<'_> {
     }
 
     fn config(&self, global: &Global) -> anyhow::Result<StoreConfig> {
-        let (_, (store, ..)) = connect::side(self.moved, self.side, global)?;
+        let (store, ..) = connect::side(self.moved, self.side, global)?;
         refuse_changed_place(self.task, self.name, self.side, &store)?;
         Ok(store)
     }

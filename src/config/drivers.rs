@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::substitute::Unset;
 use super::value::Node;
 use super::{
     Compression, ConfigError, DriverConfig, EndpointUrl, LocalfsConfig, Notice, S3Auth, S3Config,
@@ -68,6 +69,8 @@ pub(super) fn read_store(section: &Node<'_>) -> Result<StoreConfig, ConfigError>
         "compression",
         "storage_driver",
         "migrate_from_storage_driver",
+        // Of an analysis archive, in Anchore's guide.
+        "enabled",
     ];
     notices.extend(unknown(section, &known)?);
     let compression = read_compression(&section.get("compression")?, &mut notices)?;
@@ -114,19 +117,43 @@ fn read_driver(node: &Node<'_>, notices: &mut Vec<Notice>) -> Result<DriverConfi
         notices.push(Notice::DefaultedToDb { key: name.key });
         return Ok(DriverConfig::Db);
     };
-    let (driver, known) = match written.as_str() {
-        "db" => (DriverConfig::Db, &[][..]),
-        "db2" => (DriverConfig::Db2, &[][..]),
-        "localfs" => (
-            DriverConfig::Localfs(read_localfs(&options)?),
-            LOCALFS_OPTIONS,
-        ),
-        "s3" => (DriverConfig::S3(read_s3(&options)?), S3_OPTIONS),
-        "swift" => (DriverConfig::Swift(read_swift(&options)?), SWIFT_OPTIONS),
+    let driver = match written.as_str() {
+        "db" => DriverConfig::Db,
+        "db2" => DriverConfig::Db2,
+        "localfs" => DriverConfig::Localfs(read_localfs(&options)?),
+        "s3" => DriverConfig::S3(read_s3(&options)?),
+        "swift" => DriverConfig::Swift(read_swift(&options)?),
         _ => return Err(name.unknown_driver(written)),
     };
-    notices.extend(unknown(&options, known)?);
+    notices.extend(unknown(&options, known_options(&written))?);
     Ok(driver)
+}
+
+fn known_options(driver: &str) -> &'static [&'static str] {
+    match driver {
+        "localfs" => LOCALFS_OPTIONS,
+        "s3" => S3_OPTIONS,
+        "swift" => SWIFT_OPTIONS,
+        _ => &[],
+    }
+}
+
+/// The variables without a value in what [`read_store`] reads of a section.
+pub(super) fn unset_in_store(section: &Node<'_>) -> Result<Vec<Unset>, ConfigError> {
+    let whole = section.unset();
+    if whole.is_empty() || section.names().is_err() {
+        return Ok(whole);
+    }
+    let (compression, driver) = (section.get("compression")?, section.get("storage_driver")?);
+    let mut found = compression.get("enabled")?.unset();
+    found.extend(compression.get("min_size_kbytes")?.unset());
+    let name = driver.get("name")?;
+    found.extend(name.unset());
+    let options = driver.get("config")?;
+    for option in known_options(&name.string()?.unwrap_or_default()) {
+        found.extend(options.get(option)?.unset());
+    }
+    Ok(found)
 }
 
 fn unknown(node: &Node<'_>, known: &[&str]) -> Result<Vec<Notice>, ConfigError> {

@@ -23,15 +23,14 @@ pub enum ConfigError {
         /// The parser's words, without values.
         reason: String,
     },
-    /// A `${ANCHORE_…}` variable has no value.
-    #[error("{}:{line}: variable {variable} is not set; set it in the environment{hint}", file.display())]
-    UnsetVariable {
-        /// The file.
-        file: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// The variable's name.
-        variable: String,
+    /// `${ANCHORE_…}` variables that are used have no value.
+    #[error(
+        "variables that the configuration uses are not set: {}; set them in the environment{hint}",
+        listed(missing)
+    )]
+    UnsetVariables {
+        /// Each of them, in the order of their lines.
+        missing: Vec<UnsetVariable>,
         /// What became of `ANCHORE_ENV_FILE`.
         hint: String,
     },
@@ -79,12 +78,33 @@ pub enum ConfigError {
     },
 }
 
+/// A variable that is used and has no value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnsetVariable {
+    /// The file that uses it.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+    /// The variable's name.
+    pub name: String,
+}
+
+fn listed(missing: &[UnsetVariable]) -> String {
+    let one = |v: &UnsetVariable| format!("{} ({}:{})", v.name, v.file.display(), v.line);
+    missing.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 /// Something in a usable configuration that a person should know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// No store is configured; Anchore uses the database, and so do we.
     DefaultedToDb {
         /// The key where a store would have been.
+        key: String,
+    },
+    /// No analysis archive is configured: it is in the object store.
+    ArchiveInObjectStore {
+        /// The key where it would have been.
         key: String,
     },
     /// An option that nothing reads.
@@ -109,6 +129,12 @@ impl fmt::Display for Notice {
                 write!(
                     f,
                     "`{key}` names no store: Anchore's default, the db driver, is used"
+                )
+            }
+            Self::ArchiveInObjectStore { key } => {
+                write!(
+                    f,
+                    "`{key}` names no store: the analysis archive is in the object store, as in Anchore"
                 )
             }
             Self::UnknownOption { key } => {

@@ -2,12 +2,12 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use super::drivers::read_store;
+use super::database::{self, DatabaseConfig};
+use super::drivers::{read_store, unset_in_store};
 use super::substitute::Variables;
 use super::value::{self, Node, Value};
-use super::{Compression, ConfigError, DriverConfig, Notice, Secret, StoreConfig};
+use super::{Compression, ConfigError, DriverConfig, Notice, Secret, StoreConfig, UnsetVariable};
 
 /// No `config.yaml` of Anchore comes near this.
 const TEXT_MAX_BYTES: u64 = 1 << 20;
@@ -31,27 +31,48 @@ pub(super) fn read_text(path: &Path) -> std::io::Result<String> {
 pub enum Section {
     /// `services.catalog.object_store`, or `archive`, its older name.
     ObjectStore,
-    /// `services.catalog.analysis_archive`, alone.
+    /// `services.catalog.analysis_archive`; where that is empty, the object store's.
     AnalysisArchive,
 }
 
-/// How to reach Anchore's database, as `credentials.database` has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatabaseConfig {
-    /// The SQLAlchemy URL, password and all.
-    pub connect: Secret,
-    /// `db_connect_args.ssl`.
-    pub ssl: bool,
-    /// `db_connect_args.timeout`: how long a statement may take.
-    pub timeout: Option<Duration>,
-    /// `db_connect_args.connect_timeout`.
-    pub connect_timeout: Option<Duration>,
+/// A part of the file that is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The store of a section.
+    Store(Section),
+    /// `credentials.database`.
+    Database,
+}
+
+/// Asks for the variables of all parts that will be used, so that those without a value are told
+/// at once.
+///
+/// # Errors
+/// [`ConfigError::UnsetVariables`], or a part that is not as it should be.
+pub fn require_variables(parts: &[(&ConfigFile, Part)]) -> Result<(), ConfigError> {
+    let mut missing = Vec::new();
+    for (config, part) in parts {
+        for variable in config.unset(*part)? {
+            if !missing.contains(&variable) {
+                missing.push(variable);
+            }
+        }
+    }
+    match (missing.is_empty(), parts.first()) {
+        (false, Some((config, _))) => Err(ConfigError::UnsetVariables {
+            missing,
+            hint: config.hint.clone(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Anchore's `config.yaml`, with variables put in.
 pub struct ConfigFile {
     path: PathBuf,
     root: Value,
+    /// Where else variables may stand, for messages.
+    hint: String,
 }
 
 // The tree holds every secret of the deployment.
@@ -67,7 +88,7 @@ impl ConfigFile {
     /// Reads a file; `env` looks up the variables of the environment.
     ///
     /// # Errors
-    /// An unreadable file, a variable without a value, or text that is not YAML.
+    /// An unreadable file, or text that is not YAML.
     pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let text = read_text(path).map_err(|source| ConfigError::Unreadable {
             file: path.to_owned(),
@@ -79,22 +100,13 @@ impl ConfigFile {
     /// Reads a text as [`load`](Self::load) reads a file; `path` is for messages.
     ///
     /// # Errors
-    /// A variable without a value, or text that is not YAML.
+    /// Text that is not YAML.
     pub fn parse(
         path: &Path,
         text: &str,
         env: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigError> {
         let variables = Variables::load(env);
-        if let Some((line, variable)) = variables.first_unset(text) {
-            let (file, hint) = (path.to_owned(), variables.hint);
-            return Err(ConfigError::UnsetVariable {
-                file,
-                line,
-                variable,
-                hint,
-            });
-        }
         let not_yaml = |reason| ConfigError::NotYaml {
             file: path.to_owned(),
             reason,
@@ -105,6 +117,7 @@ impl ConfigFile {
         Ok(Self {
             path: path.to_owned(),
             root,
+            hint: variables.hint,
         })
     }
 
@@ -119,59 +132,99 @@ impl ConfigFile {
     /// either Anchore uses the database: so do we, with a [`Notice`].
     ///
     /// # Errors
-    /// A missing or ill-typed key, an unknown driver, an analysis archive that is not
-    /// configured, or the legacy `archive_driver`.
+    /// A missing or ill-typed key, an unknown driver, a variable without a value, or the
+    /// legacy `archive_driver`.
     pub fn store(&self, section: Section) -> Result<StoreConfig, ConfigError> {
-        let catalog = Node::root(&self.path, &self.root)
-            .get("services")?
-            .require("catalog", "the settings of Anchore's catalog service")?;
-        match section {
-            Section::AnalysisArchive => {
-                read_store(&catalog.require("analysis_archive", "a store with `storage_driver`")?)
+        require_variables(&[(self, Part::Store(section))])?;
+        let catalog = self.catalog()?;
+        let mut store = match self.section(&catalog, section)? {
+            Some(node) => read_store(&node)?,
+            None if !catalog.get("archive_driver")?.is_absent() => {
+                return Err(ConfigError::LegacyDriver {
+                    file: self.path.clone(),
+                });
             }
-            Section::ObjectStore => self.object_store(&catalog),
+            None => StoreConfig {
+                compression: Compression::default(),
+                driver: DriverConfig::Db,
+                notices: vec![Notice::DefaultedToDb {
+                    key: catalog.get("object_store")?.key,
+                }],
+            },
+        };
+        let archive = catalog.get("analysis_archive")?;
+        if section == Section::AnalysisArchive && archive.is_falsy() {
+            let key = archive.key;
+            store
+                .notices
+                .insert(0, Notice::ArchiveInObjectStore { key });
         }
+        Ok(store)
     }
 
-    fn object_store(&self, catalog: &Node<'_>) -> Result<StoreConfig, ConfigError> {
-        for name in ["object_store", "archive"] {
-            let section = catalog.get(name)?;
-            if !section.is_falsy() {
-                return read_store(&section);
+    fn catalog(&self) -> Result<Node<'_>, ConfigError> {
+        Node::root(&self.path, &self.root)
+            .get("services")?
+            .require("catalog", "the settings of Anchore's catalog service")
+    }
+
+    /// Where a store is described, if anywhere.
+    fn section<'a>(
+        &self,
+        catalog: &Node<'a>,
+        section: Section,
+    ) -> Result<Option<Node<'a>>, ConfigError> {
+        let names = match section {
+            Section::AnalysisArchive => &["analysis_archive", "object_store", "archive"][..],
+            Section::ObjectStore => &["object_store", "archive"],
+        };
+        for name in names {
+            let node = catalog.get(name)?;
+            if !node.is_falsy() {
+                return Ok(Some(node));
             }
         }
-        if !catalog.get("archive_driver")?.is_absent() {
-            return Err(ConfigError::LegacyDriver {
-                file: self.path.clone(),
-            });
-        }
-        Ok(StoreConfig {
-            compression: Compression::default(),
-            driver: DriverConfig::Db,
-            notices: vec![Notice::DefaultedToDb {
-                key: catalog.get("object_store")?.key,
-            }],
-        })
+        Ok(None)
+    }
+
+    /// The variables without a value in a part.
+    fn unset(&self, part: Part) -> Result<Vec<UnsetVariable>, ConfigError> {
+        let unset = match part {
+            Part::Store(section) => match self.section(&self.catalog()?, section)? {
+                Some(node) => unset_in_store(&node)?,
+                None => Vec::new(),
+            },
+            Part::Database => database::unset(&self.database_node()?)?,
+        };
+        let named = unset.into_iter().map(|unset| UnsetVariable {
+            file: self.path.clone(),
+            line: unset.line,
+            name: unset.name,
+        });
+        Ok(named.collect())
     }
 
     /// The database of the deployment, where the file names one.
     ///
     /// # Errors
-    /// An ill-typed key.
+    /// An ill-typed key, or a variable without a value.
     pub fn database(&self) -> Result<Option<DatabaseConfig>, ConfigError> {
-        let database = Node::root(&self.path, &self.root)
+        require_variables(&[(self, Part::Database)])?;
+        database::read(&self.database_node()?)
+    }
+
+    /// `db_connect_args` by themselves, for a database that is named elsewhere: those whose
+    /// variables have values.
+    ///
+    /// # Errors
+    /// An ill-typed key.
+    pub fn connect_arguments(&self) -> Result<Vec<(String, Secret)>, ConfigError> {
+        database::arguments(&self.database_node()?)
+    }
+
+    fn database_node(&self) -> Result<Node<'_>, ConfigError> {
+        Node::root(&self.path, &self.root)
             .get("credentials")?
-            .get("database")?;
-        let Some(connect) = database.get("db_connect")?.string()? else {
-            return Ok(None);
-        };
-        let arguments = database.get("db_connect_args")?;
-        let seconds = |name| Ok(arguments.get(name)?.whole()?.map(Duration::from_secs));
-        Ok(Some(DatabaseConfig {
-            connect: Secret::new(connect),
-            ssl: arguments.get("ssl")?.flag()?.unwrap_or(false),
-            timeout: seconds("timeout")?,
-            connect_timeout: seconds("connect_timeout")?,
-        }))
+            .get("database")
     }
 }

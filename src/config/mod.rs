@@ -4,10 +4,12 @@
 //! documents are kept) and `credentials.database` are looked at. Reading goes in
 //! four steps, one file each: `substitute` puts `${ANCHORE_…}` variables into
 //! the raw text, `value` parses it and reads values as PyYAML would, `file`
-//! picks the section, `drivers` turns it into a typed [`StoreConfig`].
+//! picks the section, `drivers` turns it into a typed [`StoreConfig`] and
+//! `database` the other into a [`DatabaseConfig`].
 //!
 //! Secrets are redacted at the type: no `Debug` or `Display` here shows one.
 
+mod database;
 mod drivers;
 mod error;
 mod file;
@@ -16,8 +18,9 @@ mod store;
 mod substitute;
 mod value;
 
-pub use error::{ConfigError, Notice};
-pub use file::{ConfigFile, DatabaseConfig, Section};
+pub use database::DatabaseConfig;
+pub use error::{ConfigError, Notice, UnsetVariable};
+pub use file::{ConfigFile, Part, Section, require_variables};
 pub use secret::{EndpointUrl, Secret};
 pub use store::{
     Compression, DRIVER_NAMES, DriverConfig, LocalfsConfig, S3Auth, S3Config, StoreConfig,

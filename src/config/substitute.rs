@@ -2,7 +2,8 @@
 //!
 //! As in Anchore: any variable whose name begins with `ANCHORE`, from the
 //! environment, else from the file that `ANCHORE_ENV_FILE` names; other `${…}` stay
-//! as they are. One left unset in a comment does no harm.
+//! as they are. One left unset leaves a mark in its value, and is missed only where
+//! that value is used: a whole `config.yaml` has dozens that no migration needs.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,6 +12,11 @@ use std::path::Path;
 pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 const OPENING: &str = "${ANCHORE";
+
+/// Around what stands for an unset variable, `LINE:NAME`: letters that mean nothing to YAML, also
+/// within braces, where `${…}` would be a mapping.
+const MARK_OPENS: char = '\u{e0a1}';
+const MARK_CLOSES: char = '\u{e0a2}';
 
 /// Where values come from: the environment first, then the file.
 pub(super) struct Variables<'a> {
@@ -51,16 +57,18 @@ impl<'a> Variables<'a> {
         (self.env)(name).or_else(|| self.from_file.get(name).cloned())
     }
 
-    /// Puts values in place of variables, once: a value is not searched again. None where that
-    /// would make more than so many bytes of it.
+    /// Puts values in place of variables, once: a value is not searched again, and one without a
+    /// value leaves a mark. None where that would make more than so many bytes of it.
     pub(super) fn substitute(&self, text: &str, max_bytes: usize) -> Option<String> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
+        let mut line = 1;
         while let Some((before, name, after)) = next_variable(rest) {
             out.push_str(before);
+            line += before.matches('\n').count();
             match self.get(name) {
                 Some(value) => out.push_str(&value),
-                None => out.push_str(&rest[before.len()..rest.len() - after.len()]),
+                None => out.push_str(&format!("{MARK_OPENS}{line}:{name}{MARK_CLOSES}")),
             }
             if out.len() > max_bytes {
                 return None;
@@ -69,20 +77,23 @@ impl<'a> Variables<'a> {
         }
         Some(out + rest)
     }
+}
 
-    /// The first variable without a value outside of comments, with its line from 1.
-    pub(super) fn first_unset(&self, text: &str) -> Option<(usize, String)> {
-        text.lines().enumerate().find_map(|(index, line)| {
-            let mut rest = without_comment(line);
-            while let Some((_, name, after)) = next_variable(rest) {
-                if self.get(name).is_none() {
-                    return Some((index + 1, name.to_owned()));
-                }
-                rest = after;
-            }
-            None
-        })
-    }
+/// A variable that is used and has no value.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Unset {
+    /// Where it stands, from 1.
+    pub(super) line: usize,
+    pub(super) name: String,
+}
+
+/// The unset variables in a value, by the marks that [`Variables::substitute`] left.
+pub(super) fn unset_in(value: &str) -> impl Iterator<Item = Unset> + '_ {
+    value.split(MARK_OPENS).skip(1).filter_map(|marked| {
+        let (line, name) = marked.split_once(MARK_CLOSES)?.0.split_once(':')?;
+        let (line, name) = (line.parse().ok()?, name.to_owned());
+        Some(Unset { line, name })
+    })
 }
 
 /// Splits at the first variable: what is before, its name, what is after.
@@ -97,27 +108,6 @@ fn next_variable(text: &str) -> Option<(&str, &str, &str)> {
         // Not closed on its line: no variable; look further on.
         from = end;
     }
-}
-
-/// A line up to its comment: `#` at the start or after a blank, outside of quotes.
-fn without_comment(line: &str) -> &str {
-    let mut quote = None;
-    let mut previous = ' ';
-    for (at, char) in line.char_indices() {
-        match quote {
-            Some(open) if char == open => quote = None,
-            Some(_) => {}
-            None if (char == '"' || char == '\'')
-                && matches!(previous, ' ' | '\t' | '[' | '{' | ',' | ':') =>
-            {
-                quote = Some(char);
-            }
-            None if char == '#' && previous.is_whitespace() => return &line[..at],
-            None => {}
-        }
-        previous = char;
-    }
-    line
 }
 
 /// `KEY=VALUE` lines; blank lines, comments and `export` are allowed, and quotes round
@@ -159,10 +149,7 @@ mod tests {
         for (text, expected) in [
             ("a: ${ANCHORE_A}/${ANCHORE_A}\n", "a: one/one\n"),
             ("a: ${ANCHORE_B}", "a: ${ANCHORE_A}"),
-            (
-                "a: ${HOME} $ANCHORE_A ${ANCHORE_C}",
-                "a: ${HOME} $ANCHORE_A ${ANCHORE_C}",
-            ),
+            ("a: ${HOME} $ANCHORE_A", "a: ${HOME} $ANCHORE_A"),
             ("a: ${ANCHORE_A\nb: ${ANCHORE_A}", "a: ${ANCHORE_A\nb: one"),
             ("", ""),
         ] {
@@ -172,20 +159,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_unset_variable_is_found_outside_of_comments() {
-        let variables = variables(&two);
-        for (text, expected) in [
-            ("# ${ANCHORE_X}\na: 1 # ${ANCHORE_X}\n", None),
-            (
-                "a: ${ANCHORE_A}\nb: '# ${ANCHORE_X}'\n",
-                Some((2, "ANCHORE_X")),
-            ),
-            ("a: it's ${ANCHORE_A} # don't ${ANCHORE_X}", None),
-            ("a: b#${ANCHORE_X}", Some((1, "ANCHORE_X"))),
-        ] {
-            let expected = expected.map(|(line, name): (usize, &str)| (line, name.to_owned()));
-            assert_eq!(variables.first_unset(text), expected, "{text}");
-        }
+    fn an_unset_variable_leaves_a_mark_that_names_it() {
+        let text = "a: 1\nb: x${ANCHORE_X}y${ANCHORE_A}\nc: [${ANCHORE_Y}]";
+        let substituted = variables(&two).substitute(text, 1 << 10).expect("short");
+        assert!(substituted.contains("yone"), "{substituted}");
+        let found: Vec<_> = unset_in(&substituted).map(|u| (u.line, u.name)).collect();
+        let expected = [(2, "ANCHORE_X"), (3, "ANCHORE_Y")];
+        assert_eq!(found, expected.map(|(line, name)| (line, name.to_owned())));
+        assert_eq!(unset_in("one ${ANCHORE_A}").next(), None);
     }
 
     #[test]

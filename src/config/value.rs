@@ -14,6 +14,7 @@ use serde::de::{
 pub(super) use serde_yaml::Value;
 
 use super::ConfigError;
+use super::substitute::{Unset, unset_in};
 
 /// What a tree may take of memory, about: a hundred times what Anchore's own file does.
 const VALUES_MAX_BYTES: usize = 32 << 20;
@@ -212,6 +213,15 @@ impl<'a> Node<'a> {
         }
     }
 
+    /// The variables without a value in all that stands here.
+    pub(super) fn unset(&self) -> Vec<Unset> {
+        let mut found = Vec::new();
+        if let Some(value) = self.value {
+            gather_unset(value, &mut found);
+        }
+        found
+    }
+
     /// A string; `None` where absent, null, false or empty, which Anchore's own
     /// configuration writes for "not given".
     pub(super) fn string(&self) -> Result<Option<String>, ConfigError> {
@@ -310,6 +320,16 @@ impl<'a> Node<'a> {
             key: self.key.clone(),
             expected,
         }
+    }
+}
+
+fn gather_unset(value: &Value, found: &mut Vec<Unset>) {
+    match value {
+        Value::String(text) => found.extend(unset_in(text)),
+        Value::Sequence(items) => items.iter().for_each(|item| gather_unset(item, found)),
+        Value::Mapping(mapping) => mapping.values().for_each(|item| gather_unset(item, found)),
+        Value::Tagged(tagged) => gather_unset(&tagged.value, found),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

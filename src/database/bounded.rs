@@ -6,6 +6,7 @@
 //! waited for as long as a statement may take and a little more; then the statement has failed as
 //! one does whose connection was cut.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -15,6 +16,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgPool, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
 use sqlx::{Either, Execute, Executor, SqlStr};
 
+use super::dial::Tunnel;
 use super::error::silence;
 use super::{ErrorClass, RETRY_PAUSE, classify};
 
@@ -24,16 +26,19 @@ pub struct BoundedPool {
     pool: PgPool,
     limit: Duration,
     retries: u32,
+    /// What the pool's connections go through, where they go through anything.
+    _tunnel: Option<Arc<Tunnel>>,
 }
 
 impl BoundedPool {
     /// `limit`: how long one answer may take on an open connection; `retries`: how often to try
     /// again to get one.
-    pub(super) fn new(pool: PgPool, limit: Duration, retries: u32) -> Self {
+    pub(super) fn new(pool: PgPool, limit: Duration, retries: u32, tunnel: Option<Tunnel>) -> Self {
         Self {
             pool,
             limit,
             retries,
+            _tunnel: tunnel.map(Arc::new),
         }
     }
 

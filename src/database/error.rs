@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::DatabaseUrl;
+use super::reach::NoServer;
 
 /// What to do about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +132,16 @@ pub enum DatabaseError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// None of several servers can be used.
+    #[error(
+        "no server of {place} can be used: {source}; name one that takes writes, the primary, among the hosts"
+    )]
+    NoServer {
+        /// host:port,host:port/database.
+        place: String,
+        /// Why each of them cannot.
+        source: io::Error,
+    },
     /// Connected, but no answer in time.
     #[error(
         "the database at {place} did not answer within {seconds} s; check the network, or allow more with --db-connect-timeout"
@@ -207,6 +218,7 @@ impl DatabaseError {
         match self {
             Self::UnknownHost { .. }
             | Self::Unreachable { .. }
+            | Self::NoServer { .. }
             | Self::NoAnswer { .. }
             | Self::NotNow { .. } => true,
             Self::Failed { source, .. } => classify(source) == ErrorClass::Retryable,
@@ -243,6 +255,9 @@ impl DatabaseError {
 
     fn connecting_postgres(place: String, error: sqlx::Error) -> Self {
         let error = match error {
+            sqlx::Error::Io(source) if source.get_ref().is_some_and(|e| e.is::<NoServer>()) => {
+                return Self::NoServer { place, source };
+            }
             sqlx::Error::Io(source) if is_resolver_error(&source) => {
                 return Self::UnknownHost { place, source };
             }

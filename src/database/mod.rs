@@ -10,13 +10,19 @@
 
 mod advisory;
 mod bounded;
+mod certificate;
+mod configured;
+mod dial;
 mod error;
 mod holder;
+mod libpq;
 mod lockfile;
 mod options;
 mod query;
+mod reach;
 mod refusal;
 mod session;
+mod tls;
 mod url;
 
 use std::time::Duration;
@@ -28,6 +34,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 pub use bounded::BoundedPool;
 pub use error::{DatabaseError, ErrorClass, classify, describe};
 pub use holder::{Holder, LockError};
+pub use libpq::why_ignored;
 pub use refusal::{keep_count_after_failure, may_be_of_one_row, refusal};
 pub use session::{ALIVE_TIMEOUT, Session, SessionConnection, SessionGuard, SessionState};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
@@ -97,11 +104,10 @@ impl Database {
         // The pool's own connections are opened as they are needed.
         match url {
             DatabaseUrl::Postgres(postgres) => {
-                connect_postgres(postgres, options)
-                    .await?
-                    .close()
-                    .await
-                    .ok();
+                let (first, found) = find_postgres(postgres, options).await?;
+                first.close().await.ok();
+                let (way, tunnel) = reach::lasting(&found, options)
+                    .map_err(|error| DatabaseError::connecting(url, error))?;
                 let pool = PgPoolOptions::new()
                     .max_connections(options.max_connections)
                     .acquire_timeout(attempt_limit(url, options))
@@ -119,7 +125,7 @@ impl Database {
                                 .ok_or_else(|| error::silence(ALIVE_TIMEOUT))
                         })
                     })
-                    .connect_lazy_with(options::postgres(postgres, options));
+                    .connect_lazy_with(way);
                 let limit = match options.statement_timeout {
                     Some(limit) => limit + session::GRACE,
                     None => Duration::MAX,
@@ -128,6 +134,7 @@ impl Database {
                     pool,
                     limit,
                     options.retries,
+                    tunnel,
                 )))
             }
             DatabaseUrl::Sqlite { path } => {
@@ -150,10 +157,17 @@ impl Database {
     }
 }
 
+/// How long connecting to one server may take.
+fn server_limit(url: &PostgresUrl, options: &ConnectOptions) -> Duration {
+    url.connect_timeout.unwrap_or(options.connect_timeout)
+}
+
+/// The same for all servers of a URL, each in its turn.
 fn attempt_limit(url: &DatabaseUrl, options: &ConnectOptions) -> Duration {
     match url {
         DatabaseUrl::Postgres(postgres) => {
-            postgres.connect_timeout.unwrap_or(options.connect_timeout)
+            let servers = u32::try_from(postgres.hosts().len()).unwrap_or(1);
+            server_limit(postgres, options).saturating_mul(servers)
         }
         DatabaseUrl::Sqlite { .. } => options.connect_timeout,
     }
@@ -163,9 +177,16 @@ async fn connect_postgres(
     url: &PostgresUrl,
     options: &ConnectOptions,
 ) -> Result<PgConnection, DatabaseError> {
+    Ok(find_postgres(url, options).await?.0)
+}
+
+/// A connection, and the server and the password that it was had with.
+async fn find_postgres(
+    url: &PostgresUrl,
+    options: &ConnectOptions,
+) -> Result<(PgConnection, PostgresUrl), DatabaseError> {
     let to = DatabaseUrl::Postgres(url.clone());
-    let pg = options::postgres(url, options);
-    retrying(&to, options, || pg.connect()).await
+    retrying(&to, options, || reach::open(url, options)).await
 }
 
 async fn connect_sqlite(

@@ -7,7 +7,7 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-use super::{ConnectOptions, PostgresUrl, SslMode};
+use super::{ConnectOptions, PostgresUrl, SslMode, tls};
 
 /// What other users of the database see windlass as.
 const APPLICATION_NAME: &str = "windlass";
@@ -55,19 +55,16 @@ pub(super) fn postgres(url: &PostgresUrl, options: &ConnectOptions) -> PgConnect
     pg.database(&url.database)
 }
 
-/// The URL's mode, raised to `require` where TLS is demanded and the mode would do
-/// without.
+/// The URL's mode, as sqlx has it. What sqlx would do less well never comes here ([`tls`]).
 fn ssl_mode(url: &PostgresUrl, options: &ConnectOptions) -> Option<PgSslMode> {
-    match url.ssl_mode {
-        Some(SslMode::VerifyCa) => Some(PgSslMode::VerifyCa),
-        Some(SslMode::VerifyFull) => Some(PgSslMode::VerifyFull),
-        Some(SslMode::Require) => Some(PgSslMode::Require),
-        _ if options.ssl => Some(PgSslMode::Require),
-        Some(SslMode::Disable) => Some(PgSslMode::Disable),
-        Some(SslMode::Allow) => Some(PgSslMode::Allow),
-        Some(SslMode::Prefer) => Some(PgSslMode::Prefer),
-        None => None,
-    }
+    tls::mode(url, options).map(|mode| match mode {
+        SslMode::VerifyCa => PgSslMode::VerifyCa,
+        SslMode::VerifyFull => PgSslMode::VerifyFull,
+        SslMode::Require => PgSslMode::Require,
+        SslMode::Disable => PgSslMode::Disable,
+        // sqlx's own `allow` never tries TLS, and a server that wants it would be refused.
+        SslMode::Allow | SslMode::Prefer => PgSslMode::Prefer,
+    })
 }
 
 /// Options for SQLite: durable to a power cut, and never a new file by accident.

@@ -6,22 +6,8 @@ use std::time::Duration;
 
 use crate::config::Secret;
 
+use super::url::{HostPort, Target, TlsVersions};
 use super::{DatabaseUrlError, PostgresUrl, SslMode};
-
-/// The options that a PostgreSQL URL may have.
-pub(super) const KNOWN: [&str; 11] = [
-    "sslmode",
-    "sslrootcert",
-    "sslcert",
-    "sslkey",
-    "connect_timeout",
-    "options",
-    "host",
-    "port",
-    "user",
-    "password",
-    "application_name",
-];
 
 const SSL_MODES: [(&str, SslMode); 6] = [
     ("disable", SslMode::Disable),
@@ -32,37 +18,205 @@ const SSL_MODES: [(&str, SslMode); 6] = [
     ("verify-full", SslMode::VerifyFull),
 ];
 
-/// Sets what the options say. They beat the URL's other parts, as in libpq.
-pub(super) fn apply(url: &mut PostgresUrl, options: &str) -> Result<(), DatabaseUrlError> {
-    for (name, value) in pairs(options) {
+const SSL_FLAGS: [&str; 3] = ["ssl", "ssl_context", "requiressl"];
+
+/// Sets what the options say. They beat the URL's other parts, as in libpq and in SQLAlchemy.
+/// Several of one name are a list: SQLAlchemy names several hosts so.
+pub(super) fn apply(
+    url: &mut PostgresUrl,
+    options: Vec<(String, String)>,
+    pg8000: bool,
+) -> Result<(), DatabaseUrlError> {
+    let mut lists: [Vec<String>; 3] = Default::default();
+    // `ssl: true` raises what `sslmode` says, wherever it stands.
+    let (flags, others): (Vec<_>, Vec<_>) = options
+        .into_iter()
+        .partition(|(name, _)| SSL_FLAGS.contains(&name.as_str()));
+    for (name, value) in others.into_iter().chain(flags) {
         match name.as_str() {
-            "sslmode" => url.ssl_mode = Some(ssl_mode(&value)?),
-            "sslrootcert" => url.ssl_root_cert = Some(PathBuf::from(value)),
-            "sslcert" => url.ssl_cert = Some(PathBuf::from(value)),
-            "sslkey" => url.ssl_key = Some(PathBuf::from(value)),
-            "connect_timeout" => url.connect_timeout = seconds(&value)?,
-            "options" => url.settings = settings(&value)?,
-            "host" => url.host = Some(value),
-            "port" => {
-                url.port = Some(
-                    value
-                        .parse()
-                        .map_err(|_| wrong("port", "a number from 1 to 65535"))?,
-                )
-            }
-            "user" => url.user = Some(value),
-            "password" => url.password = Some(Secret::new(value)),
-            // Known, so that Anchore's own URL works; windlass names itself.
-            "application_name" => {}
-            _ => return Err(unknown(&name)),
+            "host" => lists[0].push(value),
+            "port" => lists[1].push(value),
+            "hostaddr" => lists[2].push(value),
+            _ => set(url, &name, value, pg8000)?,
         }
+    }
+    let [hosts, ports, addresses] = lists.map(|list| list.join(","));
+    set_servers(url, &hosts, &ports, &addresses)
+}
+
+/// `host`, `port` and `hostaddr`, each a list with commas, or empty.
+fn set_servers(
+    url: &mut PostgresUrl,
+    hosts: &str,
+    ports: &str,
+    addresses: &str,
+) -> Result<(), DatabaseUrlError> {
+    if !hosts.is_empty() {
+        let ports = url.hosts().into_iter().map(|host| host.port);
+        let ports: Vec<_> = ports.collect();
+        let mut named = Vec::new();
+        for (at, host) in hosts.split(',').enumerate() {
+            let given = match host.starts_with('/') || host.parse::<std::net::Ipv6Addr>().is_ok() {
+                true => HostPort {
+                    host: Some(host.to_owned()),
+                    port: None,
+                },
+                false => super::url::split_hosts(host)?.remove(0),
+            };
+            let port = ports.get(at).or(ports.first()).copied().flatten();
+            named.push(HostPort {
+                port: given.port.or(port),
+                ..given
+            });
+        }
+        url.set_hosts(named);
+    }
+    if !addresses.is_empty() {
+        url.addresses = addresses.split(',').map(str::to_owned).collect();
+        if url.host.is_none() && url.more_hosts.is_empty() {
+            let port = url.port;
+            let host = |address: &String| HostPort {
+                host: Some(address.clone()),
+                port,
+            };
+            url.set_hosts(url.addresses.iter().map(host).collect());
+        }
+        if url.addresses.len() != url.hosts().len() {
+            return Err(wrong("hostaddr", "as many addresses as there are hosts"));
+        }
+    }
+    if !ports.is_empty() {
+        let ports: Result<Vec<_>, _> = ports.split(',').map(super::url::read_port).collect();
+        let (ports, mut hosts) = (ports?, url.hosts());
+        if ports.len() != 1 && ports.len() != hosts.len() {
+            return Err(wrong(
+                "port",
+                "one number from 1 to 65535, or one for each host",
+            ));
+        }
+        for (at, host) in hosts.iter_mut().enumerate() {
+            host.port = ports.get(at).copied().unwrap_or(ports[0]);
+        }
+        url.set_hosts(hosts);
     }
     Ok(())
 }
 
-/// The options of a URL in the form that [`apply`] reads, without the password;
-/// `socket` is a host that cannot stand in the URL itself.
-pub(super) fn render(url: &PostgresUrl, socket: Option<&str>) -> String {
+fn set(
+    url: &mut PostgresUrl,
+    name: &str,
+    value: String,
+    pg8000: bool,
+) -> Result<(), DatabaseUrlError> {
+    match name {
+        "sslmode" => url.ssl_mode = Some(ssl_mode(&value)?),
+        // pg8000 makes a context that verifies nothing of `true`; others are Python objects.
+        "ssl" | "ssl_context" | "requiressl" if truth(&value) => raise_to_require(url),
+        "ssl" | "ssl_context" | "requiressl" if is_false(&value) => {}
+        "ssl" | "ssl_context" | "requiressl" => return Err(wrong("ssl", "true or false")),
+        "sslrootcert" => url.ssl_root_cert = Some(PathBuf::from(value)),
+        "sslcert" => url.ssl_cert = Some(PathBuf::from(value)),
+        "sslkey" => url.ssl_key = Some(PathBuf::from(value)),
+        "connect_timeout" => url.connect_timeout = seconds("connect_timeout", &value)?,
+        "timeout" => {
+            let limit = seconds("timeout", &value)?;
+            // Anchore's file may say a day: nobody waits for a lost server that long.
+            url.connect_timeout = limit.map(|limit| limit.min(TIMEOUT_MAX));
+            url.answer_limit = limit.filter(|_| pg8000);
+        }
+        "options" => url.settings = settings(&value)?,
+        "user" => url.user = Some(value),
+        "password" => {
+            url.password = Some(Secret::new(value));
+            url.raw_password = None;
+        }
+        "dbname" | "database" => url.database = value,
+        "unix_sock" => set_unix_sock(url, &value)?,
+        "target_session_attrs" => url.target = target(&value)?,
+        "ssl_min_protocol_version" | "ssl_max_protocol_version" => {
+            set_versions(url, name == "ssl_min_protocol_version", &value)?;
+        }
+        "sslnegotiation" => match value.as_str() {
+            "postgres" => url.ssl_direct = false,
+            "direct" => url.ssl_direct = true,
+            _ => return Err(wrong("sslnegotiation", "postgres or direct")),
+        },
+        _ => return super::libpq::treat(url, name, &value),
+    }
+    Ok(())
+}
+
+/// More than this is waited for a connection only where `--db-connect-timeout` or the URL's own
+/// `connect_timeout` says so.
+const TIMEOUT_MAX: Duration = Duration::from_secs(120);
+
+fn raise_to_require(url: &mut PostgresUrl) {
+    match url.ssl_mode {
+        Some(SslMode::VerifyCa | SslMode::VerifyFull) => {}
+        _ => url.ssl_mode = Some(SslMode::Require),
+    }
+}
+
+pub(super) fn truth(value: &str) -> bool {
+    matches!(
+        value.to_ascii_lowercase().as_str(),
+        "true" | "yes" | "on" | "1"
+    )
+}
+
+fn is_false(value: &str) -> bool {
+    matches!(
+        value.to_ascii_lowercase().as_str(),
+        "false" | "no" | "off" | "0"
+    )
+}
+
+/// pg8000 takes the socket itself, `/run/postgresql/.s.PGSQL.5432`.
+fn set_unix_sock(url: &mut PostgresUrl, path: &str) -> Result<(), DatabaseUrlError> {
+    let split = path.rsplit_once("/.s.PGSQL.");
+    let read = split.and_then(|(dir, port)| Some((dir, port.parse().ok().filter(|p| *p > 0)?)));
+    let (dir, port) = read.ok_or(wrong("unix_sock", "DIRECTORY/.s.PGSQL.PORT"))?;
+    url.set_hosts(vec![HostPort {
+        host: Some(dir.to_owned()),
+        port: Some(port),
+    }]);
+    Ok(())
+}
+
+fn target(value: &str) -> Result<Target, DatabaseUrlError> {
+    match value {
+        "any" => Ok(Target::Any),
+        "read-write" => Ok(Target::ReadWrite),
+        "primary" => Ok(Target::Primary),
+        "read-only" | "standby" | "prefer-standby" => Err(DatabaseUrlError::Refused {
+            name: "target_session_attrs",
+            why: "windlass writes, and a standby takes no writes; use read-write or primary",
+        }),
+        _ => Err(wrong("target_session_attrs", "any, read-write or primary")),
+    }
+}
+
+fn set_versions(url: &mut PostgresUrl, is_min: bool, value: &str) -> Result<(), DatabaseUrlError> {
+    let version = value.to_ascii_lowercase();
+    match (is_min, version.as_str()) {
+        (true, "tlsv1" | "tlsv1.1" | "tlsv1.2") | (false, "tlsv1.3") => {}
+        (true, "tlsv1.3") => url.tls_versions = TlsVersions::Only13,
+        (false, "tlsv1.2") => url.tls_versions = TlsVersions::Only12,
+        (false, "tlsv1" | "tlsv1.1") => {
+            return Err(DatabaseUrlError::Refused {
+                name: "ssl_max_protocol_version",
+                why: "windlass speaks no TLS older than 1.2; let the server take TLSv1.2",
+            });
+        }
+        (true, _) => return Err(wrong("ssl_min_protocol_version", "TLSv1.2 or TLSv1.3")),
+        (false, _) => return Err(wrong("ssl_max_protocol_version", "TLSv1.2 or TLSv1.3")),
+    }
+    Ok(())
+}
+
+/// The options of a URL in the form that [`apply`] reads, without the password; with the hosts
+/// where they cannot stand in the URL itself.
+pub(super) fn render(url: &PostgresUrl, with_hosts: bool) -> String {
     let path = |path: &Option<PathBuf>| {
         path.as_deref()
             .map(Path::display)
@@ -76,8 +230,31 @@ pub(super) fn render(url: &PostgresUrl, socket: Option<&str>) -> String {
         .iter()
         .map(|(name, value)| format!("-c {name}={value}"));
     let settings = settings.collect::<Vec<_>>().join(" ");
+    let hosts = url.hosts().into_iter().map(|h| h.host.unwrap_or_default());
+    let hosts = with_hosts.then(|| hosts.collect::<Vec<_>>().join(","));
+    let target = match url.target {
+        Target::Any => None,
+        Target::ReadWrite => Some("read-write".to_owned()),
+        Target::Primary => Some("primary".to_owned()),
+    };
+    let versions = |wanted, text: &str| (url.tls_versions == wanted).then(|| text.to_owned());
+    let addresses = Some(url.addresses.join(",")).filter(|list| !list.is_empty());
     let options = [
-        ("host", socket.map(str::to_owned)),
+        ("host", hosts),
+        ("hostaddr", addresses),
+        ("target_session_attrs", target),
+        (
+            "ssl_min_protocol_version",
+            versions(TlsVersions::Only13, "TLSv1.3"),
+        ),
+        (
+            "ssl_max_protocol_version",
+            versions(TlsVersions::Only12, "TLSv1.2"),
+        ),
+        (
+            "sslnegotiation",
+            url.ssl_direct.then(|| "direct".to_owned()),
+        ),
         ("sslmode", mode.map(|(name, _)| (*name).to_owned())),
         ("sslrootcert", path(&url.ssl_root_cert)),
         ("sslcert", path(&url.ssl_cert)),
@@ -127,11 +304,11 @@ pub(super) fn unknown(name: &str) -> DatabaseUrlError {
     }
 }
 
-fn wrong(name: &'static str, expected: &'static str) -> DatabaseUrlError {
+pub(super) fn wrong(name: &'static str, expected: &'static str) -> DatabaseUrlError {
     DatabaseUrlError::OptionValue { name, expected }
 }
 
-fn ssl_mode(value: &str) -> Result<SslMode, DatabaseUrlError> {
+pub(super) fn ssl_mode(value: &str) -> Result<SslMode, DatabaseUrlError> {
     let found = SSL_MODES.iter().find(|(name, _)| *name == value);
     found.map(|(_, mode)| *mode).ok_or(wrong(
         "sslmode",
@@ -140,11 +317,11 @@ fn ssl_mode(value: &str) -> Result<SslMode, DatabaseUrlError> {
 }
 
 /// Zero and less mean "no limit" to libpq; here they mean "not given".
-fn seconds(value: &str) -> Result<Option<Duration>, DatabaseUrlError> {
+fn seconds(name: &'static str, value: &str) -> Result<Option<Duration>, DatabaseUrlError> {
     let seconds: i64 = value
         .trim()
         .parse()
-        .map_err(|_| wrong("connect_timeout", "a whole number of seconds"))?;
+        .map_err(|_| wrong(name, "a whole number of seconds"))?;
     Ok(u64::try_from(seconds)
         .ok()
         .filter(|&seconds| seconds > 0)

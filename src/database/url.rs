@@ -7,6 +7,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::Secret;
@@ -15,6 +17,10 @@ use super::query;
 
 /// A database, as its URL names it. Printing it never shows the password.
 #[derive(Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are one or two of them in a process"
+)]
 pub enum DatabaseUrl {
     /// A PostgreSQL server.
     Postgres(PostgresUrl),
@@ -47,10 +53,96 @@ pub struct PostgresUrl {
     pub ssl_cert: Option<PathBuf>,
     /// `sslkey`: a file.
     pub ssl_key: Option<PathBuf>,
-    /// `connect_timeout`, in seconds.
+    /// `connect_timeout`, in seconds: for each host.
     pub connect_timeout: Option<Duration>,
     /// `options=-c name=value …`: settings of the session, such as `search_path`.
     pub settings: Vec<(String, String)>,
+    /// Hosts to try after the first, in their order.
+    pub more_hosts: Vec<HostPort>,
+    /// `hostaddr`: where each host is, so that its name is only for its certificate.
+    pub addresses: Vec<String>,
+    /// `target_session_attrs`.
+    pub target: Target,
+    /// `ssl_min_protocol_version`, `ssl_max_protocol_version`.
+    pub tls_versions: TlsVersions,
+    /// `sslnegotiation=direct`.
+    pub ssl_direct: bool,
+    /// pg8000's `timeout`: how long one answer may take.
+    pub answer_limit: Option<Duration>,
+    /// The password as it was written, where decoding its escapes has changed it: whoever pastes
+    /// one raw has never meant them as escapes.
+    pub raw_password: Option<RawPassword>,
+    /// Options that were given and do nothing, which does no harm.
+    pub ignored: Vec<&'static str>,
+}
+
+/// A password as it was written, and whether it is the right one, known to all who share it.
+#[derive(Debug, Clone)]
+pub struct RawPassword {
+    secret: Secret,
+    right: Arc<AtomicBool>,
+}
+
+impl RawPassword {
+    fn new(secret: &str) -> Self {
+        Self {
+            secret: Secret::new(secret),
+            right: Arc::default(),
+        }
+    }
+
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
+    pub(super) fn is_right(&self) -> bool {
+        self.right.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_right(&self) {
+        self.right.store(true, Ordering::Relaxed);
+    }
+}
+
+impl PartialEq for RawPassword {
+    fn eq(&self, other: &Self) -> bool {
+        self.secret == other.secret
+    }
+}
+
+impl Eq for RawPassword {}
+
+/// One of several servers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HostPort {
+    /// As [`PostgresUrl::host`].
+    pub host: Option<String>,
+    /// As [`PostgresUrl::port`].
+    pub port: Option<u16>,
+}
+
+/// libpq's `target_session_attrs`, as far as somebody who writes can use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Target {
+    /// Whatever answers.
+    #[default]
+    Any,
+    /// A server that takes writes.
+    ReadWrite,
+    /// A server that is no standby.
+    Primary,
+}
+
+/// Which versions of TLS may be spoken; older ones than 1.2 never are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TlsVersions {
+    /// 1.2 and 1.3.
+    #[default]
+    Both,
+    /// Only 1.2.
+    Only12,
+    /// Only 1.3.
+    Only13,
 }
 
 /// libpq's `sslmode`.
@@ -73,7 +165,13 @@ pub enum SslMode {
 /// Why a database URL cannot be used. Never shows the URL: it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DatabaseUrlError {
-    /// Not a URL at all, or of another database.
+    /// Not a URL at all.
+    #[error(
+        "the database URL has no scheme, the part in front of ://, and is of no known form; expected \
+         postgresql://user:password@host:port/database or sqlite:///file"
+    )]
+    NoScheme,
+    /// Of another database.
     #[error(
         "the database URL is of no known form; expected postgresql://user:password@host:port/database or sqlite:///file"
     )]
@@ -87,13 +185,25 @@ pub enum DatabaseUrlError {
         expected: &'static str,
     },
     /// An option that windlass does not know.
-    #[error("the database URL has an unknown option {name}; known are {}", query::KNOWN.join(", "))]
+    #[error(
+        "the database URL or its arguments have an unknown option {name}: neither libpq nor pg8000 has it; take it out"
+    )]
     UnknownOption {
         /// Its name, without its value.
         name: String,
     },
+    /// An option that cannot be honoured and that it would do harm to ignore.
+    #[error("the option {name} of the database URL or its arguments cannot be honoured: {why}")]
+    Refused {
+        /// Its name, without its value.
+        name: &'static str,
+        /// Why, and what to do instead.
+        why: &'static str,
+    },
     /// A known option with a value that it does not take.
-    #[error("the option {name} of the database URL has a wrong value; expected {expected}")]
+    #[error(
+        "the option {name} of the database URL or its arguments has a wrong value; expected {expected}"
+    )]
     OptionValue {
         /// Its name, without its value.
         name: &'static str,
@@ -116,15 +226,29 @@ impl DatabaseUrl {
     /// # Errors
     /// What is wrong, without the text.
     pub fn parse(text: &str) -> Result<Self, DatabaseUrlError> {
+        match Self::parse_parts(text)? {
+            Self::Postgres(postgres) if postgres.database.is_empty() => {
+                Err(DatabaseUrlError::Part {
+                    part: "database name",
+                    expected: "a name after the host: host:port/database",
+                })
+            }
+            url => Ok(url),
+        }
+    }
+
+    /// Reads a URL that may lack the database's name.
+    pub(super) fn parse_parts(text: &str) -> Result<Self, DatabaseUrlError> {
         let (scheme, rest) = text
             .trim()
             .split_once("://")
-            .ok_or(DatabaseUrlError::Scheme)?;
+            .ok_or(DatabaseUrlError::NoScheme)?;
         if SQLITE_SCHEMES.contains(&scheme) {
             return parse_sqlite(rest);
         }
         if POSTGRES_SCHEMES.contains(&scheme) {
-            return parse_postgres(rest).map(Self::Postgres);
+            let pg8000 = scheme.ends_with("+pg8000");
+            return parse_postgres(rest, pg8000).map(Self::Postgres);
         }
         Err(DatabaseUrlError::Scheme)
     }
@@ -142,13 +266,12 @@ impl DatabaseUrl {
         match self {
             Self::Sqlite { path } => path.display().to_string(),
             Self::Postgres(postgres) => {
-                let host = postgres.host.as_deref().unwrap_or("(default host)");
-                let host = bracketed(host);
-                format!(
-                    "{host}:{}/{}",
-                    postgres.port.unwrap_or(5432),
-                    postgres.database
-                )
+                let hosts = postgres.hosts().into_iter().map(|HostPort { host, port }| {
+                    let host = host.as_deref().unwrap_or("(default host)");
+                    format!("{}:{}", bracketed(host), port.unwrap_or(5432))
+                });
+                let hosts = hosts.collect::<Vec<_>>().join(",");
+                format!("{hosts}/{}", postgres.database)
             }
         }
     }
@@ -166,8 +289,49 @@ impl DatabaseUrl {
     pub fn with_password(mut self, password: Secret) -> Self {
         if let Self::Postgres(postgres) = &mut self {
             postgres.password = Some(password);
+            postgres.raw_password = None;
         }
         self
+    }
+
+    /// The same URL with the password of another, and all that is known about it.
+    #[must_use]
+    pub fn with_password_of(mut self, other: &Self) -> Self {
+        if let (Self::Postgres(postgres), Self::Postgres(other)) = (&mut self, other) {
+            postgres.password = other.password.clone();
+            postgres.raw_password = other.raw_password.clone();
+        }
+        self
+    }
+
+    /// Whether this is the same database of the same servers, entered as the same user.
+    pub fn is_same_database(&self, other: &Self) -> bool {
+        let user = |url: &Self| match url {
+            Self::Sqlite { .. } => None,
+            Self::Postgres(postgres) => postgres.user.clone(),
+        };
+        self.place() == other.place() && user(self) == user(other)
+    }
+
+    /// Whether it says itself how its server is to be trusted.
+    pub fn names_ssl_mode(&self) -> bool {
+        matches!(self, Self::Postgres(postgres) if postgres.ssl_mode.is_some())
+    }
+
+    /// How long one answer may take, where the URL says so.
+    pub fn answer_limit(&self) -> Option<Duration> {
+        match self {
+            Self::Sqlite { .. } => None,
+            Self::Postgres(postgres) => postgres.answer_limit,
+        }
+    }
+
+    /// What was given and does nothing, for a word about it.
+    pub fn ignored(&self) -> &[&'static str] {
+        match self {
+            Self::Sqlite { .. } => &[],
+            Self::Postgres(postgres) => &postgres.ignored,
+        }
     }
 
     /// The same URL with a relative SQLite path made absolute, so that it can be
@@ -198,25 +362,51 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl PostgresUrl {
+    /// All hosts, in the order in which they are tried.
+    pub fn hosts(&self) -> Vec<HostPort> {
+        let first = HostPort {
+            host: self.host.clone(),
+            port: self.port,
+        };
+        std::iter::once(first)
+            .chain(self.more_hosts.iter().cloned())
+            .collect()
+    }
+
+    /// The same URL with these hosts.
+    pub(super) fn set_hosts(&mut self, mut hosts: Vec<HostPort>) {
+        if hosts.len() > 1 {
+            for host in &mut hosts {
+                host.port.get_or_insert(5432);
+            }
+        }
+        let mut hosts = hosts.into_iter();
+        let first = hosts.next().unwrap_or_default();
+        (self.host, self.port) = (first.host, first.port);
+        self.more_hosts = hosts.collect();
+    }
+
     fn redacted(&self) -> String {
         let mut url = "postgresql://".to_owned();
         if let Some(user) = &self.user {
             url += &format!("{}@", query::quote(user));
         }
         // A socket's directory has slashes, and can only stand in the query.
-        let socket = self.host.as_deref().filter(|host| host.starts_with('/'));
-        if let (Some(host), None) = (self.host.as_deref(), socket) {
-            url += &bracketed(host);
-        }
-        if let Some(port) = self.port {
-            url += &format!(":{port}");
-        }
-        url + "/" + &self.database + &query::render(self, socket)
+        let hosts = self.hosts();
+        let is_socket = |h: &HostPort| h.host.as_deref().is_some_and(|h| h.starts_with('/'));
+        let in_query = hosts.iter().any(is_socket);
+        let authority = hosts.iter().map(|HostPort { host, port }| {
+            let host = host.as_deref().filter(|_| !in_query).unwrap_or("");
+            let port = port.map(|port| format!(":{port}")).unwrap_or_default();
+            bracketed(host) + &port
+        });
+        url += &authority.collect::<Vec<_>>().join(",");
+        url + "/" + &self.database + &query::render(self, in_query)
     }
 }
 
 /// An IPv6 address goes in brackets.
-fn bracketed(host: &str) -> String {
+pub(super) fn bracketed(host: &str) -> String {
     match host.contains(':') && !host.starts_with('/') {
         true => format!("[{host}]"),
         false => host.to_owned(),
@@ -241,26 +431,22 @@ fn parse_sqlite(rest: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
     }
 }
 
-fn parse_postgres(rest: &str) -> Result<PostgresUrl, DatabaseUrlError> {
+fn parse_postgres(rest: &str, pg8000: bool) -> Result<PostgresUrl, DatabaseUrlError> {
     let (user, password, rest) = split_login(rest);
-    let (host, rest) = split_host(rest)?;
-    let (port, rest) = split_port(rest)?;
+    let (authority, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let hosts = split_hosts(authority)?;
     let (database, options) = split_query(rest.strip_prefix('/').unwrap_or(rest));
-    if database.is_empty() || (!rest.is_empty() && !rest.starts_with('/')) {
-        return Err(DatabaseUrlError::Part {
-            part: "database name",
-            expected: "a name after the host: host:port/database",
-        });
-    }
     let mut url = PostgresUrl {
         user: user.filter(|user| !user.is_empty()).map(query::unquote),
         password: password.map(|password| Secret::new(query::unquote(password))),
-        host: host.map(str::to_owned),
-        port,
         database: database.to_owned(),
         ..PostgresUrl::default()
     };
-    query::apply(&mut url, options)?;
+    url.raw_password = password
+        .filter(|raw| url.password.as_ref().is_some_and(|p| p.expose() != *raw))
+        .map(RawPassword::new);
+    url.set_hosts(hosts);
+    query::apply(&mut url, query::pairs(options), pg8000)?;
     Ok(url)
 }
 
@@ -282,39 +468,57 @@ fn split_login(rest: &str) -> (Option<&str>, Option<&str>, &str) {
     }
 }
 
-fn split_host(rest: &str) -> Result<(Option<&str>, &str), DatabaseUrlError> {
+/// `host:port`, several with commas between, as libpq has them.
+pub(super) fn split_hosts(authority: &str) -> Result<Vec<HostPort>, DatabaseUrlError> {
+    let hosts: Result<Vec<_>, _> = authority.split(',').map(split_host).collect();
+    let mut hosts = hosts?;
+    // One port for all stands behind the last.
+    if let [first @ .., HostPort { port: last, .. }] = hosts.as_mut_slice()
+        && first.iter().all(|host| host.port.is_none())
+    {
+        first.iter_mut().for_each(|host| host.port = *last);
+    }
+    Ok(hosts)
+}
+
+fn split_host(text: &str) -> Result<HostPort, DatabaseUrlError> {
     let wrong = DatabaseUrlError::Part {
         part: "host",
         expected: "a name, an IPv4 address, or an IPv6 address in brackets",
     };
-    if let Some(inner) = rest.strip_prefix('[') {
-        let end = inner.find(']').ok_or(wrong.clone())?;
-        return match inner[..end].parse::<std::net::Ipv6Addr>() {
-            Ok(_) => Ok((Some(&inner[..end]), &inner[end + 1..])),
-            Err(_) => Err(wrong),
-        };
-    }
-    let end = rest.find([':', '/']).unwrap_or(rest.len());
-    let host = &rest[..end];
-    if host.contains(['?', '#', '[', ']', ' ']) {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(inner) => {
+            let (address, port) = inner.split_once(']').ok_or(wrong.clone())?;
+            if address.parse::<std::net::Ipv6Addr>().is_err()
+                || !(port.is_empty() || port.starts_with(':'))
+            {
+                return Err(wrong);
+            }
+            (address, port.strip_prefix(':'))
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    if !text.starts_with('[') && host.contains(['?', '#', '[', ']', ' ']) {
         return Err(wrong);
     }
-    Ok((Some(host).filter(|host| !host.is_empty()), &rest[end..]))
+    Ok(HostPort {
+        host: Some(host.to_owned()).filter(|host| !host.is_empty()),
+        port: port.map(read_port).transpose()?.flatten(),
+    })
 }
 
-fn split_port(rest: &str) -> Result<(Option<u16>, &str), DatabaseUrlError> {
-    let Some(after) = rest.strip_prefix(':') else {
-        return Ok((None, rest));
-    };
-    let end = after.find('/').unwrap_or(after.len());
-    let port = match &after[..end] {
-        "" => None,
-        digits => Some(digits.parse().ok().filter(|&port| port > 0).ok_or(DatabaseUrlError::Part {
-            part: "port",
-            expected: "a number from 1 to 65535 (a password without its @ and host reads as one)",
-        })?),
-    };
-    Ok((port, &after[end..]))
+pub(super) fn read_port(digits: &str) -> Result<Option<u16>, DatabaseUrlError> {
+    if digits.is_empty() {
+        return Ok(None);
+    }
+    let port = digits.parse().ok().filter(|&port| port > 0);
+    port.map(Some).ok_or(DatabaseUrlError::Part {
+        part: "port",
+        expected: "a number from 1 to 65535 (a password without its @ and host reads as one)",
+    })
 }
 
 fn split_query(rest: &str) -> (&str, &str) {

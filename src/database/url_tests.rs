@@ -151,7 +151,7 @@ fn bad_urls_are_refused_without_showing_them() {
         ("postgresql://h:65536/d", "port"),
         ("postgresql://u:hunter2@[::1/d", "host"),
         ("postgresql://u:hunter2@[hunter2]/d", "host"),
-        ("postgresql://u:hunter2@[::1]x/d", "database name"),
+        ("postgresql://u:hunter2@[::1]x/d", "host"),
         ("postgresql://h?sslmode=require", "host"),
         ("postgresql://h/d?sslmode=hunter2", "sslmode"),
         (
@@ -213,5 +213,55 @@ fn a_place_names_host_port_and_database() {
         ("sqlite:///a.db", "a.db"),
     ] {
         assert_eq!(DatabaseUrl::parse(text).expect(text).place(), place);
+    }
+}
+
+/// As scripts paste it: the last `@` ends it, and what looks like an escape may be none.
+#[test]
+fn any_password_may_be_pasted_raw() {
+    for password in [
+        "p@ss",
+        "a/b:c",
+        "x#y?z",
+        "100%",
+        "50%41",
+        "%2F",
+        "a b",
+        "é&=;",
+        "\"q\"",
+        "@:/",
+        "[::1]",
+        "sqlite:///x",
+    ] {
+        let text = format!("postgresql://user:{password}@db.example:5433/anchore");
+        let url = postgres(&text);
+        let (_, _, host, port, database) = parts(&url);
+        assert_eq!(
+            (host, port, database),
+            (Some("db.example"), Some(5433), "anchore"),
+            "{text}"
+        );
+        let tried = [
+            url.password.as_ref().map(Secret::expose),
+            url.raw_password.as_ref().map(|raw| raw.secret().expose()),
+        ];
+        assert!(tried.contains(&Some(password)), "{text}: {tried:?}");
+    }
+    assert!(postgres("postgresql://u:plain@h/d").raw_password.is_none());
+}
+
+#[test]
+fn a_url_without_a_scheme_gets_a_sentence_of_its_own() {
+    for text in [
+        "user:hunter2@h:5432/d",
+        "localhost/d",
+        "anchore",
+        "postgresql:hunter2",
+    ] {
+        let error = DatabaseUrl::parse(text).expect_err(text).to_string();
+        assert!(
+            error.contains("has no scheme") && !error.contains("hunter2"),
+            "{text}: {error}"
+        );
     }
 }

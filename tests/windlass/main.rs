@@ -10,6 +10,7 @@ mod checkpoint_hazards;
 mod conformance;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod database_options;
 mod demo;
 mod docs;
 mod document_names;

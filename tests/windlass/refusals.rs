@@ -214,9 +214,6 @@ async fn configurations_that_cannot_be_used() {
     .await;
     expect_refusal(&world, refused, &["legacy.yaml", "archive_driver"]).await;
 
-    let refused = migrate(&world, &world.from, &world.to, &["--from-analysis-archive"]).await;
-    expect_refusal(&world, refused, &["config.yaml", "analysis_archive"]).await;
-
     let no_bucket = changed(
         &world,
         "no-bucket",

@@ -1,0 +1,110 @@
+//! Reading the command line, and a sentence for what clap has none for.
+
+use std::ffi::OsString;
+
+use clap::{Command, CommandFactory as _, Parser as _};
+
+use super::args::Cli;
+
+/// Why a command line cannot be used.
+pub enum Unusable {
+    /// In clap's words, or the help that was asked for.
+    Clap(clap::Error),
+    /// In a sentence of our own.
+    Said(String),
+}
+
+/// Reads the arguments of a process.
+pub fn parse(args: &[OsString]) -> Result<Cli, Unusable> {
+    let parsed = Cli::try_parse_from(args);
+    match (forgotten_url(args), parsed) {
+        (Some(said), _) => Err(Unusable::Said(said)),
+        (None, Ok(cli)) => {
+            let global = cli.global.or_from(|name| std::env::var_os(name));
+            Ok(Cli { global, ..cli })
+        }
+        (None, Err(error)) => Err(Unusable::Clap(error)),
+    }
+}
+
+/// Anchore's guide leaves the URL out in one place, and then the command is taken for it.
+fn forgotten_url(args: &[OsString]) -> Option<String> {
+    let mut args = args.iter().skip(1).map(|arg| arg.to_string_lossy());
+    while let Some(arg) = args.next() {
+        let given = match arg.strip_prefix("--db-connect") {
+            Some("") => args.next()?.into_owned(),
+            Some(joined) => joined.strip_prefix('=')?.to_owned(),
+            None if arg == "--" => return None,
+            None => continue,
+        };
+        if is_command(&Cli::command(), &given) {
+            return Some(format!(
+                "the URL behind --db-connect is missing, and so the command `{given}` was taken for \
+                 it: write --db-connect postgresql://USER:PASSWORD@HOST:PORT/NAME {given} …, or \
+                 leave --db-connect out where the configuration names the database"
+            ));
+        }
+    }
+    None
+}
+
+fn is_command(of: &Command, word: &str) -> bool {
+    let mut commands = of.get_subcommands();
+    commands.any(|command| command.get_name() == word || is_command(command, word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> Option<String> {
+        let args: Vec<_> = line.split_whitespace().map(OsString::from).collect();
+        match parse(&args) {
+            Err(Unusable::Said(said)) => Some(said),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_forgotten_url_gets_its_own_sentence() {
+        for line in [
+            "anchore-manager objectstorage --db-connect migrate from.yaml to.yaml",
+            "windlass --db-connect check to.yaml",
+            "windlass --db-connect=list-migrations",
+            "windlass --db-connect objectstorage list-migrations",
+            "windlass --db-connect postgresql://h/d --db-connect resume 7",
+            "windlass journal 7 --db-connect verify",
+        ] {
+            let said = said(line).expect(line);
+            assert!(said.contains("--db-connect is missing"), "{line}: {said}");
+        }
+        for line in [
+            "windlass --db-connect postgresql://h/migrate check to.yaml",
+            "windlass --db-connect=sqlite:///check list-migrations",
+            "windlass check -- --db-connect",
+            "windlass check --db-connect",
+        ] {
+            assert_eq!(said(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_comes_from_the_environment_is_not_required_in_usage_lines() {
+        let mut command = Cli::command();
+        command.build();
+        let migrate = command.find_subcommand_mut("migrate").expect("migrate");
+        let required: Vec<_> = migrate
+            .get_arguments()
+            .filter(|arg| arg.is_required_set())
+            .map(|arg| arg.get_id().to_string())
+            .collect();
+        assert_eq!(required, ["from", "to"]);
+        let cli = Cli::try_parse_from(["windlass", "list-drivers"]);
+        let global = cli.expect("read").global;
+        let env = |name: &str| (name == "AWS_CA_BUNDLE").then(|| "/ca.pem".into());
+        assert_eq!(
+            global.or_from(env).ca_bundle.as_deref(),
+            Some(std::path::Path::new("/ca.pem"))
+        );
+    }
+}
