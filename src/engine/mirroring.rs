@@ -5,13 +5,16 @@
 //! what the journal has beyond that head, and misses nothing.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::Stop;
 use super::stop::StopReason;
-use crate::catalog::{Catalog, CatalogError, Heartbeat, MirrorUpdate, UploadNote, Writer};
+use crate::catalog::{
+    Catalog, CatalogError, Heartbeat, MirrorUpdate, Unmirrored, UploadNote, Writer,
+};
 use crate::crash;
 use crate::journal::Head;
 use crate::model::Shard;
@@ -39,6 +42,7 @@ enum Message {
 #[derive(Debug, Clone)]
 pub struct Mirroring {
     messages: mpsc::UnboundedSender<Message>,
+    unmirrored: Arc<Mutex<BTreeMap<u64, String>>>,
 }
 
 impl Mirroring {
@@ -50,15 +54,20 @@ impl Mirroring {
             writer,
             is_taken_over: false,
             head,
-            acknowledged: head.seq,
+            mirrored: head,
+            unmirrored: Arc::default(),
             ahead: BTreeMap::new(),
             updates: HashMap::new(),
             shards: Vec::new(),
             uploads: VecDeque::new(),
             stop,
         };
+        let unmirrored = task.unmirrored.clone();
         tokio::spawn(task.run(receiver));
-        Self { messages }
+        Self {
+            messages,
+            unmirrored,
+        }
     }
 
     /// Hands over an entry that is durable in the journal.
@@ -79,7 +88,13 @@ impl Mirroring {
         let _ = self.messages.send(Message::ShardAtRest(shard));
     }
 
-    /// Waits until all that was handed over is in the database.
+    /// Objects whose row of the mirror the database refuses, as of the last flush, each with its
+    /// words.
+    pub fn unmirrored(&self) -> BTreeMap<u64, String> {
+        lock(&self.unmirrored).clone()
+    }
+
+    /// Waits until all that was handed over is in the database, but for what it refuses.
     pub async fn flush(&self) -> Result<(), String> {
         let (answer, answered) = oneshot::channel();
         let _ = self.messages.send(Message::Flush(answer));
@@ -87,6 +102,20 @@ impl Mirroring {
             .await
             .unwrap_or_else(|_| Err("the mirroring task has ended".into()))
     }
+}
+
+/// What to say of an object whose row of the mirror the database refuses.
+pub fn unmirrored_words(idx: u64, why: &str) -> String {
+    format!(
+        "the database refuses the row of object {idx} in windlass_objects: {why}: remove what refuses \
+         it, then resume"
+    )
+}
+
+fn lock(
+    unmirrored: &Mutex<BTreeMap<u64, String>>,
+) -> std::sync::MutexGuard<'_, BTreeMap<u64, String>> {
+    unmirrored.lock().unwrap_or_else(|e| e.into_inner())
 }
 
 struct Task {
@@ -97,7 +126,9 @@ struct Task {
     /// Every entry up to here has been handed over.
     head: Head,
     /// What the database has acknowledged of it.
-    acknowledged: u64,
+    mirrored: Head,
+    /// Objects of which the database refuses what they have come to.
+    unmirrored: Arc<Mutex<BTreeMap<u64, String>>>,
     /// Entries handed over out of turn.
     ahead: BTreeMap<u64, Head>,
     updates: HashMap<u64, MirrorUpdate>,
@@ -117,7 +148,8 @@ impl Task {
                     None => return,
                     Some(Message::Noted(head, update)) => {
                         self.note(head, update);
-                        if self.updates.len() >= BATCH_OBJECTS {
+                        let refused = lock(&self.unmirrored).len();
+                        if self.updates.len() >= BATCH_OBJECTS + refused {
                             self.flush_or_wait().await;
                         }
                     }
@@ -179,6 +211,20 @@ impl Task {
         }
     }
 
+    /// What the database has refused is tried again with the next flush; the head waits for it.
+    fn keep(&mut self, unmirrored: Vec<Unmirrored>) {
+        let refused = unmirrored
+            .into_iter()
+            .map(|refused| (refused.idx, refused.why));
+        let refused: BTreeMap<u64, String> = refused.collect();
+        self.updates.retain(|idx, _| refused.contains_key(idx));
+        let mut before = lock(&self.unmirrored);
+        for (idx, why) in refused.iter().filter(|(idx, _)| !before.contains_key(idx)) {
+            tracing::error!("{}", unmirrored_words(*idx, why));
+        }
+        *before = refused;
+    }
+
     async fn flush(&mut self) -> Result<(), CatalogError> {
         if self.is_taken_over {
             return Ok(());
@@ -189,17 +235,30 @@ impl Task {
             seq: self.head.seq,
             head: hex::encode(self.head.hash),
             alive: true,
-            acknowledged: Some(self.acknowledged),
+            acknowledged: Some(self.mirrored.seq),
+        };
+        let held = Heartbeat {
+            seq: self.mirrored.seq,
+            head: hex::encode(self.mirrored.hash),
+            ..heartbeat.clone()
         };
         let updates: Vec<_> = self.updates.values().cloned().collect();
-        self.catalog
-            .mirror(self.writer.task_id, &heartbeat, &updates)
+        let unmirrored = self
+            .catalog
+            .mirror_apart(self.writer.task_id, &heartbeat, &held, &updates)
             .await?;
-        self.acknowledged = heartbeat.seq;
-        self.updates.clear();
+        if unmirrored.is_empty() {
+            self.mirrored = self.head;
+        }
+        self.keep(unmirrored);
         while let Some(note) = self.uploads.front() {
             self.catalog.note_upload(&self.writer, note).await?;
             self.uploads.pop_front();
+        }
+        // While the head waits, what tells an old copy of the checkpoint from the right one is the
+        // entries that objects in open shards name.
+        if !lock(&self.unmirrored).is_empty() {
+            return Ok(());
         }
         while let Some(shard) = self.shards.last().copied() {
             crash::point("shard-before-done");

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::bandwidth::Bandwidth;
 use super::context::Context;
 use super::limits::Limits;
-use super::mirroring::Mirroring;
+use super::mirroring::{Mirroring, unmirrored_words};
 use super::retry::Weather;
 use super::settle::{Commits, Deletes};
 use super::tenure::Tenure;
@@ -20,8 +20,8 @@ use crate::catalog::{Catalog, Failure, TaskRow, Writer};
 use crate::crash;
 use crate::journal::{Head, Journal, JournalError};
 use crate::model::{
-    Completed, Created, EndedFailed, Event, Interrupted, PhaseCounts, Resumed, Started, Summary,
-    TaskKind, TaskState,
+    Completed, Created, EndedFailed, Event, FailureClass, Interrupted, Phase, PhaseCounts, Resumed,
+    Started, Summary, TaskKind, TaskState,
 };
 
 /// Failures that a report names.
@@ -319,6 +319,7 @@ async fn count(context: &Context, report: &mut RunReport) {
         tracing::warn!("{error}; resuming the task brings the mirror up to date");
     }
     let counted = context.catalog.summary(context.task.task_id).await;
+    let counted = counted.map(|summary| with_unmirrored(context, summary));
     report.state = match (&counted, context.stop.reason()) {
         (_, Some(StopReason::Fatal(_))) => TaskState::Failed,
         (_, Some(_)) | (Err(_), None) => TaskState::Interrupted,
@@ -330,6 +331,34 @@ async fn count(context: &Context, report: &mut RunReport) {
         Ok(summary) => report.summary = Some(summary),
         Err(error) => tracing::warn!("{error}"),
     }
+}
+
+/// An object whose row of the mirror the database refuses has failed, though the mirror can't say so.
+fn with_unmirrored(context: &Context, mut summary: Summary) -> Summary {
+    let unmirrored = context.mirroring.unmirrored().len() as u64;
+    let before_commit = unmirrored.min(summary.remaining);
+    summary.remaining -= before_commit;
+    summary.failed += before_commit;
+    summary
+}
+
+async fn unmirrored_failures(context: &Context) -> Vec<ReportedFailure> {
+    let mut failures = Vec::new();
+    for (idx, why) in context.mirroring.unmirrored() {
+        let loaded = context.catalog.load(context.task.task_id, idx, idx).await;
+        let loaded = loaded.unwrap_or_default().into_iter().next();
+        let object = loaded.as_ref().map(|loaded| loaded.object.key.to_string());
+        failures.push(ReportedFailure {
+            object: object.unwrap_or_else(|| format!("object {idx}")),
+            phase: loaded
+                .map_or(Phase::Pending, |l| l.object.state.phase)
+                .name()
+                .to_owned(),
+            class: FailureClass::Permanent.name().to_owned(),
+            error: unmirrored_words(idx, &why),
+        });
+    }
+    failures
 }
 
 fn ending(report: &RunReport) -> Event {
@@ -378,7 +407,9 @@ async fn close_in_database(context: &Context, report: &mut RunReport) {
     let task_id = context.task.task_id;
     let failures = context.catalog.failures(task_id, REPORTED_FAILURES).await;
     let failures = failures.unwrap_or_default();
-    report.failures = failures.into_iter().map(ReportedFailure::from).collect();
+    report.failures = unmirrored_failures(context).await;
+    let failures = failures.into_iter().map(ReportedFailure::from);
+    report.failures.extend(failures);
     let Some(session) = context.tenure.session() else {
         tracing::warn!("the migration lock is not held: the task stays `running` in the database");
         return;

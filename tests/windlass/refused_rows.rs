@@ -341,3 +341,45 @@ async fn on_sqlite_rows_fail_alone_just_as_well() {
     world.expect_all_at("file").await;
     world.program.run(&verify).await.expect_code(0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_of_the_mirror_that_is_refused_holds_nobody_else_up() {
+    let world = seeded(120).await;
+    let bad = some_ids(&world, 1).remove(0);
+    world.migrate(&["--bucket", "none"]).await;
+    world
+        .sql(&format!(
+            r#"CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS
+                   $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+               CREATE TRIGGER frozen BEFORE UPDATE ON windlass_objects FOR EACH ROW
+                   WHEN (NEW.archive_id = '{bad}') EXECUTE PROCEDURE frozen();"#
+        ))
+        .await;
+    let report = world.migrate(&["--json"]).await.expect_code(3).json();
+    assert_eq!(
+        (
+            &report["committed"],
+            &report["source_deleted"],
+            &report["failed"]
+        ),
+        (&119.into(), &119.into(), &1.into()),
+        "{report:#}"
+    );
+    let (_, error) = failure(&report, &bad);
+    assert!(
+        error.contains("not this one") && error.contains("windlass_objects"),
+        "{error}"
+    );
+    world.expect_every_row_whole().await;
+    let task = world.task().await;
+    // The journal has it all; the mirror can't be brought up to it before that is mended.
+    let refused = world.resume(&task).await.expect_code(2);
+    assert!(
+        refused.stderr.contains("not this one"),
+        "{}",
+        refused.stderr
+    );
+    world.sql("DROP FUNCTION frozen CASCADE").await;
+    world.resume(&task).await.expect_code(0);
+    world.expect_moved_and_sound().await;
+}
