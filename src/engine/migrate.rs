@@ -213,7 +213,7 @@ async fn go_on(task: &TaskRow, settings: &Settings, held: Held) -> Result<Migrat
         "task {task_id} is this very migration, {}: going on with it",
         match task.state {
             TaskState::Running => "cut off",
-            TaskState::Failed => "with objects that failed",
+            TaskState::Failed => "ended as failed",
             TaskState::Interrupted | TaskState::Complete => "interrupted",
         }
     );

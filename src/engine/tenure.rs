@@ -23,36 +23,57 @@ const PAUSE: Duration = Duration::from_secs(1);
 const BEAT: Duration = Duration::from_millis(200);
 const STOOD_STILL: Duration = Duration::from_secs(1);
 
-/// An executor that has been silent for so long is not taken for the one at work.
-const STALE_S: i64 = 30;
+/// An executor tells of itself every second. One that has been silent for so long may be gone …
+const SILENT_S: i64 = 10;
+/// … and for so long, is not the one that has the lock.
+const STALE_S: i64 = 180;
+
+/// The server looks after a silent client for a minute (`database/advisory.rs`).
+const LET_GO: Duration = Duration::from_secs(75);
 
 /// Takes the lock for a run. Where another has it, the error says which task is at work, as far as
-/// windlass's own tables tell.
+/// windlass's own tables tell. One whose machine has gone down holds it until the server notices,
+/// which is waited for.
 pub(super) async fn take_lock(
     catalog: &Catalog,
     settings: &Settings,
 ) -> Result<Session, EngineError> {
-    let acquired = Session::try_acquire(&settings.database_url, &settings.connect).await;
-    let Err(LockError::HeldBy(holder)) = acquired else {
-        return Ok(acquired?);
-    };
-    let name = holder.application_name.as_deref().unwrap_or_default();
-    // Anchore's own tool tells nothing of its task.
-    let at_work = match name.contains("windlass") && catalog.has_schema().await? {
-        true => catalog.latest_at_work().await?,
-        false => None,
-    };
-    let at_work = at_work.filter(|(_, executor)| executor.heartbeat_age_s <= STALE_S);
-    Err(match at_work {
-        Some((task_id, executor)) => EngineError::AtWork {
-            holder: holder.to_string(),
-            task_id,
-            pid: executor.pid,
-            host: executor.host,
-            age_s: executor.heartbeat_age_s.max(0),
-        },
-        None => LockError::HeldBy(holder).into(),
-    })
+    let since = Instant::now();
+    let mut is_told = false;
+    loop {
+        let acquired = Session::try_acquire(&settings.database_url, &settings.connect).await;
+        let Err(LockError::HeldBy(holder)) = acquired else {
+            return Ok(acquired?);
+        };
+        let name = holder.application_name.as_deref().unwrap_or_default();
+        // Anchore's own tool tells nothing of its task.
+        let latest = match name.contains("windlass") && catalog.has_schema().await? {
+            true => catalog.latest_at_work().await?,
+            false => None,
+        };
+        // What was not heard of for longer is of another time.
+        let Some((task_id, executor)) = latest.filter(|(_, e)| e.heartbeat_age_s <= STALE_S) else {
+            return Err(LockError::HeldBy(holder).into());
+        };
+        let age_s = executor.heartbeat_age_s.max(0);
+        if age_s < SILENT_S || since.elapsed() > LET_GO {
+            return Err(EngineError::AtWork {
+                holder: holder.to_string(),
+                task_id,
+                pid: executor.pid,
+                host: executor.host,
+                age_s,
+            });
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            tracing::warn!(
+                "the migration lock is held by {holder}, and task {task_id} was not heard of for \
+                 {age_s} s: waiting {} s at most for the database to notice that its machine is gone",
+                LET_GO.as_secs()
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// The current session, if there is one. Cheap to clone.

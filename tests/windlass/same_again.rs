@@ -86,6 +86,11 @@ async fn what_was_cut_off_is_gone_on_with_at_once_and_what_is_complete_says_so()
 async fn what_has_come_into_the_source_meanwhile_is_moved_too() {
     let mut world = World::new(60).await;
     interrupted(&world, &[], 10).await;
+    // As a full disk, say, leaves it.
+    sqlx::query("UPDATE windlass_tasks SET state = 'failed'")
+        .execute(&world.pool)
+        .await
+        .expect("windlass's own row");
     let late = ("admin", "late", "came-later".to_owned(), b"{}".to_vec());
     world.deployment.add_db_documents(&[late]).await;
     let done = world.migrate("db", "localfs", &[]).await.expect_code(0);
@@ -165,10 +170,7 @@ async fn what_failed_is_tried_again_and_moved_with_what_is_new() {
     world.set_text(&key, "damaged").await;
     world.migrate("db", "localfs", &[]).await.expect_code(3);
     let again = world.migrate("db", "localfs", &[]).await.expect_code(3);
-    expect_said(
-        &again,
-        "task 1 is this very migration, with objects that failed",
-    );
+    expect_said(&again, "task 1 is this very migration, ended as failed");
     assert_eq!(tasks(&world).await, [(1, "failed".to_owned())]);
     let late = ("admin", "late", "came-later".to_owned(), b"{}".to_vec());
     world.deployment.add_db_documents(&[late]).await;
@@ -297,4 +299,47 @@ async fn what_anchores_own_tool_has_left_running_is_told_as_dead() {
         .execute(&mut *at_work)
         .await
         .expect("the lock is given back");
+}
+
+/// Of a machine that went down the server knows nothing yet, and keeps its lock.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_of_a_machine_that_is_gone_is_waited_for() {
+    let world = seeded(30).await;
+    let mut running = world.spawn_slowly(&[], 5).await;
+    running.kill();
+    running.wait().await;
+    world.proxy.set_fault(Fault::None);
+    let mut gone = world.database.pool.acquire().await.expect("a connection");
+    for statement in [
+        "SET application_name = 'windlass'",
+        "SELECT pg_advisory_lock(2, 1)",
+    ] {
+        sqlx::query(statement)
+            .execute(&mut *gone)
+            .await
+            .expect(statement);
+    }
+    world
+        .sql("UPDATE windlass_executors SET heartbeat = now() - interval '20 seconds'")
+        .await;
+    let waiting = async || {
+        let running = world.spawn(&[]);
+        let says = async || running.stderr().contains("its machine is gone");
+        until("it waits", says).await;
+        running
+    };
+    // It was only slow.
+    let running = waiting().await;
+    world
+        .sql("UPDATE windlass_executors SET heartbeat = now()")
+        .await;
+    let refused = running.wait().await.expect_code(2);
+    expect_said(&refused, "is at work");
+    world
+        .sql("UPDATE windlass_executors SET heartbeat = now() - interval '20 seconds'")
+        .await;
+    let running = waiting().await;
+    gone.close().await.expect("the server notices");
+    running.wait().await.expect_code(0);
+    world.expect_moved_and_sound().await;
 }
