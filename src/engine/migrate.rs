@@ -91,13 +91,14 @@ pub async fn migrate(
         }
         // What Anchore has put into the source since the plan: who says complete leaves none there.
         let is_complete = |report: &RunReport| report.state == TaskState::Complete;
-        if !reports.last().is_some_and(is_complete)
-            || settings.stop.is_asked()
-            || !has_more(request, settings).await?
-        {
+        if !reports.last().is_some_and(is_complete) || settings.stop.is_asked() {
             return Ok(Migrated::WentOn(reports));
         }
+        // From here on a signal finds nothing in flight, and ends the program at once.
         settings.progress.start_over();
+        if !has_more(request, settings).await? {
+            return Ok(Migrated::WentOn(reports));
+        }
     }
 }
 

@@ -67,9 +67,11 @@ impl Progress {
         self.task_id.store(task_id, Ordering::Relaxed);
     }
 
-    /// Begins to count anew, for the next task of the same command.
+    /// Begins anew, for the next task of the same command: none has begun until then.
     pub(super) fn start_over(&self) {
         for counter in [
+            &self.planned,
+            &self.planned_bytes,
             &self.before,
             &self.settled,
             &self.copied_bytes,
