@@ -123,6 +123,42 @@ async fn copies_that_no_entry_tells_of_go_and_what_another_has_stored_stays_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn in_a_place_without_marks_that_held_documents_before_copies_are_kept_and_named() {
+    let world = sqlite::World::new(80).await;
+    let before = world.rows().await;
+    let another = "store/0123456789abcdef0123456789abcdef/bucket/01";
+    let another = world.program.home().join(another);
+    std::fs::create_dir_all(&another).expect("a directory of another deployment");
+    std::fs::write(another.join("x.json"), "its document").expect("its document");
+    world.kill_when_moved("db", "localfs", 5).await;
+    world.let_time_pass().await;
+    // The last document is far from being copied; somebody else has stored it there.
+    let (url, id): (String, String) = sqlx::query_as(
+        "SELECT dest_url, archive_id FROM windlass_objects ORDER BY idx DESC LIMIT 1",
+    )
+    .fetch_one(&world.pool)
+    .await
+    .expect("a planned destination");
+    let path = std::path::Path::new(url.strip_prefix("file://").expect("a file's URL"));
+    assert!(!path.exists(), "it was not copied yet");
+    let expected = world.deployment.expected().iter();
+    let (_, document) = expected
+        .clone()
+        .find(|(key, _)| key.id == id)
+        .expect("a document");
+    std::fs::create_dir_all(path.parent().expect("a directory")).expect("its directory");
+    std::fs::write(path, document).expect("its file");
+
+    let reverse = ["reverse", "1", "--dontask"];
+    let done = world.program.run(&reverse).await.expect_code(0);
+    assert_eq!(world.rows().await, before);
+    let named = format!("{url} is kept: its place held documents before task 1");
+    assert!(done.stderr.contains(&named), "{}", done.stderr);
+    assert!(path.exists());
+    world.look().await.expect_nothing_lost();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn undone_from_another_machine_it_leaves_no_copy_either() {
     let world = seeded(120).await;
     let before = world.rows().await;
