@@ -160,7 +160,6 @@ fn bad_urls_are_refused_without_showing_them() {
         ),
         ("postgresql://h/d?port=hunter2", "port"),
         ("postgresql://h/d?options=hunter2", "options"),
-        ("postgresql://h/d?keepalives=hunter2", "keepalives"),
         ("postgresql://u:x?HUNTER=hunter2/d", "port"),
         ("postgresql://h/d?p-hunter2=1", "unknown option"),
         ("sqlite://", "three slashes"),
