@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// Makes the names in `dir` durable.
@@ -10,7 +11,14 @@ use std::path::Path;
 /// # Errors
 /// What the operating system says.
 pub fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
+    open_dir(dir)?.sync_all()
+}
+
+/// Opens a directory, and nothing else: a FIFO of that name would wait for somebody to write to it.
+fn open_dir(dir: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.read(true).custom_flags(libc::O_DIRECTORY);
+    options.open(dir)
 }
 
 /// Makes `dir`'s own name durable, in the directory above it. Where that may not be read, and so
@@ -25,10 +33,10 @@ pub fn sync_name(dir: &Path) -> io::Result<()> {
         // The root has no name.
         None => return Ok(()),
     };
-    match File::open(above) {
+    match open_dir(above) {
         Ok(above) => above.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Ok(rustix::fs::syncfs(File::open(dir)?)?)
+            Ok(rustix::fs::syncfs(open_dir(dir)?)?)
         }
         Err(error) => Err(error),
     }

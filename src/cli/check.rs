@@ -4,11 +4,11 @@ use bytes::Bytes;
 
 use super::args::{CheckArgs, Global};
 use super::{ExitStatus, Printer, connect};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, CatalogError};
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::{ConnectOptions, Database};
 use crate::digest;
-use crate::driver::{self, Driver, Fence, StoreError};
+use crate::driver::{self, Driver, Fence, Lack, StoreError};
 use crate::engine;
 use crate::model::ObjectKey;
 
@@ -38,27 +38,70 @@ pub async fn run(
     };
     let driver = driver::open(&store, &database, Fence::Open).await?;
     driver.prepare().await?;
-    let result = probe(driver.as_ref()).await;
+    let result = match probe(driver.as_ref()).await {
+        Ok(()) => driver.lacking().await.map_err(|error| error.to_string()),
+        Err(why) => Err(why),
+    };
+    let in_database = match in_anchores_database(database).await? {
+        Some(catalog) => catalog.lacking_rights(store.driver.name()).await?,
+        None => Vec::new(),
+    };
+    let lacks = result.as_deref().unwrap_or_default();
+    let is_enough = lacks.iter().all(|lack| lack.instead.is_some());
     let value = serde_json::json!({
         "config": path, "section": section, "driver": driver.kind().name(),
-        "place": store.place(), "ok": result.is_ok(),
+        "place": store.place(), "ok": result.is_ok() && is_enough && in_database.is_empty(),
         "error": result.as_ref().err(),
+        "lacking": lacks.iter().map(|lack| serde_json::json!({
+            "right": lack.right, "what_for": lack.what_for, "said": lack.said,
+            "instead": lack.instead,
+        })).collect::<Vec<_>>(),
+        "lacking_in_database": in_database.iter().map(|lack| serde_json::json!({
+            "what_for": lack.what_for, "remedy": lack.remedy,
+        })).collect::<Vec<_>>(),
     });
-    match &result {
-        Ok(()) => {
-            printer.result(&value, || {
-                format!(
-                    "{}: wrote, read back, compared and deleted a probe: the store works",
-                    store.place()
-                )
-            });
-            Ok(ExitStatus::Complete)
-        }
-        Err(why) => {
-            printer.result(&value, || format!("{}: the check failed", store.place()));
-            printer.say(&format!("windlass: {why}"));
-            Ok(ExitStatus::CheckFailed)
-        }
+    let works = result.is_ok() && is_enough;
+    printer.result(&value, || match works {
+        true => format!(
+            "{}: wrote, read back, compared and deleted a probe: the store works",
+            store.place()
+        ),
+        false => format!("{}: the check failed", store.place()),
+    });
+    if let Err(why) = &result {
+        printer.say(&format!("windlass: {why}"));
+    }
+    for lack in lacks {
+        printer.say(&lack_in_words(&store.place(), lack));
+    }
+    for lack in &in_database {
+        printer.say(&format!(
+            "windlass: the database does not give this role {}: {}",
+            lack.what_for, lack.remedy
+        ));
+    }
+    Ok(match (works, in_database.is_empty()) {
+        (false, _) => ExitStatus::CheckFailed,
+        (true, false) => ExitStatus::Failed,
+        (true, true) => ExitStatus::Complete,
+    })
+}
+
+fn lack_in_words(place: &str, lack: &Lack) -> String {
+    let (right, what_for, said) = (&lack.right, lack.what_for, &lack.said);
+    let then = match lack.instead {
+        Some(instead) => format!("without it, {instead}"),
+        None => "without it a migration fails: grant it".into(),
+    };
+    format!("windlass: {place}: lacking {right}, {what_for} ({said}): {then}")
+}
+
+/// The catalog, where the database is Anchore's: what its role may do is part of the answer.
+async fn in_anchores_database(database: Database) -> anyhow::Result<Option<Catalog>> {
+    match Catalog::open(database).await {
+        Ok(catalog) => Ok(Some(catalog)),
+        Err(CatalogError::NotAnchore(_)) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -107,11 +150,9 @@ async fn probe(driver: &dyn Driver) -> Result<(), String> {
         .await
         .map_err(said)?;
     let read = async {
-        driver
-            .get(&url, Some(body.len() as u64))
-            .await?
-            .bytes()
-            .await
+        let size = body.len() as u64;
+        let read = driver.get(&url, Some(size)).await?;
+        read.at_most(size, driver.kind(), &url).bytes().await
     };
     let read = read.await.map_err(said);
     for deleted in driver.delete(std::slice::from_ref(&url)).await {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 
-use super::StoreError;
+use super::{StoreError, StoreErrorKind};
 use crate::digest::md5_hex;
 use crate::model::{DriverKind, ObjectKey, Part, Place, Unfinished};
 
@@ -72,6 +72,24 @@ pub trait Driver: Send + Sync + 'static {
         self.upload(url).await
     }
 
+    /// Whether this store has turned out to take an object of any size with one request only,
+    /// which names its length and MD5 beforehand. An upload that finds it out fails, and may be
+    /// tried again.
+    fn in_one_piece(&self) -> bool {
+        false
+    }
+
+    /// Begins to store an object of which so much is known, at such a store.
+    async fn upload_in_one_piece(
+        &self,
+        url: &str,
+        size: u64,
+        md5: [u8; 16],
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        let _ = (size, md5);
+        self.upload(url).await
+    }
+
     /// What the store still has of an unfinished upload; `None` where it knows of none, because
     /// it was aborted, or completed.
     async fn still_has(
@@ -104,6 +122,25 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Whether the whole place holds nothing: one listing of one key.
     async fn is_empty(&self) -> Result<bool, StoreError>;
+
+    /// Tries out what a migration asks of a store beside writing, reading and deleting one object,
+    /// and tells what the credentials may not do.
+    async fn lacking(&self) -> Result<Vec<Lack>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// Something that a store does not let these credentials do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// The right, by the store's own name for it, and what it has to be granted on.
+    pub right: String,
+    /// What a migration needs it for.
+    pub what_for: &'static str,
+    /// What the store said.
+    pub said: String,
+    /// What is done without it; `None` where nothing can be.
+    pub instead: Option<&'static str>,
 }
 
 /// Objects that a reader of one URL may meet.
@@ -183,7 +220,27 @@ impl Reader {
         }
     }
 
-    /// All the bytes in one piece; for objects that are known to be small.
+    /// Fails where more than `most` bytes come: a body need not have an end, whatever its server
+    /// says of it.
+    pub fn at_most(self, most: u64, driver: DriverKind, url: &str) -> Self {
+        let state = (self.stream, most, url.to_owned());
+        let stream = stream::try_unfold(state, move |(mut body, left, url)| async move {
+            let Some(piece) = body.next().await.transpose()? else {
+                return Ok(None);
+            };
+            match left.checked_sub(piece.len() as u64) {
+                Some(left) => Ok(Some((piece, (body, left, url)))),
+                None => Err(too_long(driver, &url, most)),
+            }
+        });
+        Self {
+            size: self.size,
+            stream: stream.boxed(),
+        }
+    }
+
+    /// All the bytes in one piece; for objects that are known to be small, or are
+    /// [bounded](Self::at_most).
     pub async fn bytes(mut self) -> Result<Bytes, StoreError> {
         let Some(first) = self.stream.next().await.transpose()? else {
             return Ok(Bytes::new());
@@ -199,4 +256,10 @@ impl Reader {
         }
         Ok(all.into())
     }
+}
+
+/// The stored bytes are not those that were written, however they would go on.
+fn too_long(driver: DriverKind, url: &str, most: u64) -> StoreError {
+    let message = format!("more than the {most} bytes that it should have are sent");
+    StoreError::new(driver, "get", url, StoreErrorKind::Corrupt, message)
 }

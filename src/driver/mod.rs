@@ -2,6 +2,7 @@
 //!
 //! A new driver is one folder, one line in [`open`] and one line in the suite's callers.
 
+mod body;
 pub mod compression;
 #[doc(hidden)]
 pub mod conformance;
@@ -12,6 +13,7 @@ mod fence;
 #[doc(hidden)]
 pub mod fuzzing;
 mod localfs;
+mod proxy;
 mod s3;
 mod swift;
 mod whole_store;
@@ -22,7 +24,7 @@ use std::time::Duration;
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::Database;
 
-pub use contract::{Driver, Namesakes, Reader, Stat, Upload, UploadLog};
+pub use contract::{Driver, Lack, Namesakes, Reader, Stat, Upload, UploadLog};
 pub use error::{StoreError, StoreErrorKind};
 pub use fence::{Fence, FenceSlot};
 

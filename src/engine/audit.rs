@@ -11,7 +11,7 @@ use md5::{Digest as _, Md5};
 
 pub use report::{AuditReport, Finding, Outcome};
 
-use super::{EngineError, Progress};
+use super::{EngineError, Progress, bounded};
 use crate::catalog::{Catalog, ListedRow, RowPlaces};
 use crate::driver::{Driver, StoreError, StoreErrorKind};
 use crate::model::{FailureClass, ObjectKey};
@@ -245,7 +245,7 @@ async fn read(
     size: Option<i64>,
 ) -> Result<(String, u64), StoreError> {
     let size = size.and_then(|size| u64::try_from(size).ok());
-    let mut reader = driver.get(url, size).await?;
+    let mut reader = bounded::read(driver, url, size).await?;
     let mut md5 = Md5::new();
     let mut size = 0;
     while let Some(piece) = reader.stream.next().await {

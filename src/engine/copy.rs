@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use md5::{Digest as _, Md5};
 
+use super::bounded;
 use super::context::Context;
 use super::item::Item;
 use super::restore;
@@ -139,11 +140,8 @@ fn bad_source(item: &Item, bad: BadSource) -> StepError {
 async fn read_source(context: &Context, item: &Item) -> Result<Reader, StepError> {
     let source = &item.object.source;
     let size = source.size.and_then(|size| u64::try_from(size).ok());
-    context
-        .source
-        .get(&source.url, size)
-        .await
-        .map_err(StepError::store(Side::Source))
+    let reader = bounded::read(context.source.as_ref(), &source.url, size).await;
+    reader.map_err(StepError::store(Side::Source))
 }
 
 enum Gathered {
@@ -182,15 +180,24 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
         (None, _, Some(size)) => form.compresses(u64::try_from(size).unwrap_or(0)),
     };
     let earlier = uploads::earlier(context, item).await?;
-    if context.must_look(item) || earlier == Earlier::Gone {
+    let (must_look, in_one_piece) = (
+        context.must_look(item) || earlier == Earlier::Gone,
+        context.destination.in_one_piece(),
+    );
+    let mut measured = None;
+    if must_look || in_one_piece {
         let facts = pass(context, item, compressed, None).await?;
-        if is_there_already(context, item, &facts).await? {
+        if must_look && is_there_already(context, item, &facts).await? {
             return Ok(Copy::found(facts));
         }
+        measured = Some(facts).filter(|_| in_one_piece);
     }
     // It clears away what another has begun under the same key.
     may_write(context).await?;
-    let mut sending = Sending::begin(context, item, earlier).await?;
+    let mut sending = match &measured {
+        Some(facts) => Sending::begin_in_one_piece(context, facts).await?,
+        None => Sending::begin(context, item, earlier).await?,
+    };
     match pass(context, item, compressed, Some(&mut sending)).await {
         Ok(facts) => {
             if let Err(error) = may_write(context).await {
@@ -232,6 +239,21 @@ impl<'a> Sending<'a> {
             context,
             upload: upload.map_err(StepError::store(Side::Destination))?,
             there_bytes,
+        })
+    }
+
+    async fn begin_in_one_piece(context: &'a Context, facts: &Facts) -> Result<Self, StepError> {
+        let mut md5 = [0; 16];
+        hex::decode_to_slice(&facts.digest, &mut md5).map_err(|error| {
+            StepError::permanent(Side::Source, format!("{}: {error}", facts.digest))
+        })?;
+        let upload = context
+            .destination
+            .upload_in_one_piece(&facts.url, facts.size, md5);
+        Ok(Self {
+            context,
+            upload: upload.await.map_err(StepError::store(Side::Destination))?,
+            there_bytes: 0,
         })
     }
 
@@ -402,8 +424,10 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
 }
 
 async fn digest_of(context: &Context, facts: &Facts) -> Result<(String, u64), StepError> {
-    let reader = context.destination.get(&facts.url, Some(facts.size)).await;
-    let mut reader = reader.map_err(StepError::store(Side::Destination))?;
+    let (destination, url) = (&context.destination, &facts.url);
+    let reader = destination.get(url, Some(facts.size)).await;
+    let reader = reader.map_err(StepError::store(Side::Destination))?;
+    let mut reader = reader.at_most(facts.size, destination.kind(), url);
     let mut md5 = Md5::new();
     let mut size = 0;
     while let Some(piece) = reader.stream.next().await {

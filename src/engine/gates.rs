@@ -212,6 +212,26 @@ pub async fn patiently<T>(ask: impl AsyncFn() -> Result<T, StoreError>) -> Resul
     ask().await
 }
 
+/// Whether the destination holds nothing. Where that can't be told it counts as if it did, and each
+/// key is looked at by itself before it is written.
+pub async fn is_empty(to: &Store) -> Result<bool, EngineError> {
+    match patiently(async || to.driver.is_empty().await).await {
+        Err(error)
+            if matches!(
+                error.kind,
+                StoreErrorKind::Denied | StoreErrorKind::Unsupported
+            ) =>
+        {
+            tracing::warn!(
+                "{error}: it can't be seen whether the destination is empty, so that each key is \
+                 looked at by itself before it is written"
+            );
+            Ok(false)
+        }
+        empty => Ok(empty?),
+    }
+}
+
 /// Proves that two places are two: what is written to one must not be seen in the other.
 ///
 /// The probe's name is always the same and its content is new each time, so that one which a
@@ -250,11 +270,29 @@ async fn is_seen(written: &dyn Driver, looked_at: &dyn Driver) -> Result<bool, S
         .put(&url, nonce.clone(), digest::md5(&nonce))
         .await?;
     let there = looked_at.url_for(&probe_key());
-    let found = async { looked_at.get(&there, None).await?.bytes().await }.await;
+    let most = nonce.len() as u64;
+    let found = async {
+        let found = looked_at.get(&there, None).await?;
+        found.at_most(most, looked_at.kind(), &there).bytes().await
+    };
+    let found = found.await;
     remove(written).await?;
     match found {
         Ok(found) => Ok(found == nonce),
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(false),
+        // Without the right to list, a store says of what is missing that it is denied.
+        Err(error) if error.kind == StoreErrorKind::Denied => match looked_at.stat(&there).await? {
+            None => Ok(false),
+            Some(_) => Err(error),
+        },
+        // Nothing is there, or what was never the probe.
+        Err(error)
+            if matches!(
+                error.kind,
+                StoreErrorKind::NotFound | StoreErrorKind::Corrupt
+            ) =>
+        {
+            Ok(false)
+        }
         Err(error) => Err(error),
     }
 }

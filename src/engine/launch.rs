@@ -108,8 +108,7 @@ pub(super) async fn launch(
         gates::wait_for_neighbours(&catalog, None, &settings.connect).await?;
         gates::refuse_aliases(&from, &to).await?;
         // A follow-up finds there what the task before has left.
-        plan.destination_was_empty = kind == TaskKind::Forward
-            && gates::patiently(async || to.driver.is_empty().await).await?;
+        plan.destination_was_empty = kind == TaskKind::Forward && gates::is_empty(&to).await?;
     }
     gates::refuse_same_urls(&from, &to)?;
     if let (TaskKind::Reverse, Some(after)) = (kind, &mut plan.after) {

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bandwidth;
+mod bounded;
 mod context;
 mod copy;
 mod earlier;
@@ -29,6 +30,7 @@ mod stop;
 mod strays;
 mod tenure;
 mod transform;
+mod undeleted;
 mod uploads;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@ use futures::StreamExt;
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
+use super::bounded;
 use super::context::Context;
 use super::item::Item;
 use super::retry::{Side, StepError};
@@ -22,7 +23,8 @@ pub async fn standing(
 ) -> Result<Option<Facts>, StepError> {
     let url = &item.object.dest_url;
     let size = before.size.and_then(|size| u64::try_from(size).ok());
-    let reader = match context.destination.get(url, size).await {
+    let reading = bounded::read_whatever(context.destination.as_ref(), url, size);
+    let reader = match reading.await {
         Ok(reader) => reader,
         // Others that nobody can tell apart lie there, as they did before: what is given back lies
         // beside them again.
@@ -111,7 +113,10 @@ pub async fn read(
     };
     let mut decoder = is_compressed.then(Decoder::new);
     while let Some(piece) = reader.stream.next().await {
-        let piece = piece.map_err(StepError::store(Side::Destination))?;
+        let piece = match piece {
+            Err(error) if error.kind == StoreErrorKind::Corrupt => return Ok(None),
+            piece => piece.map_err(StepError::store(Side::Destination))?,
+        };
         stored.update(&piece);
         size += piece.len() as u64;
         let Some(decoder) = &mut decoder else {

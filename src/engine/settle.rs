@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::retry::{Side, StepError};
 use super::tenure::Tenure;
+use super::undeleted::Deleting;
 use crate::batch::{BatchLimits, Batcher};
 use crate::catalog::{Catalog, Deletable, Swap, Swapped};
 use crate::crash;
@@ -114,6 +115,7 @@ pub struct Deletes(Batcher<DeleteRequest, Answer<Deletable>>);
 impl Deletes {
     /// Starts the batching.
     pub fn new(catalog: Catalog, tenure: Tenure, source: Arc<dyn Driver>, task_id: i64) -> Self {
+        let deleting = Arc::new(Deleting::default());
         let limits = BatchLimits {
             requests: BATCH_OBJECTS,
             weight: usize::MAX,
@@ -121,7 +123,11 @@ impl Deletes {
         };
         Self(Batcher::new(limits, move |batch: Vec<DeleteRequest>| {
             let (catalog, tenure, source) = (catalog.clone(), tenure.clone(), source.clone());
-            async move { delete(&catalog, &tenure, source.as_ref(), task_id, batch).await }
+            let deleting = deleting.clone();
+            async move {
+                let source = source.as_ref();
+                delete(&catalog, &tenure, source, &deleting, task_id, batch).await
+            }
         }))
     }
 
@@ -145,6 +151,7 @@ async fn delete(
     catalog: &Catalog,
     tenure: &Tenure,
     source: &dyn Driver,
+    deleting: &Deleting,
     task_id: i64,
     batch: Vec<DeleteRequest>,
 ) -> Vec<Answer<Deletable>> {
@@ -161,13 +168,13 @@ async fn delete(
     };
     crash::point("source-deletable");
     let lapsed = |request: &DeleteRequest| request.proven_in != session.tenure();
-    let urls: Vec<String> = batch
+    let wanted: Vec<(u64, String)> = batch
         .iter()
         .zip(&deletable)
         .filter(|(request, deletable)| **deletable == Deletable::Yes && !lapsed(request))
-        .map(|(request, _)| request.url.clone())
+        .map(|(request, _)| (request.idx, request.url.clone()))
         .collect();
-    let mut deleted = match urls.is_empty() {
+    let mut deleted = match wanted.is_empty() {
         true => Vec::new(),
         // It may have stood still since the catalog has answered.
         false if !tenure.is_sure().await => {
@@ -175,7 +182,7 @@ async fn delete(
         }
         false => {
             crash::point("source-delete-before");
-            let deleted = source.delete(&urls).await;
+            let deleted = deleting.delete(source, &wanted).await;
             crash::point("source-delete-after");
             deleted
         }

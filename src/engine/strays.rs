@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use sha2::{Digest as _, Sha256};
 
+use super::bounded;
 use super::context::Context;
 use super::item::Item;
 use super::restore;
@@ -85,7 +86,8 @@ pub async fn prove(context: &Context, item: &Item) -> Result<Found, StepError> {
     if let Some(why) = whose(context, stat.mark.as_deref()).await? {
         return Ok(Found::Kept(format!("{url} is kept: {why}")));
     }
-    let reader = match context.source.get(url, Some(stat.size)).await {
+    let reading = bounded::read(context.source.as_ref(), url, Some(stat.size));
+    let reader = match reading.await {
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Ok(Found::Ours(document.verified));
         }
@@ -153,7 +155,8 @@ async fn read_document(
         StepError::permanent(Side::Destination, message)
     };
     let size = before.size.and_then(|size| u64::try_from(size).ok());
-    let reader = match context.destination.get(url, size).await {
+    let reading = bounded::read_whatever(context.destination.as_ref(), url, size);
+    let reader = match reading.await {
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Err(unproven("the document is not there"));
         }

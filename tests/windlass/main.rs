@@ -4,6 +4,7 @@
 //! fetches what they need; a missing server fails a test with the words to install it.
 
 mod anchore_cli;
+mod aws_ways;
 mod big_objects;
 #[cfg(feature = "failpoints")]
 mod checkpoint_hazards;
@@ -14,6 +15,7 @@ mod database_options;
 mod demo;
 mod docs;
 mod document_names;
+mod endless;
 mod failed_objects;
 mod forbidden;
 mod forms;
@@ -47,6 +49,7 @@ mod sqlite;
 mod state_dir;
 mod status;
 mod store_faults;
+mod store_rights;
 mod support;
 mod support_itself;
 mod uploads;

@@ -10,17 +10,17 @@ use crate::support::memory_s3::{FaultReply, MemoryS3};
 use crate::support::program::Outcome;
 use crate::world::{World, seeded};
 
-const BUCKET: &str = "memory";
-const DOCUMENTS: usize = 40;
+pub const BUCKET: &str = "memory";
+pub const DOCUMENTS: usize = 40;
 
 /// A deployment whose bucket is in memory.
-struct Memory {
-    world: World,
-    s3: MemoryS3,
-    to: PathBuf,
+pub struct Memory {
+    pub world: World,
+    pub s3: MemoryS3,
+    pub to: PathBuf,
 }
 
-async fn memory() -> Memory {
+pub async fn memory() -> Memory {
     let world = seeded(DOCUMENTS).await;
     let s3 = MemoryS3::start().await;
     s3.client().create_bucket(BUCKET).await;
@@ -37,7 +37,7 @@ async fn memory() -> Memory {
 }
 
 impl Memory {
-    async fn migrate(&self, from: &Path, to: &Path, more: &[&str]) -> Outcome {
+    pub async fn migrate(&self, from: &Path, to: &Path, more: &[&str]) -> Outcome {
         let (from, to) = (from.display().to_string(), to.display().to_string());
         let mut args = vec!["migrate", &from, &to, "--dontask"];
         args.extend(more);
@@ -55,29 +55,29 @@ impl Memory {
         });
     }
 
-    async fn there(&self, more: &[&str]) -> Outcome {
+    pub async fn there(&self, more: &[&str]) -> Outcome {
         self.migrate(&self.world.from, &self.to, more).await
     }
 
-    async fn back(&self, more: &[&str]) -> Outcome {
+    pub async fn back(&self, more: &[&str]) -> Outcome {
         self.migrate(&self.to, &self.world.from, more).await
     }
 
     /// The store is itself again: a resume moves the rest, and all is at this scheme.
-    async fn resume_to(&self, scheme: &str) {
+    pub async fn resume_to(&self, scheme: &str) {
         self.s3.clear_hook();
         let task = self.world.task().await;
         self.world.resume(&task).await.expect_code(0);
         self.expect_sound_at(scheme).await;
     }
 
-    async fn expect_sound_at(&self, scheme: &str) {
+    pub async fn expect_sound_at(&self, scheme: &str) {
         self.look().await.expect_all_at(scheme, DOCUMENTS);
         let task = self.world.task().await;
         self.world.journal(&task).await.expect_sound();
     }
 
-    async fn look(&self) -> Report {
+    pub async fn look(&self) -> Report {
         Checker::new(&self.world.database.pool)
             .s3(self.s3.client(), BUCKET, "")
             .check(self.world.deployment.expected())
@@ -85,7 +85,7 @@ impl Memory {
     }
 }
 
-fn is_document(key: &str) -> bool {
+pub fn is_document(key: &str) -> bool {
     !key.contains("__anchore") && !key.contains("windlass-probe")
 }
 
@@ -178,24 +178,30 @@ async fn a_quota_that_is_used_up_stops_the_run_and_keeps_the_place() {
     }
 }
 
+/// The same with a document of three parts, and nothing compressed.
+pub async fn with_a_large_document() -> Memory {
+    let mut memory = memory().await;
+    let large = b"{\"large\": \"document\"} ".repeat(900_000);
+    let to = StoreSpec::S3(S3Spec {
+        url: memory.s3.server().url.clone(),
+        access_key: memory.s3.server().access_key.clone(),
+        secret_key: memory.s3.server().secret_key.clone(),
+        bucket: BUCKET.into(),
+        ..S3Spec::default()
+    });
+    memory.to = memory.world.write_config("plain", to);
+    let deployment = &mut memory.world.deployment;
+    deployment
+        .add_db_document("admin", "analysis_data", "large", &large)
+        .await;
+    memory
+}
+
 /// A large object in parts, of which the last find no room.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quota_in_the_middle_of_an_upload_keeps_its_place() {
     for operation_refused in ["UploadPart", "CompleteMultipartUpload"] {
-        let mut memory = memory().await;
-        let large = b"{\"large\": \"document\"} ".repeat(900_000);
-        let to = StoreSpec::S3(S3Spec {
-            url: memory.s3.server().url.clone(),
-            access_key: memory.s3.server().access_key.clone(),
-            secret_key: memory.s3.server().secret_key.clone(),
-            bucket: BUCKET.into(),
-            ..S3Spec::default()
-        });
-        memory.to = memory.world.write_config("plain", to);
-        let deployment = &mut memory.world.deployment;
-        deployment
-            .add_db_document("admin", "analysis_data", "large", &large)
-            .await;
+        let memory = with_a_large_document().await;
         let sent = Arc::new(AtomicU64::new(0));
         memory.s3.set_hook(move |operation, _| {
             let is_refused = operation == operation_refused
@@ -275,4 +281,56 @@ async fn a_source_that_cuts_its_answers_short_is_read_again() {
     });
     memory.back(&[]).await.expect_code(0);
     memory.expect_sound_at("db").await;
+}
+
+/// Bodies that go on behind what was stored: one at the source, one that is read back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_without_an_end_fails_its_object_and_no_other() {
+    let memory = memory().await;
+    memory.s3.set_hook(|operation, key| {
+        (operation == "GetObject" && key.contains("7-0000005-")).then_some(FaultReply::EndlessBody)
+    });
+    let there = memory.there(&["--json"]).await.expect_code(3).json();
+    assert_eq!(
+        (&there["committed"], &there["failed"]),
+        (&39.into(), &1.into())
+    );
+    memory.s3.clear_hook();
+    memory.look().await.expect_nothing_lost();
+    memory.resume_to("s3").await;
+    memory.s3.set_hook(|operation, key| {
+        (operation == "GetObject" && key.contains("7-0000005-")).then_some(FaultReply::EndlessBody)
+    });
+    let back = memory.back(&["--json"]).await.expect_code(3).json();
+    assert_eq!(
+        (&back["committed"], &back["failed"]),
+        (&39.into(), &1.into())
+    );
+    let why = back["failures"][0]["error"].as_str().expect("a reason");
+    assert!(
+        why.contains("more than the") && why.contains("bytes"),
+        "{why}"
+    );
+    memory.s3.clear_hook();
+    memory.look().await.expect_nothing_lost();
+    memory.resume_to("db").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_only_pretends_to_delete_is_found_out() {
+    let memory = memory().await;
+    memory.there(&[]).await.expect_code(0);
+    memory.s3.set_hook(|operation, key| {
+        let deletes = operation == "DeleteObjects:key" || operation == "DeleteObject";
+        (deletes && key.contains("7-000000")).then_some(FaultReply::Pretend)
+    });
+    let ended = memory.back(&["--json"]).await.expect_code(3).json();
+    assert_eq!(ended["undeleted"], 10, "{ended}");
+    assert_eq!(ended["source_deleted"], 30);
+    let why = ended["failures"][0]["error"].as_str().expect("a reason");
+    assert!(why.contains("it is still there"), "{why}");
+    let seen = memory.look().await;
+    seen.expect_nothing_lost();
+    assert_eq!(seen.doubled.len(), 10);
+    memory.resume_to("db").await;
 }

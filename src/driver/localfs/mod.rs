@@ -9,8 +9,9 @@ mod prepare;
 mod tests;
 mod tree;
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -141,14 +142,17 @@ impl Driver for Localfs {
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
         let path = path::anywhere(url).map_err(|why| unsupported("stat", url, why))?;
-        let found = blocking("stat", url, move || Ok(std::fs::metadata(path)?)).await;
-        match found {
-            Ok(file) if file.is_file() => Ok(Some(Stat {
+        let found = blocking("stat", url, move || {
+            let found = std::fs::metadata(path)?;
+            regular(&found)?;
+            Ok(found)
+        });
+        match found.await {
+            Ok(file) => Ok(Some(Stat {
                 size: file.len(),
                 md5: None,
                 mark: None,
             })),
-            Ok(_) => Err(unsupported("stat", url, "is not a file".into())),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -218,17 +222,38 @@ impl Upload for LocalfsUpload {
 }
 
 fn open(path: &Path) -> Result<(File, u64, Option<Bytes>), Trouble> {
-    let file = File::open(path)?;
+    // Looked at first: to open a device may already do something to it.
+    regular(&std::fs::metadata(path)?)?;
+    let mut options = File::options();
+    // What has come there since is not waited for: a FIFO opens when somebody writes to it.
+    options.read(true).custom_flags(libc::O_NONBLOCK);
+    let file = options.open(path)?;
     let found = file.metadata()?;
-    if !found.is_file() {
-        return Err(Trouble::Path("is not a file".into()));
-    }
+    regular(&found)?;
     if found.len() > PIECE_BYTES {
         return Ok((file, found.len(), None));
     }
     let mut whole = Vec::with_capacity(found.len() as usize + 1);
-    (&file).read_to_end(&mut whole)?;
+    (&file).take(PIECE_BYTES + 1).read_to_end(&mut whole)?;
     Ok((file, found.len(), Some(whole.into())))
+}
+
+/// Refuses what is no file: to read or to write some of them would wait for ever, or do something
+/// else altogether.
+fn regular(found: &Metadata) -> Result<(), Trouble> {
+    let kind = found.file_type();
+    let what = match kind {
+        _ if kind.is_file() => return Ok(()),
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_symlink() => "a link",
+        _ if kind.is_fifo() => "a FIFO",
+        _ if kind.is_socket() => "a socket",
+        _ if kind.is_block_device() || kind.is_char_device() => "a device",
+        _ => "something else",
+    };
+    Err(Trouble::Path(format!(
+        "in its place is {what}, which is no document: it is left as it is"
+    )))
 }
 
 fn read_piece(file: File) -> Result<(File, Bytes), Trouble> {

@@ -1,8 +1,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
+use rustix::fs::CWD;
 
 use super::Localfs;
 use crate::config::LocalfsConfig;
@@ -113,4 +116,73 @@ async fn a_killed_writers_file_is_cleared_away_in_time() {
     );
     put(&driver, &url).await.unwrap();
     assert!(!old.exists() && new.exists() && file.exists());
+}
+
+/// What may stand in a document's place and is none.
+fn put_no_file(path: &Path, what: &str) {
+    let _ = fs::remove_file(path);
+    let _ = fs::remove_dir(path);
+    match what {
+        "FIFO" => {
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            rustix::fs::mknodat(CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }
+        "socket" => drop(UnixListener::bind(path).unwrap()),
+        "device" => symlink("/dev/zero", path).unwrap(),
+        _ => fs::create_dir(path).unwrap(),
+    }
+}
+
+/// Neither waited for nor taken for a document, nor replaced or removed as one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_file_is_refused_without_waiting() {
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    let driver = localfs(&dir.path().join("a"));
+    driver.prepare().await.unwrap();
+    let url = driver.url_for(&ObjectKey::new("u", "b", "i"));
+    let path = Path::new(url.strip_prefix("file://").unwrap()).to_owned();
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    for what in ["FIFO", "socket", "device", "directory"] {
+        put_no_file(&path, what);
+        let all = async {
+            [
+                driver.get(&url, None).await.map(drop),
+                driver.get(&url, Some(1)).await.map(drop),
+                driver.stat(&url).await.map(drop),
+                driver.put(&url, Bytes::from_static(b"x"), [0; 16]).await,
+                driver.upload(&url).await.map(drop),
+                driver.delete(std::slice::from_ref(&url)).await.remove(0),
+            ]
+        };
+        let answers = tokio::time::timeout(Duration::from_secs(20), all).await;
+        let Ok(answers) = answers else {
+            // Or the runtime would wait for the thread that waits.
+            let _ = fs::File::options().write(true).open(&path);
+            panic!("a {what} is waited for");
+        };
+        for answer in answers {
+            let error = answer.expect_err(what);
+            assert_eq!(error.kind, StoreErrorKind::Unsupported, "{error}");
+            assert!(error.to_string().contains(what), "{error}");
+        }
+        assert!(
+            fs::symlink_metadata(&path).is_ok(),
+            "the {what} is still there"
+        );
+        assert!(!driver.is_empty().await.unwrap() || what == "directory");
+    }
+    // One that comes while a document is being written.
+    fs::remove_dir(&path).unwrap();
+    let mut upload = driver.upload(&url).await.unwrap();
+    upload.write(Bytes::from_static(b"x")).await.unwrap();
+    put_no_file(&path, "FIFO");
+    let error = upload.finish().await.unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Unsupported, "{error}");
+    // One in the place of a directory on the way.
+    let above = path.parent().unwrap();
+    fs::remove_dir_all(above).unwrap();
+    put_no_file(above, "FIFO");
+    assert!(driver.put(&url, Bytes::new(), [0; 16]).await.is_err());
+    assert_eq!(driver.stat(&url).await.unwrap(), None);
+    driver.prepare().await.unwrap();
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::Trouble;
+use super::{Trouble, regular};
 use crate::crash;
 use crate::durable::{sync_dir, sync_name};
 
@@ -68,6 +68,7 @@ impl Tree {
     /// Opens a temporary file beside `target`, making the directories on the way.
     pub(super) fn stage(&self, target: &Path) -> Result<Staged, Trouble> {
         let dir = parent(target)?;
+        replaceable(target)?;
         let temp = dir.join(format!("{TEMP_PREFIX}{}{TEMP_SUFFIX}", Uuid::new_v4()));
         for attempt in 1.. {
             self.make_durable(dir)?;
@@ -97,7 +98,7 @@ impl Tree {
     pub(super) fn publish(&self, mut staged: Staged) -> Result<(), Trouble> {
         staged.file.sync_all()?;
         crash::point("file-synced");
-        // A directory here would be replaced if it were empty; `rename` refuses only others.
+        replaceable(&staged.target)?;
         fs::rename(&staged.temp, &staged.target)?;
         staged.published = true;
         crash::point("file-renamed");
@@ -146,9 +147,9 @@ impl Tree {
                 other => other?,
             }
         }
-        match fs::remove_file(target) {
-            Err(error) if absent(&error) => Ok(()),
-            other => Ok(other?),
+        match replaceable(target).and_then(|()| Ok(fs::remove_file(target)?)) {
+            Err(Trouble::Io(error)) if absent(&error) => Ok(()),
+            other => other,
         }
     }
 
@@ -274,4 +275,16 @@ fn parent(target: &Path) -> Result<&Path, Trouble> {
     target
         .parent()
         .ok_or_else(|| Trouble::Path("has no directory above it".into()))
+}
+
+/// Whether a document may be written over what is here, or what is here be deleted as one: a file,
+/// nothing, or a link to one of these, which is itself replaced or removed.
+fn replaceable(target: &Path) -> Result<(), Trouble> {
+    match fs::metadata(target) {
+        Ok(found) => regular(&found),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound) => Ok(()),
+        // A link to itself is no document, but nothing to wait for, either.
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }

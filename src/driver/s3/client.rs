@@ -10,56 +10,54 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
+use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
-use crate::config::{S3Auth, S3Config};
+use super::answers::ShortAnswers;
+use super::region;
+use crate::config::{S3Auth, S3Config, Secret};
 use crate::driver::StoreErrorKind;
-use crate::driver::error::Failure;
+use crate::driver::body::STALLED_AFTER;
+use crate::driver::error::{Failure, has_scheme};
+use crate::driver::proxy::{self, Asked};
 
-/// Where the configuration names none: what AWS itself takes, and other servers don't look at.
-const DEFAULT_REGION: &str = "us-east-1";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One request, up to its answer's first byte; the body of an answer is watched by itself.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a body may stand still.
-const STALLED_AFTER: Duration = Duration::from_secs(20);
+
+/// A client, and what is to be known of the way to the server.
+pub(super) struct Connection {
+    pub sdk: aws_sdk_s3::Client,
+    /// Where the requests go through a proxy: its host and port.
+    pub proxy: Option<String>,
+}
 
 /// Makes the client. Nothing is sent yet, except for finding credentials with `iamauto`.
-pub(super) async fn connect(config: &S3Config) -> Result<aws_sdk_s3::Client, Failure> {
-    let region = config.region.as_deref().filter(|region| !region.is_empty());
-    let region = Region::new(region.unwrap_or(DEFAULT_REGION).to_owned());
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .tls_context(trust(config.ca_bundle.as_deref())?)
-        .build_https();
-    let credentials = match &config.auth {
-        S3Auth::Keys {
-            access_key,
-            secret_key,
-        } => SharedCredentialsProvider::new(Credentials::new(
-            access_key.expose(),
-            secret_key.expose(),
-            None,
-            None,
-            "configuration",
-        )),
-        S3Auth::IamAuto => {
-            let chain = aws_config::defaults(BehaviorVersion::latest())
-                .http_client(http.clone())
-                .region(region.clone());
-            let found = chain.load().await.credentials_provider();
-            found.ok_or_else(|| {
-                let message = "iamauto: AWS's default chain offers no credentials here";
-                Failure::new(StoreErrorKind::Credentials, message)
-            })?
-        }
+pub(super) async fn connect(config: &S3Config) -> Result<Connection, Failure> {
+    let endpoint = config.url.as_ref().map(|url| url.expose());
+    if let Some(url) = endpoint {
+        has_scheme("url", url)?;
+    }
+    let region = Region::new(region::to_begin_with(config.region.as_deref()).await);
+    let trusted = trust(config.ca_bundle.as_deref())?;
+    let proxy = match endpoint {
+        Some(url) => Asked::of(url).and_then(proxy::from_environment),
+        None => proxy::from_environment(Asked {
+            scheme: "https",
+            host: &format!("{}.s3.{region}.amazonaws.com", config.bucket),
+            port: None,
+        }),
     };
+    let http = http_client(&trusted, proxy.as_ref())?;
     let mut builder = Builder::new()
         .behavior_version(BehaviorVersion::latest())
+        .credentials_provider(credentials(config, &region, &trusted).await?)
         .region(region)
         .http_client(http)
-        .credentials_provider(credentials)
+        .interceptor(ShortAnswers)
         // The SDK's default trailers were stored inside objects by one server and refused by
         // others; what we send carries a Content-MD5 instead.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
@@ -69,14 +67,90 @@ pub(super) async fn connect(config: &S3Config) -> Result<aws_sdk_s3::Client, Fai
         .timeout_config(timeouts(REQUEST_TIMEOUT))
         .stalled_stream_protection(
             StalledStreamProtectionConfig::enabled()
+                // Documents are watched by ourselves: to it a byte a second is enough.
+                .download_enabled(false)
                 .grace_period(STALLED_AFTER)
                 .build(),
         );
-    if let Some(url) = &config.url {
+    if let Some(url) = endpoint {
         // Servers of one's own rarely have a DNS name for every bucket.
-        builder = builder.endpoint_url(url.expose()).force_path_style(true);
+        builder = builder.endpoint_url(url).force_path_style(true);
     }
-    Ok(aws_sdk_s3::Client::from_conf(builder.build()))
+    Ok(Connection {
+        sdk: aws_sdk_s3::Client::from_conf(builder.build()),
+        proxy: proxy.as_ref().map(proxy::shown),
+    })
+}
+
+async fn credentials(
+    config: &S3Config,
+    region: &Region,
+    trusted: &TlsContext,
+) -> Result<SharedCredentialsProvider, Failure> {
+    let (access_key, secret_key) = match &config.auth {
+        S3Auth::Keys {
+            access_key,
+            secret_key,
+        } => (access_key.expose(), secret_key.expose()),
+        S3Auth::IamAuto => return found_by_aws(region, trusted).await,
+    };
+    // Temporary keys are nothing without their token, for which the file has no option: where the
+    // environment has the very same key, it has the token that belongs to it.
+    let given = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let token = given("AWS_SESSION_TOKEN").or_else(|| given("AWS_SECURITY_TOKEN"));
+    let token = token.filter(|_| given("AWS_ACCESS_KEY_ID").as_deref() == Some(access_key));
+    let keys = Credentials::new(access_key, secret_key, token, None, "configuration");
+    Ok(SharedCredentialsProvider::new(keys))
+}
+
+/// `iamauto`: environment, profile, web identity, container, instance.
+async fn found_by_aws(
+    region: &Region,
+    trusted: &TlsContext,
+) -> Result<SharedCredentialsProvider, Failure> {
+    let mut chain = aws_config::defaults(BehaviorVersion::latest())
+        // Those who hand out credentials are other hosts than the store.
+        .http_client(proxied(trusted.clone(), ProxyConfig::from_env()))
+        .region(region.clone());
+    if let Some(name) = region::profile_name() {
+        chain = chain.profile_name(name);
+    }
+    chain.load().await.credentials_provider().ok_or_else(|| {
+        let message = "iamauto: AWS's default chain offers no credentials here";
+        Failure::new(StoreErrorKind::Credentials, message)
+    })
+}
+
+fn http_client(trusted: &TlsContext, proxy: Option<&Secret>) -> Result<SharedHttpClient, Failure> {
+    let Some(proxy) = proxy else {
+        return Ok(aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(trusted.clone())
+            .build_https());
+    };
+    // What it says of a wrong one may hold the password.
+    let config = ProxyConfig::all(proxy.expose()).map_err(|_| {
+        let message = format!(
+            "the proxy {:?} of the environment is no http:// or https:// URL: check HTTP_PROXY, \
+             HTTPS_PROXY and NO_PROXY",
+            proxy::shown(proxy)
+        );
+        Failure::new(StoreErrorKind::Misconfigured, message)
+    })?;
+    Ok(proxied(trusted.clone(), config))
+}
+
+fn proxied(trusted: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
+    let client = aws_smithy_http_client::Builder::new();
+    client.build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(trusted.clone())
+            .proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+        connector.build()
+    })
 }
 
 /// The system's certificates, and those of a private authority where one is named.

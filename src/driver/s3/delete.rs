@@ -76,7 +76,8 @@ impl Server {
             .quiet(true)
             .build()
             .ok()?;
-        let request = self.sdk.delete_objects().bucket(bucket).delete(wanted);
+        let sdk = self.clients.of(bucket);
+        let request = sdk.delete_objects().bucket(bucket).delete(wanted);
         // The SDK sends a CRC32, which is what AWS asks for today; older servers know only the
         // Content-MD5 that was asked for before.
         let request = request.customize().mutate_request(|request| {
@@ -110,7 +111,8 @@ impl Server {
 
     pub(super) async fn delete_single(&self, address: &Address) -> Result<(), Failure> {
         let request = self
-            .sdk
+            .clients
+            .of(&address.bucket)
             .delete_object()
             .bucket(&address.bucket)
             .key(&address.key);

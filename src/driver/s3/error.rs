@@ -5,6 +5,7 @@ use std::error::Error;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use http_body_util::LengthLimitError;
 
 use crate::driver::StoreErrorKind as Kind;
 use crate::driver::error::{Failure, SAID_MAX_CHARS};
@@ -20,6 +21,7 @@ where
             said.err().code().unwrap_or_default(),
             said.err().message().unwrap_or_default(),
         ),
+        SdkError::ResponseError(_) if is_endless(&error) => Failure::endless_answer(),
         // An answer that is no S3 answer: a proxy's page, or one that was cut off.
         SdkError::ResponseError(said) => match said.raw().status().as_u16() {
             status @ 400.. => answered(status, "", ""),
@@ -32,6 +34,33 @@ where
         SdkError::ConstructionFailure(_) => not_sent(&error, Kind::Unsupported),
         _ => not_sent(&error, Kind::Unavailable),
     }
+}
+
+/// Whether the server does not know the operation at all.
+pub(super) fn is_not_implemented<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    SdkError<E, HttpResponse>: ProvideErrorMetadata,
+{
+    let status = error.raw_response().map(|said| said.status().as_u16());
+    let known = [
+        "NotImplemented",
+        "MethodNotAllowed",
+        "UnsupportedOperation",
+        "NotSupported",
+        "OperationNotSupported",
+    ];
+    matches!(status, Some(405 | 501)) || error.code().is_some_and(|code| known.contains(&code))
+}
+
+fn is_endless(error: &(dyn Error + 'static)) -> bool {
+    let mut at = Some(error);
+    while let Some(cause) = at {
+        if cause.is::<LengthLimitError>() {
+            return true;
+        }
+        at = cause.source();
+    }
+    false
 }
 
 /// Sorts an answer by its code, and by its status where the code is none of the known ones.

@@ -1,19 +1,26 @@
 //! Documents in an S3 bucket: `s3://{bucket}/{prefix}{user}/{bucket}/{id}`.
 
 mod address;
+mod answers;
 mod client;
 mod delete;
 mod error;
 mod multipart;
 mod prepare;
+mod region;
+mod rights;
+mod single;
 #[cfg(test)]
 mod tests;
 mod unfinished;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::ServerSideEncryption;
@@ -21,12 +28,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::future::join_all;
-use futures::{StreamExt, stream};
+use futures::stream;
 
 use self::address::Address;
 use self::multipart::S3Upload;
+use self::region::Clients;
+use self::single::SinglePut;
+use super::body::watched;
 use super::error::{At as _, Failure, root_cause};
-use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload, UploadLog};
+use super::{Driver, Lack, Reader, Stat, StoreError, StoreErrorKind, Upload, UploadLog};
 use crate::batch::Batcher;
 use crate::config::S3Config;
 use crate::model::{DriverKind, Place, Unfinished};
@@ -48,13 +58,17 @@ pub(super) struct S3 {
 /// A bucket at a server.
 #[derive(Debug)]
 struct Server {
-    sdk: aws_sdk_s3::Client,
+    clients: Clients,
     bucket: String,
     prefix: String,
     create_bucket: bool,
     /// Where new buckets are made; `None` in AWS's first region and at other servers.
     location: Option<String>,
     on_aws: bool,
+    /// Whether these credentials have turned out not to be allowed to list the bucket.
+    is_unlistable: AtomicBool,
+    /// Whether the server has turned out to have no multipart uploads.
+    no_multipart: AtomicBool,
     /// For people, without what may be secret in a URL.
     name: String,
     /// What new objects are marked with.
@@ -64,21 +78,26 @@ struct Server {
 impl S3 {
     pub(super) async fn new(config: &S3Config) -> Result<Self, StoreError> {
         let place = Place::bucket(DriverKind::S3, &config.bucket, &config.prefix);
-        let sdk = client::connect(config).await;
-        let sdk = sdk.at(DriverKind::S3, "open", &place.base)?;
+        let connection = client::connect(config).await;
+        let client::Connection { sdk, proxy } =
+            connection.at(DriverKind::S3, "open", &place.base)?;
         let on_aws = config.url.is_none();
-        let location = config.region.clone();
+        let location = sdk.config().region().map(|region| region.to_string());
+        let host = config.url.as_ref();
+        let host = host.map_or("AWS".into(), |url| host_of(url.expose()));
         let server = Arc::new(Server {
-            sdk,
+            clients: Clients::new(sdk),
+            is_unlistable: AtomicBool::new(false),
+            no_multipart: AtomicBool::new(false),
             bucket: config.bucket.clone(),
             prefix: config.prefix.clone(),
             create_bucket: config.create_bucket,
             location: location.filter(|region| on_aws && region != "us-east-1"),
             on_aws,
-            name: config
-                .url
-                .as_ref()
-                .map_or("AWS".into(), |url| host_of(url.expose())),
+            name: match proxy {
+                Some(proxy) => format!("{host} through the proxy {proxy}"),
+                None => host,
+            },
             mark: OnceLock::new(),
         });
         let deletes = Batcher::new(delete::LIMITS, {
@@ -123,11 +142,13 @@ impl Server {
     }
 
     async fn get(&self, url: &str) -> Result<Reader, Failure> {
-        let Address { bucket, key } = Address::of(url)?;
-        let elsewhere = bucket != self.bucket;
-        let request = self.sdk.get_object().bucket(bucket).key(key).send();
-        let object = request.await.map_err(|error| {
-            let failure = error::failure(error);
+        let address = Address::of(url)?;
+        let elsewhere = address.bucket != self.bucket;
+        let object = self.in_its_region(&address.bucket, |sdk| {
+            let request = sdk.get_object().bucket(&address.bucket);
+            request.key(&address.key).send()
+        });
+        let object = object.await.map_err(|failure| {
             match failure.kind {
                 // Only a row that points to another bucket is wrong, not the whole store.
                 StoreErrorKind::NoSuchPlace if elsewhere => Failure {
@@ -136,22 +157,23 @@ impl Server {
                 },
                 _ => failure,
             }
-        })?;
+        });
+        let object = match object {
+            Err(failure) if failure.kind == StoreErrorKind::Denied => {
+                return Err(self.denied_or_missing(&address, failure).await);
+            }
+            object => object?,
+        };
         let size = object.content_length.and_then(|n| u64::try_from(n).ok());
-        let url = url.to_string();
-        let stream = stream::try_unfold((object.body, url), |(mut body, url)| async move {
-            match body.next().await {
-                None => Ok(None),
-                Some(Ok(piece)) => Ok(Some((piece, (body, url)))),
-                Some(Err(error)) => {
-                    let broken = Failure::broken_body(&root_cause(&error));
-                    Err(broken.at(DriverKind::S3, "get", &url))
-                }
+        let body = stream::try_unfold(object.body, |mut body| async move {
+            match body.next().await.transpose() {
+                Ok(piece) => Ok(piece.map(|piece| (piece, body))),
+                Err(error) => Err(Failure::broken_body(&root_cause(&error))),
             }
         });
         Ok(Reader {
             size,
-            stream: stream.boxed(),
+            stream: watched(body, DriverKind::S3, url),
         })
     }
 
@@ -159,17 +181,18 @@ impl Server {
     /// is a right one. The MD5 is among the signed headers and thereby binds the body, so that a
     /// SHA-256 of it would only double the cost: Anchore's own library leaves it out as well.
     async fn put(&self, address: &Address, body: Bytes, md5: [u8; 16]) -> Result<(), Failure> {
-        let request = self
-            .sdk
-            .put_object()
-            .bucket(&address.bucket)
-            .key(&address.key)
-            .content_type(CONTENT_TYPE)
-            .set_metadata(self.marked())
-            .content_md5(STANDARD.encode(md5))
-            .body(ByteStream::from(body));
-        let request = request.customize().disable_payload_signing();
-        request.send().await.map(drop).map_err(error::failure)
+        let put = self.in_its_region(&address.bucket, |sdk| {
+            let request = sdk
+                .put_object()
+                .bucket(&address.bucket)
+                .key(&address.key)
+                .content_type(CONTENT_TYPE)
+                .set_metadata(self.marked())
+                .content_md5(STANDARD.encode(md5))
+                .body(ByteStream::from(body.clone()));
+            request.customize().disable_payload_signing().send()
+        });
+        put.await.map(drop)
     }
 
     /// The metadata of a new object.
@@ -179,28 +202,52 @@ impl Server {
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, Failure> {
-        let Address { bucket, key } = Address::of(url)?;
-        let head = self.sdk.head_object().bucket(bucket).key(key).send().await;
-        match head.map_err(error::failure) {
+        let address = Address::of(url)?;
+        let head = self.in_its_region(&address.bucket, |sdk| {
+            let request = sdk.head_object().bucket(&address.bucket);
+            request.key(&address.key).send()
+        });
+        match head.await {
             Ok(head) => Ok(Some(Stat {
                 size: head.content_length().unwrap_or(0).max(0) as u64,
                 md5: md5_of(&head),
                 mark: head.metadata().and_then(|kept| kept.get(MARK)).cloned(),
             })),
             Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(None),
+            // So is every key that is missing, where the bucket can't be listed.
+            Err(failure)
+                if failure.kind == StoreErrorKind::Denied
+                    && !self.may_be_there(&address).await? =>
+            {
+                Ok(None)
+            }
             Err(failure) => Err(failure),
         }
     }
 
     async fn is_empty(&self) -> Result<bool, Failure> {
-        let request = self
-            .sdk
-            .list_objects_v2()
-            .bucket(&self.bucket)
-            .prefix(&self.prefix)
-            .max_keys(1);
-        let listed = request.send().await.map_err(error::failure)?;
-        Ok(listed.contents().is_empty())
+        let listed = self.in_its_region(&self.bucket, |sdk| {
+            let request = sdk.list_objects_v2().bucket(&self.bucket);
+            request.prefix(&self.prefix).max_keys(1).send()
+        });
+        Ok(listed.await?.contents().is_empty())
+    }
+
+    /// Asks, and once more where the answer says that the bucket is in another region.
+    async fn in_its_region<T, E, F>(
+        &self,
+        bucket: &str,
+        ask: impl Fn(aws_sdk_s3::Client) -> F,
+    ) -> Result<T, Failure>
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        F: Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    {
+        let answer = match ask(self.clients.of(bucket)).await {
+            Err(error) if self.clients.learn(bucket, &error) => ask(self.clients.of(bucket)).await,
+            answer => answer,
+        };
+        answer.map_err(error::failure)
     }
 }
 
@@ -274,6 +321,24 @@ impl Driver for S3 {
         Ok(Box::new(upload.logged(begun, log)))
     }
 
+    fn in_one_piece(&self) -> bool {
+        self.server.no_multipart.load(Ordering::Relaxed)
+    }
+
+    async fn upload_in_one_piece(
+        &self,
+        url: &str,
+        size: u64,
+        md5: [u8; 16],
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        let begun = self.server.own_address(url).and_then(|address| {
+            let server = self.server.clone();
+            SinglePut::begin(server, url, address, size, md5)
+        });
+        let begun = begun.at(DriverKind::S3, "upload", url)?;
+        Ok(Box::new(begun))
+    }
+
     async fn still_has(
         &self,
         url: &str,
@@ -305,6 +370,11 @@ impl Driver for S3 {
             deleted.at(DriverKind::S3, "delete", url)
         });
         join_all(deletes).await
+    }
+
+    async fn lacking(&self) -> Result<Vec<Lack>, StoreError> {
+        let lacking = self.server.lacking().await;
+        lacking.at(DriverKind::S3, "try out", &self.place.base)
     }
 
     async fn is_empty(&self) -> Result<bool, StoreError> {

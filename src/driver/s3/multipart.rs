@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -248,15 +249,24 @@ impl Drop for S3Upload {
 }
 
 impl Server {
-    async fn begin(&self, address: &Address) -> Result<String, Failure> {
+    pub(super) async fn begin(&self, address: &Address) -> Result<String, Failure> {
         let request = self
-            .sdk
+            .clients
+            .of(&address.bucket)
             .create_multipart_upload()
             .bucket(&address.bucket)
             .key(&address.key)
             .content_type(CONTENT_TYPE)
             .set_metadata(self.marked());
-        let begun = request.send().await.map_err(error::failure)?;
+        let begun = request.send().await.map_err(|error| {
+            if !error::is_not_implemented(&error) {
+                return error::failure(error);
+            }
+            self.no_multipart.store(true, Ordering::Relaxed);
+            let message =
+                "the server has no multipart uploads: the object goes again, in one piece";
+            Failure::new(StoreErrorKind::Unavailable, message)
+        })?;
         begun.upload_id.ok_or_else(|| {
             let message = "the server began an upload without naming it";
             Failure::new(StoreErrorKind::Unavailable, message)
@@ -264,7 +274,7 @@ impl Server {
     }
 
     /// Sends a part; the server's name for it.
-    async fn send_part(
+    pub(super) async fn send_part(
         &self,
         address: &Address,
         id: String,
@@ -275,7 +285,8 @@ impl Server {
         // A part by itself has no effect, so a large one may take its time.
         let limit = REQUEST_TIMEOUT * (body.len().div_ceil(PART_BYTES).max(1) as u32);
         let request = self
-            .sdk
+            .clients
+            .of(&address.bucket)
             .upload_part()
             .bucket(&address.bucket)
             .key(&address.key)
@@ -304,7 +315,8 @@ impl Server {
             .set_parts(Some(parts))
             .build();
         let request = self
-            .sdk
+            .clients
+            .of(&address.bucket)
             .complete_multipart_upload()
             .bucket(&address.bucket)
             .key(&address.key)

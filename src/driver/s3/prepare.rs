@@ -9,6 +9,7 @@ use super::{Address, Server, error};
 use crate::driver::StoreErrorKind;
 use crate::driver::error::Failure;
 use crate::driver::whole_store::WholeStore;
+use crate::model::DriverKind;
 
 /// Anchore's own probe lies at the bucket's root, whatever the prefix.
 const PROBE_PREFIX: &str = "__anchore_s3_key_self_check__";
@@ -24,7 +25,8 @@ impl Server {
         let put = self.put(&probe, Bytes::new(), Md5::digest(b"").into());
         let get = async {
             let url = format!("s3://{}/{}", probe.bucket, probe.key);
-            self.get(&url).await?.bytes().await?;
+            let probe = self.get(&url).await?.at_most(0, DriverKind::S3, &url);
+            probe.bytes().await?;
             Ok(())
         };
         let delete = || self.delete_single(&probe);
@@ -35,8 +37,13 @@ impl Server {
     /// answer cannot say what is wrong.
     pub(super) async fn prepare_to_read(&self) -> Result<(), Failure> {
         let probe = self.probe();
-        let request = self.sdk.get_object().bucket(probe.bucket).key(probe.key);
-        match request.send().await.map_err(error::failure) {
+        let read = self.in_its_region(&probe.bucket, |sdk| {
+            sdk.get_object()
+                .bucket(&probe.bucket)
+                .key(&probe.key)
+                .send()
+        });
+        match read.await {
             Ok(_) => Ok(()),
             // Without the right to list, AWS says of a missing object that it is denied.
             Err(failure)
@@ -59,8 +66,10 @@ impl Server {
     }
 
     async fn is_missing(&self) -> Result<bool, Failure> {
-        let head = self.sdk.head_bucket().bucket(&self.bucket).send().await;
-        match head.map_err(error::failure) {
+        let head = self.in_its_region(&self.bucket, |sdk| {
+            sdk.head_bucket().bucket(&self.bucket).send()
+        });
+        match head.await {
             Err(failure) => match failure.kind {
                 StoreErrorKind::NotFound | StoreErrorKind::NoSuchPlace => Ok(true),
                 // An answer to HEAD has no words; the probe's will say what is wrong.
@@ -86,8 +95,8 @@ impl Server {
                 .location_constraint(BucketLocationConstraint::from(region))
                 .build()
         });
-        let request = self
-            .sdk
+        let sdk = self.clients.of(&self.bucket);
+        let request = sdk
             .create_bucket()
             .bucket(&self.bucket)
             .set_create_bucket_configuration(location);

@@ -137,7 +137,8 @@ async fn damaged_bytes_are_not_stored_and_uploads_given_up_are_gone() {
     upload.write(Bytes::from(vec![0; 20 << 20])).await.unwrap();
     upload.abort().await;
     let server = &s3.server;
-    let uploads = server.sdk.list_multipart_uploads().bucket(&server.bucket);
+    let sdk = server.clients.of(&server.bucket);
+    let uploads = sdk.list_multipart_uploads().bucket(&server.bucket);
     assert!(uploads.send().await.unwrap().uploads().is_empty());
 }
 

@@ -25,7 +25,8 @@ impl Server {
         let mut after = None;
         for _ in 0..PAGES_MAX {
             let request = self
-                .sdk
+                .clients
+                .of(&address.bucket)
                 .list_parts()
                 .bucket(&address.bucket)
                 .key(&address.key)
@@ -64,7 +65,8 @@ impl Server {
         let (mut key_marker, mut id_marker) = (None, None);
         for _ in 0..PAGES_MAX {
             let request = self
-                .sdk
+                .clients
+                .of(&address.bucket)
                 .list_multipart_uploads()
                 .bucket(&address.bucket)
                 .prefix(&address.key)
@@ -72,6 +74,8 @@ impl Server {
                 .set_upload_id_marker(id_marker.take());
             let page = match request.send().await {
                 Ok(page) => page,
+                // What rclone's server says where there are none at all.
+                Err(error) if is_gone(&error) => return Ok(()),
                 Err(error) => return unless_untold(error::failure(error), ()),
             };
             for upload in page.uploads() {
@@ -79,7 +83,10 @@ impl Server {
                     && key == address.key
                 {
                     tracing::info!("s3: aborting an unfinished upload of {key}");
-                    self.abort(address, id).await?;
+                    // Without the right to, it stays where it is, and harms nobody.
+                    if let Err(failure) = self.abort(address, id).await {
+                        unless_untold(failure, ())?;
+                    }
                 }
             }
             // Keys come in order: behind another one this one does not come again.
@@ -93,17 +100,39 @@ impl Server {
         Ok(())
     }
 
+    /// Whether the parts of an upload may be listed.
+    pub(super) async fn list_parts(&self, address: &Address, id: &str) -> Result<(), Failure> {
+        let request = self.clients.of(&address.bucket).list_parts();
+        let request = request.bucket(&address.bucket).key(&address.key);
+        match request.upload_id(id).send().await {
+            Err(error) if !is_gone(&error) => Err(error::failure(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether uploads may be listed.
+    pub(super) async fn list_uploads(&self, address: &Address) -> Result<(), Failure> {
+        let request = self.clients.of(&address.bucket).list_multipart_uploads();
+        let request = request.bucket(&address.bucket).prefix(&address.key);
+        match request.send().await {
+            Err(error) if !is_gone(&error) => Err(error::failure(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Aborts an upload; one that is gone counts as aborted.
     pub(super) async fn abort(&self, address: &Address, id: &str) -> Result<(), Failure> {
         let request = self
-            .sdk
+            .clients
+            .of(&address.bucket)
             .abort_multipart_upload()
             .bucket(&address.bucket)
             .key(&address.key)
             .upload_id(id);
         match request.send().await {
             Ok(_) => Ok(()),
-            Err(error) if is_gone(&error) => Ok(()),
+            // A server that knows no such request keeps no upload that could do harm.
+            Err(error) if is_gone(&error) || error::is_not_implemented(&error) => Ok(()),
             Err(error) => Err(error::failure(error)),
         }
     }

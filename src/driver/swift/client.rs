@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::TryStreamExt;
 use reqwest::header::CONTENT_LENGTH;
 use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
@@ -14,15 +14,15 @@ use super::address::{Address, encode};
 use super::auth::{Access, Login};
 use super::error;
 use crate::config::SwiftConfig;
-use crate::driver::error::Failure;
+use crate::driver::body::watched;
+use crate::driver::error::{Failure, has_scheme};
+use crate::driver::proxy::{self, Asked};
 use crate::driver::{Reader, StoreErrorKind, WRITE_DEADLINE};
 use crate::model::DriverKind;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One request, up to its answer's first byte; the body of an answer is watched by itself.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a body may stand still, in either direction.
-pub(super) const STALLED_AFTER: Duration = Duration::from_secs(20);
 /// How long an answer about the segments' container holds.
 const SEGMENTS_KNOWN_FOR: Duration = Duration::from_secs(60);
 
@@ -189,21 +189,10 @@ impl Server {
             return Err(error::refused(response).await);
         }
         let size = content_length(&response);
-        let url = url.to_string();
-        let body = response.bytes_stream().boxed();
-        let stream = stream::try_unfold((body, url), |(mut body, url)| async move {
-            let next = tokio::time::timeout(STALLED_AFTER, body.next()).await;
-            let failure = match next {
-                Ok(None) => return Ok(None),
-                Ok(Some(Ok(piece))) => return Ok(Some((piece, (body, url)))),
-                Ok(Some(Err(broken))) => error::broken_body(broken),
-                Err(_) => Failure::new(StoreErrorKind::Unavailable, "nothing more came in time"),
-            };
-            Err(failure.at(DriverKind::Swift, "get", &url))
-        });
+        let body = response.bytes_stream().map_err(error::broken_body);
         Ok(Reader {
             size,
-            stream: stream.boxed(),
+            stream: watched(body, DriverKind::Swift, url),
         })
     }
 
@@ -426,6 +415,11 @@ fn read_limits(info: &Value) -> Limits {
 }
 
 fn connect(config: &SwiftConfig) -> Result<Client, Failure> {
+    for option in ["auth", "os_auth_url", "os_storage_url"] {
+        if let Some(url) = config.option(option) {
+            has_scheme(option, url)?;
+        }
+    }
     let first = |names: &[&str]| names.iter().find_map(|name| config.option(name));
     let unusable = |what: &str, why: String| {
         let message = format!("option {what}: {why}");
@@ -437,8 +431,18 @@ fn connect(config: &SwiftConfig) -> Result<Client, Failure> {
     let mut builder = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))
-        // A redirected write would arrive as a read.
-        .redirect(reqwest::redirect::Policy::none());
+        // A redirected write would arrive as a read, and credentials go to no other host.
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .proxy(reqwest::Proxy::custom(|url| {
+            let asked = Asked {
+                scheme: url.scheme(),
+                host: url.host_str()?,
+                port: url.port(),
+            };
+            let proxy = proxy::from_environment(asked)?;
+            Url::parse(proxy.expose()).ok()
+        }));
     if let Some(path) = first(&["cacert", "os_cacert"]) {
         let pem = read("cacert", path)?;
         let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();

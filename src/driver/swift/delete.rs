@@ -92,10 +92,8 @@ impl Server {
             return false;
         }
         // The answer comes while the server works: with blanks that keep the line open.
-        match tokio::time::timeout(WRITE_DEADLINE, response.bytes()).await {
-            Ok(Ok(body)) => all_are_gone(&body, addresses.len()),
-            _ => false,
-        }
+        let body = error::whole_body_within(response, WRITE_DEADLINE).await;
+        body.is_ok_and(|body| all_are_gone(&body, addresses.len()))
     }
 
     pub(super) async fn delete_single(

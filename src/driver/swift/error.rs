@@ -1,11 +1,13 @@
 //! What a Swift server's answer means. Messages never hold tokens, keys or passwords.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use reqwest::{Response, StatusCode};
 
-use super::client::STALLED_AFTER;
 use crate::driver::StoreErrorKind as Kind;
-use crate::driver::error::{Failure, SAID_MAX_CHARS, root_cause};
+use crate::driver::body::STALLED_AFTER;
+use crate::driver::error::{Failure, SAID_MAX_CHARS, SMALL_ANSWER_MAX_BYTES, root_cause};
 
 /// A server's words are read no further than this many bytes.
 const SAID_MAX_BYTES: usize = 16 << 10;
@@ -33,11 +35,29 @@ pub(super) fn broken_body(error: reqwest::Error) -> Failure {
     Failure::broken_body(&cause)
 }
 
-/// A short body, whole. A server that falls silent in its middle is not waited for.
+/// A short body, whole: a listing, a manifest, an answer of the auth server. One that does not
+/// come to its end soon, or grows and grows, is not waited for.
 pub(super) async fn whole_body(response: Response) -> Result<Bytes, Failure> {
-    match tokio::time::timeout(STALLED_AFTER, response.bytes()).await {
-        Ok(body) => body.map_err(broken_body),
-        Err(_) => Err(Failure::broken_body("nothing more came in time")),
+    whole_body_within(response, STALLED_AFTER).await
+}
+
+pub(super) async fn whole_body_within(
+    mut response: Response,
+    limit: Duration,
+) -> Result<Bytes, Failure> {
+    let read = async {
+        let mut body = Vec::new();
+        while let Some(piece) = response.chunk().await.map_err(broken_body)? {
+            if body.len() + piece.len() > SMALL_ANSWER_MAX_BYTES {
+                return Err(Failure::endless_answer());
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.into())
+    };
+    match tokio::time::timeout(limit, read).await {
+        Ok(body) => body,
+        Err(_) => Err(Failure::broken_body("its end did not come in time")),
     }
 }
 

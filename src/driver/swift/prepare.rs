@@ -10,6 +10,7 @@ use super::error;
 use crate::driver::error::Failure;
 use crate::driver::whole_store::WholeStore;
 use crate::driver::{StoreErrorKind, WRITE_DEADLINE};
+use crate::model::DriverKind;
 
 const PROBE_PREFIX: &str = "__windlass_self_check__";
 
@@ -35,7 +36,8 @@ impl Server {
         let put = self.put(&probe, Bytes::new(), md5, WRITE_DEADLINE);
         let get = async {
             let url = format!("swift://{}/{}", probe.container, probe.name);
-            self.get(&url).await?.bytes().await?;
+            let probe = self.get(&url).await?.at_most(0, DriverKind::Swift, &url);
+            probe.bytes().await?;
             Ok(())
         };
         let delete = || self.delete_single(&probe, false);

@@ -15,9 +15,10 @@ use md5::{Digest as _, Md5};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::client::{STALLED_AFTER, Server};
+use super::client::Server;
 use super::segments::Segments;
 use super::{Address, TooLarge};
+use crate::driver::body::STALLED_AFTER;
 use crate::driver::error::{At as _, Failure};
 use crate::driver::{StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
 use crate::model::DriverKind;

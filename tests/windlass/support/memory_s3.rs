@@ -36,6 +36,10 @@ pub enum FaultReply {
     StoreHalf,
     /// Sends half of the body that was asked for, then cuts the connection.
     CutBody,
+    /// Sends the body that was asked for, and then goes on for ever.
+    EndlessBody,
+    /// Says that it has done it, and does nothing (a delete).
+    Pretend,
 }
 
 /// Asked before each call with the operation's name (`PutObject`, `DeleteObjects`, …) and the key

@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod power;
 pub mod program;
 pub mod random;
+pub mod raw_server;
 pub mod s3;
 pub mod s3_client;
 pub mod small_disk;

@@ -306,6 +306,18 @@ impl Outcome {
         self
     }
 
+    /// It did not do what it was asked, and said so.
+    #[track_caller]
+    pub fn expect_not_zero(self) -> Self {
+        let said_no = self.code.is_some_and(|code| code != 0);
+        assert!(
+            said_no,
+            "{}\nstdout: {}\nstderr: {}",
+            self.status, self.stdout, self.stderr
+        );
+        self
+    }
+
     /// The one JSON document on stdout.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {

@@ -50,7 +50,12 @@ impl Client {
         url: reqwest::Url,
         body: Vec<u8>,
     ) -> Result<(StatusCode, Vec<u8>), String> {
-        let request = self.http.request(method, url).body(body);
+        // Some servers want it of an empty body, too.
+        let length = (method == Method::PUT).then_some(body.len());
+        let mut request = self.http.request(method, url).body(body);
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
         let response = request.send().await.map_err(|error| error.to_string())?;
         let status = response.status();
         let body = response.bytes().await.map_err(|error| error.to_string())?;

@@ -1,10 +1,11 @@
 //! The operations of the in-process S3: requests in, the store's answers out.
 
+use std::convert::Infallible;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::{TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
@@ -41,6 +42,10 @@ fn streamed(body: Body, fault: Option<FaultReply>) -> StreamingBlob {
         let half = body.slice(0..body.len() / 2).whole().into();
         let cut = std::io::Error::other("cut on purpose");
         return StreamingBlob::wrap(stream::iter([Ok(half), Err(cut)]));
+    }
+    if matches!(fault, Some(FaultReply::EndlessBody)) {
+        let more = stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 4096])));
+        return StreamingBlob::wrap(body.stream().chain(more));
     }
     StreamingBlob::wrap(body.stream())
 }
@@ -126,8 +131,9 @@ impl S3 for Backend {
                 )
             });
             let body = kept.body.slice(range.start..range.end);
+            let has_end = !matches!(fault, Some(FaultReply::EndlessBody));
             Ok(GetObjectOutput {
-                content_length: Some(body.len() as i64),
+                content_length: has_end.then_some(body.len() as i64),
                 body: Some(streamed(body, fault)),
                 content_range,
                 e_tag: tag(&kept),
@@ -161,7 +167,10 @@ impl S3 for Backend {
         request: S3Request<DeleteObjectInput>,
     ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let input = request.input;
-        self.call("DeleteObject", &input.key, |store, _| {
+        self.call("DeleteObject", &input.key, |store, fault| {
+            if matches!(fault, Some(FaultReply::Pretend)) {
+                return Ok(DeleteObjectOutput::default());
+            }
             store.delete(&input.bucket, &input.key)?;
             Ok(DeleteObjectOutput::default())
         })
@@ -184,8 +193,10 @@ impl S3 for Backend {
                         message: Some("a fault on purpose".to_owned()),
                         ..Default::default()
                     }),
-                    _ => {
-                        store.delete(&input.bucket, &object.key)?;
+                    said => {
+                        if !matches!(said, Some(FaultReply::Pretend)) {
+                            store.delete(&input.bucket, &object.key)?;
+                        }
                         deleted.push(DeletedObject {
                             key: Some(object.key),
                             ..Default::default()

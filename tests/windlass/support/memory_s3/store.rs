@@ -16,6 +16,8 @@ use super::body::Body;
 pub struct Store {
     buckets: BTreeMap<String, Bucket>,
     uploads_made: u64,
+    /// As AWS answers those without s3:ListBucket: what is missing is denied, and so is a listing.
+    pub unlistable: bool,
     /// Calls so far, by operation (`PutObject`, …).
     pub calls: HashMap<String, u64>,
 }
@@ -151,7 +153,10 @@ impl Store {
 
     pub fn get(&mut self, bucket: &str, key: &str) -> S3Result<Object> {
         let found = self.bucket(bucket)?.objects.get(key).cloned();
-        found.ok_or_else(|| s3_error!(NoSuchKey, "no object {key}"))
+        found.ok_or_else(|| match self.unlistable {
+            true => s3_error!(AccessDenied, "no s3:ListBucket"),
+            false => s3_error!(NoSuchKey, "no object {key}"),
+        })
     }
 
     /// Deleting what is not there succeeds, as at any S3.
@@ -168,6 +173,9 @@ impl Store {
         after: &str,
         limit: usize,
     ) -> S3Result<(Vec<(String, Object)>, bool)> {
+        if self.unlistable {
+            return Err(s3_error!(AccessDenied, "no s3:ListBucket"));
+        }
         let objects = &self.bucket(bucket)?.objects;
         let mut page: Vec<(String, Object)> = objects
             .range(prefix.to_owned()..)
@@ -208,6 +216,9 @@ impl Store {
 
     /// The uploads under way, by id.
     pub fn uploads(&mut self, bucket: &str) -> S3Result<Vec<(String, Upload)>> {
+        if self.unlistable {
+            return Err(s3_error!(AccessDenied, "no s3:ListBucketMultipartUploads"));
+        }
         let uploads = &self.bucket(bucket)?.uploads;
         Ok(uploads
             .iter()
