@@ -16,6 +16,7 @@ pub mod digest;
 pub mod driver;
 pub mod durable;
 pub mod engine;
+pub mod explain;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod journal;

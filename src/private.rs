@@ -7,6 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use crate::durable::sync_name;
+use crate::explain;
 
 /// A path that is not to be trusted, and what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +26,7 @@ pub enum Refusal {
     #[error(transparent)]
     Untrusted(#[from] Untrusted),
     /// The operating system refused something.
-    #[error("{}: {source}", .path.display())]
+    #[error("{}: {}", .path.display(), explain::io(source))]
     Io {
         /// The directory or file.
         path: PathBuf,

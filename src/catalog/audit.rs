@@ -39,8 +39,10 @@ pub struct MirroredRow {
     pub attempts: i32,
     /// The class of its last failure.
     pub failure_class: Option<String>,
-    /// Its last failure, or why it was skipped or kept.
+    /// Its last failure, or why it was skipped, kept or accepted.
     pub last_error: Option<String>,
+    /// Why it failed, in one word, as it stands there.
+    pub cause: Option<String>,
     /// The checkpoint that `seq` counts in.
     pub epoch: i32,
     /// The last entry that was applied.
@@ -120,6 +122,7 @@ struct Raw {
     journaled: bool,
     attempts: i32,
     failure_class: Option<String>,
+    cause: Option<String>,
     last_error: Option<String>,
     epoch: i32,
     seq: i64,
@@ -147,7 +150,7 @@ fn page_sql(time: impl Fn(&str) -> String) -> String {
                 o.dest_compressed, o.dest_last_updated, o.row_digest AS written_digest,
                 o.row_size AS written_size, o.row_compressed AS written_compressed,
                 o.content_sha256, o.content_size,
-                {}, o.journaled, o.attempts, o.failure_class, o.last_error, o.epoch, o.seq,
+                {}, o.journaled, o.attempts, o.failure_class, o.last_error, o.cause, o.epoch, o.seq,
                 (m.bucket IS NOT NULL) AS row_found, m.content_url AS row_url,
                 m.digest AS row_digest, CAST(m.size AS bigint) AS row_size,
                 m.is_compressed AS row_compressed,
@@ -291,6 +294,7 @@ impl From<Raw> for MirroredRow {
             journaled: raw.journaled,
             attempts: raw.attempts,
             failure_class: raw.failure_class,
+            cause: raw.cause,
             last_error: raw.last_error,
             epoch: raw.epoch,
             seq: raw.seq,

@@ -16,6 +16,17 @@ pub struct ListedRow {
     pub size: Option<i64>,
 }
 
+/// A user's rows in a bucket.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct BucketUser {
+    /// `bucket`.
+    pub bucket: String,
+    /// `userId`.
+    pub user_id: String,
+    /// How many there are.
+    pub row_count: i64,
+}
+
 #[derive(sqlx::FromRow)]
 struct RawRow {
     user_id: String,
@@ -87,6 +98,20 @@ impl Catalog {
         })
         .map_err(CatalogError::of("look at a row"))?;
         Ok(row.map(ListedRow::from))
+    }
+
+    /// How many rows each user has in each bucket, the most first.
+    pub async fn rows_by_bucket_and_user(&self) -> Result<Vec<BucketUser>, CatalogError> {
+        on_either!(&self.db, pool => {
+            sqlx::query_as(
+                r#"SELECT bucket, "userId" AS user_id, count(*) AS row_count
+                     FROM archive_metadata GROUP BY bucket, "userId"
+                    ORDER BY count(*) DESC, bucket, "userId""#,
+            )
+            .fetch_all(pool)
+            .await
+        })
+        .map_err(CatalogError::of("count the documents by bucket and user"))
     }
 
     /// How many rows there are.

@@ -13,7 +13,7 @@ use super::sql::idx_list;
 use super::{Catalog, CatalogError, Writer};
 use crate::crash;
 use crate::database::Database;
-use crate::model::{Event, Facts, Outcome, Phase};
+use crate::model::{Accepted, Cause, Event, Facts, Outcome, Phase};
 
 /// What the journal's entries up to `seq` say of one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,8 +38,10 @@ pub struct MirrorUpdate {
     pub attempts: Option<u32>,
     /// The class of its last failure.
     pub failure_class: Option<String>,
-    /// Its last failure, or why it was skipped or kept.
+    /// Its last failure, or why it was skipped, kept or accepted.
     pub last_error: Option<String>,
+    /// Why it failed, in one word.
+    pub cause: Option<Cause>,
 }
 
 impl MirrorUpdate {
@@ -59,6 +61,7 @@ impl MirrorUpdate {
             attempts: None,
             failure_class: None,
             last_error: None,
+            cause: None,
         };
         match event {
             Event::Copied(copied) => {
@@ -83,6 +86,17 @@ impl MirrorUpdate {
                 update.attempts = Some(failed.attempt);
                 update.failure_class = Some(failed.class.clone());
                 update.last_error = Some(failed.error.clone());
+                update.cause = failed.cause;
+            }
+            Event::Accepted(accepted) => {
+                let Accepted {
+                    who, why, error, ..
+                } = accepted;
+                update.phase = Some(accepted.phase);
+                update.outcome = Some(Outcome::Accepted);
+                update.last_error =
+                    Some(format!("accepted by {who}: {why}; it had failed: {error}"));
+                update.cause = Some(accepted.cause);
             }
             Event::Returned(returned) => update.phase = Some(returned.to),
             Event::Skipped(skipped) => {
@@ -132,7 +146,7 @@ const UPDATE_POSTGRES: &str = "
     UPDATE windlass_objects o
        SET phase = coalesce(u.phase, o.phase), outcome = u.outcome,
            attempts = coalesce(u.attempts, o.attempts),
-           failure_class = u.failure_class, last_error = u.last_error,
+           failure_class = u.failure_class, last_error = u.last_error, cause = u.cause,
            dest_digest = coalesce(u.dest_digest, o.dest_digest),
            dest_size = coalesce(u.dest_size, o.dest_size),
            dest_compressed = coalesce(u.dest_compressed, o.dest_compressed),
@@ -144,10 +158,10 @@ const UPDATE_POSTGRES: &str = "
            journaled = true, epoch = $2, seq = u.seq
       FROM unnest($3::bigint[], $4::bigint[], $5::text[], $6::text[], $7::int[], $8::text[],
                   $9::text[], $10::text[], $11::bigint[], $12::bool[], $13::text[],
-                  $14::bigint[], $15::text[], $16::text[], $17::text[])
+                  $14::bigint[], $15::text[], $16::text[], $17::text[], $18::text[])
         AS u(idx, seq, phase, outcome, attempts, failure_class, last_error, dest_digest,
              dest_size, dest_compressed, content_sha256, content_size, copied_at, verified_at,
-             source_deleted_at)
+             source_deleted_at, cause)
      WHERE o.task_id = $1 AND o.idx = u.idx AND (o.epoch, o.seq) < ($2, u.seq)
        AND (u.phase IS NULL OR (o.phase IN ('committed', 'source-deleted'))
                                = (u.phase IN ('committed', 'source-deleted')))";
@@ -155,7 +169,7 @@ const UPDATE_POSTGRES: &str = "
 const UPDATE_SQLITE: &str = "
     UPDATE windlass_objects
        SET phase = coalesce($5, phase), outcome = $6, attempts = coalesce($7, attempts),
-           failure_class = $8, last_error = $9,
+           failure_class = $8, last_error = $9, cause = $18,
            dest_digest = coalesce($10, dest_digest), dest_size = coalesce($11, dest_size),
            dest_compressed = coalesce($12, dest_compressed),
            content_sha256 = coalesce($13, content_sha256),
@@ -376,6 +390,7 @@ fn bind_columns<'q>(task_id: i64, epoch: i32, updates: &[MirrorUpdate]) -> PgQue
         .bind(column(updates, |u| u.copied_at.clone()))
         .bind(column(updates, |u| u.verified_at.clone()))
         .bind(column(updates, |u| u.source_deleted_at.clone()))
+        .bind(column(updates, |u| u.cause.map(Cause::name)))
 }
 
 type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
@@ -400,6 +415,7 @@ fn bind_row<'q>(task_id: i64, epoch: i32, update: &MirrorUpdate) -> SqliteQuery<
         .bind(update.copied_at.clone())
         .bind(update.verified_at.clone())
         .bind(update.source_deleted_at.clone())
+        .bind(update.cause.map(Cause::name))
 }
 
 #[cfg(test)]

@@ -105,6 +105,8 @@ pub struct SharedWith {
     pub open: u64,
     /// Those that have failed in it.
     pub failed: u64,
+    /// Those that a person has accepted as they are, and whose rows are still the same.
+    pub accepted: u64,
 }
 
 /// What to do with a plan once it is counted.
@@ -214,7 +216,10 @@ async fn begin_and_plan(
 /// One pass over both plans.
 const SHARED_WITH: &str = "
     SELECT count(CASE WHEN o.outcome IS NULL THEN 1 END),
-           count(CASE WHEN o.outcome = 'failed' THEN 1 END)
+           count(CASE WHEN o.outcome = 'failed' THEN 1 END),
+           count(CASE WHEN o.outcome = 'accepted'
+                       AND n.source_digest IS NOT DISTINCT FROM o.source_digest
+                       AND n.last_updated IS NOT DISTINCT FROM o.last_updated THEN 1 END)
       FROM windlass_objects n JOIN windlass_objects o
         ON o.archive_id = n.archive_id AND o.bucket = n.bucket AND o.user_id = n.user_id
        AND o.document_name = n.document_name AND o.source_url = n.source_url
@@ -234,7 +239,7 @@ async fn shared_with_earlier(
                 .await?
         };
     }
-    let (open, failed): (i64, i64) = match connection {
+    let (open, failed, accepted): (i64, i64, i64) = match connection {
         SessionConnection::Postgres(pg) => fetch!(pg),
         SessionConnection::Sqlite(sqlite) => fetch!(sqlite),
     };
@@ -242,6 +247,7 @@ async fn shared_with_earlier(
         task_id: earlier,
         open: open as u64,
         failed: failed as u64,
+        accepted: accepted as u64,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, FromRow};
 
-use super::summary::add;
+use super::summary::{Sizes, add};
 use super::{Catalog, CatalogError};
 use crate::database::Database;
 use crate::model::{Phase, Summary};
@@ -31,10 +31,10 @@ pub struct Told {
     pub buckets: BTreeMap<String, BucketCount>,
     /// Its checkpoints, the first one first.
     pub checkpoints: Vec<Checkpoint>,
-    /// The first objects that failed, or were skipped.
+    /// The first objects that failed, were accepted so, or were skipped.
     pub found: Vec<Found>,
-    /// How many there are of each kind: phase, outcome and class.
-    pub causes: BTreeMap<(String, String, String), u64>,
+    /// How many there are of each kind: phase, outcome, class and cause.
+    pub causes: BTreeMap<(String, String, String, String), u64>,
     /// When what was done, where it was asked for.
     pub times: Option<WorkTimes>,
 }
@@ -86,7 +86,7 @@ pub struct Checkpoint {
     pub head: String,
 }
 
-/// An object that failed, or was skipped.
+/// An object that failed, was accepted so, or was skipped.
 #[derive(Debug, Clone, FromRow)]
 pub struct Found {
     /// `userId`.
@@ -99,10 +99,12 @@ pub struct Found {
     pub document_name: String,
     /// The phase that it stays in.
     pub phase: String,
-    /// `failed` or `skipped`.
+    /// `failed`, `accepted` or `skipped`.
     pub outcome: String,
     /// The class of the failure; empty for what was skipped.
     pub class: String,
+    /// Why it failed, in one word; empty for what was skipped.
+    pub cause: String,
     /// Steps that failed.
     pub attempts: i32,
     /// The error, or the reason.
@@ -240,18 +242,32 @@ const RELATED: &str = "
 const COUNTS: &str = "
     SELECT bucket, phase, outcome, coalesce(failure_class, ''), count(*),
            CAST(coalesce(sum(source_size), 0) AS bigint),
-           CAST(coalesce(sum(dest_size), 0) AS bigint)
+           CAST(coalesce(sum(dest_size), 0) AS bigint),
+           CAST(coalesce(sum(content_size), 0) AS bigint), coalesce(cause, '')
       FROM windlass_objects WHERE task_id = $1
-     GROUP BY bucket, phase, outcome, coalesce(failure_class, '')";
+     GROUP BY bucket, phase, outcome, coalesce(failure_class, ''), coalesce(cause, '')";
 
 /// What failed before the commit comes first, what somebody else has changed last.
 const FOUND: &str = "
     SELECT user_id, bucket, archive_id, document_name, phase, outcome,
-           coalesce(failure_class, '') AS class, attempts, coalesce(last_error, '') AS why
-      FROM windlass_objects WHERE task_id = $1 AND outcome IN ('failed', 'skipped')
-     ORDER BY outcome, phase = 'committed', idx LIMIT $2";
+           coalesce(failure_class, '') AS class, coalesce(cause, '') AS cause, attempts,
+           coalesce(last_error, '') AS why
+      FROM windlass_objects
+     WHERE task_id = $1 AND outcome IN ('failed', 'accepted', 'skipped')
+     ORDER BY CASE outcome WHEN 'failed' THEN 0 WHEN 'accepted' THEN 1 ELSE 2 END,
+           phase = 'committed', idx LIMIT $2";
 
-type Count = (String, String, Option<String>, String, i64, i64, i64);
+type Count = (
+    String,
+    String,
+    Option<String>,
+    String,
+    i64,
+    i64,
+    i64,
+    i64,
+    String,
+);
 
 /// Rows as they came.
 struct Raw {
@@ -362,20 +378,25 @@ impl Raw {
             times: self.times,
             ..Told::default()
         };
-        for (bucket, phase, outcome, class, objects, source_bytes, dest_bytes) in self.counts {
+        for (bucket, phase, outcome, class, objects, source, dest, content, cause) in self.counts {
             let unreadable = |_| CatalogError::Unreadable(format!("phase {phase} {outcome:?}"));
             let phase_read: Phase = phase.parse().map_err(unreadable)?;
             let read = outcome.as_deref().map(str::parse).transpose();
             let outcome_read = read.map_err(unreadable)?;
-            let (objects, bytes) = (objects as u64, dest_bytes as u64);
+            let objects = objects as u64;
+            let sizes = Sizes {
+                source_bytes: source as u64,
+                dest_bytes: dest as u64,
+                content_bytes: content as u64,
+            };
             let counted = told.buckets.entry(bucket).or_default();
-            counted.source_bytes += source_bytes as u64;
+            counted.source_bytes += source as u64;
             for summary in [&mut told.total, &mut counted.summary] {
-                add(summary, phase_read, outcome_read, objects, bytes);
+                add(summary, phase_read, outcome_read, objects, sizes);
             }
-            if let Some(outcome @ ("failed" | "skipped")) = outcome.as_deref() {
-                let cause = (phase, outcome.to_owned(), class);
-                *told.causes.entry(cause).or_default() += objects;
+            if let Some(outcome @ ("failed" | "accepted" | "skipped")) = outcome.as_deref() {
+                let kind = (phase, outcome.to_owned(), class, cause);
+                *told.causes.entry(kind).or_default() += objects;
             }
         }
         Ok(told)

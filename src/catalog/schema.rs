@@ -17,7 +17,7 @@ const FIRST_TABLE: &str = "windlass_tasks";
 const ANCHORE_TABLES: [&str; 3] = ["archive_metadata", "tasks", "archive_migration_tasks"];
 
 /// Version, description, SQL for PostgreSQL, SQL for SQLite.
-const MIGRATIONS: [(i64, &str, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 4] = [
     (
         1,
         "tasks",
@@ -35,6 +35,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 3] = [
         "uploads",
         include_str!("../../migrations/postgres/0003_uploads.sql"),
         include_str!("../../migrations/sqlite/0003_uploads.sql"),
+    ),
+    (
+        4,
+        "causes",
+        include_str!("../../migrations/postgres/0004_causes.sql"),
+        include_str!("../../migrations/sqlite/0004_causes.sql"),
     ),
 ];
 

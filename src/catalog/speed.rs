@@ -16,9 +16,11 @@ pub struct Recent {
     pub seconds: f64,
 }
 
-/// Failures of one class.
+/// Failures of one cause and class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
 pub struct FailureCount {
+    /// Why, in one word.
+    pub cause: String,
     /// The class.
     pub class: String,
     /// Objects that failed so and stay where they are.
@@ -30,13 +32,14 @@ pub struct FailureCount {
 }
 
 const FAILURES: &str = "
-    SELECT f.class, f.objects, o.user_id || '/' || o.bucket || '/' || o.archive_id AS example,
+    SELECT f.cause, f.class, f.objects, o.user_id || '/' || o.bucket || '/' || o.archive_id AS example,
            coalesce(o.last_error, '') AS error
-      FROM (SELECT coalesce(failure_class, '') AS class, count(*) AS objects, min(idx) AS first
+      FROM (SELECT coalesce(cause, 'other') AS cause, coalesce(failure_class, '') AS class,
+                   count(*) AS objects, min(idx) AS first
               FROM windlass_objects WHERE task_id = $1 AND outcome = 'failed'
-             GROUP BY coalesce(failure_class, '')) f
+             GROUP BY coalesce(cause, 'other'), coalesce(failure_class, '')) f
       JOIN windlass_objects o ON o.task_id = $1 AND o.idx = f.first
-     ORDER BY f.objects DESC, f.class";
+     ORDER BY f.objects DESC, f.cause, f.class";
 
 impl Catalog {
     /// What was committed within the last `window_s` seconds.
@@ -62,7 +65,7 @@ impl Catalog {
         .map_err(CatalogError::of("measure how fast the task is"))
     }
 
-    /// The failures of a task by class, the most frequent first.
+    /// The failures of a task by cause and class, the most frequent first.
     pub async fn failure_counts(&self, task_id: i64) -> Result<Vec<FailureCount>, CatalogError> {
         on_either!(&self.db, pool => {
             sqlx::query_as(FAILURES).bind(task_id).fetch_all(pool).await

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::journal::filter;
-use crate::model::{Event, Phase};
+use crate::model::{Cause, Event, Phase};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -114,6 +114,8 @@ pub enum Command {
     Reverse(ReverseArgs),
     /// Delete the sources that a task has left, as --nodelete does, under the same proofs
     DeleteSource(DeleteSourceArgs),
+    /// Leave failed objects as they are, for good: the task can end without them
+    Accept(AcceptArgs),
     /// List all migrations of this deployment
     ListMigrations,
     /// Show how far a task has come
@@ -324,6 +326,22 @@ impl MovedConfigs {
     pub fn are_named(&self) -> bool {
         self.from_config.is_some() || self.to_config.is_some()
     }
+}
+
+/// `accept`.
+#[derive(Debug, Args)]
+pub struct AcceptArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    pub task: String,
+    /// Only objects that failed for this cause; can be given several times
+    #[arg(long, value_name = "CAUSE", value_parser = Cause::ALL.map(Cause::name).to_vec())]
+    pub cause: Vec<String>,
+    /// Only this object; can be given several times
+    #[arg(long, value_name = "USER/BUCKET/ID[/DOCUMENT]")]
+    pub object: Vec<String>,
+    /// Why they may stay as they are, for the journal
+    #[arg(long, value_name = "TEXT", default_value = "no reason was given")]
+    pub why: String,
 }
 
 /// `status`.

@@ -85,7 +85,7 @@ impl Rate {
             false => "?".into(),
         };
         let bytes = format::bytes(now.copied_bytes);
-        let mut words = format!("{bytes}, {:.0}/s, {eta} left", self.objects_per_s);
+        let mut words = format!("{bytes} written, {:.0}/s, {eta} left", self.objects_per_s);
         if now.failed > 0 {
             words += &format!(", {} failed", now.failed);
         }

@@ -69,7 +69,7 @@ pub async fn run(
         false => format!("{}: the check failed", store.place()),
     });
     if let Err(why) = &result {
-        printer.say(&format!("windlass: {why}"));
+        printer.error_words(why);
     }
     for lack in lacks {
         printer.say(&lack_in_words(&store.place(), lack));

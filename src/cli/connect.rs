@@ -11,7 +11,7 @@ use crate::config::{
     ConfigFile, Part, Secret, Section, StoreConfig, require_variables as require_variables_of,
 };
 use crate::database::{ConnectOptions, Database, DatabaseUrl, why_ignored};
-use crate::engine::{Progress, Settings, StateDir, Stop, TaskFile};
+use crate::engine::{Concurrency, MemoryLimit, Progress, Settings, StateDir, Stop, TaskFile};
 
 /// Loads a configuration with the process's environment.
 pub fn load(path: &Path) -> anyhow::Result<ConfigFile> {
@@ -207,6 +207,23 @@ pub async fn settings(
         bandwidth_bytes: run.bwlimit,
         outage_limit: Duration::from_secs_f64(minutes * 60.0),
         force_live_services: run.force_live_services,
+        stop: Stop::default(),
+        progress: std::sync::Arc::new(Progress::default()),
+    })
+}
+
+/// The same for what moves nothing.
+pub fn quiet_settings(global: &Global, found: &FoundTask) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        database_url: found.url.clone(),
+        connect: connect_options(global, &found.url),
+        database: found.catalog.database().clone(),
+        state_dir: state_dir(global)?,
+        concurrency: Concurrency::default(),
+        memory_limit: MemoryLimit::new(u64::MAX)?,
+        bandwidth_bytes: None,
+        outage_limit: Duration::ZERO,
+        force_live_services: false,
         stop: Stop::default(),
         progress: std::sync::Arc::new(Progress::default()),
     })

@@ -19,6 +19,7 @@ use serde::Serialize;
 use super::args::DemoArgs;
 use super::format::{count, shell_word};
 use super::{ExitStatus, Printer};
+use crate::model::in_lines;
 use audit::Audit;
 use deployment::Deployment;
 
@@ -162,6 +163,7 @@ struct Stage {
 impl Stage {
     /// What the demo tells goes where its commands' output goes, so that the two stay in order.
     fn say(&self, text: &str) {
+        let text = in_lines(text);
         // A reader that has gone away (a closed pipe) has seen enough.
         let _ = match self.json {
             true => writeln!(std::io::stderr(), "{text}"),

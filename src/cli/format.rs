@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use crate::model::{Summary, in_a_line, is_hidden};
+
 /// Bytes with a unit: `12.3 MiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
@@ -30,6 +32,12 @@ pub fn duration(duration: Duration) -> String {
 
 /// Columns as wide as their widest cell, two spaces apart, a header over them.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    let shown = |row: &Vec<String>| {
+        row.iter()
+            .map(|cell| in_a_line(cell).into_owned())
+            .collect()
+    };
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let width = |column: usize| {
         let cells = rows.iter().map(|row| row[column].chars().count());
         cells.max().unwrap_or(0).max(header[column].chars().count())
@@ -58,9 +66,41 @@ pub fn count(number: u64, what: &str) -> String {
     }
 }
 
+/// The sum that must come out, in words; what was accepted stands in it where there is any.
+pub fn balance(s: &Summary) -> String {
+    let accepted = match s.accepted {
+        0 => String::new(),
+        accepted => format!(" + accepted {accepted}"),
+    };
+    format!(
+        "planned {} = committed {} + skipped {} + failed {}{accepted} + remaining {}",
+        s.planned, s.committed, s.skipped, s.failed, s.remaining
+    )
+}
+
+/// What was committed, in bytes that compare between two stores.
+pub fn stored(s: &Summary) -> String {
+    format!(
+        "{} as stored at the destination, {} plain",
+        bytes(s.bytes),
+        bytes(s.plain_bytes)
+    )
+}
+
 /// A path as a shell takes it.
 pub fn shell_word(path: &Path) -> String {
     let text = path.display().to_string();
+    if text.contains(is_hidden) {
+        // What moves a cursor is given by its bytes, which a shell puts together again.
+        let byte = |b: &u8| match b.is_ascii_alphanumeric() || b"/._-+ ".contains(b) {
+            true => char::from(*b).to_string(),
+            false => format!("\\x{b:02x}"),
+        };
+        return format!(
+            "$'{}'",
+            text.as_bytes().iter().map(byte).collect::<String>()
+        );
+    }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     match !text.is_empty() && text.chars().all(is_plain) {
         true => text,
@@ -78,6 +118,7 @@ mod tests {
         assert_eq!(word("/var/lib/windlass-1"), "/var/lib/windlass-1");
         assert_eq!(word("my state"), "'my state'");
         assert_eq!(word("it's"), r"'it'\''s'");
+        assert_eq!(word("a b\u{1b}'\u{202e}"), r"$'a b\x1b\x27\xe2\x80\xae'");
     }
 
     #[test]

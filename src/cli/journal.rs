@@ -4,6 +4,7 @@
 pub mod filter;
 mod mirrored;
 mod render;
+mod seen;
 mod step;
 mod verify;
 
@@ -16,6 +17,7 @@ use crate::catalog::MirrorQuery;
 use crate::journal::{self, JournalError, ReadJournal};
 use filter::Filter;
 use render::Renderer;
+use seen::Seen;
 use step::Witness;
 
 pub async fn run(
@@ -90,6 +92,7 @@ fn show_checkpoint(
 ) -> anyhow::Result<ExitStatus> {
     let mut renderer = Renderer::new(format, filter.is_of_one_object());
     let mut witness = Witness::new(journal.executor());
+    let mut seen = Seen::default();
     let mut failed = None;
     printer.lines(|out| {
         renderer.begin(out)?;
@@ -115,7 +118,7 @@ fn show_checkpoint(
                 }
             };
             let step = witness.step(entry);
-            if filter.wants(&step) {
+            if seen.passes(filter, &step) {
                 match format {
                     JournalFormat::Jsonl => writeln!(out, "{}", line.export())?,
                     _ => renderer.step(out, &step)?,
@@ -124,7 +127,14 @@ fn show_checkpoint(
         }
         Ok(())
     });
+    say_why_nothing(&seen, filter, printer);
     failed.map_or(Ok(ExitStatus::Complete), Err)
+}
+
+fn say_why_nothing(seen: &Seen, filter: &Filter, printer: &Printer) {
+    if let Some(why) = seen.why_nothing(filter) {
+        printer.say(&why);
+    }
 }
 
 /// Objects asked for at once.
@@ -137,6 +147,7 @@ async fn show_mirror(
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     let mut renderer = Renderer::new(format, filter.is_of_one_object());
+    let mut seen = Seen::default();
     let mut after_idx = None;
     let mut is_heard = printer.lines(|out| renderer.begin(out));
     while is_heard {
@@ -153,7 +164,7 @@ async fn show_mirror(
         after_idx = Some(last.object.idx);
         is_heard = printer.lines(|out| {
             let steps = page.iter().flat_map(mirrored::steps);
-            for step in steps.filter(|step| filter.wants(step)) {
+            for step in steps.filter(|step| seen.passes(filter, step)) {
                 match format {
                     JournalFormat::Jsonl => writeln!(out, "{}", mirrored::json(&step))?,
                     _ => renderer.step(out, &step)?,
@@ -162,5 +173,20 @@ async fn show_mirror(
             Ok(())
         });
     }
+    if seen.is_empty() && filter.is_of_one_object() {
+        // The database has looked for it alone: what others are called, the first of them tell.
+        let query = MirrorQuery {
+            task_id: found.task.task_id,
+            after_idx: None,
+            object: None,
+            limit: PAGE_OBJECTS,
+        };
+        for row in &found.catalog.mirrored_rows(query).await? {
+            for step in mirrored::steps(row) {
+                seen.passes(filter, &step);
+            }
+        }
+    }
+    say_why_nothing(&seen, filter, printer);
     Ok(ExitStatus::Complete)
 }

@@ -3,13 +3,18 @@
 use std::io::Write as _;
 
 use super::args::{Global, MigrateArgs, Verify};
+use super::causes;
 use super::connect;
-use super::format::{bytes, count, duration, shell_word};
+use super::format::{balance, bytes, count, duration, shell_word, stored};
 use super::watched::watched;
 use super::{ExitStatus, Printer};
 use crate::catalog::{PlanNotices, Planned};
 use crate::engine::{self, MigrateRequest, Migrated, RunReport};
-use crate::model::{Policy, TaskKind, TaskState, VerifyMode};
+use crate::model::{Policy, TaskKind, TaskState, VerifyMode, in_a_line};
+
+/// Causes of failures that the last word tells of, three lines each: with the totals and the next
+/// command below them they fit on a screen of 24 lines.
+const CAUSES_SHOWN: usize = 4;
 
 const QUESTION: &str = "Performing this operation requires *all* anchore-engine services to be stopped - proceed? (y/N)";
 
@@ -194,6 +199,12 @@ fn plan_words(plan: &engine::PlanReport) -> String {
 
 fn nothing_to_do(plan: &engine::PlanReport) -> String {
     match plan.complete {
+        Some(task) if plan.accepted > 0 => format!(
+            "nothing to do: task {task} is complete, and the {} left in {} were accepted as they \
+             are; --new-task tries them again",
+            count(plan.accepted, "document"),
+            plan.from
+        ),
         Some(task) => format!(
             "nothing to do: task {task} is complete, and no document is left in {}",
             plan.from
@@ -227,19 +238,20 @@ pub fn command(global: &Global, what: &str, task_id: i64) -> String {
 }
 
 fn report_words(report: &RunReport, command: impl Fn(&str) -> String) -> String {
-    let mut lines = Vec::new();
+    // Totals and the next command come last: they are what must stay on a small screen.
+    let mut lines = causes::block(&report.causes, CAUSES_SHOWN, &command("status"));
     lines.push(format!(
         "task {} {}: {} → {}",
-        report.task_id, report.state, report.from, report.to
+        report.task_id,
+        report.state,
+        in_a_line(&report.from),
+        in_a_line(&report.to)
     ));
     if let Some(stopped) = &report.stopped {
-        lines.push(format!("  stopped early: {stopped}"));
+        lines.push(format!("  stopped early: {}", in_a_line(stopped)));
     }
     if let Some(s) = &report.summary {
-        lines.push(format!(
-            "  planned {} = committed {} + skipped {} + failed {} + remaining {}",
-            s.planned, s.committed, s.skipped, s.failed, s.remaining
-        ));
+        lines.push(format!("  {}", balance(s)));
         lines.push(format!(
             "  sources: {} deleted, {} kept, {} not deleted",
             s.source_deleted,
@@ -252,27 +264,27 @@ fn report_words(report: &RunReport, command: impl Fn(&str) -> String) -> String 
     }
     let elapsed = std::time::Duration::from_millis(report.elapsed_ms);
     lines.push(format!(
-        "  copied {} in {}",
+        "  copied {} to the destination in {}",
         bytes(report.copied_bytes),
         duration(elapsed)
     ));
-    for failure in report.failures.iter().take(10) {
+    if let Some(s) = &report.summary {
         lines.push(format!(
-            "  failed: {} ({}): {}",
-            failure.object, failure.phase, failure.error
-        ));
-    }
-    if report.failures.len() > 10 {
-        lines.push(format!(
-            "  and more: windlass journal {} --event failed",
-            report.task_id
+            "  committed: {} as stored at the source, {}",
+            bytes(s.source_stored_bytes),
+            stored(s)
         ));
     }
     let resume = command("resume");
     lines.push(match report.state {
         TaskState::Complete => after_completion(report, &command),
         TaskState::Failed if report.stopped.is_none() => {
-            format!("next: repair what failed, then try only that again:\n{resume}")
+            let accept = command("accept");
+            let cause = report.causes.first().map_or("…", |first| &first.cause);
+            format!(
+                "to leave as it is what cannot be mended, cause by cause:\n{accept} --cause {cause}\n\
+                 next: repair what failed, then try only that again:\n{resume}"
+            )
         }
         _ => format!("go on with:\n{resume}"),
     });

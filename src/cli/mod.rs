@@ -1,9 +1,11 @@
 //! The command line: one file per command, one place that prints.
 
+mod accept;
 mod alive;
 mod allocator;
 mod args;
 mod bar;
+mod causes;
 mod check;
 mod connect;
 mod demo;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory as _;
 
+use crate::model::{in_a_line, is_hidden};
 use args::{Cli, Command, Global, TopCommand};
 use printer::Printer;
 
@@ -63,7 +66,7 @@ pub fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
     let cli = match usage::parse(&args) {
         Ok(cli) => cli,
-        Err(usage::Unusable::Clap(error)) => error.exit(),
+        Err(usage::Unusable::Clap(said)) => return refused(&said),
         Err(usage::Unusable::Said(why)) => {
             let json = args.iter().any(|arg| arg == "--json");
             Printer::new(json).error(&anyhow::anyhow!(why));
@@ -112,6 +115,25 @@ pub fn main() -> ExitCode {
     status.into()
 }
 
+/// Help and the version as clap prints them. An error repeats what was typed, and a script may have
+/// typed it from anywhere.
+fn refused(said: &clap::Error) -> ExitCode {
+    let typed: Vec<String> = std::env::args().filter(|a| a.contains(is_hidden)).collect();
+    let mut text = said.render().to_string();
+    for argument in &typed {
+        text = text.replace(argument.as_str(), &in_a_line(argument));
+    }
+    match said.use_stderr() && !typed.is_empty() {
+        true => Printer::new(false).say(text.trim_end()),
+        // A closed pipe has seen enough.
+        false => drop(said.print()),
+    }
+    match said.use_stderr() {
+        true => ExitStatus::Failed.into(),
+        false => ExitStatus::Complete.into(),
+    }
+}
+
 /// For files and digests. More of them make neither a disk nor a core faster, and each has a stack
 /// and its share of what the allocator holds on to.
 const BLOCKING_THREADS: usize = 64;
@@ -126,6 +148,7 @@ async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Re
         Command::Resume(args) => resume::run(&args, global, printer).await,
         Command::Reverse(args) => follow_up::reverse(&args, global, printer).await,
         Command::DeleteSource(args) => follow_up::delete_source(&args, global, printer).await,
+        Command::Accept(args) => accept::run(&args, global, printer).await,
         Command::ListMigrations => list::run(global, printer).await,
         Command::Status(args) => status::run(&args, global, printer).await,
         Command::Journal(args) => journal::run(&args, global, printer).await,

@@ -1,4 +1,7 @@
 //! Output, in one place: results to stdout, all else to stderr.
+//!
+//! What is written for people passes through here on both streams, and nothing that hides or moves
+//! text passes with it: an id, a path or a server's words can hold anything.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, OnceLock};
@@ -6,7 +9,12 @@ use std::sync::{Arc, OnceLock};
 use indicatif::MultiProgress;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt as _;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::debug_fn;
+
+use crate::explain;
+use crate::model::{in_a_line, in_lines, is_hidden};
 
 /// Prints what a command has to say.
 #[derive(Debug, Clone)]
@@ -40,16 +48,14 @@ impl Printer {
     /// A command's result: text for people, or the same as JSON.
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
         let text = match self.json {
-            true => serde_json::to_string(value).unwrap_or_else(|error| {
-                format!("{{\"error\":\"the result can't be written as JSON: {error}\"}}")
-            }),
-            false => text(),
+            true => json(value),
+            false => in_lines(&text()).into_owned(),
         };
         self.line(&text);
     }
 
     /// A line of a result, as it is.
-    pub fn line(&self, text: &str) {
+    fn line(&self, text: &str) {
         self.bars.suspend(|| {
             self.note(writeln!(
                 std::io::stdout(),
@@ -91,23 +97,34 @@ impl Printer {
     /// A word to the person at the terminal, not part of the result.
     pub fn say(&self, text: &str) {
         self.bars.suspend(|| {
-            let _ = writeln!(std::io::stderr(), "{text}");
+            let _ = writeln!(std::io::stderr(), "{}", in_lines(text));
         });
     }
 
     /// Why the command failed: one line, with what lies behind it. What a message has said
-    /// itself is not said again.
+    /// itself is not said again, and what it has in further lines is indented: no text from
+    /// outside begins a line.
     pub fn error(&self, error: &anyhow::Error) {
         let mut text = error.to_string();
-        for cause in error.chain().skip(1).map(ToString::to_string) {
-            if !text.contains(&cause) {
-                text += &format!(": {cause}");
+        for cause in error.chain().skip(1) {
+            let said = cause.to_string();
+            let explained = match cause.downcast_ref::<std::io::Error>() {
+                Some(error) => explain::io(error),
+                None => said.clone(),
+            };
+            if !text.contains(&said) && !text.contains(&explained) {
+                text += &format!(": {explained}");
             }
         }
         if self.json {
-            self.line(&serde_json::json!({ "error": text }).to_string());
+            self.line(&json(&serde_json::json!({ "error": text })));
         }
-        self.say(&format!("windlass: {text}"));
+        self.error_words(&text);
+    }
+
+    /// Why the command failed, for people alone.
+    pub fn error_words(&self, text: &str) {
+        self.say(&format!("windlass: {}", indented(text)));
     }
 
     /// Logs go to stderr, above the bar. `RUST_LOG` beats `-v`.
@@ -123,9 +140,56 @@ impl Printer {
             .with_env_filter(filter)
             .with_target(false)
             .with_ansi(std::io::stderr().is_terminal())
+            // The colours around a line are our own; what stands in it may be anybody's.
+            .fmt_fields(
+                debug_fn(|out, field, value| {
+                    let value = format!("{value:?}");
+                    match field.name() {
+                        "message" => write!(out, "{}", in_a_line(&value)),
+                        name => write!(out, "{name}={}", in_a_line(&value)),
+                    }
+                })
+                .delimited(" "),
+            )
             .with_writer(AboveBars(self.bars.clone()))
             .init();
     }
+}
+
+/// One JSON document. What hides or moves text is written by its number, which says the same to
+/// whoever reads JSON, and does nothing to a terminal.
+fn json<T: Serialize>(value: &T) -> String {
+    let text = serde_json::to_string(value).unwrap_or_else(|error| {
+        format!("{{\"error\":\"the result can't be written as JSON: {error}\"}}")
+    });
+    if !text.contains(is_hidden) {
+        return text;
+    }
+    let mut shown = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match is_hidden(c) {
+            // Only a string can hold it: all that JSON itself needs shows.
+            true => {
+                let mut units = [0; 2];
+                for unit in c.encode_utf16(&mut units) {
+                    shown.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+            false => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// The lines behind the first, set in where they are not yet.
+fn indented(text: &str) -> String {
+    let mut lines = text.split('\n');
+    let mut shown = lines.next().unwrap_or_default().to_owned();
+    for line in lines {
+        shown.push_str(if line.starts_with("  ") { "\n" } else { "\n  " });
+        shown.push_str(line);
+    }
+    shown
 }
 
 /// Writes log lines without tearing a progress bar.
@@ -163,5 +227,31 @@ impl Drop for Line {
         self.bars.suspend(|| {
             let _ = std::io::stderr().write_all(&self.bytes);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_says_the_same_without_moving_a_cursor() {
+        let value = serde_json::json!({ "object": "a\u{1b}\u{9b}2J\u{202e}\u{e0041}\né\"" });
+        let text = json(&value);
+        assert!(!text.contains(is_hidden), "{text}");
+        assert!(
+            text.contains("\\u009b2J\\u202e\\udb40\\udc41\\né"),
+            "{text}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(read, value);
+    }
+
+    #[test]
+    fn no_line_of_an_error_begins_as_one_of_ours() {
+        assert_eq!(
+            indented("cannot\nwindlass: all is well\n  u in d"),
+            "cannot\n  windlass: all is well\n  u in d"
+        );
     }
 }

@@ -317,6 +317,7 @@ fn chains(checkpoints: &[Checkpoint]) -> anyhow::Result<Vec<Chain>> {
 fn kind(outcome: &str, phase: &str) -> FindingKind {
     match (outcome, phase) {
         ("skipped", _) => FindingKind::Skipped,
+        ("accepted", _) => FindingKind::Accepted,
         (_, "committed") => FindingKind::Undeleted,
         _ => FindingKind::Failed,
     }
@@ -331,6 +332,7 @@ fn finding(found: &Found) -> Finding {
         what: kind(&found.outcome, &found.phase),
         phase: found.phase.clone(),
         class: found.class.clone(),
+        cause: found.cause.clone(),
         attempts: found.attempts.max(0) as u64,
         why: found.why.clone(),
     }
@@ -338,13 +340,16 @@ fn finding(found: &Found) -> Finding {
 
 /// The most frequent first.
 fn causes(told: &Told) -> Vec<Cause> {
-    let cause = |((phase, outcome, class), objects): (&(String, String, String), &u64)| Cause {
-        what: kind(outcome, phase),
-        phase: phase.clone(),
-        class: class.clone(),
-        objects: *objects,
-    };
-    let mut causes: Vec<Cause> = told.causes.iter().map(cause).collect();
+    let causes = told.causes.iter();
+    let mut causes: Vec<Cause> = causes
+        .map(|((phase, outcome, class, cause), objects)| Cause {
+            what: kind(outcome, phase),
+            phase: phase.clone(),
+            class: class.clone(),
+            cause: cause.clone(),
+            objects: *objects,
+        })
+        .collect();
     causes.sort_by_key(|cause| (cause.what, std::cmp::Reverse(cause.objects)));
     causes
 }

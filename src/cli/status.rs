@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::alive::Standing;
 use super::args::{Global, StatusArgs};
 use super::connect::{self, FoundTask};
-use super::{ExitStatus, Printer, format};
+use super::{ExitStatus, Printer, causes, format};
 use crate::catalog::{Catalog, Executor, Failure, FailureCount};
-use crate::model::{Summary, TaskState};
+use crate::model::{Summary, TaskState, in_a_line};
 
 /// A rate is over so many seconds: what a person looking on wants to know.
 const RATE_WINDOW_S: u32 = 60;
@@ -113,12 +113,13 @@ fn words(status: &Status) -> String {
     let mut lines = vec![
         format!(
             "task {} ({}) {}: {} → {}",
-            status.task_id, status.task_uuid, status.state, status.from, status.to
+            status.task_id,
+            status.task_uuid,
+            status.state,
+            in_a_line(&status.from),
+            in_a_line(&status.to)
         ),
-        format!(
-            "  planned {} = committed {} + skipped {} + failed {} + remaining {}",
-            s.planned, s.committed, s.skipped, s.failed, s.remaining
-        ),
+        format!("  {}", format::balance(s)),
         format!(
             "  pending {}, copied {}, verified {}, committed {}, source-deleted {}",
             s.phases.pending,
@@ -128,14 +129,16 @@ fn words(status: &Status) -> String {
             s.phases.source_deleted
         ),
         format!(
-            "  {} committed, of {} planned{}",
-            format::bytes(s.bytes),
+            "  committed {} of {} planned, as stored at the source; {}{}",
+            format::bytes(s.source_stored_bytes),
             format::bytes(status.planned_bytes),
+            format::stored(s),
             speed(status)
         ),
     ];
     lines.extend(status.executors.iter().map(executor));
-    lines.extend(status.failure_classes.iter().map(failure));
+    let causes = &status.failure_classes;
+    lines.extend(causes::block(causes, causes.len(), ""));
     let why = status.standing.why_resume(status.executors.first());
     if let (Some(why), Some(next)) = (why, &status.next) {
         lines.push(format!("task {} {why}: {next}", status.task_id));
@@ -149,7 +152,7 @@ fn speed(status: &Status) -> String {
         return String::new();
     };
     let mut words = format!(
-        "; {:.1} objects/s, {}/s",
+        "; {:.1} objects/s, {}/s to the destination",
         rate.objects_per_s,
         format::bytes(rate.bytes_per_s as u64)
     );
@@ -167,16 +170,10 @@ fn executor(executor: &Executor) -> String {
     };
     format!(
         "  executor {} on {} (process {}): {end} {} s ago, journal at entry {}",
-        executor.executor, executor.host, executor.pid, executor.heartbeat_age_s, executor.seq
-    )
-}
-
-fn failure(failure: &FailureCount) -> String {
-    format!(
-        "  failed, {}: {}, such as {}: {}",
-        failure.class,
-        format::count(failure.objects as u64, "object"),
-        failure.example,
-        failure.error
+        executor.executor,
+        in_a_line(&executor.host),
+        executor.pid,
+        executor.heartbeat_age_s,
+        executor.seq
     )
 }

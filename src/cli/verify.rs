@@ -14,7 +14,7 @@ use crate::config::{Compression, DriverConfig, StoreConfig};
 use crate::database::Database;
 use crate::driver::{self, Driver, Fence};
 use crate::engine::{AuditReport, Audited, Progress, audit, refuse_changed_place};
-use crate::model::TaskState;
+use crate::model::{TaskState, in_a_line};
 
 /// What is looked at.
 struct Look {
@@ -209,7 +209,7 @@ fn words(verified: &Verified) -> String {
         ));
     }
     lines.push(format!(
-        "  read {} in {}",
+        "  read {} as stored in {}",
         format::bytes(report.bytes),
         format::duration(Duration::from_millis(verified.elapsed_ms))
     ));
@@ -222,8 +222,8 @@ fn words(verified: &Verified) -> String {
         lines.push(format!(
             "  {}: {}: {}",
             outcome.unwrap_or_default(),
-            finding.object,
-            finding.why
+            in_a_line(&finding.object),
+            in_a_line(&finding.why)
         ));
     }
     let bad = report.missing + report.differs + report.unreadable;

@@ -4,11 +4,13 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::explain;
+
 /// Why a configuration cannot be used. Names the file and the key, never a value.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read configuration file {}: {source}", file.display())]
+    #[error("cannot read configuration file {}: {}", file.display(), explain::io(source))]
     Unreadable {
         /// The file.
         file: PathBuf,

@@ -17,6 +17,7 @@ mod secret;
 mod store;
 mod substitute;
 mod value;
+mod yaml_words;
 
 pub use database::DatabaseConfig;
 pub use error::{ConfigError, Notice, UnsetVariable};

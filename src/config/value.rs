@@ -15,6 +15,7 @@ pub(super) use serde_yaml::Value;
 
 use super::ConfigError;
 use super::substitute::{Unset, unset_in};
+use super::yaml_words::explained;
 
 /// What a tree may take of memory, about: a hundred times what Anchore's own file does.
 const VALUES_MAX_BYTES: usize = 32 << 20;
@@ -124,6 +125,12 @@ fn reason(error: &serde_yaml::Error) -> String {
         true => said,
         false => said.split('"').step_by(2).collect::<Vec<_>>().join("…"),
     };
+    if let Some(sentence) = explained(&said) {
+        return match error.location() {
+            Some(at) => format!("line {}, column {}: {sentence}", at.line(), at.column()),
+            None => sentence.to_owned(),
+        };
+    }
     match error.location() {
         Some(at) if !said.contains(" line ") => format!("{said} at line {}", at.line()),
         _ => said,

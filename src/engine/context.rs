@@ -11,6 +11,7 @@ use super::retry::{StepError, Weather};
 use super::settle::{Commits, Deletes};
 use super::stop::{Stop, StopReason};
 use super::tenure::Tenure;
+use super::told::Told;
 use super::transform::Form;
 use super::uploads;
 use crate::catalog::{Catalog, MirrorUpdate, TaskRow, Writer};
@@ -56,6 +57,8 @@ pub struct Context {
     pub rebuilt: bool,
     /// Whether it has been said that the destination has no checksums of its own.
     pub told_no_checksum: AtomicBool,
+    /// What has been said of single objects.
+    pub told: Told,
 }
 
 impl Context {

@@ -15,7 +15,7 @@ use super::transform::{BadSource, Transform, make_whole};
 use super::uploads::{self, Earlier};
 use crate::crash;
 use crate::driver::{Reader, StoreErrorKind, Upload};
-use crate::model::{Event, FailureClass, Phase};
+use crate::model::{Cause, Event, FailureClass, Phase};
 use crate::model::{Facts, Returned, Unfinished, Verified, VerifyMode};
 
 /// Objects up to here are made ready in memory and stored with one request.
@@ -125,6 +125,7 @@ fn panicked(error: tokio::task::JoinError) -> StepError {
     StepError {
         side: Side::Source,
         class: FailureClass::Fatal,
+        cause: Cause::Other,
         message: format!("a worker thread failed: {error}"),
     }
 }
@@ -133,6 +134,7 @@ fn bad_source(item: &Item, bad: BadSource) -> StepError {
     let url = &item.object.source.url;
     StepError::permanent(
         Side::Source,
+        Cause::DamagedAtSource,
         format!("{url}: {bad}: repair or restore the document"),
     )
 }
@@ -245,7 +247,11 @@ impl<'a> Sending<'a> {
     async fn begin_in_one_piece(context: &'a Context, facts: &Facts) -> Result<Self, StepError> {
         let mut md5 = [0; 16];
         hex::decode_to_slice(&facts.digest, &mut md5).map_err(|error| {
-            StepError::permanent(Side::Source, format!("{}: {error}", facts.digest))
+            StepError::permanent(
+                Side::Source,
+                Cause::Other,
+                format!("{}: {error}", facts.digest),
+            )
         })?;
         let upload = context
             .destination
@@ -334,7 +340,8 @@ async fn is_there_already(
         false => "migrate again with --overwrite to replace it",
     };
     let message = format!("{url}: other content lies at the destination; {hint}");
-    Err(StepError::permanent(Side::Destination, message))
+    let cause = Cause::OtherContentAtDestination;
+    Err(StepError::permanent(Side::Destination, cause, message))
 }
 
 /// What lies there under another name and is not this document, no write would replace, and a reader
@@ -353,7 +360,8 @@ async fn refuse_namesakes(context: &Context, facts: &Facts) -> Result<(), StepEr
         facts.url,
         names.join(", ")
     );
-    Err(StepError::permanent(Side::Destination, message))
+    let cause = Cause::OtherContentAtDestination;
+    Err(StepError::permanent(Side::Destination, cause, message))
 }
 
 /// What reading back found.

@@ -50,7 +50,7 @@ impl Earlier {
 
     /// Those whose plans are to be held against a new one.
     pub fn to_compare(&self) -> Vec<i64> {
-        let tasks = self.others.iter().chain(&self.failed);
+        let tasks = self.others.iter().chain(&self.failed).chain(&self.complete);
         tasks.map(|task| task.task_id).collect()
     }
 
@@ -60,6 +60,16 @@ impl Earlier {
         let mut shared = planned.shared_with.iter();
         let shared = shared.find(|shared| shared.task_id == failed.task_id)?;
         (shared.failed == planned.objects).then_some(failed)
+    }
+
+    /// Whether a new plan would hold nothing but what a person has left as it is when the same
+    /// migration was done with.
+    pub fn only_accepted(&self, planned: &Planned) -> bool {
+        let accepted = self.complete.as_ref().and_then(|complete| {
+            let mut shared = planned.shared_with.iter();
+            shared.find(|shared| shared.task_id == complete.task_id)
+        });
+        accepted.is_some_and(|shared| shared.accepted > 0 && shared.accepted == planned.objects)
     }
 
     /// Refuses a plan that would take what another task has not brought to its end.

@@ -2,6 +2,7 @@ use crate::catalog::CatalogError;
 use crate::config::ConfigError;
 use crate::database::{DatabaseError, LockError};
 use crate::driver::StoreError;
+use crate::explain;
 use crate::journal::JournalError;
 
 /// Why a run can't begin, or what has ended it.
@@ -86,6 +87,15 @@ pub enum EngineError {
     OtherSchema {
         /// Each difference that matters.
         what: String,
+    },
+    /// A filter that matches nothing is a slip of the hand, and half of what was asked for would
+    /// stay behind unnoticed.
+    #[error("{asked} matches no document, and nothing was done: {there}")]
+    NothingSelected {
+        /// The options.
+        asked: String,
+        /// What there is.
+        there: String,
     },
     /// Anchore is at work.
     #[error(
@@ -183,7 +193,10 @@ pub enum EngineError {
         next: String,
     },
     /// The state directory can't be used.
-    #[error("cannot use the state directory {path}: {source}; name another with --state-dir")]
+    #[error(
+        "cannot use the state directory {path}: {}; or name another with --state-dir",
+        explain::io(source)
+    )]
     StateDir {
         /// The directory or file.
         path: String,

@@ -86,6 +86,7 @@ pub(super) async fn launch(
             from: from.config.place(),
             to: to.config.place(),
             planned: planned.objects,
+            accepted: 0,
             bytes: planned.bytes,
             notices: planned.notices,
             follow_up: planned.follow_up,

@@ -1,6 +1,6 @@
 //! `migrate`: the gates, the plan, the run; or the same migration, begun before, gone on with.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use super::launch::{Launch, launch, open_store};
 use super::resume::{self, Held, Resumed};
 use super::run::RunReport;
 use super::tenure::{Tenure, take_lock};
-use super::{EngineError, Settings, gates};
+use super::{EngineError, Settings, gates, selection};
 use crate::catalog::{Catalog, FollowUpNotices, PlanNotices, Planned, TaskPlan, TaskRow};
 use crate::config::StoreConfig;
 use crate::model::{Policy, TaskKind, TaskState};
@@ -52,6 +52,9 @@ pub struct PlanReport {
     pub to: String,
     /// Objects.
     pub planned: u64,
+    /// Objects that are left out, since all there is was accepted as it is in the complete task.
+    #[serde(skip_serializing_if = "is_none")]
+    pub accepted: u64,
     /// Their stored size together.
     pub bytes: u64,
     /// What else was found.
@@ -65,6 +68,10 @@ pub struct PlanReport {
     /// The latest task of the same command that is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub complete: Option<i64>,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Goes on with the same migration where it has been begun, else plans it and runs it. `announce`
@@ -134,6 +141,7 @@ async fn once(
     gates::refuse_same_place(&from, &to)?;
     gates::refuse_unsafe_elsewhere(&from, &to, &request.policy)?;
     let catalog = Catalog::open(settings.database.clone()).await?;
+    selection::refuse_unmatched(&catalog, &request.policy).await?;
     // A dry run is for the time before the services are stopped.
     let may_be_live = settings.force_live_services || request.dry_run;
     gates::refuse_live_services(&catalog, may_be_live).await?;
@@ -183,8 +191,13 @@ async fn locked(
         to: held.to.clone(),
     };
     let tries_again = OnceCell::new();
+    let leaves_accepted = Cell::new(false);
     let may_be = |planned: &Planned| {
         earlier.refuse_shared(planned, request)?;
+        if earlier.only_accepted(planned) {
+            leaves_accepted.set(true);
+            return Ok(TaskPlan::Discard);
+        }
         Ok(match earlier.only_failed(planned) {
             Some(task) => {
                 let _ = tries_again.set(task.clone());
@@ -201,6 +214,16 @@ async fn locked(
         (Migrated::OnlyPlanned(plan), tries_again) => Ok(Migrated::OnlyPlanned(PlanReport {
             goes_on: earlier.unfinished.or(tries_again).map(|task| task.task_id),
             complete: earlier.complete.map(|task| task.task_id),
+            accepted: if leaves_accepted.get() {
+                plan.planned
+            } else {
+                0
+            },
+            planned: if leaves_accepted.get() {
+                0
+            } else {
+                plan.planned
+            },
             ..plan
         })),
         (ran, _) => Ok(ran),

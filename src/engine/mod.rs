@@ -1,5 +1,6 @@
 //! The job runner: one loop per object, over a plan in the catalog and a journal beside it.
 
+mod accept;
 mod audit;
 mod bandwidth;
 mod bounded;
@@ -24,11 +25,13 @@ mod restore;
 mod resume;
 mod retry;
 mod run;
+mod selection;
 mod settle;
 mod statedir;
 mod stop;
 mod strays;
 mod tenure;
+mod told;
 mod transform;
 mod undeleted;
 mod uploads;
@@ -36,6 +39,7 @@ mod uploads;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use accept::{AcceptReport, AcceptRequest, Accepting, accept};
 pub use audit::{AuditReport, Audited, Finding, Outcome as AuditOutcome, audit};
 pub use error::EngineError;
 pub use follow_up::{FollowUpRequest, follow_up};

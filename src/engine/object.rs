@@ -11,12 +11,13 @@ use super::item::Item;
 use super::retry::{Side, StepError, Tries, Verdict};
 use super::settle::Settled;
 use super::strays::{self, Found};
+use super::told::Telling;
 use super::uploads;
 use crate::catalog::{Deletable, Swap, Swapped};
 use crate::crash;
 use crate::model::{
-    Action, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted, SourceKept,
-    State, Verified,
+    Action, Cause, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted,
+    SourceKept, State, Verified,
 };
 
 /// How often a copy that reads back unequal is made again in one run.
@@ -182,11 +183,12 @@ impl Step {
             class: error.class.name().to_owned(),
             attempt,
             error: error.message.clone(),
+            cause: Some(error.cause),
         }))
     }
 
-    fn refused(item: &Item, why: String) -> Self {
-        Self::failed(item, &StepError::permanent(Side::Source, why), 1)
+    fn refused(item: &Item, cause: Cause, why: String) -> Self {
+        Self::failed(item, &StepError::permanent(Side::Source, cause, why), 1)
     }
 
     fn skipped(why: &str) -> Self {
@@ -212,7 +214,7 @@ async fn perform(
 ) -> Result<Step, StepError> {
     if item.object.state.phase < Phase::Committed {
         if let Some(why) = &item.refused {
-            return Ok(Step::refused(item, why.clone()));
+            return Ok(Step::refused(item, Cause::RefusedAtPlan, why.clone()));
         }
         if !item.row_as_planned {
             return Ok(Step::skipped(SUPERSEDED));
@@ -258,7 +260,8 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
     }
     let Some(facts) = &item.object.copy else {
         let message = format!("{}: nothing is known of its copy", item.object.dest_url);
-        return Err(StepError::permanent(Side::Destination, message));
+        let cause = Cause::CopyDiffers;
+        return Err(StepError::permanent(Side::Destination, cause, message));
     };
     let proof = copy::verify(context, facts).await?;
     crash::point("read-back");
@@ -267,14 +270,18 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
         Proof::Equal(verified) => Ok(Step::Happened(Event::Verified(verified))),
         Proof::Unequal(why) if item.returns >= MAX_RETURNS => {
             let why = format!("{why}; copied {} times, and never right", item.returns + 1);
-            Ok(Step::refused(item, why))
+            Ok(Step::refused(item, Cause::CopyDiffers, why))
         }
         Proof::Unequal(why) => {
-            tracing::warn!("{why}");
+            tell(context, false, "copies that differ", &why);
             let phase = item.object.state.phase;
             Ok(match copy::unproven(phase, why.clone()) {
                 Some(event) => Step::Happened(event),
-                None => Step::refused(item, format!("{why}; the source is kept")),
+                None => Step::refused(
+                    item,
+                    Cause::CopyDiffers,
+                    format!("{why}; the source is kept"),
+                ),
             })
         }
     }
@@ -361,6 +368,23 @@ async fn copied_and_read_back(
     }
 }
 
+/// Says what happened to one object, unless enough of its kind has been said: on a screen with ten
+/// thousand of them nobody finds the eleventh kind.
+fn tell(context: &Context, is_failure: bool, kind: &'static str, line: &str) {
+    let telling = context.told.more_of(kind);
+    match (telling, is_failure) {
+        (Telling::Count, _) => tracing::debug!("{line}"),
+        (_, true) => tracing::error!("{line}"),
+        (_, false) => tracing::warn!("{line}"),
+    }
+    if telling == Telling::SayLast {
+        let task_id = context.task.task_id;
+        tracing::warn!(
+            "{kind}: more of these are counted and not said; all of them: windlass journal {task_id}"
+        );
+    }
+}
+
 async fn happened(
     context: &Context,
     item: &mut Item,
@@ -374,7 +398,9 @@ async fn happened(
         Event::Returned(_) => item.checked_in = Uuid::nil(),
         Event::Failed(failed) => {
             context.progress.failed();
-            tracing::error!("{}: {}", item.object.key, failed.error);
+            let words = failed.cause.unwrap_or(Cause::Other).words();
+            let line = format!("{}: {}", item.object.key, failed.error);
+            tell(context, true, words, &line);
             if failed.class == FailureClass::Fatal.name() {
                 return Err(context.fatal(failed.error.clone()));
             }
@@ -384,7 +410,8 @@ async fn happened(
         }
         Event::Skipped(skipped) => {
             context.progress.skipped();
-            tracing::warn!("{}: {}", item.object.key, skipped.why);
+            let line = format!("{}: {}", item.object.key, skipped.why);
+            tell(context, false, "skipped", &line);
         }
         _ => {}
     }

@@ -140,7 +140,7 @@ async fn hold_against_mirror(
     }
 }
 
-fn heartbeat(journal: &Journal, epoch: i32, head: Head) -> Heartbeat {
+pub(super) fn heartbeat(journal: &Journal, epoch: i32, head: Head) -> Heartbeat {
     Heartbeat {
         executor: journal.executor(),
         epoch,

@@ -12,7 +12,7 @@ use super::retry::{Side, StepError};
 use crate::crash;
 use crate::driver::compression::Decoder;
 use crate::driver::{Reader, StoreErrorKind};
-use crate::model::{Facts, Restore};
+use crate::model::{Cause, Facts, Restore};
 
 /// The facts of the document at the place that the object came from, read whole; `None` if nothing
 /// is there, or what is there may be replaced. What else lies there is refused.
@@ -73,7 +73,8 @@ async fn is_free(context: &Context, url: &str) -> Result<bool, StepError> {
 }
 
 fn refused(url: &str, why: &str) -> StepError {
-    StepError::permanent(Side::Destination, format!("{url}: {why}"))
+    let cause = Cause::OtherContentAtDestination;
+    StepError::permanent(Side::Destination, cause, format!("{url}: {why}"))
 }
 
 /// By its content: the stored form may be another where it had to be made again.

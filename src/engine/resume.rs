@@ -12,7 +12,7 @@ use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::StoreConfig;
 use crate::crash;
 use crate::database::Session;
-use crate::journal::NewEntry;
+use crate::journal::{Journal, NewEntry};
 use crate::model::{Event, TaskState};
 
 /// What to resume.
@@ -106,38 +106,7 @@ pub(super) async fn locked(
     refuse_reversed(&catalog, &task).await?;
     gates::wait_for_neighbours(&catalog, Some(task.task_id), &settings.connect).await?;
     to.driver.mark_writes(task.uuid.to_string());
-    let checkpoint = open_checkpoint(&task, settings, &catalog).await?;
-    crash::point("checkpoint-opened");
-    let Checkpoint {
-        journal,
-        epoch,
-        mirrored,
-        rebuilt,
-    } = checkpoint;
-    begin(&catalog, &session, task.task_id, &journal, epoch).await?;
-    match rebuilt {
-        Some(rebuilt) => {
-            // Only now does the head of the one before stay where it is.
-            let executors = catalog.executors(task.task_id).await?;
-            let rebuilt = rebuilt_after(rebuilt.why, executors.get(1));
-            let event = Event::Rebuilt(rebuilt);
-            let entry = NewEntry {
-                object: None,
-                event,
-            };
-            journal.append(vec![entry]).await?;
-            crash::point("rebuilt-journaled");
-            // What is committed and not yet at its end is known to the database alone.
-            let committed = catalog.open_commits(task.task_id).await?;
-            journal_commits(&catalog, &task, &journal, epoch, committed).await?;
-            head_goes_out(&catalog, &task, &journal, epoch).await?;
-        }
-        None => {
-            bring_together(&catalog, &task, &journal, epoch, mirrored).await?;
-            let committed = catalog.unjournaled_commits(task.task_id).await?;
-            journal_commits(&catalog, &task, &journal, epoch, committed).await?;
-        }
-    }
+    let (journal, epoch) = take_up(&task, settings, &session, &catalog).await?;
     catalog
         .task_resumes(&session, task.task_id, &executor_id())
         .await?;
@@ -164,6 +133,49 @@ pub(super) async fn locked(
         rebuilt: epoch > 1,
     };
     Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
+}
+
+/// Opens a task's checkpoint and brings it together with the mirror, under the lock: the journal and
+/// its epoch. From here on each knows what the other does.
+pub(super) async fn take_up(
+    task: &TaskRow,
+    settings: &Settings,
+    session: &Session,
+    catalog: &Catalog,
+) -> Result<(Journal, i32), EngineError> {
+    let checkpoint = open_checkpoint(task, settings, catalog).await?;
+    crash::point("checkpoint-opened");
+    let Checkpoint {
+        journal,
+        epoch,
+        mirrored,
+        rebuilt,
+    } = checkpoint;
+    begin(catalog, session, task.task_id, &journal, epoch).await?;
+    match rebuilt {
+        Some(rebuilt) => {
+            // Only now does the head of the one before stay where it is.
+            let executors = catalog.executors(task.task_id).await?;
+            let rebuilt = rebuilt_after(rebuilt.why, executors.get(1));
+            let event = Event::Rebuilt(rebuilt);
+            let entry = NewEntry {
+                object: None,
+                event,
+            };
+            journal.append(vec![entry]).await?;
+            crash::point("rebuilt-journaled");
+            // What is committed and not yet at its end is known to the database alone.
+            let committed = catalog.open_commits(task.task_id).await?;
+            journal_commits(catalog, task, &journal, epoch, committed).await?;
+            head_goes_out(catalog, task, &journal, epoch).await?;
+        }
+        None => {
+            bring_together(catalog, task, &journal, epoch, mirrored).await?;
+            let committed = catalog.unjournaled_commits(task.task_id).await?;
+            journal_commits(catalog, task, &journal, epoch, committed).await?;
+        }
+    }
+    Ok((journal, epoch))
 }
 
 /// Refuses a configuration that no longer means the place that the task has recorded.

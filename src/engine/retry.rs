@@ -13,9 +13,10 @@ use backoff::backoff::Backoff as _;
 
 use super::Stop;
 use super::stop::StopReason;
+use super::told::{Telling, Told};
 use crate::catalog::CatalogError;
-use crate::driver::StoreError;
-use crate::model::FailureClass;
+use crate::driver::{StoreError, StoreErrorKind};
+use crate::model::{Cause, FailureClass};
 
 /// Tries of one step on one object while others succeed: with the pauses between them about half a
 /// minute, so that a server that fails a part of its requests for a while fails no object.
@@ -24,6 +25,9 @@ const MAX_ATTEMPTS: u32 = 10;
 /// The pauses between tries: from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What a side says again and again is said again after so long.
+const TELL_ANEW: Duration = Duration::from_secs(60);
 
 /// Where a step can fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +57,19 @@ pub struct StepError {
     pub side: Side,
     /// What it means.
     pub class: FailureClass,
+    /// What a person can do about it, if it is given up.
+    pub cause: Cause,
     /// For people.
     pub message: String,
 }
 
 impl StepError {
     /// A failure of this object alone.
-    pub fn permanent(side: Side, message: String) -> Self {
+    pub fn permanent(side: Side, cause: Cause, message: String) -> Self {
         Self {
             side,
             class: FailureClass::Permanent,
+            cause,
             message,
         }
     }
@@ -72,6 +79,7 @@ impl StepError {
         Self {
             side: Side::Database,
             class: FailureClass::Retryable,
+            cause: Cause::DatabaseFails,
             message: "the migration lock is not held".into(),
         }
     }
@@ -81,8 +89,24 @@ impl StepError {
         move |error| Self {
             side,
             class: error.class(),
+            cause: cause_of(side, error.kind),
             message: error.to_string(),
         }
+    }
+}
+
+/// What a store's error means for the object that it is about.
+fn cause_of(side: Side, kind: StoreErrorKind) -> Cause {
+    use StoreErrorKind as Kind;
+    match (side, kind) {
+        (Side::Database, _) => Cause::DatabaseFails,
+        (Side::Source, Kind::NotFound) => Cause::MissingAtSource,
+        (Side::Source, Kind::Corrupt) => Cause::DamagedAtSource,
+        (Side::Destination, Kind::NotFound | Kind::Corrupt) => Cause::CopyDiffers,
+        (Side::Source, Kind::Throttled | Kind::Unavailable) => Cause::SourceFails,
+        (Side::Destination, Kind::Throttled | Kind::Unavailable) => Cause::DestinationFails,
+        (Side::Source, _) => Cause::RefusedBySource,
+        (Side::Destination, _) => Cause::RefusedByDestination,
     }
 }
 
@@ -91,6 +115,10 @@ impl From<&CatalogError> for StepError {
         Self {
             side: Side::Database,
             class: error.class(),
+            cause: match error.is_retryable() {
+                true => Cause::DatabaseFails,
+                false => Cause::RefusedByDatabase,
+            },
             message: error.to_string(),
         }
     }
@@ -106,6 +134,7 @@ impl From<CatalogError> for StepError {
 #[derive(Debug)]
 pub struct Weather {
     outage_limit: Duration,
+    told: Told,
     last_success: Mutex<[Instant; 3]>,
 }
 
@@ -114,7 +143,21 @@ impl Weather {
     pub fn new(outage_limit: Duration) -> Self {
         Self {
             outage_limit,
+            told: Told::anew_after(TELL_ANEW),
             last_success: Mutex::new([Instant::now(); 3]),
+        }
+    }
+
+    /// Says what is to be tried again, unless a hundred others have just said the same.
+    fn tell(&self, error: &StepError, attempt: u32) {
+        let (class, side) = (error.class.name(), error.side.name());
+        let telling = self.told.more_of(side);
+        match telling {
+            Telling::Count => tracing::debug!(attempt, class, "{}", error.message),
+            _ => tracing::warn!(attempt, class, "{}", error.message),
+        }
+        if telling == Telling::SayLast {
+            tracing::warn!("{side}: more of these within the next minute are not said");
         }
     }
 
@@ -196,12 +239,7 @@ impl<'a> Tries<'a> {
         }
         let failed_at = Instant::now();
         let since = *self.failing_since.get_or_insert(failed_at);
-        tracing::warn!(
-            attempt = self.attempts,
-            class = error.class.name(),
-            "{}",
-            error.message
-        );
+        self.weather.tell(error, self.attempts);
         if !self.pause(error.class).await {
             return Verdict::Stopping;
         }

@@ -15,13 +15,14 @@ use super::mirroring::{Mirroring, unmirrored_words};
 use super::retry::Weather;
 use super::settle::{Commits, Deletes};
 use super::tenure::Tenure;
+use super::told::Told;
 use super::{EngineError, Settings, StopReason, Store, feed, regain, uploads};
-use crate::catalog::{Catalog, Failure, TaskRow, Writer};
+use crate::catalog::{Catalog, Failure, FailureCount, TaskRow, Writer};
 use crate::crash;
 use crate::journal::{Head, Journal, JournalError};
 use crate::model::{
-    Completed, Created, EndedFailed, Event, FailureClass, Interrupted, Phase, PhaseCounts, Resumed,
-    Started, Summary, TaskKind, TaskState,
+    Cause, Completed, Created, EndedFailed, Event, FailureClass, Interrupted, Phase, PhaseCounts,
+    Resumed, Started, Summary, TaskKind, TaskState,
 };
 
 /// Failures that a report names.
@@ -52,6 +53,8 @@ pub struct RunReport {
     pub elapsed_ms: u64,
     /// Why it stopped early, where it did.
     pub stopped: Option<String>,
+    /// What failed, counted by cause, the most frequent first.
+    pub causes: Vec<FailureCount>,
     /// The first hundred failures.
     pub failures: Vec<ReportedFailure>,
 }
@@ -65,6 +68,8 @@ pub struct ReportedFailure {
     pub phase: String,
     /// What kind of failure.
     pub class: String,
+    /// Why, in one word.
+    pub cause: String,
     /// What went wrong.
     pub error: String,
 }
@@ -81,6 +86,7 @@ impl From<Failure> for ReportedFailure {
             object: key.to_string(),
             phase: failure.phase,
             class: failure.class,
+            cause: failure.cause,
             error: failure.error,
         }
     }
@@ -276,6 +282,7 @@ fn context(job: Job, settings: &Settings) -> Context {
         bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
         rebuilt: job.rebuilt,
         told_no_checksum: AtomicBool::new(false),
+        told: Told::default(),
     }
 }
 
@@ -309,6 +316,7 @@ fn blank_report(context: &Context, started: std::time::Instant, stop: &super::St
         copied_bytes: context.progress.snapshot().copied_bytes,
         elapsed_ms: started.elapsed().as_millis() as u64,
         stopped: stop.reason().map(|reason| reason.why()),
+        causes: Vec::new(),
         failures: Vec::new(),
     }
 }
@@ -355,10 +363,23 @@ async fn unmirrored_failures(context: &Context) -> Vec<ReportedFailure> {
                 .name()
                 .to_owned(),
             class: FailureClass::Permanent.name().to_owned(),
+            cause: Cause::RefusedByDatabase.name().to_owned(),
             error: unmirrored_words(idx, &why),
         });
     }
     failures
+}
+
+/// The same as a cause: the database that refuses to be told of them can't count them.
+fn unmirrored_cause(failures: &[ReportedFailure]) -> Vec<FailureCount> {
+    let first = failures.first().map(|first| FailureCount {
+        cause: first.cause.clone(),
+        class: first.class.clone(),
+        objects: failures.len() as i64,
+        example: first.object.clone(),
+        error: first.error.clone(),
+    });
+    first.into_iter().collect()
 }
 
 fn ending(report: &RunReport) -> Event {
@@ -408,8 +429,13 @@ async fn close_in_database(context: &Context, report: &mut RunReport) {
     let failures = context.catalog.failures(task_id, REPORTED_FAILURES).await;
     let failures = failures.unwrap_or_default();
     report.failures = unmirrored_failures(context).await;
+    report.causes = unmirrored_cause(&report.failures);
     let failures = failures.into_iter().map(ReportedFailure::from);
     report.failures.extend(failures);
+    if !report.failures.is_empty() {
+        let causes = context.catalog.failure_counts(task_id).await;
+        report.causes.extend(causes.unwrap_or_default());
+    }
     let Some(session) = context.tenure.session() else {
         tracing::warn!("the migration lock is not held: the task stays `running` in the database");
         return;

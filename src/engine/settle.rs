@@ -11,7 +11,7 @@ use crate::batch::{BatchLimits, Batcher};
 use crate::catalog::{Catalog, Deletable, Swap, Swapped};
 use crate::crash;
 use crate::driver::Driver;
-use crate::model::FailureClass;
+use crate::model::{Cause, FailureClass};
 
 /// Rows in one commit transaction, and sources in one delete, at most.
 const BATCH_OBJECTS: usize = 500;
@@ -65,6 +65,7 @@ fn unanswered<T>() -> Answer<T> {
     Err(StepError {
         side: Side::Database,
         class: FailureClass::Retryable,
+        cause: Cause::DatabaseFails,
         message: "the batch was abandoned".into(),
     })
 }

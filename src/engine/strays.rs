@@ -15,7 +15,7 @@ use super::{EngineError, gates};
 use crate::catalog::Catalog;
 use crate::driver::compression::Decoder;
 use crate::driver::{Driver, Reader, StoreErrorKind};
-use crate::model::{Restore, TaskKind, Verified};
+use crate::model::{Cause, Restore, TaskKind, Verified};
 
 /// Destinations that are asked at once.
 const LOOKS_AT_ONCE: usize = 32;
@@ -152,7 +152,7 @@ async fn read_document(
             "{url}: {why}; the copy at {} is kept",
             item.object.source.url
         );
-        StepError::permanent(Side::Destination, message)
+        StepError::permanent(Side::Destination, Cause::CopyDiffers, message)
     };
     let size = before.size.and_then(|size| u64::try_from(size).ok());
     let reading = bounded::read_whatever(context.destination.as_ref(), url, size);

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use crate::explain;
 use crate::model::{ENTRY_MAX_BYTES, FailureClass};
 
 /// Something is wrong with the checkpoint or its journal.
@@ -93,35 +94,13 @@ pub enum JournalError {
     #[error("the journal is closed")]
     Closed,
     /// The operating system refused something.
-    #[error("{}: {}", .path.display(), advised(.source))]
+    #[error("{}: {}", .path.display(), explain::io(.source))]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// What it said.
         source: io::Error,
     },
-}
-
-/// What the operating system says, with what to do where there is something to do.
-pub(super) fn advised(error: &io::Error) -> String {
-    let advice = match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            ": free some space, then go on"
-        }
-        io::ErrorKind::ReadOnlyFilesystem => ": make it writable, then go on",
-        _ if is_out_of_files(error) => ": raise the limit on open files (ulimit -n), then go on",
-        _ => "",
-    };
-    format!("{error}{advice}")
-}
-
-/// EMFILE and ENFILE, which the standard library has no kind for.
-fn is_out_of_files(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::MFILE | Errno::NFILE)
-    )
 }
 
 impl JournalError {

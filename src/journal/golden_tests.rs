@@ -124,6 +124,7 @@ fn object_events() -> Vec<Event> {
             class: "permanent".into(),
             attempt: 3,
             error: "db: get db://admin/policy_bundles/a%20id: no such document".into(),
+            cause: None,
         }),
         Event::Returned(Returned {
             to: Phase::Pending,
@@ -158,8 +159,24 @@ fn task_ends() -> Vec<Event> {
     ]
 }
 
+fn accepted() -> Event {
+    Event::Accepted(Accepted {
+        phase: Phase::Pending,
+        cause: Cause::MissingAtSource,
+        who: "root@mover-1".into(),
+        why: "lost in 2023, and not needed".into(),
+        error: "db: get db://admin/policy_bundles/a%20id: no such document".into(),
+    })
+}
+
 fn entries() -> impl Iterator<Item = Entry> {
-    let events = [task_beginnings(), object_events(), task_ends()].concat();
+    let events = [
+        task_beginnings(),
+        object_events(),
+        task_ends(),
+        vec![accepted()],
+    ]
+    .concat();
     events.into_iter().zip(1..).map(|(event, seq)| Entry {
         v: Entry::VERSION,
         task: TASK,
@@ -191,6 +208,19 @@ fn every_event_is_frozen() {
     assert!(GOLDEN.ends_with("}\n"));
 }
 
+/// Added to the format when there were journals already: those that have it not, stay as they are.
+#[test]
+fn a_failure_bears_its_cause_behind_all_else() {
+    let with =
+        r#"{"phase":"copied","class":"permanent","attempt":1,"error":"e","cause":"copy-differs"}"#;
+    let without = r#"{"phase":"copied","class":"permanent","attempt":1,"error":"e"}"#;
+    for (frozen, cause) in [(with, Some(Cause::CopyDiffers)), (without, None)] {
+        let failed: Failed = serde_json::from_str(frozen).unwrap();
+        assert_eq!(failed.cause, cause);
+        assert_eq!(serde_json::to_string(&failed).unwrap(), frozen);
+    }
+}
+
 /// The golden export with something done to it, and the line at which that must show.
 fn tampered() -> Vec<(&'static str, String, u64)> {
     let lines: Vec<&str> = GOLDEN.split_inclusive('\n').collect();
@@ -219,7 +249,7 @@ fn tampered() -> Vec<(&'static str, String, u64)> {
             [lines[0], lines[1], &other_hash].concat(),
             3,
         ),
-        ("the end cut off", GOLDEN[..GOLDEN.len() - 40].into(), 15),
+        ("the end cut off", GOLDEN[..GOLDEN.len() - 40].into(), 16),
         ("a blank line", format!("{}\n{}", lines[0], lines[1]), 2),
     ]
 }
@@ -227,11 +257,11 @@ fn tampered() -> Vec<(&'static str, String, u64)> {
 #[test]
 fn an_export_is_verified() {
     let verified = verify_export(GOLDEN.as_bytes()).unwrap();
-    assert_eq!(verified.lines, 15);
+    assert_eq!(verified.lines, 16);
     let chain = verified.chains[0];
     assert_eq!(
         (chain.task, chain.executor, chain.head.seq),
-        (TASK, EXECUTOR, 15)
+        (TASK, EXECUTOR, 16)
     );
     assert_eq!(verify_export(&b""[..]).unwrap().lines, 0);
     for (what, export, line) in tampered() {

@@ -13,10 +13,11 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
 use super::codec::{self, EntryV1, MetaV1};
-use super::error::{self, JournalError};
+use super::error::JournalError;
 use super::uploads::{self, Change, Uploads};
 use super::{dir, quiet};
 use crate::crash;
+use crate::explain;
 use crate::private;
 
 /// Keys: `m` for the meta record, `e` and the big-endian sequence number for entries, so that
@@ -33,7 +34,7 @@ const LINGER: Duration = Duration::from_secs(5);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Fault {
     /// The operating system refused: not the data's fault.
-    #[error("{}", error::advised(.0))]
+    #[error("{}", explain::io(.0))]
     Os(io::Error),
     /// Somebody has the files open who did not take our own lock.
     #[error("another process holds sled's own lock")]

@@ -41,6 +41,7 @@ pub fn failed(error: String) -> NewEntry {
             class: "permanent".into(),
             attempt: 1,
             error,
+            cause: None,
         }),
     }
 }

@@ -8,7 +8,7 @@ use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{ObjectKey, Phase, Policy, TaskKind};
+use super::{Cause, ObjectKey, Phase, Policy, TaskKind};
 
 /// The longest entry, in bytes of JSON. sled writes much larger values to files of their own,
 /// which it never syncs.
@@ -45,9 +45,13 @@ impl Event {
     /// Cuts the event's free text, where it has one, to `max_bytes` at a character's end; an
     /// ellipsis shows it.
     pub fn cut_text(&mut self, max_bytes: usize) {
-        const ELLIPSIS: &str = "…";
         let text = match self {
             Event::Failed(detail) => &mut detail.error,
+            Event::Accepted(detail) => {
+                cut(&mut detail.why, max_bytes / 2);
+                cut(&mut detail.error, max_bytes / 2);
+                return;
+            }
             Event::Rebuilt(Rebuilt { why, .. })
             | Event::SourceKept(SourceKept { why })
             | Event::Returned(Returned { why, .. })
@@ -55,10 +59,15 @@ impl Event {
             | Event::Interrupted(Interrupted { why, .. }) => why,
             _ => return,
         };
-        if text.len() > max_bytes {
-            text.truncate(text.floor_char_boundary(max_bytes.saturating_sub(ELLIPSIS.len())));
-            text.push_str(ELLIPSIS);
-        }
+        cut(text, max_bytes);
+    }
+}
+
+fn cut(text: &mut String, max_bytes: usize) {
+    const ELLIPSIS: &str = "…";
+    if text.len() > max_bytes {
+        text.truncate(text.floor_char_boundary(max_bytes.saturating_sub(ELLIPSIS.len())));
+        text.push_str(ELLIPSIS);
     }
 }
 
@@ -78,6 +87,16 @@ pub struct EntryObject {
 }
 
 impl EntryObject {
+    /// Whether it is what a person calls `user/bucket/id` or `user/bucket/id/document`.
+    pub fn is_called(&self, name: &str) -> bool {
+        let own = format!("{}/{}/{}", self.user, self.bucket, self.id);
+        match name.strip_prefix(&own) {
+            Some("") => true,
+            Some(rest) => rest.strip_prefix('/') == Some(&self.document),
+            None => false,
+        }
+    }
+
     /// The object's key in the catalog.
     pub fn key(&self) -> ObjectKey {
         ObjectKey {
@@ -241,6 +260,9 @@ events! {
         attempt: u32,
         /// What went wrong.
         error: String,
+        /// Why, in one word; absent in what was written before there were such words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Cause>,
     }
     /// The object went back to an earlier phase.
     Returned "returned" true {
@@ -284,6 +306,19 @@ events! {
         bytes: u64,
         /// Milliseconds that this run took.
         elapsed_ms: u64,
+    }
+    /// The operator leaves a failed object as it is, for good.
+    Accepted "accepted" true {
+        /// The phase that the object stays in.
+        phase: Phase,
+        /// Why it had failed.
+        cause: Cause,
+        /// `user@host`.
+        who: String,
+        /// The operator's own reason.
+        why: String,
+        /// The failure, in the words it was journaled with.
+        error: String,
     }
 }
 

@@ -3,24 +3,28 @@
 //! Everything here knows std, serde and thiserror only. Time is passed in.
 //! The state machine is small enough to be tested exhaustively, phase by event.
 
+mod cause;
 mod entry;
 mod failure;
 mod key;
 mod place;
 mod plan;
+mod shown;
 mod state;
 mod summary;
 mod upload;
 
+pub use cause::Cause;
 pub use entry::{
-    Committed, Completed, Copied, Created, ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed, Entry,
-    EntryObject, Event, Failed, Interrupted, PhaseCounts, Rebuilt, Resumed, Returned, Skipped,
-    SourceDeleted, SourceKept, Started, Verified,
+    Accepted, Committed, Completed, Copied, Created, ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed,
+    Entry, EntryObject, Event, Failed, Interrupted, PhaseCounts, Rebuilt, Resumed, Returned,
+    Skipped, SourceDeleted, SourceKept, Started, Verified,
 };
 pub use failure::FailureClass;
 pub use key::ObjectKey;
 pub use place::{DriverKind, Place, UnknownDriver};
 pub use plan::{Facts, Object, Policy, Restore, RowImage, Shard, TaskKind, VerifyMode};
+pub use shown::{in_a_line, in_lines, is_hidden};
 pub use state::{Action, IllegalTransition, Outcome, Phase, State, UnknownWord};
 pub use summary::{Summary, TaskState};
 pub use upload::{Part, Unfinished, UploadStep};

@@ -87,16 +87,32 @@ pub enum Outcome {
     SourceKept,
     /// The last step failed; `resume` tries it again.
     Failed,
+    /// It had failed, and the operator leaves it as it is. An end state; the source stays.
+    Accepted,
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Outcome; 4] = [
+        Outcome::Skipped,
+        Outcome::SourceKept,
+        Outcome::Failed,
+        Outcome::Accepted,
+    ];
+
     /// The word used in the mirror.
     pub fn name(self) -> &'static str {
         match self {
             Outcome::Skipped => "skipped",
             Outcome::SourceKept => "source-kept",
             Outcome::Failed => "failed",
+            Outcome::Accepted => "accepted",
         }
+    }
+
+    /// Whether nothing more happens to an object with it, in this run or a later one.
+    pub fn is_end(self) -> bool {
+        self != Outcome::Failed
     }
 }
 
@@ -104,7 +120,7 @@ impl FromStr for Outcome {
     type Err = UnknownWord;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        [Outcome::Skipped, Outcome::SourceKept, Outcome::Failed]
+        Self::ALL
             .into_iter()
             .find(|outcome| outcome.name() == word)
             .ok_or_else(|| UnknownWord::new("outcome", word))
@@ -169,8 +185,7 @@ impl State {
 
     /// Whether nothing is left to do for it, in this run or a later one.
     pub fn is_settled(self) -> bool {
-        self.phase == Phase::SourceDeleted
-            || matches!(self.outcome, Some(Outcome::Skipped | Outcome::SourceKept))
+        self.phase == Phase::SourceDeleted || self.outcome.is_some_and(Outcome::is_end)
     }
 
     /// The state in which a new tenure of the lock takes the object over: proofs are void, and
@@ -243,6 +258,10 @@ impl State {
             (Event::Skipped(_), Pending | Copied | Verified) => return stay(Outcome::Skipped),
             (Event::Failed(_), Pending | Copied | Verified | Committed) => {
                 return stay(Outcome::Failed);
+            }
+            // A new tenure forgets a failure, so the machine can't ask for one; the proof does.
+            (Event::Accepted(_), Pending | Copied | Verified | Committed) => {
+                return stay(Outcome::Accepted);
             }
             _ => {}
         }

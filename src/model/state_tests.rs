@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::model::{
-    Committed, Copied, Failed, PhaseCounts, Resumed, Returned, Skipped, SourceDeleted, SourceKept,
-    Verified,
+    Accepted, Cause, Committed, Copied, Failed, PhaseCounts, Resumed, Returned, Skipped,
+    SourceDeleted, SourceKept, Verified,
 };
 
 fn copied() -> Event {
@@ -52,6 +52,14 @@ fn object_events() -> Vec<Event> {
             class: "permanent".into(),
             attempt: 1,
             error: "gone".into(),
+            cause: Some(Cause::MissingAtSource),
+        }),
+        Event::Accepted(Accepted {
+            phase: Phase::Pending,
+            cause: Cause::MissingAtSource,
+            who: "root@host".into(),
+            why: "not needed".into(),
+            error: "gone".into(),
         }),
         Event::Skipped(Skipped {
             why: "superseded".into(),
@@ -67,6 +75,7 @@ fn states() -> Vec<State> {
         Some(Outcome::Skipped),
         Some(Outcome::SourceKept),
         Some(Outcome::Failed),
+        Some(Outcome::Accepted),
     ];
     let mut all = Vec::new();
     for phase in Phase::ALL {
@@ -92,7 +101,8 @@ fn expected(state: State, event: &Event) -> Option<State> {
     } = state;
     let settled = phase == Phase::SourceDeleted
         || outcome == Some(Outcome::Skipped)
-        || outcome == Some(Outcome::SourceKept);
+        || outcome == Some(Outcome::SourceKept)
+        || outcome == Some(Outcome::Accepted);
     let to = |phase, proven| {
         Some(State {
             phase,
@@ -129,6 +139,7 @@ fn expected(state: State, event: &Event) -> Option<State> {
         }
         "source-kept" if phase == Phase::Committed => held(Outcome::SourceKept),
         "failed" => held(Outcome::Failed),
+        "accepted" => held(Outcome::Accepted),
         "skipped" if phase < Phase::Committed => held(Outcome::Skipped),
         _ => None,
     }

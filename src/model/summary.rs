@@ -71,19 +71,30 @@ pub struct Summary {
     pub skipped: u64,
     /// Failed before the commit.
     pub failed: u64,
+    /// Failed before the commit, and accepted by the operator: an end of theirs, too. What was
+    /// accepted behind the commit counts among `source_kept`.
+    #[serde(default)]
+    pub accepted: u64,
     /// Not come to an end yet.
     pub remaining: u64,
-    /// Stored bytes at the destination.
+    /// Bytes of the committed objects as they are stored at the destination.
     pub bytes: u64,
+    /// Bytes of the same objects as they were stored at the source: these compare to the plan's.
+    #[serde(default)]
+    pub source_stored_bytes: u64,
+    /// Bytes of the same objects plain: these compare between stores that compress differently.
+    #[serde(default)]
+    pub plain_bytes: u64,
     /// Objects per phase, whatever their outcome.
     pub phases: PhaseCounts,
 }
 
 impl Summary {
-    /// planned = committed + skipped + failed + remaining, and the committed ones by what became
-    /// of their source.
+    /// planned = committed + skipped + failed + accepted + remaining, and the committed ones by what
+    /// became of their source.
     pub fn reconciles(&self) -> bool {
-        self.planned == self.committed + self.skipped + self.failed + self.remaining
+        let ended = self.committed + self.skipped + self.failed + self.accepted;
+        self.planned == ended + self.remaining
             && self.committed >= self.source_deleted + self.source_kept + self.undeleted
     }
 

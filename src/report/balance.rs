@@ -8,7 +8,7 @@ use super::table::{Cell, Table};
 use super::words;
 use crate::model::Summary;
 
-/// planned = committed + skipped + failed + remaining.
+/// planned = committed + skipped + failed + accepted + remaining.
 pub fn balance(html: &mut Html, report: &Report) {
     let s = &report.total;
     section(html, "balance", |html| {
@@ -17,11 +17,14 @@ pub fn balance(html: &mut Html, report: &Report) {
             line(html, "committed", "=", "committed", s.committed);
             line(html, "skipped", "+", "skipped", s.skipped);
             line(html, "failed", "+", "failed", s.failed);
+            if s.accepted > 0 {
+                line(html, "skipped", "+", "accepted as they are", s.accepted);
+            }
             line(html, "remaining", "+", "remaining", s.remaining);
         });
         let parts = [
             ("committed", s.committed),
-            ("skipped", s.skipped),
+            ("skipped", s.skipped + s.accepted),
             ("failed", s.failed),
             ("remaining", s.remaining),
         ];
@@ -51,18 +54,24 @@ pub fn balance(html: &mut Html, report: &Report) {
             "p",
             &[],
             &format!(
-                "{} planned at the source, {} stored at the destination by what was committed \
-                 (they differ where one side compresses). Counted in the database, in one \
-                 transaction, from windlass's row of each object.",
+                "Planned: {} as stored at the source. Committed: {} as stored at the source, {} as \
+                 stored at the destination, {} plain (they differ where one side compresses). \
+                 Counted in the database, in one transaction, from windlass's row of each object.",
                 words::bytes(report.task.planned_bytes),
-                words::bytes(s.bytes)
+                words::bytes(s.source_stored_bytes),
+                words::bytes(s.bytes),
+                words::bytes(s.plain_bytes)
             ),
         );
     });
 }
 
 fn adds_up(s: &Summary) -> String {
-    let sum = [s.committed, s.skipped, s.failed, s.remaining].map(words::number);
+    let mut sum = vec![s.committed, s.skipped, s.failed, s.remaining];
+    if s.accepted > 0 {
+        sum.insert(3, s.accepted);
+    }
+    let sum: Vec<_> = sum.into_iter().map(words::number).collect();
     let is = if s.reconciles() {
         "It adds up"
     } else {
@@ -108,8 +117,8 @@ pub fn buckets(html: &mut Html, report: &Report) {
                 "Deleted at source",
                 "Kept at source",
                 "Undeleted",
-                "Bytes planned",
-                "Bytes stored",
+                "Planned, as stored at the source",
+                "Committed, as stored at the destination",
             ],
             is_long: true,
         };

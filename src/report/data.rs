@@ -291,6 +291,8 @@ pub struct Finding {
     pub phase: String,
     /// The class of the failure; empty for what was skipped.
     pub class: String,
+    /// Why it failed, in one word; empty for what was skipped.
+    pub cause: String,
     /// Steps that failed.
     pub attempts: u64,
     /// The error, or the reason.
@@ -305,6 +307,8 @@ pub enum FindingKind {
     Failed,
     /// Its row points at the destination, and the source could not be deleted.
     Undeleted,
+    /// It had failed, and the operator leaves it as it is.
+    Accepted,
     /// Its row was changed by somebody else, and is left alone.
     Skipped,
 }
@@ -315,6 +319,7 @@ impl FindingKind {
         match self {
             FindingKind::Failed => "failed",
             FindingKind::Undeleted => "undeleted",
+            FindingKind::Accepted => "accepted",
             FindingKind::Skipped => "skipped",
         }
     }
@@ -329,6 +334,8 @@ pub struct Cause {
     pub phase: String,
     /// The class of the failure; empty for what was skipped.
     pub class: String,
+    /// Why it failed, in one word; empty for what was skipped.
+    pub cause: String,
     /// How many they are.
     pub objects: u64,
 }

@@ -10,7 +10,13 @@ use super::words;
 pub fn findings(html: &mut Html, report: &Report) {
     section(html, "findings", |html| {
         let s = &report.total;
-        let all = s.failed + s.undeleted + s.skipped;
+        // What was accepted behind the commit is among the kept ones.
+        let accepted = report.causes.iter();
+        let accepted: u64 = accepted
+            .filter(|cause| cause.what == FindingKind::Accepted)
+            .map(|cause| cause.objects)
+            .sum();
+        let all = s.failed + s.undeleted + s.skipped + accepted;
         if all == 0 {
             let words = "None: no object failed, none was skipped, no source was left undeleted.";
             html.leaf("p", &[], words);
@@ -20,12 +26,19 @@ pub fn findings(html: &mut Html, report: &Report) {
             "p",
             &[],
             "A failed object's row points at its source as before, an undeleted one's at the \
-             destination; nothing of either was lost. A resume tries both again. A skipped \
-             object's row was changed by somebody else, and is left alone.",
+             destination; nothing of either was lost. A resume tries both again. An accepted one \
+             had failed, and the operator leaves it as it is: its reason says who and why. A \
+             skipped object's row was changed by somebody else, and is left alone.",
         );
         Table {
             caption: "Causes, counted over all of these objects",
-            columns: &["Outcome", "Phase that they stay in", "Class", "Objects"],
+            columns: &[
+                "Outcome",
+                "Cause",
+                "Phase that they stay in",
+                "Class",
+                "Objects",
+            ],
             is_long: false,
         }
         .write(html, report.causes.iter().map(cause_row).collect(), None);
@@ -77,6 +90,7 @@ fn caption(shown: u64, all: u64) -> String {
 fn cause_row(cause: &Cause) -> Vec<Cell> {
     vec![
         Cell::Words(cause.what.name().into()),
+        Cell::Outside(or_dash(&cause.cause)),
         Cell::Outside(cause.phase.clone()),
         Cell::Outside(or_dash(&cause.class)),
         Cell::count(cause.objects),
@@ -87,7 +101,7 @@ fn finding_row(finding: &Finding) -> Vec<Cell> {
     let object = format!("{}/{}/{}", finding.user, finding.bucket, finding.id);
     let outcome = match finding.what {
         FindingKind::Skipped => String::new(),
-        _ => format!("while {}, {}", finding.phase, or_dash(&finding.class)),
+        _ => format!("while {}: {}", finding.phase, or_dash(&finding.cause)),
     };
     vec![
         Cell::Outside(object),

@@ -3,6 +3,8 @@
 //! Names of elements and attributes are literals, everything else is escaped; an element is closed
 //! when the closure that fills it returns. There is no way to write markup that came from outside.
 
+use crate::model::is_hidden;
+
 /// Names and values of attributes.
 pub type Attributes<'a> = &'a [(&'static str, &'a str)];
 
@@ -59,11 +61,16 @@ impl Html {
     pub fn outside(&mut self, text: &str) {
         self.element("bdi", &[], |html| {
             for c in text.chars() {
-                html.character(c, |html, code| {
+                let show = |html: &mut Self, code: &str| {
                     html.out.push_str("<span class=\"hidden-sign\">");
                     html.out.push_str(code);
                     html.out.push_str("</span>");
-                });
+                };
+                match c {
+                    // It would forge a line in what `report -o -` prints.
+                    '\n' => show(html, "[U+000A]"),
+                    c => html.character(c, show),
+                }
             }
         });
     }
@@ -93,16 +100,6 @@ impl Html {
             c => self.out.push(c),
         }
     }
-}
-
-/// Characters that show nothing, or that change how what stands beside them is shown: two keys
-/// that differ must not look the same, and none may look like another.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]

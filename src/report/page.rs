@@ -216,6 +216,7 @@ fn verdict(report: &Report) -> Verdict {
     let trouble = [
         (s.failed, "failed"),
         (s.undeleted, "could not be deleted at the source"),
+        (s.accepted, "failed and accepted as they are"),
         (
             s.skipped,
             "left alone since somebody else had changed the row",

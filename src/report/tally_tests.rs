@@ -179,6 +179,7 @@ fn failed() -> Event {
         class: "permanent".into(),
         attempt: 1,
         error: "no".into(),
+        cause: None,
     })
 }
 

@@ -100,6 +100,7 @@ fn report(state: TaskState) -> Report {
             what: FindingKind::Failed,
             phase: HOSTILE.into(),
             class: HOSTILE.into(),
+            cause: HOSTILE.into(),
             attempts: 1,
             why: HOSTILE.into(),
         }],
@@ -107,6 +108,7 @@ fn report(state: TaskState) -> Report {
             what: FindingKind::Failed,
             phase: HOSTILE.into(),
             class: HOSTILE.into(),
+            cause: HOSTILE.into(),
             objects: 1,
         }],
         made: Made {

@@ -69,6 +69,7 @@ impl What {
                 class: String::new(),
                 attempt: 1,
                 error: String::new(),
+                cause: None,
             }),
             What::Skipped => Event::Skipped(Skipped { why: String::new() }),
             What::Returned(to) => Event::Returned(Returned {

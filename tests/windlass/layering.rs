@@ -5,16 +5,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may name of the others. Leaves name nothing but the model.
-const MAY_USE: [(&str, &[&str]); 16] = [
+const MAY_USE: [(&str, &[&str]); 17] = [
     ("model", &[]),
     ("digest", &[]),
     ("batch", &[]),
     ("crash", &[]),
     ("durable", &[]),
-    ("private", &["durable"]),
-    ("config", &["model"]),
+    ("explain", &[]),
+    ("private", &["durable", "explain"]),
+    ("config", &["model", "explain"]),
     ("database", &["model", "config"]),
-    ("journal", &["model", "crash", "durable", "private"]),
+    (
+        "journal",
+        &["model", "crash", "durable", "explain", "private"],
+    ),
     ("report", &["model"]),
     ("catalog", &["model", "digest", "crash", "database"]),
     (
@@ -26,15 +30,15 @@ const MAY_USE: [(&str, &[&str]); 16] = [
     (
         "engine",
         &[
-            "model", "digest", "batch", "crash", "durable", "private", "config", "database",
-            "journal", "catalog", "driver",
+            "model", "digest", "batch", "crash", "durable", "explain", "private", "config",
+            "database", "journal", "catalog", "driver",
         ],
     ),
     (
         "cli",
         &[
-            "model", "digest", "config", "database", "journal", "catalog", "driver", "engine",
-            "report",
+            "model", "digest", "explain", "config", "database", "journal", "catalog", "driver",
+            "engine", "report",
         ],
     ),
     (

@@ -3,6 +3,7 @@
 //! They are one test binary, so that one PostgreSQL and one S3 server serve them all. `scripts/test`
 //! fetches what they need; a missing server fails a test with the words to install it.
 
+mod accept;
 mod anchore_cli;
 mod aws_ways;
 mod big_objects;
@@ -16,7 +17,9 @@ mod demo;
 mod docs;
 mod document_names;
 mod endless;
+mod escapes;
 mod failed_objects;
+mod filters;
 mod forbidden;
 mod forms;
 mod full;
@@ -44,6 +47,7 @@ mod resume;
 mod reverse;
 mod safety;
 mod same_again;
+mod secrets;
 mod selection;
 mod sqlite;
 mod state_dir;

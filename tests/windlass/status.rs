@@ -77,7 +77,7 @@ async fn a_dead_task_shows_the_command_that_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn failures_are_counted_by_class_with_an_example() {
+async fn failures_are_counted_by_cause_with_an_example() {
     let world = World::new(20).await;
     for key in world.deployment.expected().keys().take(3) {
         world.set_text(key, "damaged").await;
@@ -92,8 +92,12 @@ async fn failures_are_counted_by_class_with_an_example() {
     let classes = status["failure_classes"].as_array().expect("a list");
     assert_eq!(classes.len(), 1);
     assert_eq!(
-        (&classes[0]["class"], &classes[0]["objects"]),
-        (&"permanent".into(), &3.into())
+        (
+            &classes[0]["cause"],
+            &classes[0]["class"],
+            &classes[0]["objects"]
+        ),
+        (&"damaged-at-source".into(), &"permanent".into(), &3.into())
     );
     let example = classes[0]["example"].as_str().expect("an object");
     assert!(example.starts_with("admin/"), "{example}");
@@ -104,7 +108,7 @@ async fn failures_are_counted_by_class_with_an_example() {
         .expect_code(0)
         .stdout;
     assert!(
-        said.contains("failed, permanent: 3 objects, such as "),
+        said.contains("failed, damaged-at-source: 3 objects\n    such as admin/"),
         "{said}"
     );
     assert!(

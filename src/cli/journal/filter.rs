@@ -49,11 +49,28 @@ impl Filter {
         self.object.as_deref()
     }
 
-    /// Whether to show it.
-    pub fn wants(&self, step: &Step) -> bool {
+    /// What each option says to a step by itself; all of them must let it through.
+    pub fn each(&self, step: &Step) -> [(&'static str, bool); 4] {
         let is_event = self.events.is_empty() || self.events.iter().any(|e| e == step.event);
         let is_phase = self.phase.is_none_or(|phase| step.phase == Some(phase));
-        is_event && is_phase && self.wants_time(step) && self.wants_object(step)
+        [
+            ("--object", self.wants_object(step)),
+            ("--event", is_event),
+            ("--phase", is_phase),
+            ("--since and --until", self.wants_time(step)),
+        ]
+    }
+
+    /// An option as it was given.
+    pub fn given(&self, option: &str) -> String {
+        match option {
+            "--object" => format!("--object {}", self.object.as_deref().unwrap_or_default()),
+            "--event" => format!("--event {}", self.events.join(" --event ")),
+            "--phase" => self
+                .phase
+                .map_or_else(String::new, |p| format!("--phase {p}")),
+            other => other.to_owned(),
+        }
     }
 
     /// Times are text of one form and length, whose order is that of the times. What bears no
@@ -69,14 +86,8 @@ impl Filter {
         let Some(wanted) = &self.object else {
             return true;
         };
-        step.object.as_ref().is_some_and(|object| {
-            let name = format!("{}/{}/{}", object.user, object.bucket, object.id);
-            match wanted.strip_prefix(&name) {
-                Some("") => true,
-                Some(rest) => rest.strip_prefix('/') == Some(&object.document),
-                None => false,
-            }
-        })
+        let object = step.object.as_ref();
+        object.is_some_and(|object| object.is_called(wanted))
     }
 }
 

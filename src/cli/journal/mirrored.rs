@@ -4,7 +4,8 @@
 use super::step::Step;
 use crate::catalog::MirroredRow;
 use crate::model::{
-    Committed, Copied, Event, Failed, Phase, Skipped, SourceDeleted, SourceKept, Verified,
+    Accepted, Cause, Committed, Copied, Event, Failed, Phase, Skipped, SourceDeleted, SourceKept,
+    Verified,
 };
 
 /// The steps that the mirror tells of an object, in the order of the way.
@@ -73,12 +74,22 @@ fn copied(row: &MirroredRow) -> Option<Copied> {
 /// What holds it where it is; the mirror does not keep since when.
 fn outcome(row: &MirroredRow) -> Option<Event> {
     let why = row.last_error.clone().unwrap_or_default();
+    let cause = row.cause.as_deref().and_then(|word| word.parse().ok());
     match row.outcome.as_deref()? {
         "failed" => Some(Event::Failed(Failed {
             phase: row.phase.parse().unwrap_or(Phase::Pending),
             class: row.failure_class.clone().unwrap_or_default(),
             attempt: u32::try_from(row.attempts).unwrap_or(0),
             error: why,
+            cause,
+        })),
+        // Who and why stand in the mirror's one text.
+        "accepted" => Some(Event::Accepted(Accepted {
+            phase: row.phase.parse().unwrap_or(Phase::Pending),
+            cause: cause.unwrap_or(Cause::Other),
+            who: "the operator".into(),
+            why,
+            error: String::new(),
         })),
         "skipped" => Some(Event::Skipped(Skipped { why })),
         "source-kept" => Some(Event::SourceKept(SourceKept { why })),

@@ -4,7 +4,7 @@ use std::io::{Result, Write};
 
 use super::step::Step;
 use crate::cli::args::JournalFormat;
-use crate::model::EntryObject;
+use crate::model::{EntryObject, in_a_line};
 
 const CSV_HEADER: &str = "seq,at,executor,host,pid,event,phase,idx,user,bucket,id,document,\
                           source_url,source_digest,dest_url,dest_digest,content_sha256,attempt,\
@@ -49,7 +49,8 @@ impl Renderer {
     fn tell(&mut self, out: &mut dyn Write, step: &Step) -> Result<()> {
         if self.told != step.object {
             if let Some(object) = &step.object {
-                writeln!(out, "{}, object {}", object.key(), object.idx)?;
+                let key = object.key().to_string();
+                writeln!(out, "{}, object {}", in_a_line(&key), object.idx)?;
             }
             self.told.clone_from(&step.object);
         }
@@ -58,9 +59,10 @@ impl Renderer {
             Some(seq) => format!("entry {seq}, by {}", step.who()),
             None => "as the mirror has it".into(),
         };
+        let (at, by) = (in_a_line(at), in_a_line(&by));
         writeln!(out, "  {at:<27}  {:<14}  {by}", step.event)?;
         for (label, text) in &step.detail {
-            writeln!(out, "      {label:<9}  {text}")?;
+            writeln!(out, "      {label:<9}  {}", in_a_line(text))?;
         }
         Ok(())
     }
@@ -77,15 +79,15 @@ fn row(out: &mut dyn Write, step: &Step) -> Result<()> {
     };
     let object = step.object.as_ref().map(|object| object.key().to_string());
     let object = object.unwrap_or_else(|| "-".into());
-    writeln!(
-        out,
+    let line = format!(
         "{seq:>7}  {at:<27}  {who:<16}  {:<14}  {object}  {}",
         step.event,
-        in_a_line(step)
-    )
+        details(step)
+    );
+    writeln!(out, "{}", in_a_line(&line))
 }
 
-fn in_a_line(step: &Step) -> String {
+fn details(step: &Step) -> String {
     let parts = step
         .detail
         .iter()
@@ -126,15 +128,56 @@ fn csv(out: &mut dyn Write, step: &Step) -> Result<()> {
             .unwrap_or_default(),
         number(attempt.map(u64::from)),
         class.unwrap_or_default(),
-        in_a_line(step),
+        details(step),
     ];
-    let cells: Vec<_> = cells.iter().map(|cell| quoted(cell)).collect();
+    let cells: Vec<_> = cells.iter().map(|cell| quoted(&defused(cell))).collect();
     write!(out, "{}\r\n", cells.join(","))
 }
 
+/// A spreadsheet takes what begins so for a formula, and runs it; blanks before it don't always
+/// keep it from that. Behind an apostrophe it is text.
+fn defused(cell: &str) -> String {
+    let first = cell.trim_start_matches(' ').chars().next();
+    let is_formula = first.is_some_and(|c| "=+-@\t\r\n|%＝＋－＠".contains(c));
+    let shown = in_a_line(cell);
+    match is_formula {
+        true => format!("'{shown}"),
+        false => shown.into_owned(),
+    }
+}
+
 fn quoted(cell: &str) -> String {
-    match cell.contains(['"', ',', '\n', '\r']) {
+    // Where the comma is the decimal sign, a spreadsheet parts cells at semicolons.
+    match cell.contains(['"', ',', ';', '\n', '\r']) {
         true => format!("\"{}\"", cell.replace('"', "\"\"")),
         false => cell.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_and_none_moves_a_cursor() {
+        for (cell, shown) in [
+            (
+                "=HYPERLINK(\"http://x\")",
+                "\"'=HYPERLINK(\"\"http://x\"\")\"",
+            ),
+            ("+1", "'+1"),
+            ("-rf", "'-rf"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("\t=1", "'\\t=1"),
+            ("\r=1", "'\\r=1"),
+            ("  =1", "'  =1"),
+            ("＝1", "'＝1"),
+            ("a\nb\u{1b}", "a\\nb\\x1b"),
+            ("a;=1", "\"a;=1\""),
+            ("s3://a/b=c", "s3://a/b=c"),
+            ("", ""),
+        ] {
+            assert_eq!(quoted(&defused(cell)), shown);
+        }
     }
 }

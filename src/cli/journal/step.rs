@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::cli::format;
-use crate::model::{Copied, Entry, EntryObject, Event, Phase, PhaseCounts};
+use crate::model::{Cause, Copied, Entry, EntryObject, Event, Phase, PhaseCounts};
 
 /// A step, ready to be shown.
 #[derive(Debug, Clone, Default)]
@@ -98,6 +98,7 @@ fn phase_of(event: &Event) -> Option<Phase> {
         Event::SourceDeleted(_) => Some(Phase::SourceDeleted),
         Event::Failed(failed) => Some(failed.phase),
         Event::Returned(returned) => Some(returned.to),
+        Event::Accepted(accepted) => Some(accepted.phase),
         _ => None,
     }
 }
@@ -114,7 +115,10 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
             ("with", self::phases(phases)),
             (
                 "copied",
-                format!("{} in {elapsed_ms} ms", format::bytes(bytes)),
+                format!(
+                    "{} to the destination in {elapsed_ms} ms",
+                    format::bytes(bytes)
+                ),
             ),
         ]
     };
@@ -125,7 +129,11 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
             ("to", e.to.clone()),
             (
                 "planned",
-                format!("{}, {} bytes", format::count(e.planned, "object"), e.bytes),
+                format!(
+                    "{}, {} bytes as stored at the source",
+                    format::count(e.planned, "object"),
+                    e.bytes
+                ),
             ),
         ],
         Event::Started(e) => process(&e.host, e.pid, &e.version, &e.phases),
@@ -152,10 +160,17 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
                 "while",
                 format!("{}, {}, attempt {}", e.phase, e.class, e.attempt),
             ),
+            ("cause", e.cause.unwrap_or(Cause::Other).to_string()),
             ("error", e.error.clone()),
         ],
         Event::Returned(e) => vec![("to", e.to.to_string()), ("why", e.why.clone())],
         Event::Skipped(e) => vec![("why", e.why.clone())],
+        Event::Accepted(e) => vec![
+            ("by", e.who.clone()),
+            ("why", e.why.clone()),
+            ("cause", e.cause.to_string()),
+            ("error", e.error.clone()),
+        ],
         Event::Interrupted(e) => {
             let why = ("why", e.why.clone());
             let ended = ended(&e.phases, e.bytes, e.elapsed_ms);

@@ -13,6 +13,7 @@ use crate::cli::connect::{self, FoundTask};
 use crate::cli::{ExitStatus, Printer, format};
 use crate::engine::{EngineError, Problem, Proof, TakenOver, prove, prove_export};
 use crate::journal::JournalError;
+use crate::model::in_a_line;
 
 /// What is named on the terminal; `--json` names more.
 const SHOWN: usize = 10;
@@ -71,7 +72,9 @@ pub async fn export(path: &Path, printer: &Printer) -> anyhow::Result<ExitStatus
         "an export is verified by itself here: that its end was cut off, or all of it written \
          anew, shows only against the database (windlass journal verify TASK)",
     );
-    printer.result(&proof, || words(&path.display().to_string(), &proof));
+    printer.result(&proof, || {
+        words(&in_a_line(&path.display().to_string()), &proof)
+    });
     Ok(status(&proof))
 }
 
@@ -115,7 +118,8 @@ fn words(name: &str, proof: &Proof) -> String {
         lines.push("  the database was not looked at behind this".into());
     }
     for change in proof.changes.iter().take(SHOWN) {
-        lines.push(format!("  {}: {}", change.object, change.what));
+        let change = format!("  {}: {}", change.object, change.what);
+        lines.push(in_a_line(&change).into_owned());
     }
     lines.join("\n")
 }
@@ -185,5 +189,5 @@ fn finding(problem: &Problem) -> String {
     if let Some(object) = &problem.object {
         words += &format!(", {object}");
     }
-    format!("{words}: {}", problem.what)
+    in_a_line(&format!("{words}: {}", problem.what)).into_owned()
 }

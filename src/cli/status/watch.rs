@@ -8,6 +8,7 @@ use super::{Status, look, speed, words};
 use crate::catalog::Catalog;
 use crate::cli::Printer;
 use crate::cli::alive::Standing;
+use crate::model::in_lines;
 
 const REDRAW: Duration = Duration::from_secs(1);
 const PLAIN_LINE: Duration = Duration::from_secs(3);
@@ -27,7 +28,7 @@ pub async fn watch(catalog: &Catalog, task: &str, printer: &Printer) -> anyhow::
             break Ok(ended(view, status));
         }
         match &view {
-            Some(view) => view.set_message(words(&status)),
+            Some(view) => view.set_message(in_lines(&words(&status)).into_owned()),
             None => printer.say(&line(&status)),
         }
         tokio::select! {

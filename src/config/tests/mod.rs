@@ -255,6 +255,53 @@ fn files_that_are_no_configuration_are_refused_without_their_values() {
     );
 }
 
+/// Where and what in the words of the one who edits the file, and none of the parser's.
+#[test]
+fn broken_yaml_is_told_in_an_editors_words() {
+    for (yaml, expected) in [
+        (
+            "a: @hunter2",
+            "line 1, column 4: a value can't begin with @",
+        ),
+        (
+            "a: `hunter2`",
+            "line 1, column 4: a value can't begin with @",
+        ),
+        ("a:\n\tb: 1", "indent with spaces"),
+        (
+            "a: b: hunter2",
+            "line 1, column 5: a `key: value` stands where none can be",
+        ),
+        ("a: hunter2\n  b: 1", "line 2"),
+        ("a:\n  b: 1\n c: 2", "check the indentation"),
+        ("a:\n  - b\n c", "line 3"),
+        ("a: [hunter2, 1", "close it with ]"),
+        ("a: {b: hunter2", "close it with }"),
+        ("a: \"hunter2", "close it with the same quote"),
+        ("a: 'hunter2", "close it with the same quote"),
+        ("a: \"hunter2\\q\"", "a backslash in double quotes"),
+        ("a: *hunter2", "put a value that begins with * in quotes"),
+        ("a: !<hunter2", "a value that begins with !"),
+        ("%hunter2: 1", "a line that begins with %"),
+        ("a: |hunter2\n", "behind | or >"),
+        ("a: 1\n---\nb: 2", "several documents"),
+        ("a: \u{1}hunter2", "there is a control character"),
+    ] {
+        let error = text(yaml).expect_err(yaml).to_string();
+        assert!(error.contains(expected), "{yaml:?}: {error}");
+        for raw in [
+            "token",
+            "scalar",
+            "hunter2",
+            "while parsing",
+            "did not find",
+            "context",
+        ] {
+            assert!(!error.contains(raw), "{yaml:?}: {error}");
+        }
+    }
+}
+
 #[test]
 fn the_database_is_read_where_there_is_one() {
     let database = load("db.yaml").database().expect("read").expect("named");

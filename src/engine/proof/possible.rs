@@ -48,16 +48,11 @@ impl Possibilities {
     /// Whatever an object can be that a lost checkpoint knew of. Its proofs still count until the
     /// first new tenure: commits that the database has kept are journaled before that.
     pub fn any(&mut self) -> Possible {
-        let outcomes = [
-            None,
-            Some(Outcome::Failed),
-            Some(Outcome::Skipped),
-            Some(Outcome::SourceKept),
-        ];
+        let outcomes = || std::iter::once(None).chain(Outcome::ALL.map(Some));
         let mut states: Vec<State> = Phase::ALL
             .into_iter()
             .flat_map(|phase| {
-                outcomes.map(|outcome| State {
+                outcomes().map(move |outcome| State {
                     outcome,
                     ..State::at(phase)
                 })
@@ -85,10 +80,11 @@ impl Possibilities {
         for state in self.states(before) {
             match state.apply(event) {
                 // It names the phase that it leaves the object in.
-                Ok(state) if matches!(event, Event::Failed(f) if f.phase != state.phase) => {
+                Ok(state) if phase_in(event).is_some_and(|phase| phase != state.phase) => {
                     refused = Some(format!(
-                        "\"failed\" says that the object was {}, but it was {}",
-                        phase_in(event),
+                        "{:?} says that the object was {}, but it was {}",
+                        event.name(),
+                        phase_in(event).map_or("", Phase::name),
                         state.phase
                     ));
                 }
@@ -117,7 +113,7 @@ impl Possibilities {
         if let Some(number) = self.numbers.get(&states) {
             return *number;
         }
-        // Sets arise from a few beginnings by eight events: some dozens, never 256.
+        // Sets arise from a few beginnings by nine events: some dozens, never 256.
         let number = Possible(u8::try_from(self.sets.len()).expect("few sets"));
         self.sets.push(states.clone());
         self.numbers.insert(states, number);
@@ -125,9 +121,10 @@ impl Possibilities {
     }
 }
 
-fn phase_in(event: &Event) -> &'static str {
+fn phase_in(event: &Event) -> Option<Phase> {
     match event {
-        Event::Failed(failed) => failed.phase.name(),
-        _ => "",
+        Event::Failed(failed) => Some(failed.phase),
+        Event::Accepted(accepted) => Some(accepted.phase),
+        _ => None,
     }
 }

@@ -239,6 +239,12 @@ impl Replay {
         }
         let before = self.latest(object.idx);
         let possible = self.possibilities.after(before.possible, &entry.event)?;
+        // What a lost checkpoint had journaled of it, nobody can say any more.
+        let may_have_failed =
+            before.outcome == Some(Outcome::Failed) || (before.seq == 0 && self.is_rebuilt());
+        if matches!(entry.event, Event::Accepted(_)) && !may_have_failed {
+            return Err("\"accepted\" is about an object that had not failed".into());
+        }
         let key = self.key_print(object);
         let mut slot = Slot {
             possible,
@@ -340,6 +346,7 @@ fn outcome_after(event: &Event) -> Option<Outcome> {
         Event::SourceKept(_) => Some(Outcome::SourceKept),
         Event::Failed(_) => Some(Outcome::Failed),
         Event::Skipped(_) => Some(Outcome::Skipped),
+        Event::Accepted(_) => Some(Outcome::Accepted),
         _ => None,
     }
 }

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::super::possible::Possibilities;
 use super::*;
 use crate::model::{
-    Committed, Copied, Created, Failed, PhaseCounts, Policy, Rebuilt, Resumed, Returned, Skipped,
-    SourceDeleted, SourceKept, Started, Verified,
+    Accepted, Cause, Committed, Copied, Created, Failed, PhaseCounts, Policy, Rebuilt, Resumed,
+    Returned, Skipped, SourceDeleted, SourceKept, Started, Verified,
 };
 
 fn created(kind: TaskKind) -> Event {
@@ -95,6 +95,17 @@ fn failed(phase: Phase) -> Event {
         class: "permanent".into(),
         attempt: 1,
         error: "e".into(),
+        cause: None,
+    })
+}
+
+fn accepted(phase: Phase) -> Event {
+    Event::Accepted(Accepted {
+        phase,
+        cause: Cause::MissingAtSource,
+        who: "root@host".into(),
+        why: "w".into(),
+        error: "e".into(),
     })
 }
 
@@ -166,6 +177,9 @@ fn what_can_have_happened_is_taken() {
     );
     ends_in(forward(vec![failed(Pending), resumed(), copied()]), Copied);
     ends_in(forward(vec![copied(), returned(Pending), copied()]), Copied);
+    // Also after a resume that was stopped before it came to the object.
+    let left_as_it_is = vec![failed(Pending), resumed(), resumed(), accepted(Pending)];
+    ends_in(forward(left_as_it_is), Pending);
     ends_in(forward(vec![copied(), skipped()]), Copied);
     let proven_again = vec![copied(), verified(), resumed(), verified(), committed()];
     ends_in(forward(proven_again), Committed);
@@ -208,6 +222,14 @@ fn what_can_not_have_happened_is_found_at_its_entry() {
     breaks_at(forward(unproven), 7);
     breaks_at(forward(vec![failed(Phase::Copied)]), 3);
     breaks_at(forward(vec![skipped(), copied()]), 4);
+    breaks_at(forward(vec![accepted(Phase::Pending)]), 3);
+    breaks_at(forward(vec![copied(), accepted(Phase::Copied)]), 4);
+    breaks_at(
+        forward(vec![failed(Phase::Pending), accepted(Phase::Copied)]),
+        4,
+    );
+    let taken_again = vec![failed(Phase::Pending), accepted(Phase::Pending), copied()];
+    breaks_at(forward(taken_again), 5);
     breaks_at(forward(vec![created(TaskKind::Forward)]), 3);
     breaks_at(forward(vec![started()]), 3);
     breaks_at(vec![started()], 1);
@@ -241,6 +263,7 @@ fn a_rebuilt_journal_begins_anywhere_and_is_held_to_what_it_tells() {
         Phase::Committed,
     );
     ends_in(begin(vec![resumed(), copied()]), Phase::Copied);
+    ends_in(begin(vec![accepted(Phase::Pending)]), Phase::Pending);
     ends_in(begin(vec![resumed(), failed(Phase::Copied)]), Phase::Copied);
     // Behind a new tenure nothing counts that was not proven in it.
     breaks_at(begin(vec![resumed(), committed()]), 3);
@@ -302,6 +325,7 @@ fn few_sets_of_states_can_come_up() {
         skipped(),
     ];
     events.extend(Phase::ALL.map(failed));
+    events.extend(Phase::ALL.map(accepted));
     events.extend(Phase::ALL.map(returned));
     let mut open = vec![possibilities.any()];
     open.extend(

@@ -189,7 +189,7 @@ impl Reader {
             }
             "interrupted" | "completed" | "ended-failed" => {}
             "copied" | "verified" | "committed" | "source-deleted" | "source-kept" | "failed"
-            | "returned" | "skipped" => return self.object_event(event, json),
+            | "returned" | "skipped" | "accepted" => return self.object_event(event, json),
             _ => return Err(format!("an unknown event {event}")),
         }
         if json.get("object").is_some() {
@@ -215,6 +215,8 @@ impl Reader {
         use Phase::*;
         object.phase = match (event, before) {
             ("failed", phase) => phase,
+            // Nothing follows it, whatever the phase was.
+            ("accepted", Pending | Copied | Verified | Committed | Unknown) => Skipped,
             ("returned", _) => {
                 let to = json["detail"]["to"].as_str().unwrap_or_default();
                 Phase::named(to).ok_or_else(|| format!("{key} returned to {to:?}"))?
