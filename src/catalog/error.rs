@@ -1,11 +1,11 @@
-use crate::database::{ErrorClass, LockError, classify};
+use crate::database::{ErrorClass, LockError, classify, explain};
 use crate::model::FailureClass;
 
 /// What went wrong in the catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// A statement failed.
-    #[error("catalog: cannot {what}: {source}")]
+    #[error("catalog: cannot {what}: {}", explain(source))]
     Statement {
         /// What was being done.
         what: &'static str,
@@ -33,7 +33,7 @@ pub enum CatalogError {
         known: i64,
     },
     /// A migration could not be applied.
-    #[error("catalog: cannot make windlass's own tables: {0}")]
+    #[error("catalog: cannot make windlass's own tables: {}", of_migration(.0))]
     Schema(#[from] sqlx::migrate::MigrateError),
     /// There is no such task.
     #[error("there is no windlass task {wanted} in this database; {known}")]
@@ -76,6 +76,15 @@ pub enum CatalogError {
     /// A row of windlass's own tables holds what this version can't have written.
     #[error("catalog: {0}")]
     Unreadable(String),
+}
+
+/// A statement's error in the database's words; the rest is sqlx's.
+fn of_migration(error: &sqlx::migrate::MigrateError) -> String {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+    match error {
+        Execute(source) | ExecuteMigration(source, _) => explain(source),
+        other => other.to_string(),
+    }
 }
 
 impl CatalogError {

@@ -4,15 +4,16 @@
 //! the row, and back from it nothing. So what the mirror says of a commit is what the database
 //! itself has kept, whatever a journal says that outlived a failover.
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Connection as _, Postgres};
+use std::borrow::Cow;
+
+use sqlx::Connection as _;
 use uuid::Uuid;
 
 use super::ownership::{OWN_ROW_POSTGRES, OWN_ROW_SQLITE, is_taken_over};
 use super::sql::idx_list;
 use super::{Catalog, CatalogError, Writer};
 use crate::crash;
-use crate::database::Database;
+use crate::database::{Database, Pooled};
 use crate::model::{Accepted, Cause, Event, Facts, Outcome, Phase};
 
 /// What the journal's entries up to `seq` say of one object.
@@ -267,6 +268,7 @@ impl Catalog {
         updates: &[MirrorUpdate],
     ) -> Result<(), CatalogError> {
         let what = "mirror the journal";
+        let updates = &*self.fitting(updates);
         crash::point("mirror-before");
         match &self.db {
             Database::Postgres(pool) => {
@@ -310,9 +312,27 @@ impl Catalog {
         }
     }
 
+    /// Words that the database cannot hold are written out: an update that it refuses would keep
+    /// out all the others.
+    fn fitting<'u>(&self, updates: &'u [MirrorUpdate]) -> Cow<'u, [MirrorUpdate]> {
+        let encoding = self.db.encoding();
+        let fits = |update: &MirrorUpdate| match &update.last_error {
+            Some(words) => encoding.holds(words),
+            None => true,
+        };
+        if updates.iter().all(fits) {
+            return Cow::Borrowed(updates);
+        }
+        let mut fitting = updates.to_vec();
+        for words in fitting.iter_mut().filter_map(|u| u.last_error.as_mut()) {
+            *words = encoding.fit(words).into_owned();
+        }
+        Cow::Owned(fitting)
+    }
+
     async fn mirror_postgres(
         &self,
-        mut connection: PoolConnection<Postgres>,
+        mut connection: Pooled,
         task_id: i64,
         heartbeat: &Heartbeat,
         updates: &[MirrorUpdate],

@@ -1,17 +1,22 @@
 //! Making the plan: inside the database, in one transaction on the locked session.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::plan_follow_up::{self, FollowUpNotices};
 use super::{Catalog, CatalogError, SHARD_OBJECTS, anchore, plan_postgres, plan_sqlite, schema};
 use crate::crash;
-use crate::database::{Session, SessionConnection};
+use crate::database::{Encoding, Session, SessionConnection};
 use crate::model::{Place, Policy, TaskKind};
 
 /// The longest key that is planned, in bytes of its four parts. The journal keeps each entry
 /// within 8 KiB, and an entry names the key up to four times; S3 itself ends at 1,024.
 pub const KEY_MAX_BYTES: i64 = 1_500;
+
+/// How long the end of the plan's transaction may take: it may have millions of rows to make safe.
+const END_LIMIT: Duration = Duration::from_secs(120);
 
 /// One side of a task: the store's rule for URLs, and how to find it again.
 #[derive(Debug, Clone)]
@@ -60,6 +65,8 @@ pub struct PlanRequest {
     pub executor_id: String,
     /// Earlier tasks that may have the same documents in their plans.
     pub earlier: Vec<i64>,
+    /// How long the plan may wait for a lock of others, or for a database that is silent.
+    pub patience: Duration,
 }
 
 /// What the plan found besides its objects: nothing is left out silently.
@@ -131,8 +138,14 @@ impl Catalog {
         E: From<CatalogError>,
     {
         let mut guard = session.lock().await.map_err(CatalogError::from)?;
+        let request = &fitting(request, self.db.encoding());
+        // However long it takes, as long as the database lives.
+        let planned = tokio::select! {
+            planned = begin_and_plan(&mut guard, request) => planned,
+            error = self.db.silence(request.patience) => Err(error),
+        };
         let planned = session
-            .note(begin_and_plan(&mut guard, request).await)
+            .note(planned)
             .map_err(CatalogError::of("make the plan"));
         let decision = match &planned {
             Ok(planned) => decide(planned).await,
@@ -147,7 +160,8 @@ impl Catalog {
             crash::point("plan-before-commit");
         }
         let ended = session
-            .note(execute(&mut guard, end).await)
+            .watch_within(END_LIMIT, execute(&mut guard, end))
+            .await
             .map_err(CatalogError::of("end the plan's transaction"));
         if is_kept {
             crash::point("plan-after-commit");
@@ -157,6 +171,17 @@ impl Catalog {
         ended?;
         Ok(planned)
     }
+}
+
+/// Places and paths are for people, and for finding the files again; a database that lacks some of
+/// their characters is no reason not to migrate.
+fn fitting(request: &PlanRequest, encoding: Encoding) -> PlanRequest {
+    let mut request = request.clone();
+    for side in [&mut request.from, &mut request.to] {
+        side.display = encoding.fit(&side.display).into_owned();
+        side.config = encoding.fit(&side.config).into_owned();
+    }
+    request
 }
 
 async fn execute(connection: &mut SessionConnection, sql: &'static str) -> Result<(), sqlx::Error> {
@@ -175,8 +200,12 @@ async fn begin_and_plan(
     if let SessionConnection::Postgres(pg) = connection {
         // A plan of millions takes longer than any other statement may.
         sqlx::query("SET LOCAL statement_timeout = 0")
-            .execute(pg)
+            .execute(&mut *pg)
             .await?;
+        // A lock that somebody has left behind is waited for no longer than an outage.
+        let patience_ms = request.patience.as_millis().clamp(1, i32::MAX as u128);
+        let limit = format!("SET LOCAL lock_timeout = {patience_ms}");
+        sqlx::query(sqlx::AssertSqlSafe(limit)).execute(pg).await?;
     }
     // Only a dry run comes here without tables, and rolls them back with the plan.
     schema::make_missing(connection).await?;

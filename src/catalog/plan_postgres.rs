@@ -53,7 +53,7 @@ pub(super) async fn plan(
     let dest = url_expression(to, "$5::text");
     // What lies at its destination already must not become its own source.
     let elsewhere = format!(
-        "($7 AND starts_with(content_url, $6) AND NOT ({in_place}) AND content_url <> {dest})"
+        "($7 AND left(content_url, length($6::text)) = $6 AND NOT ({in_place}) AND content_url <> {dest})"
     );
     let scheme = format!("{}://", from.driver.scheme());
     let insert = format!(
@@ -87,7 +87,7 @@ pub(super) async fn plan(
         .fetch_one(&mut *pg)
         .await?;
     let others = format!(
-        r#"SELECT count(*) FILTER (WHERE starts_with(content_url, $6) AND NOT ({in_place})
+        r#"SELECT count(*) FILTER (WHERE left(content_url, length($6::text)) = $6 AND NOT ({in_place})
                                      AND content_url <> {dest} AND NOT $7),
                   count(*) FILTER (WHERE content_url IS NULL),
                   count(*) FILTER (WHERE ({in_place} OR {elsewhere})

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::{AssertSqlSafe, Connection as _, FromRow};
 
 use super::summary::{Sizes, add};
 use super::{Catalog, CatalogError};
@@ -136,7 +136,8 @@ impl Catalog {
         let read = async {
             match &self.db {
                 Database::Postgres(pool) => {
-                    let mut transaction = pool.unbounded().begin().await?;
+                    let mut connection = pool.acquire().await?;
+                    let mut transaction = connection.begin().await?;
                     for statement in POSTGRES_BEGIN {
                         sqlx::query(statement).execute(&mut *transaction).await?;
                     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Catalog, CatalogError};
-use crate::database::Database;
+use crate::database::{Database, describe};
 
 /// How long a second connection is waited for.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -137,14 +137,14 @@ impl Catalog {
 /// One connection holds the migration lock, and nothing can be done without another.
 async fn lacking_connection(pool: &crate::database::BoundedPool) -> Option<DatabaseLack> {
     let two = async {
-        let first = pool.unbounded().acquire().await?;
-        let second = pool.unbounded().acquire().await?;
+        let first = pool.acquire().await?;
+        let second = pool.acquire().await?;
         drop((first, second));
         Ok::<_, sqlx::Error>(())
     };
     let why = match tokio::time::timeout(CONNECT_LIMIT, two).await {
         Ok(Ok(())) => return None,
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => describe(&error),
         Err(_) => "no second connection was given".into(),
     };
     Some(DatabaseLack {

@@ -52,7 +52,12 @@ impl Catalog {
     pub async fn ensure_schema(&self) -> Result<(), CatalogError> {
         self.refuse_newer_schema().await?;
         match &self.db {
-            Database::Postgres(pool) => migrator(|m| m.2).run(pool.unbounded()).await?,
+            Database::Postgres(pool) => {
+                let connection = pool.acquire().await;
+                let mut connection =
+                    connection.map_err(CatalogError::of("make windlass's tables"))?;
+                migrator(|m| m.2).run(&mut *connection).await?;
+            }
             Database::Sqlite(pool) => {
                 if migrator(|m| m.3).run(pool).await.is_err() {
                     tokio::time::sleep(std::time::Duration::from_millis(200)).await;

@@ -1,7 +1,7 @@
 //! Anchore's advisory lock on PostgreSQL: `pg_advisory_lock(2, 1)`, held by the session.
 
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Connection as _, Executor as _, Row as _};
+use sqlx::{Executor as _, Row as _};
 
 use super::Holder;
 
@@ -34,8 +34,11 @@ const HOLDER: &str = "SELECT l.pid, a.application_name, host(a.client_addr) AS c
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND l.pid <> pg_backend_pid() ORDER BY l.pid LIMIT 1";
 
-/// Sets the session up, before it takes the lock.
-pub(super) async fn prepare(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
+/// A server that follows another takes the lock and no writes.
+const STANDBY: &str = "SELECT pg_is_in_recovery()";
+
+/// Sets the session up, before it takes the lock; whether its server is a standby.
+pub(super) async fn prepare(pg: &mut PgConnection) -> Result<bool, sqlx::Error> {
     pg.execute(REQUIRED).await?;
     for setting in WISHED {
         match pg.execute(setting).await {
@@ -44,7 +47,8 @@ pub(super) async fn prepare(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
             Err(error) => return Err(error),
         }
     }
-    pg.ping().await
+    let row = sqlx::raw_sql(STANDBY).fetch_one(pg).await?;
+    row.try_get(0)
 }
 
 /// The backend that got the lock, or who holds it.

@@ -6,52 +6,49 @@
 //! waited for as long as a statement may take and a little more; then the statement has failed as
 //! one does whose connection was cut.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
-use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgPool, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
+use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
 use sqlx::{Either, Execute, Executor, SqlStr};
 
-use super::dial::Tunnel;
 use super::error::silence;
-use super::{ErrorClass, RETRY_PAUSE, classify};
+use super::pool::{Pool, Pooled, Room};
+use super::{Encoding, ErrorClass, RETRY_PAUSE, classify};
 
 /// A pool of PostgreSQL connections whose statements end.
 #[derive(Debug, Clone)]
 pub struct BoundedPool {
-    pool: PgPool,
+    pool: Pool,
     limit: Duration,
     retries: u32,
-    /// What the pool's connections go through, where they go through anything.
-    _tunnel: Option<Arc<Tunnel>>,
+    encoding: Encoding,
 }
 
 impl BoundedPool {
     /// `limit`: how long one answer may take on an open connection; `retries`: how often to try
     /// again to get one.
-    pub(super) fn new(pool: PgPool, limit: Duration, retries: u32, tunnel: Option<Tunnel>) -> Self {
+    pub(super) fn new(pool: Pool, limit: Duration, retries: u32, encoding: Encoding) -> Self {
         Self {
             pool,
             limit,
             retries,
-            _tunnel: tunnel.map(Arc::new),
+            encoding,
         }
     }
 
-    /// For work that begins transactions or takes locks of its own; its statements are not bounded.
-    pub fn unbounded(&self) -> &PgPool {
-        &self.pool
+    /// What text the database can hold.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
     }
 
     /// A connection, as soon as there is one.
     ///
     /// # Errors
     /// Why there is none within the pool's limit, and so many tries.
-    pub async fn acquire(&self) -> Result<PoolConnection<Postgres>, sqlx::Error> {
+    pub async fn acquire(&self) -> Result<Pooled, sqlx::Error> {
         for _ in 0..self.retries {
             match self.pool.acquire().await {
                 Err(error) if is_worth_another_try(&error) => {
@@ -62,6 +59,17 @@ impl BoundedPool {
             }
         }
         self.pool.acquire().await
+    }
+
+    /// Gives up one connection for as long as the answer is held, so that another can be opened
+    /// beside the pool.
+    pub(super) async fn make_room(&self) -> Room {
+        self.pool.make_room().await
+    }
+
+    /// Closes what is idle; what is in use goes when it is given back.
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
     }
 
     /// Awaits what runs on a connection of this pool, as long as one statement may take.
@@ -75,7 +83,7 @@ impl BoundedPool {
 
     async fn one<T>(
         &self,
-        statement: impl AsyncFnOnce(&mut PoolConnection<Postgres>) -> Result<T, sqlx::Error>,
+        statement: impl AsyncFnOnce(&mut Pooled) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut connection = self.acquire().await?;
         self.bounded(statement(&mut connection)).await?
@@ -102,7 +110,7 @@ impl<'p> Executor<'p> for &BoundedPool {
         let pool = self.clone();
         let answers = async move {
             let whole = pool.one(async |connection| {
-                let answers: Vec<_> = connection.fetch_many(query).try_collect().await?;
+                let answers: Vec<_> = (&mut **connection).fetch_many(query).try_collect().await?;
                 Ok(answers)
             });
             whole
@@ -121,7 +129,7 @@ impl<'p> Executor<'p> for &BoundedPool {
     {
         let pool = self.clone();
         async move {
-            pool.one(async |connection| connection.fetch_optional(query).await)
+            pool.one(async |connection| (&mut **connection).fetch_optional(query).await)
                 .await
         }
         .boxed()
@@ -137,7 +145,7 @@ impl<'p> Executor<'p> for &BoundedPool {
     {
         let pool = self.clone();
         async move {
-            pool.one(async |connection| connection.prepare_with(sql, parameters).await)
+            pool.one(async |connection| (&mut **connection).prepare_with(sql, parameters).await)
                 .await
         }
         .boxed()

@@ -16,7 +16,7 @@ use tokio_rustls::TlsConnector;
 use uuid::Uuid;
 
 use super::tls::{TlsPlan, words};
-use super::{ConnectOptions, PostgresUrl, describe};
+use super::{ConnectOptions, PostgresUrl};
 
 /// PostgreSQL's own, and what the name of our socket ends with, as sqlx asks for it.
 const POSTGRES_PORT: u16 = 5432;
@@ -109,23 +109,6 @@ impl Tunnel {
         Self::open(|listener| async move {
             if let Ok(local) = accept(&listener).await {
                 tokio::spawn(relay(local, wire));
-            }
-        })
-    }
-
-    /// Opens a connection to the server for each who connects; where there is none to be had, theirs
-    /// is cut.
-    pub(super) fn always(server: Server) -> Result<Self, sqlx::Error> {
-        let server = Arc::new(server);
-        Self::open(|listener| async move {
-            while let Ok(local) = accept(&listener).await {
-                let server = server.clone();
-                tokio::spawn(async move {
-                    match server.dial().await {
-                        Ok(wire) => relay(local, wire).await,
-                        Err(error) => tracing::info!("{}", describe(&error)),
-                    }
-                });
             }
         })
     }

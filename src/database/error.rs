@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::DatabaseUrl;
+use super::advice::{advice, of_tls, of_unreachable};
 use super::reach::NoServer;
 
 /// What to do about an error.
@@ -82,6 +83,39 @@ pub(super) fn silence(limit: Duration) -> sqlx::Error {
     sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, said))
 }
 
+/// Whether the server would open no further connection, or said nothing when it was asked for one,
+/// as a pooler does that has none to lend.
+pub(super) fn is_full(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => {
+            error.code().as_deref() == Some("53300")
+                // PgBouncer's, under a code of its own.
+                || error.message().contains("no more connections allowed")
+        }
+        sqlx::Error::Io(error) => error.kind() == io::ErrorKind::TimedOut,
+        sqlx::Error::PoolTimedOut => true,
+        _ => false,
+    }
+}
+
+/// A pooler's way of lending its server connections in which none can hold a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// Another one for each transaction.
+    Transaction,
+    /// Another one for each statement.
+    Statement,
+}
+
+impl std::fmt::Display for PoolMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Transaction => "transaction",
+            Self::Statement => "statement",
+        })
+    }
+}
+
 /// Whether an error means that the connection it came over is of no more use.
 pub(super) fn ends_connection(error: &sqlx::Error) -> bool {
     match error {
@@ -99,6 +133,12 @@ pub(super) fn ends_connection(error: &sqlx::Error) -> bool {
     }
 }
 
+/// The SQLSTATE, or SQLite's code; empty for an error that is not the database's own.
+pub fn code_of(error: &sqlx::Error) -> String {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.unwrap_or_default().into_owned()
+}
+
 /// An error in the database's own words: without sqlx's preface, and without the line
 /// of the server's source that PostgreSQL's errors print.
 pub fn describe(error: &sqlx::Error) -> String {
@@ -107,6 +147,20 @@ pub fn describe(error: &sqlx::Error) -> String {
         sqlx::Error::Io(error) => error.to_string(),
         other => other.to_string(),
     }
+}
+
+/// An error in the database's own words, with what can be done about it.
+pub fn explain(error: &sqlx::Error) -> String {
+    let said = describe(error);
+    match advice_on(error) {
+        Some(advice) => format!("{said}: {advice}"),
+        None => said,
+    }
+}
+
+/// What can be done about an error, where there is something to say.
+pub fn advice_on(error: &sqlx::Error) -> Option<String> {
+    advice(&code_of(error), &describe(error))
 }
 
 /// Why the database cannot be used. Names the place, never a password.
@@ -124,7 +178,8 @@ pub enum DatabaseError {
     },
     /// Nobody listens, or the way there is cut.
     #[error(
-        "cannot reach the database at {place}: {source}; check that the server runs there and accepts connections"
+        "cannot reach the database at {place}: {source}; {}",
+        of_unreachable(source)
     )]
     Unreachable {
         /// host:port/database.
@@ -171,16 +226,45 @@ pub enum DatabaseError {
         place: String,
     },
     /// The server is starting, stopping, or full.
-    #[error("the database at {place} takes no connections now: {message}; try again in a moment")]
+    #[error("the database at {place} takes no connections now: {message}; then try again")]
     NotNow {
         /// host:port/database.
         place: String,
         /// The server's words.
         message: String,
     },
+    /// One connection is too few.
+    #[error(
+        "the database at {place} opens only one connection for windlass: {message}; windlass needs two at least, one that holds the migration lock and one for its work: {next}"
+    )]
+    TooFew {
+        /// host:port/database.
+        place: String,
+        /// The server's words about the second one.
+        message: String,
+        /// The statement that raises the limit, or what else can be done.
+        next: String,
+    },
+    /// A standby.
+    #[error("the database at {place} is a standby and takes no writes: connect to the primary")]
+    Standby {
+        /// host:port/database.
+        place: String,
+    },
+    /// A pooler whose connections share their backends.
+    #[error(
+        "the database at {place} is behind a pooler in {mode} mode, which lends another server connection for each {mode}: Anchore's migration lock belongs to one connection and cannot be held there; nothing was done: connect to PostgreSQL itself, or to a pool in session mode (PgBouncer: pool_mode = session)"
+    )]
+    Pooler {
+        /// host:port/database.
+        place: String,
+        /// How it lends them.
+        mode: PoolMode,
+    },
     /// TLS was demanded or tried, and failed.
     #[error(
-        "no TLS connection to the database at {place}: {message}; check sslmode and sslrootcert in the database URL, and --db-use-ssl"
+        "no TLS connection to the database at {place}: {message}; {}",
+        of_tls(message)
     )]
     Tls {
         /// host:port/database.
@@ -203,7 +287,7 @@ pub enum DatabaseError {
         message: String,
     },
     /// Anything else that a statement met.
-    #[error("the database at {place} failed: {}", describe(source))]
+    #[error("the database at {place} failed: {}", explain(source))]
     Failed {
         /// host:port/database, or the file.
         place: String,
@@ -280,7 +364,11 @@ impl DatabaseError {
         match database.code().unwrap_or_default().as_ref() {
             "3D000" => Self::NoSuchDatabase { place },
             code if code.starts_with("28") => Self::LoginRefused { place, message },
-            "57P03" | "57P01" | "57P02" | "53300" => Self::NotNow { place, message },
+            "57P03" | "57P01" | "57P02" => Self::NotNow { place, message },
+            _ if is_full(&error) => Self::NotNow {
+                message: explain(&error),
+                place,
+            },
             _ => Self::Failed {
                 place,
                 source: error,

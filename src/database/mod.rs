@@ -8,16 +8,22 @@
 //! Invariant: a lost [`Session`] is never replaced behind its user's back. The right
 //! to commit ends with it.
 
+mod advice;
 mod advisory;
+mod beside;
 mod bounded;
 mod certificate;
 mod configured;
 mod dial;
+mod encoding;
 mod error;
+mod establish;
 mod holder;
 mod libpq;
 mod lockfile;
 mod options;
+mod pool;
+mod pooler;
 mod query;
 mod reach;
 mod refusal;
@@ -25,19 +31,27 @@ mod session;
 mod tls;
 mod url;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sqlx::postgres::{PgConnection, PgPoolOptions};
+use self::pool::Pool;
+use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 pub use bounded::BoundedPool;
-pub use error::{DatabaseError, ErrorClass, classify, describe};
+pub use encoding::Encoding;
+pub use error::{
+    DatabaseError, ErrorClass, PoolMode, advice_on, classify, code_of, describe, explain,
+};
 pub use holder::{Holder, LockError};
 pub use libpq::why_ignored;
+pub use pool::Pooled;
 pub use refusal::{keep_count_after_failure, may_be_of_one_row, refusal};
 pub use session::{ALIVE_TIMEOUT, Session, SessionConnection, SessionGuard, SessionState};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
+
+/// How often a silent database is asked for a sign of life.
+const ASK_PAUSE: Duration = Duration::from_secs(5);
 
 /// Between two tries to connect.
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
@@ -100,32 +114,12 @@ impl Database {
         url: &DatabaseUrl,
         options: &ConnectOptions,
     ) -> Result<Self, DatabaseError> {
-        // One connection first: a pool turns every failure into "timed out".
-        // The pool's own connections are opened as they are needed.
+        // One connection first: its failure is told as what it is.
         match url {
             DatabaseUrl::Postgres(postgres) => {
-                let (first, found) = find_postgres(postgres, options).await?;
-                first.close().await.ok();
-                let (way, tunnel) = reach::lasting(&found, options)
-                    .map_err(|error| DatabaseError::connecting(url, error))?;
-                let pool = PgPoolOptions::new()
-                    .max_connections(options.max_connections)
-                    .acquire_timeout(attempt_limit(url, options))
-                    .after_release(|connection, _| {
-                        Box::pin(async {
-                            // Its buffers stay as large as the largest document that went through,
-                            // in each connection, and nobody has counted that.
-                            connection.shrink_buffers();
-                            // What lies silent must not keep its place in the pool.
-                            let heard = tokio::time::timeout(ALIVE_TIMEOUT, connection.ping());
-                            heard
-                                .await
-                                .is_ok_and(|alive| alive.is_ok())
-                                .then_some(true)
-                                .ok_or_else(|| error::silence(ALIVE_TIMEOUT))
-                        })
-                    })
-                    .connect_lazy_with(way);
+                let (first, found, encoding) = beside::first(postgres, options).await?;
+                let limit = attempt_limit(url, options);
+                let pool = Pool::new(found, options.clone(), limit, first);
                 let limit = match options.statement_timeout {
                     Some(limit) => limit + session::GRACE,
                     None => Duration::MAX,
@@ -134,7 +128,7 @@ impl Database {
                     pool,
                     limit,
                     options.retries,
-                    tunnel,
+                    encoding,
                 )))
             }
             DatabaseUrl::Sqlite { path } => {
@@ -142,16 +136,44 @@ impl Database {
                 let pool = SqlitePoolOptions::new()
                     .max_connections(options.max_connections)
                     .acquire_timeout(attempt_limit(url, options))
+                    // Waiting for one's turn is no fault, and nothing that a person could mend.
+                    .acquire_slow_threshold(Duration::MAX)
                     .connect_lazy_with(options::sqlite(path, options));
                 Ok(Self::Sqlite(pool))
             }
         }
     }
 
+    /// What text it can hold.
+    pub fn encoding(&self) -> Encoding {
+        match self {
+            Self::Postgres(pool) => pool.encoding(),
+            Self::Sqlite(_) => Encoding::Utf8,
+        }
+    }
+
+    /// Ends when nothing has been heard of the database for so long: for those who wait for a
+    /// statement that may take any time. SQLite is never silent.
+    pub async fn silence(&self, limit: Duration) -> sqlx::Error {
+        let Self::Postgres(pool) = self else {
+            return std::future::pending().await;
+        };
+        let mut heard = Instant::now();
+        while heard.elapsed() < limit {
+            tokio::time::sleep(ASK_PAUSE.min(limit)).await;
+            let asked = async { pool.acquire().await?.ping().await };
+            let left = limit.saturating_sub(heard.elapsed()).max(ASK_PAUSE);
+            if let Ok(Ok(())) = tokio::time::timeout(left, asked).await {
+                heard = Instant::now();
+            }
+        }
+        error::silence(limit)
+    }
+
     /// Closes the pool, waiting for what is in use.
     pub async fn close(&self) {
         match self {
-            Self::Postgres(pool) => pool.unbounded().close().await,
+            Self::Postgres(pool) => pool.close().await,
             Self::Sqlite(pool) => pool.close().await,
         }
     }
@@ -219,7 +241,12 @@ where
                 seconds: limit.as_secs(),
             },
         };
-        if attempt >= options.retries || !error.is_retryable() {
+        // One that is full may only not have noticed yet that an earlier windlass has ended.
+        let retries = match error {
+            DatabaseError::NotNow { .. } => options.retries.max(3),
+            _ => options.retries,
+        };
+        if attempt >= retries || !error.is_retryable() {
             return Err(error);
         }
         // Who runs out of tries says so; until then it is no more than a wait.

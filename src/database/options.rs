@@ -21,6 +21,8 @@ pub(super) fn postgres(url: &PostgresUrl, options: &ConnectOptions) -> PgConnect
     // Without `.pgpass`: sqlx would look it up before it knows host and user.
     let mut pg = PgConnectOptions::new_without_pgpass()
         .application_name(APPLICATION_NAME)
+        // Poolers refuse it, and no float is read as text.
+        .extra_float_digits(None)
         .disable_statement_logging();
     if let Some(host) = &url.host {
         pg = pg.host(host);
@@ -45,12 +47,6 @@ pub(super) fn postgres(url: &PostgresUrl, options: &ConnectOptions) -> PgConnect
     }
     if let Some(mode) = ssl_mode(url, options) {
         pg = pg.ssl_mode(mode);
-    }
-    if let Some(limit) = options.statement_timeout {
-        pg = pg.options([("statement_timeout", limit.as_millis().to_string())]);
-    }
-    if !url.settings.is_empty() {
-        pg = pg.options(url.settings.iter().map(|(name, value)| (name, value)));
     }
     pg.database(&url.database)
 }

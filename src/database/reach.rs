@@ -3,13 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, Connection as _, Row as _};
+use sqlx::postgres::PgConnection;
+use sqlx::{Connection as _, Row as _};
 
 use super::dial::{Server, Tunnel};
 use super::error::silence;
 use super::url::{HostPort, Target, bracketed};
-use super::{ConnectOptions, PostgresUrl, SslMode, describe, options, server_limit};
+use super::{ConnectOptions, PostgresUrl, SslMode, describe, establish, options, server_limit};
 
 /// Opens a connection to the first server of a URL that can be used; with it comes what led there:
 /// that server alone, and the password that it took.
@@ -105,28 +105,13 @@ async fn log_in(
     Ok((connection, pasted))
 }
 
-/// The same way for a pool: where to connect to, and what must be kept for that.
-pub(super) fn lasting(
-    found: &PostgresUrl,
-    options: &ConnectOptions,
-) -> Result<(PgConnectOptions, Option<Tunnel>), sqlx::Error> {
-    let pg = options::postgres(found, options);
-    match Server::of(found, options)? {
-        None => Ok((pg, None)),
-        Some(server) => {
-            let tunnel = Tunnel::always(server)?;
-            Ok((tunnel.options(pg), Some(tunnel)))
-        }
-    }
-}
-
 async fn connect(url: &PostgresUrl, options: &ConnectOptions) -> Result<PgConnection, sqlx::Error> {
     let pg = options::postgres(url, options);
     match Server::of(url, options)? {
-        None => pg.connect().await,
+        None => establish::settled(pg, url, options).await,
         Some(server) => {
             let tunnel = Tunnel::to(&server).await?;
-            tunnel.options(pg).connect().await
+            establish::settled(tunnel.options(pg), url, options).await
         }
     }
 }

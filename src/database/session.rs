@@ -24,8 +24,8 @@ use uuid::Uuid;
 use super::error::{ends_connection, silence};
 use super::lockfile::{Attempt, LockFile};
 use super::{
-    ConnectOptions, DatabaseError, DatabaseUrl, Holder, LockError, advisory, connect_postgres,
-    connect_sqlite,
+    ConnectOptions, Database, DatabaseError, DatabaseUrl, Holder, LockError, advisory, beside,
+    connect_postgres, connect_sqlite,
 };
 
 /// How long [`Session::check_alive`] waits for an answer.
@@ -78,6 +78,28 @@ struct Inner {
 }
 
 impl Session {
+    /// Takes the lock if it is free, over a connection beside the pool's; what the pool has to
+    /// give up for it, it gives up.
+    ///
+    /// Do not drop this in a `select!`: a lock that was just granted would be lost
+    /// again, and the server notices that late.
+    ///
+    /// # Errors
+    /// [`LockError::HeldBy`], or why the database cannot be used.
+    pub async fn try_acquire_beside(
+        database: &Database,
+        url: &DatabaseUrl,
+        options: &ConnectOptions,
+    ) -> Result<Self, LockError> {
+        let connection = match (url, database) {
+            (DatabaseUrl::Postgres(postgres), Database::Postgres(pool)) => {
+                SessionConnection::Postgres(beside::connect(pool, postgres, options).await?)
+            }
+            _ => connect(url, options).await?,
+        };
+        Self::lock_over(connection, url, options, Duration::ZERO, |_| ()).await
+    }
+
     /// Takes the lock if it is free.
     ///
     /// # Errors
@@ -103,9 +125,19 @@ impl Session {
         max: Duration,
         on_wait: impl Fn(&Holder),
     ) -> Result<Self, LockError> {
+        let connection = connect(url, options).await?;
+        Self::lock_over(connection, url, options, max, on_wait).await
+    }
+
+    async fn lock_over(
+        mut connection: SessionConnection,
+        url: &DatabaseUrl,
+        options: &ConnectOptions,
+        max: Duration,
+        on_wait: impl Fn(&Holder),
+    ) -> Result<Self, LockError> {
         let started = Instant::now();
         let failed = |error| DatabaseError::of_statement(url, error);
-        let mut connection = connect(url, options).await?;
         loop {
             let attempt = match &mut connection {
                 SessionConnection::Postgres(pg) => {
@@ -303,7 +335,7 @@ impl DerefMut for SessionGuard<'_> {
 }
 
 /// What precedes the session: nothing watches over its connection yet.
-async fn within<T>(
+pub(super) async fn within<T>(
     statements: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
     let answer = tokio::time::timeout(ALIVE_TIMEOUT, statements).await;
@@ -319,11 +351,22 @@ async fn connect(
             connect_sqlite(path, options).await?,
         )),
         DatabaseUrl::Postgres(postgres) => {
-            let mut pg = connect_postgres(postgres, options).await?;
-            let prepared = within(advisory::prepare(&mut pg)).await;
-            prepared.map_err(|error| DatabaseError::of_statement(url, error))?;
-            Ok(SessionConnection::Postgres(pg))
+            let pg = connect_postgres(postgres, options).await?;
+            Ok(SessionConnection::Postgres(prepared(pg, url).await?))
         }
+    }
+}
+
+/// The connection set up, and found to be one that may write.
+pub(super) async fn prepared(
+    mut pg: PgConnection,
+    url: &DatabaseUrl,
+) -> Result<PgConnection, DatabaseError> {
+    let failed = |error| DatabaseError::of_statement(url, error);
+    let is_standby = within(advisory::prepare(&mut pg)).await.map_err(failed)?;
+    match is_standby {
+        true => Err(DatabaseError::Standby { place: url.place() }),
+        false => Ok(pg),
     }
 }
 

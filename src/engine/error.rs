@@ -97,6 +97,15 @@ pub enum EngineError {
         /// What there is.
         there: String,
     },
+    /// The database user is not allowed enough.
+    #[error(
+        "the database user may not do all that this needs, and nothing was done: connect as \
+         Anchore's own, or let the tables' owner grant it:\n  {grants}"
+    )]
+    Rights {
+        /// A statement a line.
+        grants: String,
+    },
     /// Anchore is at work.
     #[error(
         "Anchore services are running: {services}; stop them all, or use \

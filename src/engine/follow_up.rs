@@ -42,6 +42,7 @@ pub async fn follow_up(
     let old = open_store(&request.from, settings, &tenure).await?;
     let new = open_store(&request.to, settings, &tenure).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
+    gates::refuse_missing_rights(&catalog, &old, &new).await?;
     gates::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
     gates::refuse_live_services(&catalog, settings.force_live_services || dry_run).await?;
     gates::patiently(async || new.driver.prepare_to_read().await).await?;

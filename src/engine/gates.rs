@@ -63,6 +63,28 @@ pub fn refuse_unsafe_elsewhere(
     }
 }
 
+/// Refuses a database user that is not allowed what a task needs: it would fail in its middle.
+pub async fn refuse_missing_rights(
+    catalog: &Catalog,
+    from: &Store,
+    to: &Store,
+) -> Result<(), EngineError> {
+    let stores = [from, to].map(|store| store.driver.kind());
+    let tables = stores.iter().filter_map(|kind| match kind {
+        DriverKind::Db => Some("archive_document"),
+        DriverKind::Db2 => Some("object_storage"),
+        DriverKind::Localfs | DriverKind::S3 | DriverKind::Swift => None,
+    });
+    let tables: Vec<&str> = tables.collect();
+    let grants = catalog.missing_rights(&tables).await?;
+    match grants.is_empty() {
+        true => Ok(()),
+        false => Err(EngineError::Rights {
+            grants: grants.join("\n  "),
+        }),
+    }
+}
+
 /// Refuses tables of Anchore's that lack what windlass needs, or ask for more than it knows of. What
 /// it does not know and can leave alone is told.
 pub async fn refuse_other_schema(

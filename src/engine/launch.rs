@@ -79,6 +79,7 @@ pub(super) async fn launch(
         policy,
         executor_id: executor_id(),
         earlier,
+        patience: settings.outage_limit,
     };
     let discarded = |planned: Planned| {
         Migrated::OnlyPlanned(PlanReport {

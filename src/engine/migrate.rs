@@ -141,6 +141,7 @@ async fn once(
     gates::refuse_same_place(&from, &to)?;
     gates::refuse_unsafe_elsewhere(&from, &to, &request.policy)?;
     let catalog = Catalog::open(settings.database.clone()).await?;
+    gates::refuse_missing_rights(&catalog, &from, &to).await?;
     selection::refuse_unmatched(&catalog, &request.policy).await?;
     // A dry run is for the time before the services are stopped.
     let may_be_live = settings.force_live_services || request.dry_run;

@@ -54,7 +54,7 @@ pub use statedir::{StateDir, TaskFile};
 pub use stop::{Stop, StopReason};
 
 use crate::config::StoreConfig;
-use crate::database::{ConnectOptions, Database, DatabaseUrl};
+use crate::database::{ConnectOptions, Database, DatabaseUrl, LockError, Session};
 use crate::driver::Driver;
 
 /// A configured store, opened.
@@ -95,4 +95,14 @@ pub struct Settings {
     pub stop: Stop,
     /// Counters for whoever looks on.
     pub progress: Arc<Progress>,
+}
+
+impl Settings {
+    /// Takes the migration lock, if it is free.
+    ///
+    /// # Errors
+    /// Who holds it, or why the database cannot be used.
+    pub async fn lock(&self) -> Result<Session, LockError> {
+        Session::try_acquire_beside(&self.database, &self.database_url, &self.connect).await
+    }
 }

@@ -56,6 +56,7 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     let from = open_store(&request.from, settings, &tenure).await?;
     let to = open_store(&request.to, settings, &tenure).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
+    gates::refuse_missing_rights(&catalog, &from, &to).await?;
     gates::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
     gates::refuse_live_services(&catalog, settings.force_live_services).await?;
     settings.state_dir.prepare()?;

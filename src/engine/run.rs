@@ -289,18 +289,13 @@ fn context(job: Job, settings: &Settings) -> Context {
 /// Watches over the lock while the run lasts. A new tenure is journaled before anything is done
 /// in it, as taking the task up again is: so an auditor sees which proofs it has voided.
 fn keep_the_lock(context: &Arc<Context>, settings: &Settings) -> tokio::task::JoinHandle<()> {
-    let (url, options) = (settings.database_url.clone(), settings.connect.clone());
-    let limit = settings.outage_limit;
-    let context = context.clone();
+    let (settings, context) = (settings.clone(), context.clone());
     tokio::spawn(async move {
         let regained = || {
             let context = context.clone();
             async move { regain::may_begin(&context).await }.boxed()
         };
-        context
-            .tenure
-            .keep(url, options, limit, context.stop.clone(), regained)
-            .await;
+        context.tenure.keep(settings, regained).await;
     })
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::stop::StopReason;
 use super::{EngineError, Settings, Stop};
 use crate::catalog::Catalog;
-use crate::database::{ConnectOptions, DatabaseUrl, LockError, Session, SessionState};
+use crate::database::{LockError, Session, SessionState};
 
 /// How often the lock is asked after, to notice a loss that no statement has met.
 pub(super) const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -41,7 +41,7 @@ pub(super) async fn take_lock(
     let since = Instant::now();
     let mut is_told = false;
     loop {
-        let acquired = Session::try_acquire(&settings.database_url, &settings.connect).await;
+        let acquired = settings.lock().await;
         let Err(LockError::HeldBy(holder)) = acquired else {
             return Ok(acquired?);
         };
@@ -212,14 +212,11 @@ impl Tenure {
     }
 
     /// Watches over the lock for as long as the run lasts: asks after it, and gets it back when
-    /// it is lost, or ends the run when that takes longer than `limit`. `regained` is called
+    /// it is lost, or ends the run when that takes longer than an outage may. `regained` is called
     /// before anything is done in a new tenure, and says whether it may begin.
     pub async fn keep(
         &self,
-        url: DatabaseUrl,
-        options: ConnectOptions,
-        limit: Duration,
-        stop: Stop,
+        settings: Settings,
         regained: impl Fn() -> BoxFuture<'static, bool> + Send,
     ) {
         let beats = async {
@@ -230,16 +227,13 @@ impl Tenure {
         };
         tokio::select! {
             () = beats => {}
-            () = self.keep_lock(&url, &options, limit, &stop, regained) => {}
+            () = self.keep_lock(&settings, regained) => {}
         }
     }
 
     async fn keep_lock(
         &self,
-        url: &DatabaseUrl,
-        options: &ConnectOptions,
-        limit: Duration,
-        stop: &Stop,
+        settings: &Settings,
         regained: impl Fn() -> BoxFuture<'static, bool> + Send,
     ) {
         loop {
@@ -256,12 +250,20 @@ impl Tenure {
             self.slot.send_replace(None);
             // The server holds the lock for as long as it takes the old connection for alive.
             drop(session);
+            let lost_at = Instant::now();
             let mut is_held = false;
             while !is_held {
-                let Some(session) = reacquire(url, options, limit, stop).await else {
+                let Some(session) = reacquire(settings, lost_at).await else {
                     return;
                 };
                 is_held = self.begin_anew(session, &regained).await;
+                // A lock that comes back each time and may not be used is as good as lost.
+                if !is_held && lost_at.elapsed() >= settings.outage_limit {
+                    let why = "the migration lock was lost, and since it came back the database \
+                               could not tell what has happened meanwhile";
+                    settings.stop.ask(StopReason::Outage(why.into()));
+                    return;
+                }
                 if !is_held {
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -300,22 +302,18 @@ impl Tenure {
     }
 }
 
-async fn reacquire(
-    url: &DatabaseUrl,
-    options: &ConnectOptions,
-    limit: Duration,
-    stop: &Stop,
-) -> Option<Session> {
-    let since = Instant::now();
+/// The lock again; none once the run is to end.
+async fn reacquire(settings: &Settings, lost_at: Instant) -> Option<Session> {
+    let stop = &settings.stop;
     loop {
         if stop.is_asked() {
             return None;
         }
-        let error = match Session::try_acquire(url, options).await {
+        let error = match settings.lock().await {
             Ok(session) => return Some(session),
             Err(error) => error,
         };
-        if since.elapsed() >= limit {
+        if lost_at.elapsed() >= settings.outage_limit {
             let why = format!("the migration lock was lost and did not come back: {error}");
             stop.ask(StopReason::Outage(why));
             return None;

@@ -10,12 +10,14 @@ mod big_objects;
 #[cfg(feature = "failpoints")]
 mod checkpoint_hazards;
 mod conformance;
+mod connections;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod database_options;
 mod demo;
 mod docs;
 mod document_names;
+mod encodings;
 mod endless;
 mod escapes;
 mod failed_objects;
@@ -49,6 +51,8 @@ mod safety;
 mod same_again;
 mod secrets;
 mod selection;
+mod servers;
+mod sql_of_old;
 mod sqlite;
 mod state_dir;
 mod status;

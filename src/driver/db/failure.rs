@@ -2,7 +2,9 @@
 
 use sqlx::postgres::PgDatabaseError;
 
-use crate::database::{ErrorClass, LockError, classify, may_be_of_one_row, refusal};
+use crate::database::{
+    ErrorClass, LockError, advice_on, classify, code_of, may_be_of_one_row, refusal,
+};
 use crate::driver::StoreErrorKind;
 use crate::driver::error::Failure;
 
@@ -14,14 +16,17 @@ impl From<LockError> for Failure {
 
 impl From<sqlx::Error> for Failure {
     fn from(error: sqlx::Error) -> Self {
-        let code = error.as_database_error().and_then(|said| said.code());
-        let code = code.unwrap_or_default().into_owned();
+        let code = code_of(&error);
         let text = refusal(&error);
         let class = match may_be_of_one_row(&error) {
             true => ErrorClass::Permanent,
             false => classify(&error),
         };
-        Self::new(kind_of(&code, &text, class), explain(&code, text))
+        let kind = kind_of(&code, &text, class);
+        match advice_on(&error) {
+            Some(advice) => Self::new(kind, format!("{text}: {advice}")),
+            None => Self::new(kind, text),
+        }
     }
 }
 
@@ -78,16 +83,4 @@ fn kind_of(code: &str, text: &str, class: ErrorClass) -> StoreErrorKind {
             ErrorClass::Fatal => StoreErrorKind::Misconfigured,
         },
     }
-}
-
-fn explain(code: &str, text: String) -> String {
-    let advice = match code {
-        "42501" => ": grant it to the database user, or connect as Anchore's own",
-        "42P01" => ": is this Anchore's database?",
-        "25006" => ": connect to the primary, not to a standby",
-        "53100" | "13" => ": free some space, then resume",
-        "1" if text.starts_with("no such table") => ": is this Anchore's database?",
-        _ => "",
-    };
-    format!("{text}{advice}")
 }

@@ -71,13 +71,13 @@ impl Form {
         })
     }
 
-    /// Text where it can be text. Anchore fails on a NUL, which PostgreSQL's text cannot hold;
-    /// base64 is what its reading side understands just as well.
-    pub(super) fn encode(self, body: Bytes) -> Value {
+    /// Text where the database `holds` it as text. Anchore fails on a NUL, and on what else the
+    /// database's encoding lacks; base64 is what its reading side understands just as well.
+    pub(super) fn encode(self, body: Bytes, holds: impl Fn(&str) -> bool) -> Value {
         match self {
             Form::Objects => Value::Bytes(body),
             Form::Documents => match std::str::from_utf8(&body) {
-                Ok(text) if !text.contains('\0') => Value::Text {
+                Ok(text) if !text.contains('\0') && holds(text) => Value::Text {
                     jsondata: text.to_string(),
                     b64: false,
                 },
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn bytes_are_text_where_they_can_be() {
-        let encode = |body: &'static [u8]| match Form::Documents.encode(body.into()) {
+        let encode = |body: &'static [u8]| match Form::Documents.encode(body.into(), |_| true) {
             Value::Text { jsondata, b64 } => (jsondata, b64),
             Value::Bytes(_) => unreachable!(),
         };

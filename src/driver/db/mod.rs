@@ -197,7 +197,7 @@ impl Driver for Db {
 
     async fn put(&self, url: &str, body: Bytes, _md5: [u8; 16]) -> Result<(), StoreError> {
         let key = self.key("put", url)?;
-        let value = self.rows.form.encode(body);
+        let value = self.rows.encode(body);
         let weight = key.len_bytes() + value.len_bytes();
         if weight > VALUE_MAX_BYTES {
             return Err(self.error("put", url, too_large()));
@@ -280,7 +280,7 @@ impl Upload for DbUpload {
             body,
             rows,
         } = *self;
-        let value = rows.form.encode(body.freeze());
+        let value = rows.encode(body.freeze());
         let stored = match key.len_bytes() + value.len_bytes() > VALUE_MAX_BYTES {
             true => Err(too_large()),
             false => rows.put_one(key, value).await,

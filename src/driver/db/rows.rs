@@ -193,6 +193,12 @@ impl Rows {
         Ok(namesakes(measured, &key.last, &(size, md5)))
     }
 
+    /// A document as this database keeps it.
+    pub(super) fn encode(&self, body: Bytes) -> Value {
+        let encoding = self.database.encoding();
+        self.form.encode(body, |text| encoding.holds(text))
+    }
+
     /// Inserts or replaces rows. A key stands in `rows` once.
     pub(super) async fn put(&self, rows: &[(RowKey, Value)]) -> Result<(), Failure> {
         let now = epoch_seconds();

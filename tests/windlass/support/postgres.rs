@@ -2,8 +2,9 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPoolOptions};
@@ -83,6 +84,20 @@ impl Place {
         connection.close().await.expect("the connection closes");
     }
 
+    /// Makes a role that may log in, with what else is said of it, and may do nothing yet.
+    pub async fn make_role(&self, role: &str, limits: &str) {
+        let create = format!("CREATE ROLE {role} LOGIN PASSWORD 'few' {limits}");
+        self.run("postgres", create).await;
+    }
+
+    /// The URL of one of this server's databases for such a role.
+    pub fn url_as(&self, role: &str, database: &str) -> String {
+        format!(
+            "postgresql://{role}:few@{}:{}/{database}",
+            self.host, self.port
+        )
+    }
+
     /// Makes the database that all others are copied from: quicker than the DDL for each test.
     async fn make_template(&self) -> String {
         let template = format!("windlass_template_{}", Uuid::new_v4().simple());
@@ -106,6 +121,25 @@ impl Place {
             format!("CREATE DATABASE {name} TEMPLATE {template}"),
         )
         .await;
+        self.database(name).await
+    }
+
+    /// A new database that keeps its text in this encoding, with Anchore's tables.
+    pub async fn database_in(&self, encoding: &str) -> Database {
+        let name = format!("windlass_test_{}", Uuid::new_v4().simple());
+        let create = format!(
+            "CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LC_COLLATE 'C' LC_CTYPE 'C'"
+        );
+        self.run("postgres", create).await;
+        let database = self.database(name).await;
+        sqlx::raw_sql(SCHEMA)
+            .execute(&database.pool)
+            .await
+            .expect("Anchore's tables are made");
+        database
+    }
+
+    async fn database(&self, name: String) -> Database {
         let pool = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(10))
@@ -184,7 +218,7 @@ pub async fn fresh_database() -> Database {
                     (place, None)
                 }
                 Err(_) => {
-                    let (place, server) = launch().await;
+                    let (place, server, _) = launch(&binaries(), &[]).await;
                     (place, Some(server))
                 }
             };
@@ -198,16 +232,36 @@ pub async fn fresh_database() -> Database {
 /// A server for one test, which may stop it and start it again. Gone when dropped.
 pub struct OwnServer {
     server: Guarded,
+    dir: PathBuf,
     place: Place,
     template: String,
 }
 
 impl OwnServer {
     pub async fn start() -> Self {
-        let (place, server) = launch().await;
+        Self::launch(&binaries(), &[]).await
+    }
+
+    /// With room for so many clients.
+    pub async fn with_room_for(connections: u32) -> Self {
+        let settings = [
+            format!("max_connections={connections}"),
+            "superuser_reserved_connections=1".to_owned(),
+        ];
+        Self::launch(&binaries(), &settings).await
+    }
+
+    /// Of another major version than the distribution's, as scripts/test has installed it.
+    pub async fn of_version(major: u32) -> Self {
+        Self::launch(&other_binaries(major), &[]).await
+    }
+
+    async fn launch(bin: &Path, settings: &[String]) -> Self {
+        let (place, server, dir) = launch(bin, settings).await;
         let template = place.make_template().await;
         Self {
             server,
+            dir,
             place,
             template,
         }
@@ -215,6 +269,19 @@ impl OwnServer {
 
     pub async fn fresh_database(&self) -> Database {
         self.place.copy_template(&self.template).await
+    }
+
+    /// From its next start on it follows another server, which it does not hear of.
+    pub fn make_standby(&self) {
+        let signal = self.dir.join("data/standby.signal");
+        fs::write(&signal, "").expect("the signal file is written");
+        if let Some(account) = Account::unprivileged() {
+            chown(&signal, Some(account.uid), Some(account.gid)).expect("root may chown");
+        }
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     /// As a power cut would look to clients: no shutdown checkpoint, all connections cut.
@@ -237,7 +304,7 @@ impl OwnServer {
 }
 
 /// Starts a new server on a free port; a port that somebody else took meanwhile is given up.
-async fn launch() -> (Place, Guarded) {
+async fn launch(bin: &Path, settings: &[String]) -> (Place, Guarded, PathBuf) {
     let mut last = String::new();
     for _ in 0..3 {
         let [port] = free_ports();
@@ -247,19 +314,19 @@ async fn launch() -> (Place, Guarded) {
             user: USER.to_owned(),
             password: PASSWORD.to_owned(),
         };
-        let server = initialise_and_start(port);
+        let (server, dir) = initialise_and_start(bin, port, settings);
         match wait_until_answers(&place, &server).await {
-            Ok(()) => return (place, server),
+            Ok(()) => return (place, server, dir),
             Err(why) => last = format!("{why}\n{}", server.log_tail()),
         }
     }
     panic!("PostgreSQL did not start: {last}");
 }
 
-fn initialise_and_start(port: u16) -> Guarded {
-    let bin = binaries();
+fn initialise_and_start(bin: &Path, port: u16, more: &[String]) -> (Guarded, PathBuf) {
     let account = Account::unprivileged();
     let dir = server_dir("postgres", account);
+    let bin = reachable(bin, account, &dir);
     let data = dir.join("data");
     let password_file = dir.join("password");
     fs::write(&password_file, PASSWORD).expect("the password file is written");
@@ -299,8 +366,30 @@ fn initialise_and_start(port: u16) -> Guarded {
     ] {
         args.extend(["-c".to_owned(), setting.to_owned()]);
     }
+    for setting in more {
+        args.extend(["-c".to_owned(), setting.clone()]);
+    }
     // SIGQUIT: the immediate shutdown, which also removes the shared memory.
-    Guarded::start(&dir, account, "QUIT", &bin.join("postgres"), &args, &[])
+    let server = Guarded::start(&dir, account, "QUIT", &bin.join("postgres"), &args, &[]);
+    (server, dir)
+}
+
+/// Programs below a directory that the account can't enter (root's own, say) are copied to where
+/// it can.
+fn reachable(bin: &Path, account: Option<Account>, dir: &Path) -> PathBuf {
+    let is_open =
+        |dir: &Path| fs::metadata(dir).is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    if account.is_none() || bin.ancestors().all(is_open) {
+        return bin.to_owned();
+    }
+    let native = bin.parent().expect("bin lies beside lib and share");
+    let copied = Command::new("cp")
+        .arg("-rL")
+        .arg(native)
+        .arg(dir.join("native"))
+        .status();
+    assert!(copied.expect("cp starts").success(), "the server is copied");
+    dir.join("native/bin")
 }
 
 async fn wait_until_answers(place: &Place, server: &Guarded) -> Result<(), String> {
@@ -319,6 +408,24 @@ async fn wait_until_answers(place: &Place, server: &Guarded) -> Result<(), Strin
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
+}
+
+/// Whether the tests of other versions are left out.
+pub fn without_other_versions() -> bool {
+    std::env::var_os("WINDLASS_TEST_WITHOUT_OTHER_POSTGRES").is_some_and(|value| !value.is_empty())
+}
+
+fn other_binaries(major: u32) -> PathBuf {
+    let installed = format!("target/test-postgres/{major}/native/bin");
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join(installed);
+    let bin = bin.canonicalize().unwrap_or(bin);
+    assert!(
+        bin.join("initdb").exists(),
+        "no PostgreSQL {major} at {}: scripts/test installs it, or set \
+         WINDLASS_TEST_WITHOUT_OTHER_POSTGRES=1 to leave out what needs it",
+        bin.display()
+    );
+    bin
 }
 
 /// Where initdb and postgres are: on PATH, or the newest of Debian's version directories.

@@ -1,0 +1,158 @@
+//! The first connections, and the session's, opened beside the pool's: windlass needs two at least.
+
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::postgres::PgConnection;
+
+use super::error::is_full;
+use super::session::{prepared, within};
+use super::{
+    BoundedPool, ConnectOptions, DatabaseError, DatabaseUrl, Encoding, PostgresUrl, attempt_limit,
+    connect_postgres, describe, establish, find_postgres, pooler,
+};
+
+/// How often it is tried again in the place that the pool has just given up: the server takes a
+/// moment to notice.
+const TRIES: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long the second connection may take, where there is one already.
+const SECOND_LIMIT: Duration = Duration::from_secs(3);
+
+/// The connections that a pool begins with, the one server and the password that they were had
+/// with, and what text the database holds. Of a second one only
+/// the answer counts that it gives: a limit that allows one is enough for whoever only looks on.
+pub(super) async fn first(
+    postgres: &PostgresUrl,
+    options: &ConnectOptions,
+) -> Result<(Vec<PgConnection>, PostgresUrl, Encoding), DatabaseError> {
+    let url = DatabaseUrl::Postgres(postgres.clone());
+    let failed = |error| DatabaseError::of_statement(&url, error);
+    let (mut first, found) = find_postgres(postgres, options).await?;
+    let second = establish::postgres(&found, options);
+    let mut connections = Vec::new();
+    if let Ok(Ok(mut second)) = tokio::time::timeout(SECOND_LIMIT, second).await {
+        refuse_shared_backends(&mut first, &mut second, &url).await?;
+        connections.push(second);
+    }
+    let named = within(async {
+        let row = sqlx::raw_sql("SHOW server_encoding").fetch_one(&mut first);
+        row.await?.try_get::<String, _>(0)
+    });
+    let encoding = Encoding::of_server(&named.await.map_err(failed)?);
+    connections.push(first);
+    Ok((connections, found, encoding))
+}
+
+async fn refuse_shared_backends(
+    one: &mut PgConnection,
+    other: &mut PgConnection,
+    url: &DatabaseUrl,
+) -> Result<(), DatabaseError> {
+    let shared = within(pooler::shared_backends(one, other)).await;
+    match shared.map_err(|error| DatabaseError::of_statement(url, error))? {
+        Some(mode) => Err(DatabaseError::Pooler {
+            place: url.place(),
+            mode,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// A connection that is fit to hold the lock, while the pool keeps one at least.
+pub(super) async fn connect(
+    pool: &BoundedPool,
+    postgres: &PostgresUrl,
+    options: &ConnectOptions,
+) -> Result<PgConnection, DatabaseError> {
+    let url = DatabaseUrl::Postgres(postgres.clone());
+    let failed = |error| DatabaseError::of_statement(&url, error);
+    let session = open(pool, postgres, options).await?;
+    let mut session = prepared(session, &url).await?;
+    for tries_left in (0..TRIES).rev() {
+        match pool.acquire().await {
+            Ok(mut other) => {
+                refuse_shared_backends(&mut session, &mut other, &url).await?;
+                break;
+            }
+            Err(error) if !is_full(&error) => return Err(failed(error)),
+            Err(error) if tries_left == 0 => {
+                return Err(too_few(&mut session, &url, &error).await);
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    Ok(session)
+}
+
+/// The first try is for a server that has room, the others for one of the pool's places.
+async fn open(
+    pool: &BoundedPool,
+    postgres: &PostgresUrl,
+    options: &ConnectOptions,
+) -> Result<PgConnection, DatabaseError> {
+    let limit = attempt_limit(&DatabaseUrl::Postgres(postgres.clone()), options);
+    let attempt = async || {
+        let attempt = tokio::time::timeout(limit, establish::postgres(postgres, options)).await;
+        match attempt {
+            Ok(Ok(connection)) => Ok(Some(connection)),
+            Ok(Err(error)) if !is_full(&error) => Err(()),
+            Ok(Err(_)) | Err(_) => Ok(None),
+        }
+    };
+    let mut answer = attempt().await;
+    if let Ok(None) = answer {
+        let _room = pool.make_room().await;
+        for _ in 0..TRIES {
+            answer = attempt().await;
+            if !matches!(answer, Ok(None)) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+    match answer {
+        Ok(Some(connection)) => Ok(connection),
+        // Whatever else it is, it is told, and tried again, as everywhere.
+        Ok(None) | Err(()) => connect_postgres(postgres, options).await,
+    }
+}
+
+const LIMITS: &str = "SELECT session_user::text, r.rolconnlimit, d.datname::text, d.datconnlimit \
+    FROM pg_database d LEFT JOIN pg_roles r ON r.rolname = session_user \
+    WHERE d.datname = current_database()";
+
+/// Names the limit that leaves windlass only one connection.
+async fn too_few(
+    session: &mut PgConnection,
+    url: &DatabaseUrl,
+    error: &sqlx::Error,
+) -> DatabaseError {
+    let limits = within(async {
+        let row = sqlx::raw_sql(LIMITS).fetch_one(session).await?;
+        let role: String = row.try_get(0)?;
+        let of_role: Option<i32> = row.try_get(1)?;
+        let database: String = row.try_get(2)?;
+        let of_database: i32 = row.try_get(3)?;
+        Ok((role, of_role.unwrap_or(-1), database, of_database))
+    });
+    let next = match limits.await {
+        Ok((role, limit, ..)) if limit >= 0 => {
+            format!("ALTER ROLE {} CONNECTION LIMIT 10", quoted(&role))
+        }
+        Ok((.., database, limit)) if limit >= 0 => {
+            format!("ALTER DATABASE {} CONNECTION LIMIT 10", quoted(&database))
+        }
+        _ => "free some connections, or raise max_connections".to_owned(),
+    };
+    DatabaseError::TooFew {
+        place: url.place(),
+        message: describe(error),
+        next,
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

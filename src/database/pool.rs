@@ -1,0 +1,351 @@
+//! A pool of PostgreSQL connections that makes do with as many as the server gives.
+//!
+//! sqlx's own waits out its whole limit where the server refuses one more connection, although
+//! others lie idle. This one takes such a refusal for what it is: it shrinks, down to a single
+//! connection, and whoever waits gets the next that is given back. Now and then it tries again to
+//! grow.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
+
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::error::{is_full, silence};
+use super::session::ALIVE_TIMEOUT;
+use super::{ConnectOptions, PostgresUrl, describe, establish};
+
+/// How long a refusal counts, before one more connection is tried again.
+const GROW_AFTER: Duration = Duration::from_secs(30);
+
+/// How long opening a further connection may take.
+const FURTHER_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long to wait for one that is just being given back, before another is opened.
+const RETURN_LIMIT: Duration = Duration::from_millis(50);
+
+/// Connections to one server.
+#[derive(Debug, Clone)]
+pub(super) struct Pool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    url: PostgresUrl,
+    options: ConnectOptions,
+    /// How long one may wait for a connection, and how long opening one may take.
+    limit: Duration,
+    /// One for each connection that may be in use.
+    permits: Arc<Semaphore>,
+    state: Mutex<State>,
+    /// Told whenever one was given back.
+    given_back: Notify,
+    /// The shrinking is said once.
+    told: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    idle: Vec<Live>,
+    /// Connections that there are, in use or idle.
+    open: u32,
+    /// Those that are just being given back.
+    returning: u32,
+    /// Places that are kept free for connections beside the pool.
+    reserved: u32,
+    /// Connections that there may be.
+    size: u32,
+    refused_at: Option<Instant>,
+}
+
+/// A connection, counted for as long as it is there.
+#[derive(Debug)]
+struct Live {
+    connection: PgConnection,
+    _counted: Counted,
+}
+
+/// Weak: what lies idle belongs to the pool, and must not keep it.
+#[derive(Debug)]
+struct Counted(Weak<Inner>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(pool) = self.0.upgrade() {
+            pool.state().open -= 1;
+        }
+    }
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// A connection in exclusive use; it goes back when dropped.
+#[derive(Debug)]
+pub struct Pooled {
+    /// None only while it is dropped.
+    live: Option<(Live, OwnedSemaphorePermit)>,
+    pool: Pool,
+}
+
+impl Deref for Pooled {
+    type Target = PgConnection;
+
+    fn deref(&self) -> &PgConnection {
+        match &self.live {
+            Some((live, _)) => &live.connection,
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+impl DerefMut for Pooled {
+    fn deref_mut(&mut self) -> &mut PgConnection {
+        match &mut self.live {
+            Some((live, _)) => &mut live.connection,
+            None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+impl Drop for Pooled {
+    fn drop(&mut self) {
+        // Outside of a runtime nobody could ask it anything: it is closed.
+        if let (Some((live, permit)), Ok(runtime)) =
+            (self.live.take(), tokio::runtime::Handle::try_current())
+        {
+            let pool = self.pool.clone();
+            pool.inner.state().returning += 1;
+            runtime.spawn(async move { pool.take_back(live, permit).await });
+        }
+    }
+}
+
+/// A place that the pool has given up: as long as this is held, it opens none in its stead.
+#[derive(Debug)]
+pub(super) struct Room(Arc<Inner>);
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.0.state().reserved -= 1;
+        self.0.given_back.notify_waiters();
+    }
+}
+
+impl Pool {
+    /// A pool that has these connections and opens others as they are needed.
+    pub(super) fn new(
+        url: PostgresUrl,
+        options: ConnectOptions,
+        limit: Duration,
+        first: Vec<PgConnection>,
+    ) -> Self {
+        let size = options.max_connections.max(1);
+        let inner = Arc::new(Inner {
+            url,
+            options,
+            limit,
+            permits: Arc::new(Semaphore::new(size as usize)),
+            state: Mutex::new(State {
+                size,
+                ..State::default()
+            }),
+            given_back: Notify::new(),
+            told: AtomicBool::new(false),
+        });
+        let pool = Self { inner };
+        for connection in first {
+            let live = pool.counted(connection);
+            pool.inner.state().idle.push(live);
+        }
+        pool
+    }
+
+    /// A connection, as soon as there is one.
+    ///
+    /// # Errors
+    /// `PoolTimedOut` where none was given back in time; why one could not be opened.
+    pub(super) async fn acquire(&self) -> Result<Pooled, sqlx::Error> {
+        let started = Instant::now();
+        loop {
+            self.grow_again();
+            let rest = self.inner.limit.saturating_sub(started.elapsed());
+            let permit = self.permit_within(rest).await?;
+            let given_back = self.inner.given_back.notified();
+            if let Some(live) = self.idle().await {
+                return Ok(self.pooled(live, permit));
+            }
+            if self.inner.state().reserved > 0 {
+                drop(permit);
+                let rest = self.inner.limit.saturating_sub(started.elapsed());
+                let told = tokio::time::timeout(rest, given_back).await;
+                told.map_err(|_| sqlx::Error::PoolTimedOut)?;
+                continue;
+            }
+            match self.open().await {
+                Ok(connection) => return Ok(self.pooled(self.counted(connection), permit)),
+                // The others are enough.
+                Err(error) if is_full(&error) && self.shrink(&error) => permit.forget(),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Gives up one connection, so that another can be opened beside the pool.
+    pub(super) async fn make_room(&self) -> Room {
+        self.inner.state().reserved += 1;
+        let room = Room(self.inner.clone());
+        let given_up = async {
+            loop {
+                let given_back = self.inner.given_back.notified();
+                if let Some(Live {
+                    connection,
+                    _counted,
+                }) = self.idle().await
+                {
+                    return drop(connection.close().await);
+                }
+                if self.inner.state().open == 0 {
+                    return;
+                }
+                given_back.await;
+            }
+        };
+        let _ = tokio::time::timeout(self.inner.limit.min(ALIVE_TIMEOUT), given_up).await;
+        room
+    }
+
+    /// Closes what is idle; what is in use goes when it is given back.
+    pub(super) async fn close(&self) {
+        self.inner.permits.close();
+        let idle = std::mem::take(&mut self.inner.state().idle);
+        for live in idle {
+            let _ = tokio::time::timeout(ALIVE_TIMEOUT, live.connection.close()).await;
+        }
+    }
+
+    async fn permit_within(&self, limit: Duration) -> Result<OwnedSemaphorePermit, sqlx::Error> {
+        let permit = tokio::time::timeout(limit, self.inner.permits.clone().acquire_owned());
+        permit
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)?
+            .map_err(|_| sqlx::Error::PoolClosed)
+    }
+
+    /// One that lies idle, or is about to, and still answers.
+    async fn idle(&self) -> Option<Live> {
+        loop {
+            let given_back = self.inner.given_back.notified();
+            let (next, returning) = {
+                let mut state = self.inner.state();
+                (state.idle.pop(), state.returning)
+            };
+            match next {
+                Some(mut live) => {
+                    if answers(&mut live.connection).await {
+                        return Some(live);
+                    }
+                }
+                // Who asks one thing after the other needs no second connection for it.
+                None if returning > 0 => {
+                    tokio::time::timeout(RETURN_LIMIT, given_back).await.ok()?;
+                }
+                None => return None,
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<PgConnection, sqlx::Error> {
+        // Where there are others, whoever waits is better served by one of those: a pooler that
+        // has no more to lend says nothing.
+        let limit = match self.inner.state().open {
+            0 => self.inner.limit,
+            _ => self.inner.limit.min(FURTHER_LIMIT),
+        };
+        let opened = establish::postgres(&self.inner.url, &self.inner.options);
+        let opened = tokio::time::timeout(limit, opened).await;
+        opened.unwrap_or_else(|_| Err(silence(limit)))
+    }
+
+    fn counted(&self, connection: PgConnection) -> Live {
+        self.inner.state().open += 1;
+        Live {
+            connection,
+            _counted: Counted(Arc::downgrade(&self.inner)),
+        }
+    }
+
+    fn pooled(&self, live: Live, permit: OwnedSemaphorePermit) -> Pooled {
+        Pooled {
+            live: Some((live, permit)),
+            pool: self.clone(),
+        }
+    }
+
+    /// Makes the pool smaller by one; false where it would be nothing then.
+    fn shrink(&self, error: &sqlx::Error) -> bool {
+        let mut state = self.inner.state();
+        state.refused_at = Some(Instant::now());
+        // One that has nothing yet reports the refusal: others may hold what it waits for.
+        if state.size <= 1 || state.open == 0 {
+            return false;
+        }
+        state.size -= 1;
+        let open = state.open;
+        drop(state);
+        if !self.inner.told.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the database opens no more than {open} connections for windlass's work beside \
+                 the one that holds the lock ({}): going on with those, which may be slower",
+                describe(error)
+            );
+        }
+        true
+    }
+
+    /// Where the last refusal was a while ago, one more may be had.
+    fn grow_again(&self) {
+        let mut state = self.inner.state();
+        let is_old = |at: Instant| at.elapsed() >= GROW_AFTER;
+        if state.size < self.inner.options.max_connections && state.refused_at.is_some_and(is_old) {
+            state.size += 1;
+            state.refused_at = Some(Instant::now());
+            self.inner.permits.add_permits(1);
+        }
+    }
+
+    async fn take_back(&self, mut live: Live, permit: OwnedSemaphorePermit) {
+        // Its buffers stay as large as the largest document that went through, in each
+        // connection, and nobody has counted that.
+        live.connection.shrink_buffers();
+        // What lies silent must not keep its place in the pool; what was cut off is read to its
+        // end, or rolled back.
+        let is_kept = answers(&mut live.connection).await && !self.inner.permits.is_closed();
+        let gone = {
+            let mut state = self.inner.state();
+            state.returning -= 1;
+            match is_kept {
+                true => {
+                    state.idle.push(live);
+                    None
+                }
+                false => Some(live),
+            }
+        };
+        drop(gone);
+        self.inner.given_back.notify_waiters();
+        drop(permit);
+    }
+}
+
+async fn answers(connection: &mut PgConnection) -> bool {
+    let heard = tokio::time::timeout(ALIVE_TIMEOUT, connection.ping()).await;
+    heard.is_ok_and(|alive| alive.is_ok())
+}
