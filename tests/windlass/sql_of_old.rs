@@ -86,7 +86,15 @@ const OF_9_6: &[&str] = &[
 const OF_SQLITE: &[&str] = &["json_each", "julianday", "pragma_table_info", "strftime"];
 
 /// Names of our own before a parenthesis: tables with their columns, aliases of row sets.
-const OURS: &[&str] = &["archive_migration_tasks", "s", "t", "tasks", "u", "w"];
+const OURS: &[&str] = &[
+    "archive_migration_tasks",
+    "s",
+    "t",
+    "tables",
+    "tasks",
+    "u",
+    "w",
+];
 
 /// What came after 9.6 and is no function.
 const LATER: &[&str] = &[
