@@ -1,6 +1,7 @@
 //! Anchore's own tables, in Anchore's own words.
 
 use serde::Serialize;
+use sqlx::AssertSqlSafe;
 
 use super::{Catalog, CatalogError, on_either};
 use crate::database::{Database, SessionConnection};
@@ -33,6 +34,10 @@ pub struct Migration {
     pub task_uuid: Option<String>,
     /// windlass's state for it: tells `interrupted` from `pending`.
     pub task_state: Option<String>,
+    /// windlass's kind for it: forward, reverse or delete-source.
+    pub kind: Option<String>,
+    /// The number of the task that it undoes or finishes.
+    pub parent: Option<i64>,
     /// Seconds since its executor's last heartbeat.
     pub heartbeat_age_s: Option<i64>,
 }
@@ -65,6 +70,11 @@ macro_rules! migrations {
                 a.archive_documents_migrated, a.archive_documents_to_migrate,
                 t.last_updated AS last_updated, t.executor_id,"
     };
+    (own) => {
+        " w.uuid AS task_uuid, w.state AS task_state, w.kind AS kind,
+          (SELECT CAST(p.task_id AS bigint) FROM windlass_tasks p
+            WHERE p.uuid = w.parent_uuid) AS parent,"
+    };
     (tables) => {
         " FROM archive_migration_tasks a JOIN tasks t ON t.id = a.id "
     };
@@ -72,8 +82,8 @@ macro_rules! migrations {
 
 const MIGRATIONS_POSTGRES: &str = concat!(
     migrations!(postgres),
-    " w.uuid AS task_uuid, w.state AS task_state,
-     (SELECT floor(extract(epoch FROM now() - max(e.heartbeat)))::bigint
+    migrations!(own),
+    " (SELECT floor(extract(epoch FROM now() - max(e.heartbeat)))::bigint
         FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s ",
     migrations!(tables),
     "LEFT JOIN windlass_tasks w ON w.task_id = t.id ORDER BY t.id"
@@ -81,8 +91,8 @@ const MIGRATIONS_POSTGRES: &str = concat!(
 
 const MIGRATIONS_SQLITE: &str = concat!(
     migrations!(sqlite),
-    " w.uuid AS task_uuid, w.state AS task_state,
-     (SELECT CAST((julianday('now') - julianday(max(e.heartbeat))) * 86400 AS INTEGER)
+    migrations!(own),
+    " (SELECT CAST((julianday('now') - julianday(max(e.heartbeat))) * 86400 AS INTEGER)
         FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s ",
     migrations!(tables),
     "LEFT JOIN windlass_tasks w ON w.task_id = t.id ORDER BY t.id"
@@ -91,14 +101,16 @@ const MIGRATIONS_SQLITE: &str = concat!(
 /// The same where windlass has not been used yet: reading makes no tables.
 const BEFORE_US_POSTGRES: &str = concat!(
     migrations!(postgres),
-    " NULL::text AS task_uuid, NULL::text AS task_state, NULL::bigint AS heartbeat_age_s ",
+    " NULL::text AS task_uuid, NULL::text AS task_state, NULL::text AS kind,
+      NULL::bigint AS parent, NULL::bigint AS heartbeat_age_s ",
     migrations!(tables),
     "ORDER BY t.id"
 );
 
 const BEFORE_US_SQLITE: &str = concat!(
     migrations!(sqlite),
-    " NULL AS task_uuid, NULL AS task_state, NULL AS heartbeat_age_s ",
+    " NULL AS task_uuid, NULL AS task_state, NULL AS kind, NULL AS parent,
+      NULL AS heartbeat_age_s ",
     migrations!(tables),
     "ORDER BY t.id"
 );
@@ -184,35 +196,37 @@ impl Catalog {
     }
 }
 
-const INSERT_TASK_POSTGRES: &str = "
-    INSERT INTO tasks (state, last_state, created_at, started_at, last_updated, executor_id, type)
-    VALUES ('running', NULL, now() AT TIME ZONE 'utc', now() AT TIME ZONE 'utc',
-            now() AT TIME ZONE 'utc', $1, 'archivemigrationtask')
-    RETURNING id::bigint";
-
-const INSERT_TASK_SQLITE: &str = "
-    INSERT INTO tasks (state, last_state, created_at, started_at, last_updated, executor_id, type)
-    VALUES ('running', NULL, strftime('%Y-%m-%d %H:%M:%f000', 'now'),
-            strftime('%Y-%m-%d %H:%M:%f000', 'now'), strftime('%Y-%m-%d %H:%M:%f000', 'now'),
-            $1, 'archivemigrationtask')
-    RETURNING id";
+/// Anchore's row for a task that begins; the database numbers it where no number is given.
+fn insert_task_sql(id: Option<i64>, now: &str, id_type: &str) -> String {
+    let (column, value) = match id {
+        Some(id) => ("id, ", format!("{id}, ")),
+        None => ("", String::new()),
+    };
+    format!(
+        "INSERT INTO tasks ({column}state, last_state, created_at, started_at, last_updated,
+                            executor_id, type)
+         VALUES ({value}'running', NULL, {now}, {now}, {now}, $1, 'archivemigrationtask')
+         RETURNING CAST(id AS {id_type})"
+    )
+}
 
 const INSERT_MIGRATION: &str = "
     INSERT INTO archive_migration_tasks (id, migrate_from_driver, migrate_to_driver,
         archive_documents_to_migrate, archive_documents_migrated, online_migration)
-    VALUES ($1, $2, $3, $4, 0, NULL)";
+    VALUES ($1, $2, $3, 0, 0, NULL)";
 
 /// Anchore's two rows for a task that begins; `executor_id` is `host:pid:threadid:`.
 pub(super) async fn insert_task(
     connection: &mut SessionConnection,
+    id: Option<i64>,
     executor_id: &str,
     from: &str,
     to: &str,
-    planned: i64,
 ) -> Result<i64, sqlx::Error> {
     macro_rules! insert_on {
-        ($connection:expr, $insert_task:expr) => {{
-            let (id,): (i64,) = sqlx::query_as($insert_task)
+        ($connection:expr, $now:expr, $id_type:expr) => {{
+            let sql = insert_task_sql(id, $now, $id_type);
+            let (id,): (i64,) = sqlx::query_as(AssertSqlSafe(sql))
                 .bind(executor_id)
                 .fetch_one(&mut *$connection)
                 .await?;
@@ -220,14 +234,17 @@ pub(super) async fn insert_task(
                 .bind(id)
                 .bind(from)
                 .bind(to)
-                .bind(planned)
                 .execute($connection)
                 .await?;
             Ok(id)
         }};
     }
     match connection {
-        SessionConnection::Postgres(pg) => insert_on!(pg, INSERT_TASK_POSTGRES),
-        SessionConnection::Sqlite(sqlite) => insert_on!(sqlite, INSERT_TASK_SQLITE),
+        SessionConnection::Postgres(pg) => {
+            insert_on!(pg, "now() AT TIME ZONE 'utc'", "bigint")
+        }
+        SessionConnection::Sqlite(sqlite) => {
+            insert_on!(sqlite, "strftime('%Y-%m-%d %H:%M:%f000', 'now')", "INTEGER")
+        }
     }
 }

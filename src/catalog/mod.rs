@@ -24,6 +24,7 @@ mod plan_sqlite;
 mod report;
 mod rights;
 mod schema;
+mod schemes;
 mod speed;
 mod sql;
 mod summary;
@@ -43,10 +44,13 @@ pub use mirror::{Heartbeat, MirrorUpdate};
 pub use mirror_apart::Unmirrored;
 pub use objects::Loaded;
 pub use ownership::Writer;
-pub use plan::{FollowUp, PlanNotices, PlanRequest, Planned, SharedWith, Side, TaskPlan};
+pub use plan::{
+    FollowUp, PlanNotices, PlanRequest, Planned, PlannedBucket, SharedWith, Side, TaskPlan,
+};
 pub use plan_follow_up::FollowUpNotices;
 pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
 pub use rights::DatabaseLack;
+pub use schemes::RowGroup;
 pub use speed::{FailureCount, Recent};
 pub use summary::{FailedObject, Failure};
 pub use task_listing::{ListedObject, RowPlaces};

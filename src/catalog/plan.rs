@@ -67,6 +67,8 @@ pub struct PlanRequest {
     pub earlier: Vec<i64>,
     /// How long the plan may wait for a lock of others, or for a database that is silent.
     pub patience: Duration,
+    /// Whether the plan is only to be looked at: it takes no number that a task could have had.
+    pub dry_run: bool,
 }
 
 /// What the plan found besides its objects: nothing is left out silently.
@@ -86,6 +88,17 @@ pub struct PlanNotices {
     pub shared: u64,
 }
 
+/// The planned objects of one of Anchore's buckets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, sqlx::FromRow)]
+pub struct PlannedBucket {
+    /// Its name.
+    pub bucket: String,
+    /// Objects.
+    pub objects: i64,
+    /// Their stored size together.
+    pub bytes: i64,
+}
+
 /// A plan, counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Planned {
@@ -97,6 +110,8 @@ pub struct Planned {
     pub bytes: u64,
     /// What else was found.
     pub notices: PlanNotices,
+    /// The largest buckets, the one with the most objects first.
+    pub buckets: Vec<PlannedBucket>,
     /// What a plan that follows another task found.
     pub follow_up: Option<FollowUpNotices>,
     /// What it has in common with the earlier tasks that were asked about, in their order.
@@ -114,6 +129,14 @@ pub struct SharedWith {
     pub failed: u64,
     /// Those that a person has accepted as they are, and whose rows are still the same.
     pub accepted: u64,
+}
+
+impl Planned {
+    /// Whether every row has gone on since the task before: there is none to give back.
+    pub fn has_gone_on(&self) -> bool {
+        let changed = self.follow_up.map_or(0, |found| found.changed_since);
+        self.objects > 0 && changed.unsigned_abs() == self.objects
+    }
 }
 
 /// What to do with a plan once it is counted.
@@ -211,7 +234,8 @@ async fn begin_and_plan(
     schema::make_missing(connection).await?;
     let from = request.from.place.driver.name();
     let to = request.to.place.driver.name();
-    let task_id = anchore::insert_task(connection, &request.executor_id, from, to, 0).await?;
+    let id = request.dry_run.then_some(DRY_RUN_ID);
+    let task_id = anchore::insert_task(connection, id, &request.executor_id, from, to).await?;
     let (notices, follow_up) = match (&request.after, &mut *connection) {
         (Some(after), connection) => {
             let (notices, follow_up) =
@@ -231,12 +255,14 @@ async fn begin_and_plan(
     for earlier in &request.earlier {
         shared_with.push(shared_with_earlier(connection, task_id, *earlier).await?);
     }
+    let buckets = largest_buckets(connection, task_id).await?;
     let (objects, bytes) = (objects as u64, bytes as u64);
     Ok(Planned {
         task_id,
         objects,
         bytes,
         notices,
+        buckets,
         follow_up,
         shared_with,
     })
@@ -278,6 +304,35 @@ async fn shared_with_earlier(
         failed: failed as u64,
         accepted: accepted as u64,
     })
+}
+
+/// The number of a task that is rolled back in any case. Anchore counts from 1.
+const DRY_RUN_ID: i64 = -1;
+
+/// Buckets that a plan names: Anchore has ten or so.
+const BUCKETS_MAX: i64 = 100;
+
+async fn largest_buckets(
+    connection: &mut SessionConnection,
+    task_id: i64,
+) -> Result<Vec<PlannedBucket>, sqlx::Error> {
+    let sql = "SELECT bucket, count(*) AS objects,
+                      CAST(coalesce(sum(source_size), 0) AS bigint) AS bytes
+                 FROM windlass_objects WHERE task_id = $1
+                GROUP BY bucket ORDER BY objects DESC, bucket LIMIT $2";
+    macro_rules! fetch {
+        ($connection:expr) => {
+            sqlx::query_as(sql)
+                .bind(task_id)
+                .bind(BUCKETS_MAX)
+                .fetch_all($connection)
+                .await
+        };
+    }
+    match connection {
+        SessionConnection::Postgres(pg) => fetch!(pg),
+        SessionConnection::Sqlite(sqlite) => fetch!(sqlite),
+    }
 }
 
 async fn count(

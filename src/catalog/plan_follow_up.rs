@@ -19,6 +19,9 @@ pub struct FollowUpNotices {
     /// Objects that were never committed, and something lies where their copy would: the task before
     /// was cut off before their commit.
     pub left_over: i64,
+    /// The later task that has moved most of the changed rows on, where one has.
+    #[sqlx(skip)]
+    pub moved_on_by: Option<i64>,
 }
 
 /// Each row that was swapped goes back: what was the copy is the source, and the row gets what it
@@ -104,6 +107,18 @@ const COUNT: &str = concat!(
     r#"     WHERE o.task_id = $1"#
 );
 
+/// Which later task has brought the rows to where they point now.
+const MOVED_ON_BY: &str = concat!(
+    r#"
+    SELECT CAST(later.task_id AS bigint), count(*)
+      FROM windlass_objects o"#,
+    join_row!(),
+    r#"      JOIN windlass_objects later ON later.dest_url = m.content_url
+     WHERE o.task_id = $1 AND o.phase = 'pending' AND m.content_url <> o.source_url
+       AND later.task_id > $2 AND later.task_id <> $1 AND later.committed_at IS NOT NULL
+     GROUP BY later.task_id ORDER BY 2 DESC, 1 DESC LIMIT 1"#
+);
+
 pub(super) async fn plan(
     connection: &mut SessionConnection,
     task_id: i64,
@@ -142,11 +157,19 @@ pub(super) async fn plan(
                 .bind(task_id)
                 .fetch_one(&mut *$connection)
                 .await?;
-            let counts: FollowUpNotices = sqlx::query_as(COUNT)
+            let mut counts: FollowUpNotices = sqlx::query_as(COUNT)
                 .bind(task_id)
                 .bind(after.task_id)
                 .fetch_one(&mut *$connection)
                 .await?;
+            if counts.changed_since > 0 {
+                let found: Option<(i64, i64)> = sqlx::query_as(MOVED_ON_BY)
+                    .bind(task_id)
+                    .bind(after.task_id)
+                    .fetch_optional(&mut *$connection)
+                    .await?;
+                counts.moved_on_by = found.map(|(task, _)| task);
+            }
             (marks.get::<i64, _>(1) as u64, counts)
         }};
     }

@@ -5,7 +5,7 @@ use anyhow::bail;
 use super::args::{AcceptArgs, Global};
 use super::connect::{self, FoundTask};
 use super::format::{balance, count};
-use super::{ExitStatus, Printer, causes, migrate};
+use super::{ExitStatus, Printer, causes, ending};
 use crate::catalog::FailureCount;
 use crate::engine::{self, AcceptReport, AcceptRequest, Accepting};
 use crate::model::{Cause, TaskState, in_a_line};
@@ -30,7 +30,7 @@ pub async fn run(
     let is_narrowed = !args.cause.is_empty() || !args.object.is_empty();
     match engine::accept(&request, &settings).await? {
         Accepting::Done(report) => {
-            let command = |what: &str| migrate::command(global, what, task_id);
+            let command = |what: &str| ending::command(global, what, task_id);
             printer.result(&report, || words(&report, command));
             Ok(ExitStatus::Complete)
         }

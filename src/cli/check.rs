@@ -36,12 +36,9 @@ pub async fn run(
         // Only the two database drivers need one.
         (_, Err(_)) => no_database().await?,
     };
+    // What can be seen to be wrong without asking the store is the configuration's fault.
     let driver = driver::open(&store, &database, Fence::Open).await?;
-    driver.prepare().await?;
-    let result = match probe(driver.as_ref()).await {
-        Ok(()) => driver.lacking().await.map_err(|error| error.to_string()),
-        Err(why) => Err(why),
-    };
+    let result = work(driver.as_ref()).await;
     let in_database = match in_anchores_database(database).await? {
         Some(catalog) => catalog.lacking_rights(store.driver.name()).await?,
         None => Vec::new(),
@@ -125,6 +122,15 @@ async fn no_database() -> anyhow::Result<Database> {
         },
     )
     .await?)
+}
+
+/// Whether the store works, as far as a probe can tell, and what rights it lacks. Whatever is wrong
+/// here, the store is the reason.
+async fn work(driver: &dyn Driver) -> Result<Vec<Lack>, String> {
+    let said = |error: StoreError| error.to_string();
+    driver.prepare().await.map_err(said)?;
+    probe(driver).await?;
+    driver.lacking().await.map_err(said)
 }
 
 async fn probe(driver: &dyn Driver) -> Result<(), String> {

@@ -119,6 +119,26 @@ pub fn database_url(global: &Global, config: Option<&ConfigFile>) -> anyhow::Res
     }
 }
 
+/// What to say of two configurations that name different databases. They are of one deployment, as
+/// a rule: one of them may be the wrong file.
+pub fn two_databases(from: &ConfigFile, to: &ConfigFile, used: &DatabaseUrl) -> Option<String> {
+    let place = |config: &ConfigFile| {
+        let database = config.database().ok().flatten()?;
+        let url = DatabaseUrl::configured(&database).ok()?;
+        Some(url.absolute().ok()?.place())
+    };
+    let (of_from, of_to) = (place(from)?, place(to)?);
+    (of_from != of_to).then(|| {
+        format!(
+            "WARNING: the two configurations name different databases: {of_from} in {}, {of_to} in \
+             {}; the rows of {} are migrated. Is one of the files of another deployment?",
+            from.path().display(),
+            to.path().display(),
+            used.place()
+        )
+    })
+}
+
 /// The URL from the command line or the environment.
 pub fn given_database_url(global: &Global) -> anyhow::Result<Option<DatabaseUrl>> {
     match given_url(global) {

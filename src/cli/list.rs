@@ -6,38 +6,93 @@ use super::alive::{Standing, why_not_running};
 use super::args::Global;
 use super::{ExitStatus, Printer, connect, format};
 use crate::catalog::{Catalog, Migration};
-use crate::database::Database;
+use crate::database::{Database, DatabaseUrl};
+use crate::model::TaskKind;
 
 pub async fn run(global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
-    let url = match connect::given_database_url(global)? {
-        Some(url) => url,
-        None => only_known_database(global)?,
+    let urls = match connect::given_database_url(global)? {
+        Some(url) => vec![url],
+        None => known_databases(global)?,
     };
-    let database = Database::connect(&url, &connect::connect_options(global, &url)).await?;
+    if let [url] = urls.as_slice() {
+        let listed = list(url, global).await?;
+        printer.result(&serde_json::json!({ "migrations": listed }), || {
+            words(&listed)
+        });
+        return Ok(ExitStatus::Complete);
+    }
+    let mut databases = Vec::new();
+    for url in &urls {
+        let (migrations, error) = match list(url, global).await {
+            Ok(migrations) => (migrations, None),
+            Err(error) => (Vec::new(), Some(format!("{error:#}"))),
+        };
+        databases.push(Listing {
+            database: url.redacted(),
+            migrations,
+            error,
+        });
+    }
+    let is_whole = databases.iter().all(|listing| listing.error.is_none());
+    printer.result(&serde_json::json!({ "databases": databases }), || {
+        let listings: Vec<_> = databases.iter().map(Listing::words).collect();
+        listings.join("\n\n")
+    });
+    Ok(match is_whole {
+        true => ExitStatus::Complete,
+        false => ExitStatus::Failed,
+    })
+}
+
+/// The migrations of one of several databases.
+#[derive(Serialize)]
+struct Listing {
+    database: String,
+    migrations: Vec<Listed>,
+    /// Why it can't be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl Listing {
+    fn words(&self) -> String {
+        let words = match &self.error {
+            Some(error) => format!("cannot be listed: {error}"),
+            None => words(&self.migrations),
+        };
+        format!("{}:\n{words}", self.database)
+    }
+}
+
+async fn list(url: &DatabaseUrl, global: &Global) -> anyhow::Result<Vec<Listed>> {
+    let database = Database::connect(url, &connect::connect_options(global, url)).await?;
     let catalog = Catalog::open(database).await?;
+    let migrations = catalog.migrations().await?;
+    let reverses: Vec<_> = migrations
+        .iter()
+        .filter(|m| m.kind.as_deref() == Some(TaskKind::Reverse.name()))
+        .map(|m| (m.parent, m.id))
+        .collect();
     let mut listed = Vec::new();
-    for migration in catalog.migrations().await? {
-        let mut resumable = resumable(&catalog, &migration).await?;
-        if resumable.is_some() && is_undone(&catalog, migration.id).await? {
-            resumable = None;
-        }
+    for migration in migrations {
+        let reverse = reverses
+            .iter()
+            .find(|(parent, _)| *parent == Some(migration.id));
+        let reversed_by = reverse.map(|(_, id)| *id);
+        // A task that another undoes is at its end, whatever its own row says.
+        let resumable = match reversed_by {
+            None => resumable(&catalog, &migration).await?,
+            Some(_) => None,
+        };
         let dead = dead(&catalog, &migration).await?;
         listed.push(Listed {
             migration,
+            reversed_by,
             resumable,
             dead,
         });
     }
-    printer.result(&serde_json::json!({ "migrations": listed }), || {
-        words(&listed)
-    });
-    Ok(ExitStatus::Complete)
-}
-
-/// A task that another undoes is at its end, whatever its own row says.
-async fn is_undone(catalog: &Catalog, task_id: i64) -> anyhow::Result<bool> {
-    let task = catalog.task(&task_id.to_string()).await?;
-    Ok(catalog.reverse_of(task.uuid).await?.is_some())
+    Ok(listed)
 }
 
 /// A migration, and why it can be resumed, where it can.
@@ -45,6 +100,8 @@ async fn is_undone(catalog: &Catalog, task_id: i64) -> anyhow::Result<bool> {
 struct Listed {
     #[serde(flatten)]
     migration: Migration,
+    /// The task that undoes it.
+    reversed_by: Option<i64>,
     resumable: Option<String>,
     /// Why it does not run, where Anchore's own tool has left it so.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,20 +118,19 @@ async fn dead(catalog: &Catalog, migration: &Migration) -> anyhow::Result<Option
     Ok(why_not_running(executor_id, is_held))
 }
 
-/// Without a URL: the database of the tasks that this machine knows, if it is only one.
-fn only_known_database(global: &Global) -> anyhow::Result<crate::database::DatabaseUrl> {
-    let files = connect::state_dir(global)?.all()?;
-    let mut databases: Vec<_> = files.iter().map(|file| file.database.as_str()).collect();
-    databases.sort_unstable();
-    databases.dedup();
-    match databases.len() {
-        1 => connect::url_of(&files[0]),
-        _ => connect::database_url(global, None),
+/// Without a URL: the databases of the tasks that this machine knows.
+fn known_databases(global: &Global) -> anyhow::Result<Vec<DatabaseUrl>> {
+    let mut files = connect::state_dir(global)?.all()?;
+    files.sort_by(|a, b| a.database.cmp(&b.database));
+    files.dedup_by(|a, b| a.database == b.database);
+    match files.is_empty() {
+        true => Ok(vec![connect::database_url(global, None)?]),
+        false => files.iter().map(connect::url_of).collect(),
     }
 }
 
 fn words(migrations: &[Listed]) -> String {
-    let header = [
+    let mut header = vec![
         "id",
         "state",
         "start time",
@@ -87,8 +143,13 @@ fn words(migrations: &[Listed]) -> String {
     ];
     let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "None".into());
     let number = |value: Option<i64>| value.map_or_else(|| "None".into(), |n| n.to_string());
+    // Anchore's own columns, and two more where there is something to tell in them.
+    let has_kinds = migrations.iter().any(|m| m.migration.parent.is_some());
+    if has_kinds {
+        header.extend(["kind", "parent"]);
+    }
     let row = |m: &Migration| {
-        vec![
+        let mut row = vec![
             m.id.to_string(),
             m.state.clone(),
             text(&m.started_at),
@@ -98,16 +159,24 @@ fn words(migrations: &[Listed]) -> String {
             number(m.archive_documents_migrated),
             number(m.archive_documents_to_migrate),
             text(&m.last_updated),
-        ]
+        ];
+        if has_kinds {
+            row.extend([text(&m.kind), number(m.parent)]);
+        }
+        row
     };
     let rows: Vec<_> = migrations.iter().map(|m| row(&m.migration)).collect();
     let mut words = format::table(&header, &rows);
     for Listed {
         migration,
+        reversed_by,
         resumable,
         dead,
     } in migrations
     {
+        if let Some(reverse) = reversed_by {
+            words += &format!("\ntask {} was reversed by task {reverse}", migration.id);
+        }
         if let Some(why) = resumable {
             let id = migration.id;
             words += &format!("\ntask {id} {why}: windlass resume {id}");

@@ -1,6 +1,7 @@
 //! The command line: one file per command, one place that prints.
 
 mod accept;
+mod aftermath;
 mod alive;
 mod allocator;
 mod args;
@@ -10,13 +11,17 @@ mod check;
 mod connect;
 mod demo;
 mod drivers;
+mod ending;
 mod files;
 mod follow_up;
 mod format;
 mod journal;
 mod list;
 mod migrate;
+mod plan;
 mod printer;
+mod question;
+mod related;
 mod report;
 mod resume;
 mod signals;

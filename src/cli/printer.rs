@@ -101,6 +101,13 @@ impl Printer {
         });
     }
 
+    /// A question to the person at the terminal; the answer stands behind it.
+    pub fn ask(&self, question: &str) {
+        self.bars.suspend(|| {
+            let _ = write!(std::io::stderr(), "{question} ");
+        });
+    }
+
     /// Why the command failed: one line, with what lies behind it. What a message has said
     /// itself is not said again, and what it has in further lines is indented: no text from
     /// outside begins a line.

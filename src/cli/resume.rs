@@ -2,8 +2,9 @@
 
 use super::args::{Global, ResumeArgs};
 use super::connect::{self, FoundTask};
+use super::related::{reversals, reversed_words};
 use super::watched::watched;
-use super::{ExitStatus, Printer, migrate};
+use super::{ExitStatus, Printer, ending};
 use crate::engine::{self, ResumeRequest, Resumed};
 
 pub async fn run(
@@ -11,7 +12,7 @@ pub async fn run(
     global: &Global,
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
-    let FoundTask { task, url, .. } = connect::find_task(global, &args.task).await?;
+    let FoundTask { task, url, catalog } = connect::find_task(global, &args.task).await?;
     let (from, to) = connect::sides(&args.moved, &task, global)?;
     let settings = connect::settings(global, &args.run, url).await?;
     let request = ResumeRequest { task, from, to };
@@ -25,17 +26,26 @@ pub async fn run(
     {
         Resumed::WasComplete => {
             let task = &request.task;
+            let reversed_by = reversals(&catalog, task.uuid).await?;
             let value = serde_json::json!({
                 "task_id": task.task_id, "task_uuid": task.uuid, "state": "complete",
+                "reversed_by": reversed_by,
             });
-            printer.result(&value, || {
-                format!(
+            printer.result(&value, || match reversed_words(&reversed_by) {
+                Some(reversed) => format!(
+                    "task {} is complete, and was {reversed}: there is nothing left to do",
+                    task.task_id
+                ),
+                None => format!(
                     "task {} is complete: there is nothing left to do",
                     task.task_id
-                )
+                ),
             });
             Ok(ExitStatus::Complete)
         }
-        Resumed::Ran(report) => Ok(migrate::finish(printer, global, &report)),
+        Resumed::Ran(report) => {
+            let sides = (&request.from, &request.to);
+            Ok(ending::finish(printer, global, &settings, sides, &report).await)
+        }
     }
 }

@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Printer;
 use super::args::Global;
-use super::migrate::command;
+use super::ending::command;
 use crate::engine::{Progress, Stop, StopReason};
 
 /// Whether a run looks after the signals.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::alive::Standing;
 use super::args::{Global, StatusArgs};
 use super::connect::{self, FoundTask};
+use super::related::{Reversal, reversals, reversed_words};
 use super::{ExitStatus, Printer, causes, format};
 use crate::catalog::{Catalog, Executor, Failure, FailureCount};
-use crate::model::{Summary, TaskState, in_a_line};
+use crate::model::{Summary, TaskKind, TaskState, in_a_line};
 
 /// A rate is over so many seconds: what a person looking on wants to know.
 const RATE_WINDOW_S: u32 = 60;
@@ -23,7 +24,11 @@ const FAILURES_MAX: u32 = 100;
 struct Status {
     task_id: i64,
     task_uuid: uuid::Uuid,
-    kind: crate::model::TaskKind,
+    kind: TaskKind,
+    /// The number of the task that it undoes or finishes.
+    parent: Option<i64>,
+    /// The task that undoes it, the one that undoes that, and so on.
+    reversed_by: Vec<Reversal>,
     state: TaskState,
     standing: Standing,
     from: String,
@@ -72,10 +77,22 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
         Standing::Running => rate(catalog, id, &summary).await?,
         _ => None,
     };
+    let reversed_by = reversals(catalog, task.uuid).await?;
+    let parent = match task.parent {
+        Some(parent) => Some(catalog.task(&parent.to_string()).await?.task_id),
+        None => None,
+    };
+    // One that was reversed is at its end.
+    let next = standing
+        .why_resume(executors.first())
+        .filter(|_| reversed_by.is_empty())
+        .map(|_| format!("windlass resume {id}"));
     Ok(Status {
         task_id: id,
         task_uuid: task.uuid,
         kind: task.kind,
+        parent,
+        reversed_by,
         state: task.state,
         standing,
         from: task.source.place,
@@ -85,9 +102,7 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
         rate,
         failure_classes: catalog.failure_counts(id).await?,
         failures: catalog.failures(id, FAILURES_MAX).await?,
-        next: standing
-            .why_resume(executors.first())
-            .map(|_| format!("windlass resume {id}")),
+        next,
         executors,
     })
 }
@@ -110,9 +125,16 @@ async fn rate(catalog: &Catalog, id: i64, summary: &Summary) -> anyhow::Result<O
 
 fn words(status: &Status) -> String {
     let s = &status.summary;
+    let kind = match (status.kind, status.parent) {
+        (TaskKind::Reverse, Some(parent)) => format!("reverse of task {parent}, "),
+        (TaskKind::DeleteSource, Some(parent)) => format!("delete-source of task {parent}, "),
+        _ => String::new(),
+    };
+    let reversed = reversed_words(&status.reversed_by);
+    let reversed = reversed.map_or_else(String::new, |reversed| format!(", {reversed}"));
     let mut lines = vec![
         format!(
-            "task {} ({}) {}: {} → {}",
+            "task {} ({}) {kind}{}{reversed}: {} → {}",
             status.task_id,
             status.task_uuid,
             status.state,

@@ -7,7 +7,9 @@ use super::database::{self, DatabaseConfig};
 use super::drivers::{read_store, unset_in_store};
 use super::substitute::Variables;
 use super::value::{self, Node, Value};
-use super::{Compression, ConfigError, DriverConfig, Notice, Secret, StoreConfig, UnsetVariable};
+use super::{
+    Compression, ConfigError, DriverConfig, Notice, Secret, StoreConfig, UnsetVariable, paste,
+};
 
 /// No `config.yaml` of Anchore comes near this.
 const TEXT_MAX_BYTES: u64 = 1 << 20;
@@ -73,6 +75,8 @@ pub struct ConfigFile {
     root: Value,
     /// Where else variables may stand, for messages.
     hint: String,
+    /// As it was written, before variables were put in.
+    written: String,
 }
 
 // The tree holds every secret of the deployment.
@@ -111,6 +115,7 @@ impl ConfigFile {
             file: path.to_owned(),
             reason,
         };
+        let written = text.to_owned();
         let text = variables.substitute(text, SUBSTITUTED_MAX_BYTES);
         let text = text.ok_or_else(|| not_yaml("its variables make too much of it".into()))?;
         let root = value::parse(&text).map_err(not_yaml)?;
@@ -118,6 +123,7 @@ impl ConfigFile {
             path: path.to_owned(),
             root,
             hint: variables.hint,
+            written,
         })
     }
 
@@ -202,6 +208,50 @@ impl ConfigFile {
             name: unset.name,
         });
         Ok(named.collect())
+    }
+
+    /// The name of the section that is read for a store: `object_store`, or `archive` where only
+    /// that older one is there; `None` where there is no section.
+    ///
+    /// # Errors
+    /// An ill-typed key above it.
+    pub fn section_name(&self, section: Section) -> Result<Option<&'static str>, ConfigError> {
+        let names: &[&'static str] = match section {
+            Section::AnalysisArchive => &["analysis_archive"],
+            Section::ObjectStore => &["object_store", "archive"],
+        };
+        let root = Node::root(&self.path, &self.root);
+        let catalog = root.get("services")?.get("catalog")?;
+        for name in names {
+            if !catalog.get(name)?.is_falsy() {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The section as YAML to paste into another file, with variables as they were written and
+    /// secrets as stars. Where the file has none, the one that says the same.
+    pub fn section_to_paste(&self, section: Section) -> Option<String> {
+        match (self.section_name(section).ok()?, section) {
+            (Some(name), _) => paste::section(&self.written, name),
+            (None, Section::ObjectStore) => {
+                Some("object_store:\n  storage_driver:\n    name: db\n    config: {}\n".into())
+            }
+            (None, Section::AnalysisArchive) => self.section_to_paste(Section::ObjectStore),
+        }
+    }
+
+    /// The store that Anchore opens for what belongs into a section: the analysis archive's
+    /// documents are kept in the object store where there is no section of their own.
+    ///
+    /// # Errors
+    /// As [`store`](Self::store).
+    pub fn opened_by_anchore(&self, section: Section) -> Result<StoreConfig, ConfigError> {
+        match self.section_name(section)? {
+            Some("analysis_archive") => self.store(Section::AnalysisArchive),
+            _ => self.store(Section::ObjectStore),
+        }
     }
 
     /// The database of the deployment, where the file names one.

@@ -13,6 +13,7 @@ mod database;
 mod drivers;
 mod error;
 mod file;
+mod paste;
 mod secret;
 mod store;
 mod substitute;

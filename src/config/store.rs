@@ -196,6 +196,19 @@ impl StoreConfig {
         }
     }
 
+    /// Whether Anchore, with this store configured, would find documents that lie in the other: it
+    /// takes bucket, container and path out of a document's URL, and server and account from here.
+    pub fn reaches(&self, other: &StoreConfig) -> bool {
+        match (&self.driver, &other.driver) {
+            (DriverConfig::S3(a), DriverConfig::S3(b)) => {
+                let server = |s3: &S3Config| s3.url.as_ref().map(EndpointUrl::identity);
+                server(a) == server(b)
+            }
+            (DriverConfig::Swift(a), DriverConfig::Swift(b)) => a.account() == b.account(),
+            (a, b) => a.name() == b.name(),
+        }
+    }
+
     /// Tells whether a configuration still means the place it meant: SHA-256 in hex
     /// over driver, server and place, without credentials (keys may be rotated).
     ///

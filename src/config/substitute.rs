@@ -97,7 +97,7 @@ pub(super) fn unset_in(value: &str) -> impl Iterator<Item = Unset> + '_ {
 }
 
 /// Splits at the first variable: what is before, its name, what is after.
-fn next_variable(text: &str) -> Option<(&str, &str, &str)> {
+pub(super) fn next_variable(text: &str) -> Option<(&str, &str, &str)> {
     let mut from = 0;
     loop {
         let start = from + text[from..].find(OPENING)?;

@@ -34,6 +34,18 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
     Ok(value)
 }
 
+/// A text as a scalar of one line, quoted where YAML (1.1, too) would read it as something else.
+pub(super) fn scalar_text(text: &str) -> Option<String> {
+    if truth(text).is_some() || whole_yaml_1_1(text).is_some() {
+        return Some(format!("'{text}'"));
+    }
+    // A line break comes out as a block; as JSON has it, it is YAML on one line.
+    match text.contains(['\n', '\r']) {
+        true => serde_json::to_string(text).ok(),
+        false => Some(serde_yaml::to_string(text).ok()?.trim_end().to_owned()),
+    }
+}
+
 /// Refuses a text whose values take far more memory than its letters: an alias is a copy of what
 /// it names, and a few lines of them can name each other into gigabytes.
 fn measure(text: &str) -> Result<(), serde_yaml::Error> {

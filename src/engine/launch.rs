@@ -80,6 +80,7 @@ pub(super) async fn launch(
         executor_id: executor_id(),
         earlier,
         patience: settings.outage_limit,
+        dry_run,
     };
     let discarded = |planned: Planned| {
         Migrated::OnlyPlanned(PlanReport {
@@ -89,7 +90,9 @@ pub(super) async fn launch(
             planned: planned.objects,
             accepted: 0,
             bytes: planned.bytes,
+            has_gone_on: planned.has_gone_on(),
             notices: planned.notices,
+            buckets: planned.buckets,
             follow_up: planned.follow_up,
             goes_on: None,
             complete: None,
@@ -103,7 +106,8 @@ pub(super) async fn launch(
             // For nothing nobody needs to wait.
             let look = async |planned: &Planned| may_be(planned).map(|_| TaskPlan::Discard);
             let planned = catalog.plan(&session, &plan, look).await?;
-            if planned.objects == 0 || may_be(&planned)? == TaskPlan::Discard {
+            let is_idle = planned.objects == 0 || planned.has_gone_on();
+            if is_idle || may_be(&planned)? == TaskPlan::Discard {
                 return Ok(discarded(planned));
             }
         }
@@ -120,7 +124,9 @@ pub(super) async fn launch(
     let mut journal = None;
     let decide = async |planned: &Planned| -> Result<TaskPlan, EngineError> {
         let may_be = may_be(planned)?;
-        if dry_run || planned.objects == 0 || may_be == TaskPlan::Discard {
+        // A reverse that can give nothing back would only bar the task before from going on.
+        let is_idle = planned.objects == 0 || planned.has_gone_on();
+        if dry_run || is_idle || may_be == TaskPlan::Discard {
             return Ok(TaskPlan::Discard);
         }
         // The checkpoint is there before the task is: a task without one would only be

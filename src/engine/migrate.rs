@@ -10,7 +10,9 @@ use super::resume::{self, Held, Resumed};
 use super::run::RunReport;
 use super::tenure::{Tenure, take_lock};
 use super::{EngineError, Settings, gates, selection};
-use crate::catalog::{Catalog, FollowUpNotices, PlanNotices, Planned, TaskPlan, TaskRow};
+use crate::catalog::{
+    Catalog, FollowUpNotices, PlanNotices, Planned, PlannedBucket, TaskPlan, TaskRow,
+};
 use crate::config::StoreConfig;
 use crate::model::{Policy, TaskKind, TaskState};
 
@@ -57,8 +59,13 @@ pub struct PlanReport {
     pub accepted: u64,
     /// Their stored size together.
     pub bytes: u64,
+    /// Whether every row has gone on since the task before, so that none can be given back.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_gone_on: bool,
     /// What else was found.
     pub notices: PlanNotices,
+    /// The largest buckets, the one with the most objects first.
+    pub buckets: Vec<PlannedBucket>,
     /// What a plan that follows another task found.
     #[serde(flatten)]
     pub follow_up: Option<FollowUpNotices>,

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use sha2::{Digest as _, Sha256};
 
-use super::data::{Related, Report};
+use super::data::{Related, Report, Task};
 use super::html::Html;
 use super::{balance, findings, proof, table, words, work};
 use crate::model::{TaskKind, TaskState};
@@ -113,6 +113,10 @@ fn banner(html: &mut Html, report: &Report) {
         html.leaf("span", &sign, verdict.sign);
         html.element("span", &[], |html| {
             html.leaf("strong", &[], capital(task.state));
+            if let Some(reverse) = reverse_of(task) {
+                html.leaf("strong", &[], ", and reversed by ");
+                html.element("strong", &[], |html| html.outside(&related_words(reverse)));
+            }
             html.text(&format!(". {}", verdict.words));
             if let Some(command) = &verdict.command {
                 html.leaf("code", &[], command);
@@ -139,8 +143,15 @@ fn banner(html: &mut Html, report: &Report) {
         }
         html.text(".");
     });
-    let parent = task.parent.iter().map(|parent| ("belongs to", parent));
-    let children = task.children.iter().map(|child| ("is followed by", child));
+    let to_parent = match task.kind {
+        TaskKind::Reverse => "reverses",
+        TaskKind::Forward | TaskKind::DeleteSource => "belongs to",
+    };
+    let parent = task.parent.iter().map(|parent| (to_parent, parent));
+    let children = task.children.iter().map(|child| match is_reverse(child) {
+        true => ("was reversed by", child),
+        false => ("is followed by", child),
+    });
     for (how, related) in parent.chain(children) {
         html.element("p", &[("class", "when")], |html| {
             html.text(&format!("This task {how} "));
@@ -148,6 +159,15 @@ fn banner(html: &mut Html, report: &Report) {
             html.text(".");
         });
     }
+}
+
+fn is_reverse(related: &Related) -> bool {
+    related.kind.as_deref() == Some(TaskKind::Reverse.name())
+}
+
+/// The task that undoes this one: whatever its own state is, it is at its end.
+fn reverse_of(task: &Task) -> Option<&Related> {
+    task.children.iter().find(|child| is_reverse(child))
 }
 
 fn related_words(related: &Related) -> String {
@@ -200,7 +220,23 @@ impl Verdict {
     }
 }
 
+/// What is to be said of the task's state; nothing goes on with one that was reversed.
 fn verdict(report: &Report) -> Verdict {
+    let verdict = verdict_of_state(report);
+    match reverse_of(&report.task) {
+        None => verdict,
+        Some(_) => Verdict {
+            words: match verdict.words.split_once(" To ") {
+                Some((words, _)) if verdict.command.is_some() => words.to_owned(),
+                _ => verdict.words,
+            },
+            command: None,
+            ..verdict
+        },
+    }
+}
+
+fn verdict_of_state(report: &Report) -> Verdict {
     let s = &report.total;
     let task = &report.task;
     if !s.reconciles() {

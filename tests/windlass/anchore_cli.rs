@@ -114,7 +114,7 @@ async fn every_command_speaks_json() {
     assert_eq!(planned["dry_run"], true);
     let skipped = world
         .program
-        .run(&["--json", "migrate", &from, &to])
+        .run_with_input(&["--json", "migrate", &from, &to], "n\n")
         .await
         .expect_code(0);
     assert_eq!(skipped.json()["state"], "skipped");
@@ -182,17 +182,52 @@ async fn anchore_sees_the_task_with_right_counts_while_it_runs() {
     world.expect_moved_and_sound().await;
 }
 
+/// 5 where the store is the reason, 2 where the configuration or the database is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_check_that_fails_exits_with_5_or_2() {
+    use crate::support::deployment::{Compression, StoreSpec};
     let world = seeded(1).await;
-    let mut spec = world.s3_spec().await;
-    spec.secret_key = "wrong".into();
-    let wrong = world.write_config("wrong", crate::support::deployment::StoreSpec::S3(spec));
-    let outcome = world
-        .program
-        .run(&["check", &wrong.display().to_string()])
-        .await;
-    assert!(matches!(outcome.code, Some(2 | 5)), "{outcome:?}");
+    let spec = world.s3_spec().await;
+    let home = world.program.home().to_owned();
+    let check = async |path: &std::path::Path, more: &[&str]| {
+        let path = path.display().to_string();
+        let args = [&["check", &path, "--json"], more].concat();
+        world.program.run(&args).await
+    };
+    let (mut wrong, mut missing, mut nobody) = (spec.clone(), spec.clone(), spec.clone());
+    wrong.secret_key = "wrong".into();
+    missing.bucket = "no-such-bucket".into();
+    nobody.url = "http://127.0.0.1:9".into();
+    let file = home.join("a-file");
+    std::fs::write(&file, "x").unwrap();
+    let below_a_file = StoreSpec::LocalFs {
+        dir: file.join("documents"),
+        compression: Compression::default(),
+    };
+    for (name, store) in [
+        ("wrong", StoreSpec::S3(wrong)),
+        ("missing", StoreSpec::S3(missing)),
+        ("nobody", StoreSpec::S3(nobody)),
+        ("localfs", below_a_file),
+    ] {
+        let config = world.write_config(name, store);
+        let failed = check(&config, &[]).await.expect_code(5);
+        assert_eq!(failed.json()["ok"], false, "{name}");
+        assert!(failed.json()["error"].is_string(), "{name}");
+        assert!(failed.stderr.starts_with("windlass: "), "{}", failed.stderr);
+    }
+    let good = std::fs::read_to_string(&world.to).unwrap();
+    let changed = home.join("changed.yaml");
+    for (from, to) in [("name: s3", "name: s4"), ("bucket:", "bukket:")] {
+        assert!(good.contains(from), "{from}");
+        std::fs::write(&changed, good.replacen(from, to, 1)).unwrap();
+        check(&changed, &[]).await.expect_code(2);
+    }
+    check(&home.join("none.yaml"), &[]).await.expect_code(2);
+    let away = "postgresql://anchore:x@127.0.0.1:9/anchore";
+    check(&world.from, &["--db-connect", away])
+        .await
+        .expect_code(2);
     // Both names that the check uses are taken: nothing is overwritten.
     let to = world.to.display().to_string();
     let client = crate::support::s3::server().await.client();

@@ -247,28 +247,21 @@ async fn ctrl_c_before_the_first_byte_ends_it_at_once_and_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_y_goes_on() {
+async fn only_y_and_yes_go_on() {
     let world = seeded(5).await;
     let args = &world.migrate_args()[..3];
-    for answer in ["n\n", "\n", "", "yes\n", " y\n", "j\n"] {
+    for (answer, code) in [("n\n", 0), ("\n", 0), (" y\n", 0), ("j\n", 0), ("", 2)] {
         let asked = world
             .program
             .run_with_input(args, answer)
             .await
-            .expect_code(0);
-        assert!(
-            asked.stderr.contains(
-                "Performing this operation requires *all* anchore-engine services to be stopped \
-                 - proceed? (y/N)"
-            ),
-            "{}",
-            asked.stderr
-        );
-        assert!(
-            asked.stdout.contains("nothing was done"),
-            "{}",
-            asked.stdout
-        );
+            .expect_code(code);
+        let said = format!("{}{}", asked.stdout, asked.stderr);
+        assert!(said.contains("nothing was done"), "{said}");
+        assert!(said.contains("--dontask"), "{said}");
+        let question = "Performing this operation requires *all* anchore-engine services to be \
+                        stopped - proceed? (y/N)";
+        assert_eq!(asked.stderr.contains(question), code == 0, "{said}");
         assert_eq!(
             world.count("SELECT count(*) FROM tasks").await,
             0,
@@ -276,18 +269,14 @@ async fn only_y_goes_on() {
         );
         assert_eq!(world.proxy.counts().requests, 0, "{answer:?}");
     }
-    world
-        .program
-        .run_with_input(args, "y\n")
-        .await
-        .expect_code(0);
-    world.expect_moved_and_sound().await;
-    let world = seeded(5).await;
-    let args = &world.migrate_args()[..3];
-    world
-        .program
-        .run_with_input(args, "Y\n")
-        .await
-        .expect_code(0);
-    world.expect_moved_and_sound().await;
+    for answer in ["y\n", "Y\n", "yes\n"] {
+        let world = seeded(5).await;
+        let args = &world.migrate_args()[..3];
+        world
+            .program
+            .run_with_input(args, answer)
+            .await
+            .expect_code(0);
+        world.expect_moved_and_sound().await;
+    }
 }

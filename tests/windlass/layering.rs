@@ -136,12 +136,7 @@ fn the_model_is_pure() {
 
 #[test]
 fn the_library_prints_in_one_place_only() {
-    let printing = [
-        "cli/printer.rs",
-        "cli/demo.rs",
-        "cli/migrate.rs",
-        "cli/mod.rs",
-    ];
+    let printing = ["cli/printer.rs", "cli/demo.rs", "cli/mod.rs"];
     for (path, text) in sources() {
         let prints = ["println!(", "eprintln!(", "print!(", "stdout()", "stderr()"]
             .iter()

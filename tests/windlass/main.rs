@@ -14,6 +14,7 @@ mod connections;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod database_options;
+mod decisions;
 mod demo;
 mod docs;
 mod document_names;

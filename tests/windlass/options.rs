@@ -57,7 +57,7 @@ async fn with_iamauto_the_credentials_come_from_awss_own_chain() {
     assert!(text.contains("iamauto") && !text.contains("secret_key"));
     std::fs::write(&path, text).unwrap();
     let config = path.display().to_string();
-    let nobody = bench.program.run(&["check", &config]).await.expect_code(2);
+    let nobody = bench.program.run(&["check", &config]).await.expect_code(5);
     assert!(nobody.stderr.contains("iamauto"), "{}", nobody.stderr);
     let program = Program::new()
         .env("AWS_ACCESS_KEY_ID", &server.access_key)
@@ -86,7 +86,7 @@ async fn swift_trusts_and_shows_the_certificates_that_it_is_given() {
         bench.check_swift(options).await.expect_code(0);
     }
     let careful = options(&plain, &[("insecure", Path::new("false"))]);
-    let refused = bench.check_swift(careful).await.expect_code(2);
+    let refused = bench.check_swift(careful).await.expect_code(5);
     assert!(refused.stderr.contains("certificate"), "{}", refused.stderr);
 
     let beside_ca = |name| mutual.ca.with_file_name(name);
@@ -105,7 +105,7 @@ async fn swift_trusts_and_shows_the_certificates_that_it_is_given() {
         bench.check_swift(options).await.expect_code(0);
     }
     let hidden = options(&mutual, &[ca]);
-    bench.check_swift(hidden).await.expect_code(2);
+    bench.check_swift(hidden).await.expect_code(5);
     let half = options(&mutual, &[ca, ("cert", &own)]);
     let refused = bench.check_swift(half).await.expect_code(2);
     assert!(refused.stderr.contains("option cert"), "{}", refused.stderr);
@@ -123,7 +123,7 @@ async fn swift_takes_a_token_with_the_url_of_its_account() {
         ]
     };
     bench.check_swift(options(token)).await.expect_code(0);
-    let refused = bench.check_swift(options("hunter2")).await.expect_code(2);
+    let refused = bench.check_swift(options("hunter2")).await.expect_code(5);
     assert!(refused.stderr.contains("credentials"), "{}", refused.stderr);
     assert!(!refused.stderr.contains("hunter2"), "{}", refused.stderr);
 }

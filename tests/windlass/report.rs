@@ -221,9 +221,13 @@ async fn a_task_and_the_one_that_undoes_it_name_each_other() {
         printed.expect_code(0).stdout
     };
     let (forward, reverse) = (page("1").await, page("2").await);
-    assert!(forward.contains("This task is followed by <bdi>task 2 (reverse, complete)"));
+    assert!(forward.contains("This task was reversed by <bdi>task 2 (reverse, complete)"));
+    let (top, _) = forward
+        .split_once("class=\"when\"")
+        .expect("a verdict before that");
+    assert!(top.contains("reversed by"), "{top}");
     assert!(reverse.contains("Reversal, task 2"));
-    assert!(reverse.contains("This task belongs to <bdi>task 1 (forward, complete)"));
+    assert!(reverse.contains("This task reverses <bdi>task 1 (forward, complete)"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

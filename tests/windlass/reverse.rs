@@ -211,7 +211,7 @@ async fn a_place_that_holds_something_else_now_is_not_overwritten() {
     set("jsondata || ' and more'").await;
     let refused = world.follow("reverse", "1").await.expect_code(3);
     assert!(
-        refused.stdout.contains("something else lies there now"),
+        refused.stdout.contains("other-content-at-destination"),
         "{}",
         refused.stdout
     );
@@ -246,7 +246,42 @@ async fn a_task_that_was_reversed_is_at_its_end() {
     let rows = world.rows().await;
     let listed = world.program.run(&["list-migrations"]).await.expect_code(0);
     assert!(!listed.stdout.contains("resume"), "{}", listed.stdout);
-    assert_eq!(world.rows().await, rows);
+    let by = "task 1 was reversed by task 2";
+    assert!(listed.stdout.contains(by), "{}", listed.stdout);
+    let header = listed.stdout.lines().next().unwrap_or_default();
+    assert!(header.ends_with("kind     parent"), "{header}");
+    let listed = ["list-migrations", "--json"];
+    let listed = world.program.run(&listed).await.expect_code(0).json();
+    let [forward, back] = [0, 1].map(|n| &listed["migrations"][n]);
+    assert_eq!(
+        (&forward["kind"], &forward["reversed_by"]),
+        (&"forward".into(), &2.into())
+    );
+    assert_eq!(
+        (&back["kind"], &back["parent"]),
+        (&"reverse".into(), &1.into())
+    );
+    let by = "reversed by task 2 (complete)";
+    for command in ["resume", "status"] {
+        let said = world.program.run(&[command, "1"]).await.expect_code(0);
+        assert!(said.stdout.contains(by), "{}", said.stdout);
+        let said = world.program.run(&[command, "1", "--json"]).await.json();
+        assert_eq!(said["reversed_by"][0]["task_id"], 2, "{said}");
+    }
+    let said = world.program.run(&["status", "2"]).await.expect_code(0);
+    assert!(said.stdout.contains("reverse of task 1"), "{}", said.stdout);
+    let page = world.program.home().join("report.html");
+    let report = ["report", "1", "-o", &page.display().to_string()];
+    world.program.run(&report).await.expect_code(0);
+    let page = std::fs::read_to_string(page).expect("the report");
+    let top = page.split("<nav").next().unwrap_or_default();
+    assert!(top.contains("reversed by"), "{top}");
+    // And there and back again.
+    world.follow("reverse", "2").await.expect_code(0);
+    let said = world.program.run(&["status", "1"]).await.expect_code(0);
+    let chain = "reversed by task 2 (complete), which was reversed by task 3 (complete)";
+    assert!(said.stdout.contains(chain), "{}", said.stdout);
+    assert_ne!(world.rows().await, rows);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -240,7 +240,7 @@ async fn a_private_authority_is_trusted_only_when_named() {
     ] {
         let config = twice.deployment.write_config(home, name, store);
         let (config, ca) = (config.display().to_string(), front.ca.display().to_string());
-        let refused = twice.program.run(&["check", &config]).await.expect_code(2);
+        let refused = twice.program.run(&["check", &config]).await.expect_code(5);
         assert!(refused.stderr.contains("certificate"), "{}", refused.stderr);
         let named = ["check", &config, "--ca-bundle", &ca];
         twice.program.run(&named).await.expect_code(0);

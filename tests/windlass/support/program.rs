@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -145,12 +145,28 @@ impl Program {
         self.start(args, input, &[])
     }
 
+    /// With a stdin that stays open: somebody is there who has not answered yet.
+    pub fn spawn_and_talk<S: AsRef<str>>(&self, args: &[S]) -> (Running, ChildStdin) {
+        self.start_open(&self.with_state_dir(args), &[])
+    }
+
     fn start<S: AsRef<str>>(
         &self,
         args: &[S],
         input: &str,
         environment: &[(&str, &str)],
     ) -> Running {
+        let (running, mut stdin) = self.start_open(args, environment);
+        // A program that does not read it is right, too.
+        let _ = stdin.write_all(input.as_bytes());
+        running
+    }
+
+    fn start_open<S: AsRef<str>>(
+        &self,
+        args: &[S],
+        environment: &[(&str, &str)],
+    ) -> (Running, ChildStdin) {
         // Files, not pipes: a killed program leaves its output behind, and none can block on it.
         let output = TempDir::with_prefix("windlass-output-").expect("a temporary directory");
         let create = |name| File::create(output.path().join(name)).expect("an output file");
@@ -172,15 +188,14 @@ impl Program {
         command.envs(environment.iter().copied());
         command.stdin(Stdio::piped()).stdout(stdout).stderr(stderr);
         let mut child = command.spawn().expect("windlass starts");
-        let mut stdin = child.stdin.take().expect("stdin is a pipe");
-        // A program that does not read it is right, too.
-        let _ = stdin.write_all(input.as_bytes());
-        Running {
+        let stdin = child.stdin.take().expect("stdin is a pipe");
+        let running = Running {
             child,
             output,
             started: Instant::now(),
             time_limit: self.time_limit,
-        }
+        };
+        (running, stdin)
     }
 }
 
