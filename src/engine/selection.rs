@@ -6,6 +6,9 @@ use super::EngineError;
 use crate::catalog::{BucketUser, Catalog};
 use crate::model::Policy;
 
+/// Anchore's guide and its chart name this bucket, whether or not anything was ever archived.
+const OF_THE_GUIDE: &str = "analysis_archive";
+
 /// Names that a message lists.
 const LISTED_MAX: usize = 20;
 
@@ -33,9 +36,11 @@ fn unmatched(there: &[BucketUser], policy: &Policy) -> Option<(String, String)> 
                 && user.is_none_or(|user| *user == row.user_id)
         })
     };
+    let is_named_by_mistake =
+        |bucket: &&String| *bucket != OF_THE_GUIDE && !has(Some(bucket), None);
     let of_bucket = |row: &BucketUser| row.bucket.clone();
     let of_user = |row: &BucketUser| row.user_id.clone();
-    if let Some(bucket) = policy.buckets.iter().find(|b| !has(Some(b), None)) {
+    if let Some(bucket) = policy.buckets.iter().find(is_named_by_mistake) {
         let names = listed(there.iter(), of_bucket);
         return Some((
             format!("--bucket {bucket}"),
@@ -49,7 +54,9 @@ fn unmatched(there: &[BucketUser], policy: &Policy) -> Option<(String, String)> 
     let both = |row: &&BucketUser| {
         policy.buckets.contains(&row.bucket) && policy.users.contains(&row.user_id)
     };
-    if policy.buckets.is_empty() || policy.users.is_empty() || there.iter().any(|r| both(&r)) {
+    let is_of_the_guide = policy.buckets.iter().any(|bucket| bucket == OF_THE_GUIDE);
+    let is_pair = !policy.buckets.is_empty() && !policy.users.is_empty() && !is_of_the_guide;
+    if !is_pair || there.iter().any(|row| both(&row)) {
         return None;
     }
     let theirs = there
@@ -118,6 +125,9 @@ mod tests {
             (&[], &["y"]),
             // One pair of these is there.
             (&["a", "b"], &["y"]),
+            // Anchore's guide names it in any case.
+            (&["analysis_archive"], &[]),
+            (&["analysis_archive"], &["x"]),
         ] {
             assert_eq!(asked(buckets, users), None, "{buckets:?} {users:?}");
         }

@@ -60,7 +60,7 @@ async fn rows_that_the_database_refuses_fail_alone_with_its_words() {
         panic!("eight documents")
     };
     // windlass's own tables are made by the first look.
-    world.migrate(&["--bucket", "none"]).await;
+    world.make_tables().await;
     world
         .sql(&trigger(&[
             (raised, "RAISE EXCEPTION 'auditor says no';"),
@@ -346,7 +346,7 @@ async fn on_sqlite_rows_fail_alone_just_as_well() {
 async fn a_row_of_the_mirror_that_is_refused_holds_nobody_else_up() {
     let world = seeded(120).await;
     let bad = some_ids(&world, 1).remove(0);
-    world.migrate(&["--bucket", "none"]).await;
+    world.make_tables().await;
     world
         .sql(&format!(
             r#"CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS

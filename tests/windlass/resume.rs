@@ -473,11 +473,7 @@ async fn a_password_that_only_the_command_line_had_is_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_the_plan_and_its_first_entry_leaves_a_whole_journal() {
     let world = seeded(20).await;
-    // Makes windlass's tables.
-    world
-        .migrate(&["--bucket", "there is none"])
-        .await
-        .expect_code(0);
+    world.make_tables().await;
     // The executor's row is written behind the plan and before the first entry.
     let mut holding = world.database.pool.begin().await.unwrap();
     sqlx::query("LOCK TABLE windlass_executors IN EXCLUSIVE MODE")

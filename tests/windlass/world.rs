@@ -111,6 +111,14 @@ impl World {
         self.program.run(&args).await
     }
 
+    /// Makes windlass's own tables and moves nothing: the destination has nothing to be moved back.
+    pub async fn make_tables(&self) {
+        let path = |path: &PathBuf| path.display().to_string();
+        let args = ["migrate", &path(&self.to), &path(&self.from), "--dontask"];
+        let done = self.program.run(&args).await.expect_code(0);
+        assert!(done.stdout.contains("nothing to do"), "{}", done.stdout);
+    }
+
     /// Of all that the world has: a test adds stores of its own.
     pub async fn checker(&self) -> Checker {
         let client = s3::server().await.client();

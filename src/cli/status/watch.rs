@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Status, look, speed, words};
 use crate::catalog::Catalog;
@@ -21,7 +22,8 @@ pub async fn watch(catalog: &Catalog, task: &str, printer: &Printer) -> anyhow::
         bars.add(ProgressBar::new(0).with_style(style))
     });
     let pause = if view.is_some() { REDRAW } else { PLAIN_LINE };
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    // Listened for from here on, also while the database is asked.
+    let mut interrupted = signal(SignalKind::interrupt())?;
     loop {
         let status = look(catalog, task).await?;
         if status.standing != Standing::Running {
@@ -33,7 +35,7 @@ pub async fn watch(catalog: &Catalog, task: &str, printer: &Printer) -> anyhow::
         }
         tokio::select! {
             _ = tokio::time::sleep(pause) => {}
-            _ = &mut interrupted => break Ok(ended(view, status)),
+            _ = interrupted.recv() => break Ok(ended(view, status)),
         }
     }
 }
