@@ -162,7 +162,8 @@ impl Client {
             "{}",
             unexpected("create upload", key, answer)
         );
-        let upload = CreateMultipartUpload::parse_response(&answer.1).expect("an upload in XML");
+        let body = String::from_utf8_lossy(&answer.1);
+        let upload = CreateMultipartUpload::parse_response(&body).expect("an upload in XML");
         upload.upload_id().to_owned()
     }
 
@@ -260,16 +261,12 @@ impl Client {
                 "{}",
                 unexpected("list", prefix, answer)
             );
-            let page = ListObjectsV2::parse_response(&answer.1).expect("a listing in XML");
-            // Asked for, but not every server does it; the parser leaves it to us.
-            let body = String::from_utf8_lossy(answer.1.as_ref());
-            let encoded = body.contains("<EncodingType>url</EncodingType>");
+            let body = String::from_utf8_lossy(&answer.1);
+            // Where the server has encoded its keys, the parser has decoded them.
+            let page = ListObjectsV2::parse_response(&body).expect("a listing in XML");
             listed.extend(page.contents.into_iter().map(|entry| Listed {
-                key: match encoded {
-                    true => super::percent_decode(&entry.key.replace('+', " ")),
-                    false => entry.key,
-                },
-                size: entry.size,
+                key: entry.key,
+                size: entry.size.expect("a size"),
             }));
             token = page
                 .next_continuation_token
