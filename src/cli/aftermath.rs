@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::connect;
+use super::format::count;
 use super::plan::ConfiguredStore;
 use crate::catalog::{Catalog, RowGroup};
 use crate::config::{ConfigFile, DriverConfig, Section, StoreConfig};
@@ -264,7 +265,10 @@ impl Reading {
     pub fn words(&self) -> String {
         let file = self.file.display();
         match self.unreadable {
-            0 => format!("with {file} Anchore reads all {} documents", self.documents),
+            0 => format!(
+                "with {file} Anchore reads all {}",
+                count(self.documents, "document")
+            ),
             n => {
                 let places: Vec<_> = self
                     .not_read
@@ -277,8 +281,8 @@ impl Reading {
                     })
                     .collect();
                 format!(
-                    "with {file} Anchore cannot read {n} of {} documents: {}",
-                    self.documents,
+                    "with {file} Anchore cannot read {n} of {}: {}",
+                    count(self.documents, "document"),
                     in_a_line(&places.join(", "))
                 )
             }

@@ -39,7 +39,10 @@ pub async fn finish(
         report_words(report, aftermath, command)
     });
     match report.state {
-        TaskState::Complete if moved_nothing(report) => ExitStatus::FailedObjects,
+        // A migration leaves what others have changed; who takes back wants it back.
+        TaskState::Complete if report.kind == TaskKind::Reverse && moved_nothing(report) => {
+            ExitStatus::FailedObjects
+        }
         TaskState::Complete => ExitStatus::Complete,
         TaskState::Interrupted | TaskState::Running => ExitStatus::Interrupted,
         TaskState::Failed if report.stopped.is_some() => ExitStatus::Failed,
