@@ -1,8 +1,7 @@
 //! What failed, by cause: how many, one example, what to do.
 
-use std::io::IsTerminal as _;
-
 use super::format::count;
+use super::printer;
 use crate::catalog::FailureCount;
 use crate::model::{Cause, in_a_line};
 
@@ -18,9 +17,7 @@ const EXAMPLE_LINES: usize = 6;
 /// An example is folded, and at last cut, on a terminal alone: elsewhere someone searches the text.
 pub fn block(causes: &[FailureCount], most: usize, all: &str) -> Vec<String> {
     let shown = causes.len().min(most).max(1);
-    let fold = std::io::stdout()
-        .is_terminal()
-        .then(|| (EXAMPLE_LINES / shown).max(1));
+    let fold = printer::is_on_a_terminal().then(|| (EXAMPLE_LINES / shown).max(1));
     block_folded(causes, most, all, fold)
 }
 

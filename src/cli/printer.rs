@@ -25,6 +25,11 @@ pub struct Printer {
     unwritten: Arc<OnceLock<std::io::Error>>,
 }
 
+/// Whether results are read by a person on a terminal, and not by a program.
+pub fn is_on_a_terminal() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 impl Printer {
     /// `json`: results as JSON documents.
     pub fn new(json: bool) -> Self {

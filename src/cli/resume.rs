@@ -5,6 +5,7 @@ use super::connect::{self, FoundTask};
 use super::related::{reversals, reversed_words};
 use super::watched::watched;
 use super::{ExitStatus, Printer, ending};
+use crate::catalog::Catalog;
 use crate::engine::{self, ResumeRequest, Resumed};
 
 pub async fn run(
@@ -12,7 +13,8 @@ pub async fn run(
     global: &Global,
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
-    let FoundTask { task, url, catalog } = connect::find_task(global, &args.task).await?;
+    // The connections that it was found over are given back: the run needs what the server allows.
+    let FoundTask { task, url, .. } = connect::find_task(global, &args.task).await?;
     let (from, to) = connect::sides(&args.moved, &task, global)?;
     let settings = connect::settings(global, &args.run, url).await?;
     let request = ResumeRequest { task, from, to };
@@ -26,6 +28,7 @@ pub async fn run(
     {
         Resumed::WasComplete => {
             let task = &request.task;
+            let catalog = Catalog::open(settings.database.clone()).await?;
             let reversed_by = reversals(&catalog, task.uuid).await?;
             let value = serde_json::json!({
                 "task_id": task.task_id, "task_uuid": task.uuid, "state": "complete",
