@@ -11,7 +11,6 @@ mod audit;
 mod commit;
 mod error;
 mod executors;
-mod grants;
 mod listing;
 mod mirror;
 mod mirror_apart;

@@ -1,157 +1,179 @@
-//! What a migration needs of the database, asked of the database itself, for `check`.
+//! What the database user must be allowed: asked of the database itself, by `check` and before the
+//! first byte is moved.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::{Catalog, CatalogError};
 use crate::database::{Database, describe};
+use crate::model::DriverKind;
 
 /// How long a second connection is waited for.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
-/// Something that the database does not let this role do.
+/// Something that the database does not let its user do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseLack {
     /// What a migration needs it for.
     pub what_for: String,
-    /// What to have run by whoever may.
+    /// What to have run by whoever may: of a right, the statement that grants it.
     pub remedy: String,
 }
 
-/// Table, privileges, what for.
-type Need = (&'static str, &'static str, &'static str);
+/// A table, the rights in it, what for.
+type Need = (&'static str, &'static [&'static str], &'static str);
 
-const ALWAYS: [Need; 4] = [
+const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
+const NOTE: &[&str] = &["SELECT", "INSERT", "UPDATE"];
+
+/// What every task needs of Anchore's tables, and of windlass's where another user has made them.
+const ALWAYS: [Need; 9] = [
     (
         "archive_metadata",
-        "SELECT, UPDATE",
+        &["SELECT", "UPDATE"],
         "to point rows at their copies",
     ),
-    (
-        "tasks",
-        "SELECT, INSERT, UPDATE",
-        "to note the task where Anchore looks",
-    ),
+    ("tasks", NOTE, "to note the task where Anchore looks"),
     (
         "archive_migration_tasks",
-        "SELECT, INSERT, UPDATE",
+        NOTE,
         "to note the task where Anchore looks",
     ),
-    ("services", "SELECT", "to see whether Anchore is running"),
+    ("services", &["SELECT"], "to see whether Anchore is running"),
+    ("windlass_tasks", ALL, "to keep the task"),
+    ("windlass_executors", ALL, "to keep the task"),
+    ("windlass_objects", ALL, "to keep the task"),
+    ("windlass_shards", ALL, "to keep the task"),
+    ("windlass_uploads", ALL, "to keep the task"),
 ];
 
-const DOCUMENTS: Need = (
-    "archive_document",
-    "SELECT, INSERT, UPDATE, DELETE",
-    "to read, write and delete documents (the db driver)",
-);
-
-const OBJECTS: Need = (
-    "object_storage",
-    "SELECT, INSERT, UPDATE, DELETE",
-    "to read, write and delete documents (the db2 driver)",
-);
-
-impl Catalog {
-    /// What this role may not do of what a migration does. `driver` is the store's, since two of
-    /// them keep documents in the database. Nothing is missing on SQLite.
-    pub async fn lacking_rights(&self, driver: &str) -> Result<Vec<DatabaseLack>, CatalogError> {
-        let Database::Postgres(pool) = &self.db else {
-            return Ok(Vec::new());
-        };
-        let mut lacks = Vec::new();
-        let mut needs = ALWAYS.to_vec();
-        match driver {
-            "db" => needs.push(DOCUMENTS),
-            "db2" => needs.push(OBJECTS),
-            _ => {}
-        }
-        for (table, privileges, what_for) in needs {
-            // One by one: of several in one string, the database asks whether any is there.
-            for privilege in privileges.split(", ") {
-                let lacking: Option<(String,)> = sqlx::query_as(
-                    "SELECT format('GRANT %s ON %s TO %I', $2::text, r.oid::regclass, current_user)
-                       FROM pg_class r
-                      WHERE r.oid = to_regclass($1) AND NOT has_table_privilege(r.oid, $2)",
-                )
-                .bind(table)
-                .bind(privilege)
-                .fetch_optional(pool)
-                .await
-                .map_err(CatalogError::of("ask for the role's rights"))?;
-                lacks.extend(lacking.map(|(remedy,)| DatabaseLack {
-                    what_for: format!("{privilege} on {table}, {what_for}"),
-                    remedy,
-                }));
-            }
-        }
-        lacks.extend(self.lacking_create(pool).await?);
-        lacks.extend(self.lacking_sequence(pool).await?);
-        lacks.extend(lacking_connection(pool).await);
-        Ok(lacks)
-    }
-
-    /// The right to make windlass's own tables, while they are not there.
-    async fn lacking_create(
-        &self,
-        pool: &crate::database::BoundedPool,
-    ) -> Result<Option<DatabaseLack>, CatalogError> {
-        if self.has_schema().await? {
-            return Ok(None);
-        }
-        let lacking: Option<(String,)> = sqlx::query_as(
-            "SELECT format('GRANT CREATE ON SCHEMA %I TO %I', current_schema(), current_user)
-              WHERE NOT has_schema_privilege(current_schema(), 'CREATE')",
-        )
-        .fetch_optional(pool)
-        .await
-        .map_err(CatalogError::of("ask for the role's rights"))?;
-        Ok(lacking.map(|(remedy,)| DatabaseLack {
-            what_for: "CREATE in the schema, to make windlass's own tables (windlass_…) at the \
-                       first migration"
-                .into(),
-            remedy,
-        }))
-    }
-
-    async fn lacking_sequence(
-        &self,
-        pool: &crate::database::BoundedPool,
-    ) -> Result<Option<DatabaseLack>, CatalogError> {
-        let lacking: Option<(String,)> = sqlx::query_as(
-            "SELECT format('GRANT USAGE ON SEQUENCE %s TO %I', s.oid::regclass, current_user)
-               FROM pg_class s
-              WHERE s.oid = to_regclass(pg_get_serial_sequence('tasks', 'id'))
-                AND NOT has_sequence_privilege(s.oid, 'USAGE')",
-        )
-        .fetch_optional(pool)
-        .await
-        .map_err(CatalogError::of("ask for the role's rights"))?;
-        Ok(lacking.map(|(remedy,)| DatabaseLack {
-            what_for: "USAGE of the sequence of tasks.id, to note the task where Anchore looks"
-                .into(),
-            remedy,
-        }))
+/// What a store needs that keeps its documents in the database.
+fn of_store(driver: DriverKind) -> Option<Need> {
+    match driver {
+        DriverKind::Db => Some((
+            "archive_document",
+            ALL,
+            "to read, write and delete documents (the db driver)",
+        )),
+        DriverKind::Db2 => Some((
+            "object_storage",
+            ALL,
+            "to read, write and delete documents (the db2 driver)",
+        )),
+        DriverKind::Localfs | DriverKind::S3 | DriverKind::Swift => None,
     }
 }
 
-/// One connection holds the migration lock, and nothing can be done without another.
-async fn lacking_connection(pool: &crate::database::BoundedPool) -> Option<DatabaseLack> {
-    let two = async {
-        let first = pool.acquire().await?;
-        let second = pool.acquire().await?;
-        drop((first, second));
-        Ok::<_, sqlx::Error>(())
-    };
-    let why = match tokio::time::timeout(CONNECT_LIMIT, two).await {
-        Ok(Ok(())) => return None,
-        Ok(Err(error)) => describe(&error),
-        Err(_) => "no second connection was given".into(),
-    };
-    Some(DatabaseLack {
-        what_for: format!("two connections at once, of which one holds the migration lock ({why})"),
-        remedy:
-            "raise the role's CONNECTION LIMIT or the server's max_connections, or close other \
-                 connections"
+/// Rights that the user has not, in tables that are there. A right on some columns may be all that
+/// is needed.
+const MISSING: &str = "
+    SELECT w.name, w.privilege
+      FROM unnest($1::text[], $2::text[]) AS w(name, privilege)
+     WHERE to_regclass(w.name) IS NOT NULL
+       AND NOT has_table_privilege(to_regclass(w.name), w.privilege)
+       AND (w.privilege = 'DELETE'
+            OR NOT has_any_column_privilege(to_regclass(w.name), w.privilege))";
+
+/// The user, the schema of new tables, whether new tables may be made or are all there, and the
+/// sequence of `tasks.id` where it may not be used.
+const OTHERS: &str = "
+    SELECT quote_ident(current_user::text), quote_ident(current_schema()::text),
+           to_regclass('windlass_uploads') IS NOT NULL
+           OR coalesce(has_schema_privilege(current_schema()::text, 'CREATE'), false),
+           CASE WHEN NOT has_sequence_privilege(s.name, 'USAGE')
+                THEN to_regclass(s.name)::text END
+      FROM (SELECT pg_get_serial_sequence('tasks', 'id') AS name) s";
+
+impl Catalog {
+    /// What the database user may not do of what a task between such stores does. Nothing is
+    /// missing on SQLite.
+    pub async fn missing_rights(
+        &self,
+        stores: &[DriverKind],
+    ) -> Result<Vec<DatabaseLack>, CatalogError> {
+        let Database::Postgres(pool) = &self.db else {
+            return Ok(Vec::new());
+        };
+        let of_stores = stores.iter().filter_map(|driver| of_store(*driver));
+        let needs = ALWAYS.into_iter().chain(of_stores);
+        let wanted: Vec<(&str, &str, &str)> = needs
+            .flat_map(|(table, rights, why)| rights.iter().map(move |right| (table, *right, why)))
+            .collect();
+        let asked = async {
+            let missing: Vec<(String, String)> = sqlx::query_as(MISSING)
+                .bind(wanted.iter().map(|(table, ..)| *table).collect::<Vec<_>>())
+                .bind(
+                    wanted
+                        .iter()
+                        .map(|(_, right, _)| *right)
+                        .collect::<Vec<_>>(),
+                )
+                .fetch_all(pool)
+                .await?;
+            let others: (String, Option<String>, bool, Option<String>) =
+                sqlx::query_as(OTHERS).fetch_one(pool).await?;
+            Ok((missing, others))
+        };
+        let failed = CatalogError::of("look at the rights of the database user");
+        let (missing, (user, schema, may_create, sequence)) = asked.await.map_err(failed)?;
+        let missing: HashSet<(&str, &str)> = missing
+            .iter()
+            .map(|(t, r)| (t.as_str(), r.as_str()))
+            .collect();
+        let lack = |what_for: String, right: String| DatabaseLack {
+            what_for,
+            remedy: format!("GRANT {right} TO {user};"),
+        };
+        let mut lacks = Vec::new();
+        if !may_create {
+            let right = match schema {
+                Some(schema) => format!("CREATE ON SCHEMA {schema}"),
+                None => "USAGE, CREATE ON SCHEMA public".into(),
+            };
+            let what_for = "CREATE in the schema, to make windlass's own tables (windlass_…)";
+            lacks.push(lack(what_for.into(), right));
+        }
+        for (table, right, why) in wanted {
+            if missing.contains(&(table, right)) {
+                let what_for = format!("{right} on {table}, {why}");
+                lacks.push(lack(what_for, format!("{right} ON {table}")));
+            }
+        }
+        if let Some(sequence) = sequence {
+            let what_for =
+                "USAGE of the sequence of tasks.id, to note the task where Anchore looks";
+            lacks.push(lack(
+                what_for.into(),
+                format!("USAGE ON SEQUENCE {sequence}"),
+            ));
+        }
+        Ok(lacks)
+    }
+
+    /// A second connection that can't be had: one holds the migration lock, and nothing can be done
+    /// without another.
+    pub async fn lacking_connection(&self) -> Option<DatabaseLack> {
+        let Database::Postgres(pool) = &self.db else {
+            return None;
+        };
+        let two = async {
+            let first = pool.acquire().await?;
+            let second = pool.acquire().await?;
+            drop((first, second));
+            Ok::<_, sqlx::Error>(())
+        };
+        let why = match tokio::time::timeout(CONNECT_LIMIT, two).await {
+            Ok(Ok(())) => return None,
+            Ok(Err(error)) => describe(&error),
+            Err(_) => "no second connection was given".into(),
+        };
+        Some(DatabaseLack {
+            what_for: format!(
+                "two connections at once, of which one holds the migration lock ({why})"
+            ),
+            remedy: "raise the role's CONNECTION LIMIT or the server's max_connections, or close \
+                     other connections"
                 .into(),
-    })
+        })
+    }
 }

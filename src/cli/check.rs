@@ -4,13 +4,13 @@ use bytes::Bytes;
 
 use super::args::{CheckArgs, Global};
 use super::{ExitStatus, Printer, connect};
-use crate::catalog::{Catalog, CatalogError};
+use crate::catalog::{Catalog, CatalogError, DatabaseLack};
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::{ConnectOptions, Database};
 use crate::digest;
 use crate::driver::{self, Driver, Fence, Lack, StoreError};
 use crate::engine;
-use crate::model::ObjectKey;
+use crate::model::{DriverKind, ObjectKey};
 
 const USER: &str = "test";
 const BUCKET: &str = "anchorecliconfigtest";
@@ -28,26 +28,25 @@ pub async fn run(
     let database = match (&store.driver, connect::database_url(global, Some(&config))) {
         (_, Ok(url)) => {
             let options = connect::connect_options(global, &url);
-            let database = Database::connect(&url, &options).await?;
-            check_schema(&database, &store).await?;
-            database
+            Database::connect(&url, &options).await?
         }
         (DriverConfig::Db | DriverConfig::Db2, Err(error)) => return Err(error),
         // Only the two database drivers need one.
         (_, Err(_)) => no_database().await?,
     };
+    let catalog = in_anchores_database(&database, &store).await?;
     // What can be seen to be wrong without asking the store is the configuration's fault.
     let driver = driver::open(&store, &database, Fence::Open).await?;
     let result = work(driver.as_ref()).await;
-    let in_database = match in_anchores_database(database).await? {
-        Some(catalog) => catalog.lacking_rights(store.driver.name()).await?,
+    let in_database = match catalog {
+        Some(catalog) => lacking_in_database(&catalog, driver.kind()).await?,
         None => Vec::new(),
     };
     let lacks = result.as_deref().unwrap_or_default();
-    let is_enough = lacks.iter().all(|lack| lack.instead.is_some());
+    let works = result.is_ok() && lacks.iter().all(|lack| lack.instead.is_some());
     let value = serde_json::json!({
         "config": path, "section": section, "driver": driver.kind().name(),
-        "place": store.place(), "ok": result.is_ok() && is_enough && in_database.is_empty(),
+        "place": store.place(), "ok": works && in_database.is_empty(),
         "error": result.as_ref().err(),
         "lacking": lacks.iter().map(|lack| serde_json::json!({
             "right": lack.right, "what_for": lack.what_for, "said": lack.said,
@@ -57,7 +56,6 @@ pub async fn run(
             "what_for": lack.what_for, "remedy": lack.remedy,
         })).collect::<Vec<_>>(),
     });
-    let works = result.is_ok() && is_enough;
     printer.result(&value, || match works {
         true => format!(
             "{}: wrote, read back, compared and deleted a probe: the store works",
@@ -68,20 +66,24 @@ pub async fn run(
     if let Err(why) = &result {
         printer.error_words(why);
     }
-    for lack in lacks {
-        printer.say(&lack_in_words(&store.place(), lack));
-    }
-    for lack in &in_database {
-        printer.say(&format!(
-            "windlass: the database does not give this role {}: {}",
-            lack.what_for, lack.remedy
-        ));
-    }
+    say_what_lacks(printer, &store.place(), lacks, &in_database);
     Ok(match (works, in_database.is_empty()) {
         (false, _) => ExitStatus::CheckFailed,
         (true, false) => ExitStatus::Failed,
         (true, true) => ExitStatus::Complete,
     })
+}
+
+fn say_what_lacks(printer: &Printer, place: &str, lacks: &[Lack], in_database: &[DatabaseLack]) {
+    for lack in lacks {
+        printer.say(&lack_in_words(place, lack));
+    }
+    for lack in in_database {
+        printer.say(&format!(
+            "windlass: the database does not give this role {}: {}",
+            lack.what_for, lack.remedy
+        ));
+    }
 }
 
 fn lack_in_words(place: &str, lack: &Lack) -> String {
@@ -93,21 +95,28 @@ fn lack_in_words(place: &str, lack: &Lack) -> String {
     format!("windlass: {place}: lacking {right}, {what_for} ({said}): {then}")
 }
 
-/// The catalog, where the database is Anchore's: what its role may do is part of the answer.
-async fn in_anchores_database(database: Database) -> anyhow::Result<Option<Catalog>> {
-    match Catalog::open(database).await {
-        Ok(catalog) => Ok(Some(catalog)),
-        Err(CatalogError::NotAnchore(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+/// The catalog, where the database is Anchore's: a migration would need its tables as they are
+/// known, and what its role may do is part of the answer.
+async fn in_anchores_database(
+    database: &Database,
+    store: &StoreConfig,
+) -> anyhow::Result<Option<Catalog>> {
+    let catalog = match Catalog::open(database.clone()).await {
+        Ok(catalog) => catalog,
+        Err(CatalogError::NotAnchore(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    engine::refuse_other_schema(&catalog, [store, store]).await?;
+    Ok(Some(catalog))
 }
 
-/// Of Anchore's database, where it is one: a migration would need its tables as they are known.
-async fn check_schema(database: &Database, store: &StoreConfig) -> anyhow::Result<()> {
-    if let Ok(catalog) = Catalog::open(database.clone()).await {
-        engine::refuse_other_schema(&catalog, [store, store]).await?;
-    }
-    Ok(())
+async fn lacking_in_database(
+    catalog: &Catalog,
+    store: DriverKind,
+) -> anyhow::Result<Vec<DatabaseLack>> {
+    let mut lacks = catalog.missing_rights(&[store]).await?;
+    lacks.extend(catalog.lacking_connection().await);
+    Ok(lacks)
 }
 
 async fn no_database() -> anyhow::Result<Database> {

@@ -3,7 +3,7 @@
 
 use crate::config::{DatabaseConfig, Secret};
 
-use super::{DatabaseUrl, DatabaseUrlError, PostgresUrl, query};
+use super::{DatabaseUrl, DatabaseUrlError, PostgresUrl, parse, query};
 
 /// The arguments that say how a server is to be known and trusted.
 const OF_TLS: [&str; 10] = [
@@ -28,7 +28,7 @@ impl DatabaseUrl {
         let (mut url, pg8000) = match &config.connect {
             Some(connect) => {
                 let pg8000 = connect.expose().trim().starts_with("postgresql+pg8000:");
-                (Self::parse_parts(connect.expose())?, pg8000)
+                (parse::parts(connect.expose())?, pg8000)
             }
             None => (Self::Postgres(PostgresUrl::default()), false),
         };

@@ -22,6 +22,7 @@ mod holder;
 mod libpq;
 mod lockfile;
 mod options;
+mod parse;
 mod pool;
 mod pooler;
 mod query;

@@ -61,7 +61,7 @@ fn set_servers(
                     host: Some(host.to_owned()),
                     port: None,
                 },
-                false => super::url::split_hosts(host)?.remove(0),
+                false => super::parse::split_hosts(host)?.remove(0),
             };
             let port = ports.get(at).or(ports.first()).copied().flatten();
             named.push(HostPort {
@@ -86,7 +86,7 @@ fn set_servers(
         }
     }
     if !ports.is_empty() {
-        let ports: Result<Vec<_>, _> = ports.split(',').map(super::url::read_port).collect();
+        let ports: Result<Vec<_>, _> = ports.split(',').map(super::parse::read_port).collect();
         let (ports, mut hosts) = (ports?, url.hosts());
         if ports.len() != 1 && ports.len() != hosts.len() {
             return Err(wrong(

@@ -6,14 +6,14 @@
 //! name is taken as it stands, up to a `?`.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::config::Secret;
 
-use super::query;
+use super::{parse, query};
 
 /// A database, as its URL names it. Printing it never shows the password.
 #[derive(Clone, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub struct RawPassword {
 }
 
 impl RawPassword {
-    fn new(secret: &str) -> Self {
+    pub(super) fn new(secret: &str) -> Self {
         Self {
             secret: Secret::new(secret),
             right: Arc::default(),
@@ -212,21 +212,13 @@ pub enum DatabaseUrlError {
     },
 }
 
-const POSTGRES_SCHEMES: [&str; 4] = [
-    "postgresql",
-    "postgres",
-    "postgresql+pg8000",
-    "postgresql+psycopg2",
-];
-const SQLITE_SCHEMES: [&str; 2] = ["sqlite", "sqlite+pysqlite"];
-
 impl DatabaseUrl {
     /// Reads a URL.
     ///
     /// # Errors
     /// What is wrong, without the text.
     pub fn parse(text: &str) -> Result<Self, DatabaseUrlError> {
-        match Self::parse_parts(text)? {
+        match parse::parts(text)? {
             Self::Postgres(postgres) if postgres.database.is_empty() => {
                 Err(DatabaseUrlError::Part {
                     part: "database name",
@@ -235,22 +227,6 @@ impl DatabaseUrl {
             }
             url => Ok(url),
         }
-    }
-
-    /// Reads a URL that may lack the database's name.
-    pub(super) fn parse_parts(text: &str) -> Result<Self, DatabaseUrlError> {
-        let (scheme, rest) = text
-            .trim()
-            .split_once("://")
-            .ok_or(DatabaseUrlError::NoScheme)?;
-        if SQLITE_SCHEMES.contains(&scheme) {
-            return parse_sqlite(rest);
-        }
-        if POSTGRES_SCHEMES.contains(&scheme) {
-            let pg8000 = scheme.ends_with("+pg8000");
-            return parse_postgres(rest, pg8000).map(Self::Postgres);
-        }
-        Err(DatabaseUrlError::Scheme)
     }
 
     /// A URL that [`parse`](Self::parse) reads back as this one without its password.
@@ -411,118 +387,6 @@ pub(super) fn bracketed(host: &str) -> String {
         true => format!("[{host}]"),
         false => host.to_owned(),
     }
-}
-
-fn parse_sqlite(rest: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
-    const EXPECTED: &str = "three slashes before a relative path (sqlite:///archive.db) and four before an absolute one";
-    let wrong = DatabaseUrlError::Part {
-        part: "path",
-        expected: EXPECTED,
-    };
-    let (path, options) = split_query(rest.strip_prefix('/').ok_or(wrong.clone())?);
-    if path.is_empty() || path == ":memory:" || path.ends_with('/') {
-        return Err(wrong);
-    }
-    match query::pairs(options).into_iter().next() {
-        Some((name, _)) => Err(query::unknown(&name)),
-        None => Ok(DatabaseUrl::Sqlite {
-            path: Path::new(path).to_owned(),
-        }),
-    }
-}
-
-fn parse_postgres(rest: &str, pg8000: bool) -> Result<PostgresUrl, DatabaseUrlError> {
-    let (user, password, rest) = split_login(rest);
-    let (authority, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let hosts = split_hosts(authority)?;
-    let (database, options) = split_query(rest.strip_prefix('/').unwrap_or(rest));
-    let mut url = PostgresUrl {
-        user: user.filter(|user| !user.is_empty()).map(query::unquote),
-        password: password.map(|password| Secret::new(query::unquote(password))),
-        database: database.to_owned(),
-        ..PostgresUrl::default()
-    };
-    url.raw_password = password
-        .filter(|raw| url.password.as_ref().is_some_and(|p| p.expose() != *raw))
-        .map(RawPassword::new);
-    url.set_hosts(hosts);
-    query::apply(&mut url, query::pairs(options), pg8000)?;
-    Ok(url)
-}
-
-/// `user`, `password` and the rest, by SQLAlchemy's greedy rule.
-fn split_login(rest: &str) -> (Option<&str>, Option<&str>, &str) {
-    let end = rest.find([':', '/']).unwrap_or(rest.len());
-    if rest[end..].starts_with(':')
-        && let Some(at) = rest.rfind('@').filter(|&at| at > end)
-    {
-        return (
-            Some(&rest[..end]),
-            Some(&rest[end + 1..at]),
-            &rest[at + 1..],
-        );
-    }
-    match rest[..end].rfind('@') {
-        Some(at) => (Some(&rest[..at]), None, &rest[at + 1..]),
-        None => (None, None, rest),
-    }
-}
-
-/// `host:port`, several with commas between, as libpq has them.
-pub(super) fn split_hosts(authority: &str) -> Result<Vec<HostPort>, DatabaseUrlError> {
-    let hosts: Result<Vec<_>, _> = authority.split(',').map(split_host).collect();
-    let mut hosts = hosts?;
-    // One port for all stands behind the last.
-    if let [first @ .., HostPort { port: last, .. }] = hosts.as_mut_slice()
-        && first.iter().all(|host| host.port.is_none())
-    {
-        first.iter_mut().for_each(|host| host.port = *last);
-    }
-    Ok(hosts)
-}
-
-fn split_host(text: &str) -> Result<HostPort, DatabaseUrlError> {
-    let wrong = DatabaseUrlError::Part {
-        part: "host",
-        expected: "a name, an IPv4 address, or an IPv6 address in brackets",
-    };
-    let (host, port) = match text.strip_prefix('[') {
-        Some(inner) => {
-            let (address, port) = inner.split_once(']').ok_or(wrong.clone())?;
-            if address.parse::<std::net::Ipv6Addr>().is_err()
-                || !(port.is_empty() || port.starts_with(':'))
-            {
-                return Err(wrong);
-            }
-            (address, port.strip_prefix(':'))
-        }
-        None => match text.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        },
-    };
-    if !text.starts_with('[') && host.contains(['?', '#', '[', ']', ' ']) {
-        return Err(wrong);
-    }
-    Ok(HostPort {
-        host: Some(host.to_owned()).filter(|host| !host.is_empty()),
-        port: port.map(read_port).transpose()?.flatten(),
-    })
-}
-
-pub(super) fn read_port(digits: &str) -> Result<Option<u16>, DatabaseUrlError> {
-    if digits.is_empty() {
-        return Ok(None);
-    }
-    let port = digits.parse().ok().filter(|&port| port > 0);
-    port.map(Some).ok_or(DatabaseUrlError::Part {
-        part: "port",
-        expected: "a number from 1 to 65535 (a password without its @ and host reads as one)",
-    })
-}
-
-fn split_query(rest: &str) -> (&str, &str) {
-    rest.split_once('?').unwrap_or((rest, ""))
 }
 
 #[cfg(test)]

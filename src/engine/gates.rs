@@ -70,13 +70,8 @@ pub async fn refuse_missing_rights(
     to: &Store,
 ) -> Result<(), EngineError> {
     let stores = [from, to].map(|store| store.driver.kind());
-    let tables = stores.iter().filter_map(|kind| match kind {
-        DriverKind::Db => Some("archive_document"),
-        DriverKind::Db2 => Some("object_storage"),
-        DriverKind::Localfs | DriverKind::S3 | DriverKind::Swift => None,
-    });
-    let tables: Vec<&str> = tables.collect();
-    let grants = catalog.missing_rights(&tables).await?;
+    let lacks = catalog.missing_rights(&stores).await?;
+    let grants: Vec<String> = lacks.into_iter().map(|lack| lack.remedy).collect();
     match grants.is_empty() {
         true => Ok(()),
         false => Err(EngineError::Rights {
