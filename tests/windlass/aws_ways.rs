@@ -3,26 +3,14 @@
 
 use std::path::Path;
 
-use crate::support::deployment::{Deployment, S3Spec, StoreSpec, SwiftSpec};
-use crate::support::postgres;
-use crate::support::program::{Outcome, Program};
+use crate::options::Bench;
+use crate::support::deployment::{S3Spec, StoreSpec, SwiftSpec};
+use crate::support::program::Outcome;
 use crate::support::raw_server::{Answer, Asked, RawServer, tiny_s3};
 
 const BUCKET: &str = "bucket";
 
-struct Bench {
-    deployment: Deployment,
-    program: Program,
-}
-
 impl Bench {
-    async fn new() -> Self {
-        Self {
-            deployment: Deployment::new(&postgres::fresh_database().await),
-            program: Program::new(),
-        }
-    }
-
     /// `check` of a bucket there, with this in the environment. No region is configured.
     async fn check(&self, url: &str, environment: &[(&str, &str)]) -> Outcome {
         let config = self.config(url);

@@ -7,13 +7,14 @@ use crate::support::program::{Outcome, Program};
 use crate::support::tls::TlsFront;
 use crate::support::{postgres, s3, swift};
 
-struct Bench {
-    deployment: Deployment,
-    program: Program,
+/// A deployment without documents, and the program to check its stores.
+pub struct Bench {
+    pub deployment: Deployment,
+    pub program: Program,
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self {
             deployment: Deployment::new(&postgres::fresh_database().await),
             program: Program::new(),
