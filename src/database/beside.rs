@@ -1,5 +1,6 @@
 //! The first connections, and the session's, opened beside the pool's: windlass needs two at least.
 
+use std::io;
 use std::time::Duration;
 
 use sqlx::Row as _;
@@ -86,36 +87,60 @@ pub(super) async fn connect(
     Ok(session)
 }
 
-/// The first try is for a server that has room, the others for one of the pool's places.
+/// What came of a try to connect.
+enum Tried {
+    Connected(PgConnection),
+    /// The server, or the pooler before it, has no place for one more.
+    Full,
+    /// Nothing was said, as a pooler does that has none to lend, and a network that is away.
+    Silent,
+    Failed,
+}
+
+/// The first try is for a server that has room, the others for one of the pool's places. Silence is
+/// waited out twice and no more: whoever waits here has an outage to end.
 async fn open(
     pool: &BoundedPool,
     postgres: &PostgresUrl,
     options: &ConnectOptions,
 ) -> Result<PgConnection, DatabaseError> {
-    let limit = attempt_limit(&DatabaseUrl::Postgres(postgres.clone()), options);
+    let url = DatabaseUrl::Postgres(postgres.clone());
+    let limit = attempt_limit(&url, options);
     let attempt = async || {
         let attempt = tokio::time::timeout(limit, establish::postgres(postgres, options)).await;
         match attempt {
-            Ok(Ok(connection)) => Ok(Some(connection)),
-            Ok(Err(error)) if !is_full(&error) => Err(()),
-            Ok(Err(_)) | Err(_) => Ok(None),
+            Ok(Ok(connection)) => Tried::Connected(connection),
+            Ok(Err(sqlx::Error::Io(error))) if error.kind() == io::ErrorKind::TimedOut => {
+                Tried::Silent
+            }
+            Ok(Err(error)) if is_full(&error) => Tried::Full,
+            Ok(Err(_)) => Tried::Failed,
+            Err(_) => Tried::Silent,
         }
     };
-    let mut answer = attempt().await;
-    if let Ok(None) = answer {
+    let mut tried = attempt().await;
+    if matches!(tried, Tried::Full | Tried::Silent) {
         let _room = pool.make_room().await;
-        for _ in 0..TRIES {
-            answer = attempt().await;
-            if !matches!(answer, Ok(None)) {
+        let tries = match tried {
+            Tried::Full => TRIES,
+            _ => 1,
+        };
+        for _ in 0..tries {
+            tried = attempt().await;
+            if !matches!(tried, Tried::Full) {
                 break;
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
-    match answer {
-        Ok(Some(connection)) => Ok(connection),
+    match tried {
+        Tried::Connected(connection) => Ok(connection),
+        Tried::Silent => Err(DatabaseError::NoAnswer {
+            place: url.place(),
+            seconds: limit.as_secs(),
+        }),
         // Whatever else it is, it is told, and tried again, as everywhere.
-        Ok(None) | Err(()) => connect_postgres(postgres, options).await,
+        Tried::Full | Tried::Failed => connect_postgres(postgres, options).await,
     }
 }
 

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::config::{DatabaseConfig, Secret};
 use crate::database::url::{Target, TlsVersions};
-use crate::database::{DatabaseUrl, SslMode};
+use crate::database::{ConnectOptions, DatabaseUrl, SslMode, server_limit};
 
 use super::*;
 
@@ -161,18 +161,29 @@ fn timeout_is_the_one_of_the_library() {
         ("postgresql", "7", seconds(7), None),
         ("postgresql+psycopg2", "7", seconds(7), None),
         ("postgresql+pg8000", "7", seconds(7), seconds(7)),
-        ("postgresql", "86400", seconds(120), None),
+        ("postgresql", "86400", seconds(86_400), None),
         ("postgresql", "0", None, None),
     ] {
         let url = configured(&format!("{scheme}://h/d"), &[("timeout", given)]).expect("seconds");
         assert_eq!(
-            (url.connect_timeout, url.answer_limit),
+            (url.connect_limit, url.answer_limit),
             (connect, answer),
             "{scheme} {given}"
         );
+        let options = ConnectOptions {
+            connect_timeout: Duration::from_secs(120),
+            ..ConnectOptions::default()
+        };
+        let most = connect.map_or(options.connect_timeout, |limit| {
+            limit.min(options.connect_timeout)
+        });
+        assert_eq!(server_limit(&url, &options), most, "{scheme} {given}");
     }
     let explicit = by_url("connect_timeout=600").expect("seconds");
-    assert_eq!(explicit.connect_timeout, seconds(600));
+    assert_eq!(
+        server_limit(&explicit, &ConnectOptions::default()),
+        Duration::from_secs(600)
+    );
 }
 
 #[test]

@@ -182,7 +182,9 @@ impl Database {
 
 /// How long connecting to one server may take.
 fn server_limit(url: &PostgresUrl, options: &ConnectOptions) -> Duration {
-    url.connect_timeout.unwrap_or(options.connect_timeout)
+    let limit = url.connect_limit.unwrap_or(options.connect_timeout);
+    let limit = limit.min(options.connect_timeout);
+    url.connect_timeout.unwrap_or(limit)
 }
 
 /// The same for all servers of a URL, each in its turn.

@@ -120,8 +120,7 @@ fn set(
         "connect_timeout" => url.connect_timeout = seconds("connect_timeout", &value)?,
         "timeout" => {
             let limit = seconds("timeout", &value)?;
-            // Anchore's file may say a day: nobody waits for a lost server that long.
-            url.connect_timeout = limit.map(|limit| limit.min(TIMEOUT_MAX));
+            url.connect_limit = limit;
             url.answer_limit = limit.filter(|_| pg8000);
         }
         "options" => url.settings = settings(&value)?,
@@ -145,10 +144,6 @@ fn set(
     }
     Ok(())
 }
-
-/// More than this is waited for a connection only where `--db-connect-timeout` or the URL's own
-/// `connect_timeout` says so.
-const TIMEOUT_MAX: Duration = Duration::from_secs(120);
 
 fn raise_to_require(url: &mut PostgresUrl) {
     match url.ssl_mode {
@@ -262,6 +257,10 @@ pub(super) fn render(url: &PostgresUrl, with_hosts: bool) -> String {
         (
             "connect_timeout",
             url.connect_timeout.map(|limit| limit.as_secs().to_string()),
+        ),
+        (
+            "timeout",
+            url.connect_limit.map(|limit| limit.as_secs().to_string()),
         ),
         (
             "options",

@@ -55,6 +55,9 @@ pub struct PostgresUrl {
     pub ssl_key: Option<PathBuf>,
     /// `connect_timeout`, in seconds: for each host.
     pub connect_timeout: Option<Duration>,
+    /// `timeout`: the same where it is less than `--db-connect-timeout`. Anchore's own files say a
+    /// day, which nobody waits for a server that is lost.
+    pub connect_limit: Option<Duration>,
     /// `options=-c name=value …`: settings of the session, such as `search_path`.
     pub settings: Vec<(String, String)>,
     /// Hosts to try after the first, in their order.
