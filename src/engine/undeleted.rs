@@ -2,7 +2,7 @@
 //! (a trigger that swallows the delete, a retention rule, a gateway that only pretends).
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -10,7 +10,9 @@ use futures::{StreamExt, stream};
 use crate::driver::{Driver, StoreError, StoreErrorKind};
 use crate::model::DriverKind;
 
-/// After the first batch, of which every object is looked at, one in so many is.
+/// So many of a run's first deletes are all looked at, however small the batches are they come in …
+const FIRST: u64 = 100;
+/// … and of those after them one in so many.
 const ONE_IN: u64 = 100;
 
 /// Objects looked at at once.
@@ -27,7 +29,7 @@ const PAUSES: [Duration; 3] = [
 /// What one run knows of a source's word.
 #[derive(Debug)]
 pub struct Deleting {
-    has_begun: AtomicBool,
+    asked: AtomicU64,
     /// Once it was wrong, every delete is looked at.
     was_wrong: AtomicBool,
     pauses: [Duration; 3],
@@ -36,7 +38,7 @@ pub struct Deleting {
 impl Default for Deleting {
     fn default() -> Self {
         Self {
-            has_begun: AtomicBool::new(false),
+            asked: AtomicU64::new(0),
             was_wrong: AtomicBool::new(false),
             pauses: PAUSES,
         }
@@ -53,8 +55,8 @@ impl Deleting {
     ) -> Vec<Result<(), StoreError>> {
         let urls: Vec<String> = wanted.iter().map(|(_, url)| url.clone()).collect();
         let mut answers = source.delete(&urls).await;
-        let is_first = !self.has_begun.swap(true, Ordering::Relaxed);
-        let looks_at_all = is_first || self.was_wrong.load(Ordering::Relaxed);
+        let before = self.asked.fetch_add(wanted.len() as u64, Ordering::Relaxed);
+        let looks_at_all = before < FIRST || self.was_wrong.load(Ordering::Relaxed);
         let of_sample = |at: usize| looks_at_all || wanted[at].0.is_multiple_of(ONE_IN);
         let sample: Vec<usize> = (0..answers.len()).filter(|at| of_sample(*at)).collect();
         if !self.look(source, &urls, &sample, &mut answers).await {
@@ -197,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_batch_a_sample_and_then_all_are_looked_at() {
+    async fn the_first_ones_a_sample_and_then_all_are_looked_at() {
         let source = Pretender {
             place: Place::bucket(DriverKind::S3, "b", ""),
             looked_at: Mutex::default(),
@@ -216,7 +218,9 @@ mod tests {
             seen.dedup();
             (seen.len(), stand)
         };
-        assert_eq!(looked(batch(1..51, &[])).await, (50, vec![]));
+        assert_eq!(looked(batch(1..2, &[])).await, (1, vec![]));
+        assert_eq!(looked(batch(2..51, &[])).await, (49, vec![]));
+        assert_eq!(looked(batch(1_001..1_051, &[])).await, (50, vec![]));
         // One that is not in the sample stays unseen, until one of the sample shows the pretence.
         assert_eq!(looked(batch(51..251, &[60])).await, (2, vec![]));
         assert_eq!(

@@ -160,11 +160,25 @@ async fn mirrored(world: &World) -> String {
     .expect("the mirror")
 }
 
-/// A migration that stands still in the middle, and has lost its connections.
+/// A migration that stands still in the middle, and has lost its connections. Each of its objects
+/// waits for the store: none has been told that it may write and has not written yet.
 async fn standing_still() -> (World, Running) {
     let world = seeded(DOCUMENTS).await;
     let mut running = world.spawn_slowly(&[], 10).await;
-    running.freeze();
+    world
+        .proxy
+        .set_fault(Fault::Stall(Duration::from_millis(500)));
+    loop {
+        until("each object waits for the store", async || {
+            world.proxy.under_way() == 4
+        })
+        .await;
+        running.freeze();
+        if world.proxy.under_way() == 4 {
+            break;
+        }
+        running.go_on();
+    }
     world.proxy.at_rest().await;
     end_connections(&world).await;
     world.proxy.set_fault(Fault::None);
@@ -207,8 +221,8 @@ async fn a_run_that_stood_still_while_it_was_undone_writes_nothing_when_it_wakes
     world.look().await.expect_all_at("db", DOCUMENTS);
     let puts = world.total_document_puts();
     first.go_on();
-    first.wait().await.expect_code(130);
-    assert_eq!(world.total_document_puts(), puts);
+    let first = first.wait().await.expect_code(130);
+    assert_eq!(world.total_document_puts(), puts, "{}", first.stderr);
     world.look().await.expect_all_at("db", DOCUMENTS);
 }
 

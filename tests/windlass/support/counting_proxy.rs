@@ -165,6 +165,11 @@ impl CountingProxy {
         *self.state.fault.lock().expect("no panic under the lock") = (fault, Some(method));
     }
 
+    /// Requests that have been taken and not come to their end.
+    pub fn under_way(&self) -> usize {
+        self.state.under_way.load(Ordering::SeqCst)
+    }
+
     /// Waits until nothing that a client has sent, who is gone by now, can still reach the store.
     pub async fn at_rest(&self) {
         let mut quiet = 0;
