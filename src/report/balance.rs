@@ -117,8 +117,8 @@ pub fn buckets(html: &mut Html, report: &Report) {
                 "Deleted at source",
                 "Kept at source",
                 "Undeleted",
-                "Planned, as stored at the source",
-                "Committed, as stored at the destination",
+                "Bytes at source, stored",
+                "Bytes of copies, stored",
             ],
             is_long: true,
         };
