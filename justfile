@@ -36,11 +36,15 @@ quick:
 
 # What must hold before a commit is pushed.
 check: lint && test
-    cargo deny check licenses bans sources
+    scripts/deny
 
 # Apart from `check`: it fetches the advisory database over the network.
 advisories:
-    cargo deny check advisories
+    scripts/deny advisories
+
+# What is shipped: the program, stripped, and beside it what names the lines in its backtraces.
+package:
+    scripts/package
 
 # How fast it is, on real servers.
 bench *ARGS:

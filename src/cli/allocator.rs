@@ -14,6 +14,7 @@ const LARGE_BYTES: libc::c_int = 4 << 20;
 /// small documents took 222 MiB that way on two cores, and would take more on every core added.
 ///
 /// Before any other thread is started.
+#[allow(unsafe_code)]
 pub fn keep_small() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: it sets two numbers of the allocator's, under the allocator's own lock. Where one is

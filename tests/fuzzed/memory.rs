@@ -1,5 +1,7 @@
 //! How much memory a piece of work has had at most, on its own thread.
 
+#![allow(unsafe_code)]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

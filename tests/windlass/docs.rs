@@ -132,13 +132,14 @@ fn the_readmes_configurations_load() {
 #[test]
 fn every_link_between_the_pages_leads_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut pages = vec![root.join("README.md"), root.join("CHANGELOG.md")];
-    let docs = std::fs::read_dir(root.join("docs")).expect("docs");
-    pages.extend(docs.map(|entry| entry.expect("readable").path()));
-    for page in pages
-        .iter()
-        .filter(|page| page.extension().is_some_and(|e| e == "md"))
-    {
+    let mut pages = Vec::new();
+    for directory in [".", "docs", "docs/decisions"] {
+        let directory = std::fs::read_dir(root.join(directory)).expect("a directory");
+        let paths = directory.map(|entry| entry.expect("readable").path());
+        pages.extend(paths.filter(|path| path.extension().is_some_and(|e| e == "md")));
+    }
+    assert!(pages.len() > 20, "the pages are found");
+    for page in &pages {
         let text = std::fs::read_to_string(page).expect("a page");
         for link in text.split("](").skip(1) {
             let link = link.split(')').next().expect("an end");
@@ -160,8 +161,14 @@ fn every_test_that_the_pages_name_exists() {
     for dir in ["src", "tests"] {
         collect(&root.join(dir), &mut sources);
     }
-    for (page, at_least) in [("architecture.md", 10), ("compatibility.md", 40)] {
-        let text = std::fs::read_to_string(root.join("docs").join(page)).expect("the page");
+    let decisions = std::fs::read_dir(root.join("docs/decisions")).expect("decisions");
+    let decisions = decisions.map(|entry| entry.expect("readable").path());
+    let decisions = decisions.map(|path| (path, 0));
+    let pages = [("docs/compatibility.md", 40), ("SECURITY.md", 1)];
+    let pages = pages.map(|(page, at_least)| (root.join(page), at_least));
+    for (page, at_least) in pages.into_iter().chain(decisions) {
+        let text = std::fs::read_to_string(&page).expect("the page");
+        let page = page.display();
         let named = in_backticks(&text)
             .filter_map(|word| word.rsplit_once("::"))
             .filter(|(_, name)| name.matches('_').count() >= 2);
