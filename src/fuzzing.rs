@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::config::{ConfigFile, Section};
 use crate::database::DatabaseUrl;
 use crate::model::ObjectKey;
-use crate::{driver, engine, journal};
+use crate::{audit, driver, journal};
 
 /// A configuration: an error, or values that can be asked for.
 pub fn config(data: &[u8]) {
@@ -53,7 +53,7 @@ pub fn chain_line(data: &[u8]) {
         text.lines().for_each(journal::fuzzing::read_line);
     }
     let verified = journal::chain::verify_export(data);
-    let proof = engine::prove_export(data);
+    let proof = audit::prove_export(data);
     // What only proves the chain takes nothing that also replays it would call broken.
     assert!(verified.is_ok() || proof.problems > 0);
 }

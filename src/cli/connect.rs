@@ -11,7 +11,8 @@ use crate::config::{
     ConfigFile, Part, Secret, Section, StoreConfig, require_variables as require_variables_of,
 };
 use crate::database::{ConnectOptions, Database, DatabaseUrl, why_ignored};
-use crate::engine::{Concurrency, MemoryLimit, Progress, Settings, StateDir, Stop, TaskFile};
+use crate::engine::{Concurrency, MemoryLimit, Settings, StateDir, Stop, TaskFile};
+use crate::progress::Progress;
 
 /// Loads a configuration with the process's environment.
 pub fn load(path: &Path) -> anyhow::Result<ConfigFile> {

@@ -9,7 +9,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::Printer;
 use super::args::Global;
 use super::ending::command;
-use crate::engine::{Progress, Stop, StopReason};
+use crate::engine::{Stop, StopReason};
+use crate::progress::Progress;
 
 /// Whether a run looks after the signals.
 static LISTENING: AtomicBool = AtomicBool::new(false);

@@ -9,12 +9,14 @@ use serde::Serialize;
 use super::args::{Global, VerifyArgs};
 use super::connect::{self, FoundTask};
 use super::{ExitStatus, Printer, bar, format};
+use crate::audit::{AuditReport, Audited, audit};
 use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::{Compression, DriverConfig, StoreConfig};
 use crate::database::Database;
 use crate::driver::{self, Driver, Fence};
-use crate::engine::{AuditReport, Audited, Progress, audit, refuse_changed_place};
+use crate::engine::refuse_changed_place;
 use crate::model::{TaskState, in_a_line};
+use crate::progress::Progress;
 
 /// What is looked at.
 struct Look {

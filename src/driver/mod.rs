@@ -3,6 +3,7 @@
 //! A new driver is one folder, one line in [`open`] and one line in the suite's callers.
 
 mod body;
+pub mod bounded;
 pub mod compression;
 #[doc(hidden)]
 pub mod conformance;

@@ -142,7 +142,7 @@ pub enum EngineError {
     },
     /// Another task has the same documents in its plan.
     #[error(
-        "task {task_id} {state} with {documents} of these documents still to move, and it is          another migration than this one ({differences}): windlass resume {task_id} goes on with          it, windlass reverse {task_id} undoes it, and --new-task plans them a second time all          the same; nothing was changed"
+        "task {task_id} {state} with {documents} of these documents still to move, and it is another migration than this one ({differences}): windlass resume {task_id} goes on with it, windlass reverse {task_id} undoes it, and --new-task plans them a second time all the same; nothing was changed"
     )]
     OpenElsewhere {
         /// The task.
@@ -156,7 +156,7 @@ pub enum EngineError {
     },
     /// A reverse has not come to its end.
     #[error(
-        "task {task_id} is bringing documents back out of this destination, and has not come to          its end: windlass resume {task_id} goes on with it, and --new-task migrates beside it          all the same; nothing was changed"
+        "task {task_id} is bringing documents back out of this destination, and has not come to its end: windlass resume {task_id} goes on with it, and --new-task migrates beside it all the same; nothing was changed"
     )]
     OnTheWayBack {
         /// The reverse.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::EngineError;
+use crate::engine::EngineError;
 use crate::private::{self, Refusal, Untrusted};
 use crate::{crash, durable};
 

@@ -5,8 +5,8 @@ use std::fs;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use windlass::audit::{Part, prove, prove_export};
 use windlass::catalog::TaskRow;
-use windlass::engine::{Part, prove, prove_export};
 
 use crate::journal_verify::Proven;
 

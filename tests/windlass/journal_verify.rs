@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use windlass::audit::{Part, Proof, prove};
 use windlass::catalog::{Catalog, TaskRow};
 use windlass::database::{ConnectOptions, Database, DatabaseUrl};
-use windlass::engine::{Part, Proof, StateDir, prove};
+use windlass::engine::StateDir;
 
 use crate::sqlite::{SLOWLY, World};
 

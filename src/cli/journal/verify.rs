@@ -8,10 +8,10 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
+use crate::audit::{AuditError, Problem, Proof, TakenOver, prove, prove_export};
 use crate::cli::args::Global;
 use crate::cli::connect::{self, FoundTask};
 use crate::cli::{ExitStatus, Printer, format};
-use crate::engine::{EngineError, Problem, Proof, TakenOver, prove, prove_export};
 use crate::journal::JournalError;
 use crate::model::in_a_line;
 
@@ -31,7 +31,7 @@ pub async fn task(wanted: &str, global: &Global, printer: &Printer) -> anyhow::R
     let FoundTask { task, catalog, .. } = connect::find_task(global, wanted).await?;
     let checkpoint = connect::state_dir(global)?.checkpoint(task.uuid);
     let proof = match prove(&task, &catalog, &checkpoint).await {
-        Err(error @ EngineError::Journal(JournalError::NotFound { .. })) => {
+        Err(error @ AuditError::Journal(JournalError::NotFound { .. })) => {
             let executors = catalog.executors(task.task_id).await?;
             let host = executors.first().map_or("another machine", |e| &e.host);
             return Err(error).context(format!(

@@ -1,0 +1,310 @@
+//! Whether a task's journal is what happened: its chain recomputed, its steps taken once more by
+//! the pure state machine, and both held against the mirror and against Anchore's own rows.
+//!
+//! Nothing is changed and nothing locked. Beside a running task the mirror is believed only up to
+//! the head that it had at the beginning; what has moved since is counted, not judged.
+
+mod facts;
+mod held;
+mod possible;
+mod replay;
+mod report;
+
+use std::io::BufRead;
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::AuditError;
+use crate::catalog::{Catalog, Executor, TaskRow};
+use crate::journal::chain::ChainError;
+use crate::journal::{self, JournalError, ReadJournal};
+use crate::model::TaskKind;
+use held::Mirror;
+use replay::{Beginning, Known, Misfit, Replay};
+pub use report::{Change, Part, Problem, Proof, ProvenChain, TakenOver};
+
+/// Proves a task from its checkpoint, the mirror and the rows.
+///
+/// # Errors
+/// The checkpoint is not here or can't be read at all, or the database does not answer. What does
+/// not fit is no error: it stands in the proof.
+pub async fn prove(
+    task: &TaskRow,
+    catalog: &Catalog,
+    checkpoint: &Path,
+) -> Result<Proof, AuditError> {
+    let mut proof = Proof::default();
+    // Before the journal: what the mirror knows now, the journal had before.
+    let executors = catalog.executors(task.task_id).await?;
+    let (dir, uuid) = (checkpoint.to_path_buf(), task.uuid);
+    let opened = blocking(move || journal::read(&dir, uuid)).await?;
+    let journal = match opened {
+        Ok(journal) => journal,
+        Err(error @ (JournalError::Damaged { .. } | JournalError::WrongTask { .. })) => {
+            proof.problem(Problem {
+                part: Part::Chain,
+                seq: None,
+                object: None,
+                what: error.to_string(),
+            });
+            return Ok(proof.ended());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    proof.at_work = journal.in_use();
+    // The journal's own executor and those before it; the ones before those have followed it.
+    let own = executors
+        .iter()
+        .position(|e| e.executor == journal.executor());
+    let (later, executors) = executors.split_at(own.unwrap_or(0));
+    proof.mirrored_head = executors.first().map(|e| format!("{}:{}", e.seq, e.head));
+    let last = journal.head().seq;
+    let (replay, chain, misfit) = {
+        let head = mirrored_head(&journal, executors)?;
+        let mirrored_seq = executors.first().map_or(0, |executor| executor.seq);
+        let known = Known {
+            kind: task.kind,
+            planned: task.planned,
+            rebuilt: executors.first().is_some_and(|executor| executor.epoch > 1),
+        };
+        let taken = blocking(move || take(&journal, known, mirrored_seq)).await?;
+        let (replay, chain, misfit) = taken?;
+        (replay, chain, misfit.or(head))
+    };
+    proof.chains.push(chain);
+    let misfit = misfit.or_else(|| wrong_beginning(task, executors, &replay));
+    if let Some(problem) = misfit {
+        // What the mirror should be told by a journal that is not whole can't be known.
+        proof.problem(problem);
+        return Ok(proof.ended());
+    }
+    if let (Some(next), Some(own)) = (later.last(), executors.first()) {
+        // What has become of the objects since stands in the other's journal.
+        proof.taken_over = Some(TakenOver {
+            by: next.executor,
+            host: next.host.clone(),
+            behind: own.seq,
+            abandoned: last.saturating_sub(own.seq),
+        });
+        return Ok(proof.ended());
+    }
+    let mirror = Mirror {
+        task,
+        catalog,
+        replay: &replay,
+        epoch: executors.first().map_or(1, |executor| executor.epoch),
+        mirrored_seq: executors.first().map_or(0, |executor| executor.seq),
+    };
+    mirror.hold(&mut proof).await?;
+    proof.mirror_compared = true;
+    Ok(proof.ended())
+}
+
+/// Proves an export by itself: its chains and its steps.
+pub fn prove_export(export: impl BufRead) -> Proof {
+    let mut proof = Proof::default();
+    let mut replays: Vec<(Uuid, Replay)> = Vec::new();
+    let verified = journal::chain::verify_export_with(export, |entry| {
+        let known = replays
+            .iter()
+            .position(|(executor, _)| *executor == entry.executor);
+        let at = known.unwrap_or_else(|| {
+            replays.push((entry.executor, Replay::new(None, u64::MAX)));
+            replays.len() - 1
+        });
+        let taken = replays[at].1.take(entry);
+        taken.map_err(|misfit| match misfit.object {
+            Some(object) => format!("{object}: {}", misfit.what),
+            None => misfit.what,
+        })
+    });
+    match verified {
+        Ok(verified) => {
+            let chains = verified.chains.iter().map(|chain| ProvenChain {
+                task: chain.task,
+                executor: chain.executor,
+                entries: chain.head.seq,
+                head: chain.head.to_string(),
+            });
+            proof.chains.extend(chains);
+        }
+        Err(error) => {
+            let what = error.to_string();
+            let ChainError { seq, .. } = error;
+            proof.problem(Problem {
+                part: Part::Chain,
+                seq,
+                object: None,
+                what,
+            });
+        }
+    }
+    if proof.problems == 0 && proof.chains.is_empty() {
+        proof.problem(Problem {
+            part: Part::Chain,
+            seq: None,
+            object: None,
+            what: "the export holds no entries".into(),
+        });
+    }
+    proof.ended()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, AuditError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        AuditError::Journal(JournalError::Io {
+            path: "the journal".into(),
+            source: std::io::Error::other(error),
+        })
+    })
+}
+
+/// Whether the journal is the one that the database knows, and has all that the database has seen
+/// of it.
+fn mirrored_head(
+    journal: &ReadJournal,
+    executors: &[Executor],
+) -> Result<Option<Problem>, AuditError> {
+    let Some(latest) = executors.first() else {
+        return Ok(None);
+    };
+    let problem = |seq, what| {
+        Ok(Some(Problem {
+            part: Part::Head,
+            seq: Some(seq),
+            object: None,
+            what,
+        }))
+    };
+    if latest.executor != journal.executor() {
+        let what = format!(
+            "the checkpoint here is of executor {}, but {} on {} has been at work since: its \
+             checkpoint has the journal, verify it there",
+            journal.executor(),
+            latest.executor,
+            latest.host
+        );
+        return problem(latest.seq, what);
+    }
+    let last = journal.head().seq;
+    match journal.hash_at(latest.seq) {
+        Ok(Some(hash)) if hex::encode(hash) == latest.head => Ok(None),
+        Ok(Some(_)) => {
+            let what = format!(
+                "entry {} is not the one that the database has seen: the journal was written \
+                 anew, or the database's head was changed",
+                latest.seq
+            );
+            problem(latest.seq, what)
+        }
+        Ok(None) => {
+            let what = format!(
+                "the journal ends at entry {last}, but the database has seen entry {}: its end \
+                 was cut off, or this is an old copy",
+                latest.seq
+            );
+            problem(last + 1, what)
+        }
+        // Damage before it: taking the entries comes upon it too, and names the first.
+        Err(JournalError::Damaged { what, .. }) => problem(latest.seq, what),
+        Err(error) => Err(error.into()),
+    }
+}
+
+type Taken = (Replay, ProvenChain, Option<Problem>);
+
+/// Takes every entry, up to the first that does not fit.
+fn take(journal: &ReadJournal, known: Known, mirrored_seq: u64) -> Result<Taken, AuditError> {
+    let mut replay = Replay::new(Some(known), mirrored_seq);
+    let mut task = Uuid::nil();
+    let mut head = String::new();
+    let mut first_misfit = None;
+    for line in journal.entries(1) {
+        let next = replay.entries() + 1;
+        let chain_problem = |what| Problem {
+            part: Part::Chain,
+            seq: Some(next),
+            object: None,
+            what,
+        };
+        let line = match line {
+            Ok(line) => line,
+            Err(JournalError::Damaged { what, .. }) => {
+                first_misfit = Some(chain_problem(what));
+                break;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let taken = match line.entry() {
+            Err(error) => Err(chain_problem(format!(
+                "entry {next} can't be read: {error}"
+            ))),
+            Ok(entry) => {
+                task = entry.task;
+                replay
+                    .take(&entry)
+                    .map_err(|misfit| step_problem(next, misfit))
+            }
+        };
+        if let Err(problem) = taken {
+            first_misfit = Some(problem);
+            break;
+        }
+        head = format!("{}:{}", line.seq, hex::encode(line.hash));
+    }
+    let chain = ProvenChain {
+        task,
+        executor: journal.executor(),
+        entries: replay.entries(),
+        head,
+    };
+    Ok((replay, chain, first_misfit))
+}
+
+fn step_problem(seq: u64, misfit: Misfit) -> Problem {
+    Problem {
+        part: Part::Step,
+        seq: Some(seq),
+        object: misfit.object,
+        what: misfit.what,
+    }
+}
+
+/// Whether the journal's first entry tells of another task than the database.
+fn wrong_beginning(task: &TaskRow, executors: &[Executor], replay: &Replay) -> Option<Problem> {
+    let what = match replay.beginning()? {
+        Beginning::Created { kind, planned } => {
+            let said = (*kind, *planned);
+            (said != (task.kind, task.planned)).then(|| {
+                let name = |kind: TaskKind| kind.name();
+                format!(
+                    "the journal tells of a {} task with {planned} objects, the database of a {} \
+                     task with {}",
+                    name(*kind),
+                    name(task.kind),
+                    task.planned
+                )
+            })
+        }
+        Beginning::Rebuilt { old_head } => {
+            let known = executors.get(1).map(|e| format!("{}:{}", e.seq, e.head));
+            (*old_head != known).then(|| {
+                let none = || "none".to_owned();
+                format!(
+                    "the journal goes on behind the head {}, the database knows {}",
+                    old_head.clone().unwrap_or_else(none),
+                    known.clone().unwrap_or_else(none)
+                )
+            })
+        }
+    }?;
+    Some(Problem {
+        part: Part::Head,
+        seq: Some(1),
+        object: None,
+        what,
+    })
+}

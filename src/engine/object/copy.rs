@@ -1,0 +1,455 @@
+//! The first two steps: write the copy, and read it back.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use md5::{Digest as _, Md5};
+
+use crate::crash;
+use crate::driver::bounded;
+use crate::driver::{Reader, StoreErrorKind, Upload};
+use crate::engine::flow::retry::{Side, StepError};
+use crate::engine::limits::WHOLE_MAX_BYTES;
+use crate::engine::object::context::Context;
+use crate::engine::object::item::Item;
+use crate::engine::object::restore;
+use crate::engine::object::transform::{BadSource, Transform, make_whole};
+use crate::engine::object::uploads::{self, Earlier};
+use crate::model::{Cause, Event, FailureClass, Phase};
+use crate::model::{Facts, Returned, Unfinished, Verified, VerifyMode};
+
+/// Above this a digest or a compression is worth a thread of its own.
+const BLOCKING_BYTES: usize = 256 << 10;
+
+/// A copy that the destination has acknowledged.
+pub struct Copy {
+    /// What is known of it.
+    pub facts: Facts,
+    /// It was there already, and has been read to its end.
+    pub read_back: Option<Verified>,
+}
+
+impl Copy {
+    fn written(facts: Facts) -> Self {
+        Self {
+            facts,
+            read_back: None,
+        }
+    }
+
+    fn found(facts: Facts) -> Self {
+        Self {
+            read_back: Some(Verified {
+                method: "full".into(),
+                bytes: facts.size,
+            }),
+            facts,
+        }
+    }
+}
+
+/// Copies an object. The destination has acknowledged the whole payload when this returns.
+pub async fn copy(context: &Context, item: &Item) -> Result<Copy, StepError> {
+    let object = &item.object;
+    let Some(before) = &object.restore else {
+        return make(context, item).await;
+    };
+    if let Some(facts) = restore::standing(context, item, before).await? {
+        return Ok(Copy::found(facts));
+    }
+    let made = make(context, item).await?;
+    restore::tell_if_stored_otherwise(item, before, &made.facts);
+    Ok(made)
+}
+
+async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
+    let object = &item.object;
+    if object
+        .source
+        .size
+        .is_some_and(|size| size > WHOLE_MAX_BYTES as i64)
+    {
+        return stream(context, item).await;
+    }
+    let mut reader = read_source(context, item).await?;
+    match gather(&mut reader, WHOLE_MAX_BYTES).await? {
+        Gathered::All(stored) => {
+            let (source, dest_url) = (object.source.clone(), object.dest_url.clone());
+            let form = context.form(item);
+            let size = stored.len();
+            let make = move || make_whole(stored, &source, form, &dest_url);
+            let whole = match size > BLOCKING_BYTES {
+                true => tokio::task::spawn_blocking(make).await.map_err(panicked)?,
+                false => make(),
+            };
+            match whole.map_err(|bad| bad_source(item, bad))? {
+                Some(whole) => {
+                    if context.must_look(item)
+                        && is_there_already(context, item, &whole.facts).await?
+                    {
+                        return Ok(Copy::found(whole.facts));
+                    }
+                    context.may_put(whole.facts.size).await;
+                    may_write(context).await?;
+                    let put = context
+                        .destination
+                        .put(&object.dest_url, whole.bytes, whole.md5);
+                    crash::point("put-before");
+                    put.await.map_err(StepError::store(Side::Destination))?;
+                    crash::point("put-after");
+                    Ok(Copy::written(whole.facts))
+                }
+                None => stream(context, item).await,
+            }
+        }
+        Gathered::TooMuch => {
+            drop(reader);
+            stream(context, item).await
+        }
+    }
+}
+
+/// Nothing is done at a store that was decided upon before this process stood still, and another took
+/// its task over or undid it.
+async fn may_write(context: &Context) -> Result<(), StepError> {
+    match context.tenure.is_sure().await {
+        true => Ok(()),
+        false => Err(StepError::no_lock()),
+    }
+}
+
+fn panicked(error: tokio::task::JoinError) -> StepError {
+    StepError {
+        side: Side::Source,
+        class: FailureClass::Fatal,
+        cause: Cause::Other,
+        message: format!("a worker thread failed: {error}"),
+    }
+}
+
+fn bad_source(item: &Item, bad: BadSource) -> StepError {
+    let url = &item.object.source.url;
+    StepError::permanent(
+        Side::Source,
+        Cause::DamagedAtSource,
+        format!("{url}: {bad}: repair or restore the document"),
+    )
+}
+
+async fn read_source(context: &Context, item: &Item) -> Result<Reader, StepError> {
+    let source = &item.object.source;
+    let size = source.size.and_then(|size| u64::try_from(size).ok());
+    let reader = bounded::read(context.source.as_ref(), &source.url, size).await;
+    reader.map_err(StepError::store(Side::Source))
+}
+
+enum Gathered {
+    All(Bytes),
+    TooMuch,
+}
+
+async fn gather(reader: &mut Reader, most: usize) -> Result<Gathered, StepError> {
+    let mut pieces: Vec<Bytes> = Vec::new();
+    let mut total = 0;
+    while let Some(piece) = reader.stream.next().await {
+        let piece = piece.map_err(StepError::store(Side::Source))?;
+        total += piece.len();
+        if total > most {
+            return Ok(Gathered::TooMuch);
+        }
+        pieces.push(piece);
+    }
+    Ok(Gathered::All(match pieces.len() {
+        1 => pieces.swap_remove(0),
+        _ => pieces.concat().into(),
+    }))
+}
+
+/// Copies an object that is too large to be held in memory.
+async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
+    let object = &item.object;
+    let form = context.form(item);
+    let compressed = match (form.always(), object.source.compressed, object.source.size) {
+        (Some(compressed), _, _) => compressed,
+        (None, Some(true), _) | (None, _, None) => {
+            // Nobody knows the plain length before it has been read.
+            let plain = pass(context, item, false, None).await?;
+            form.compresses(plain.content_size)
+        }
+        (None, _, Some(size)) => form.compresses(u64::try_from(size).unwrap_or(0)),
+    };
+    let earlier = uploads::earlier(context, item).await?;
+    let (must_look, in_one_piece) = (
+        context.must_look(item) || earlier == Earlier::Gone,
+        context.destination.in_one_piece(),
+    );
+    let mut measured = None;
+    if must_look || in_one_piece {
+        let facts = pass(context, item, compressed, None).await?;
+        if must_look && is_there_already(context, item, &facts).await? {
+            return Ok(Copy::found(facts));
+        }
+        measured = Some(facts).filter(|_| in_one_piece);
+    }
+    // It clears away what another has begun under the same key.
+    may_write(context).await?;
+    let mut sending = match &measured {
+        Some(facts) => Sending::begin_in_one_piece(context, facts).await?,
+        None => Sending::begin(context, item, earlier).await?,
+    };
+    match pass(context, item, compressed, Some(&mut sending)).await {
+        Ok(facts) => {
+            if let Err(error) = may_write(context).await {
+                sending.upload.suspend().await;
+                return Err(error);
+            }
+            crash::point("upload-before-finish");
+            let finished = sending.upload.finish().await;
+            finished.map_err(StepError::store(Side::Destination))?;
+            crash::point("upload-after-finish");
+            Ok(Copy::written(facts))
+        }
+        Err(error) => {
+            // The next try goes on with it, or clears it away.
+            sending.upload.suspend().await;
+            Err(error)
+        }
+    }
+}
+
+/// An object on its way to the destination.
+struct Sending<'a> {
+    context: &'a Context,
+    upload: Box<dyn Upload>,
+    /// Bytes from here on that the destination is thought to have: they need not go out again.
+    there_bytes: u64,
+}
+
+impl<'a> Sending<'a> {
+    async fn begin(context: &'a Context, item: &Item, earlier: Earlier) -> Result<Self, StepError> {
+        let begun = match earlier {
+            Earlier::Open(begun) => Some(begun),
+            Earlier::None | Earlier::Gone => None,
+        };
+        let there_bytes = begun.as_ref().map_or(0, Unfinished::leading_bytes);
+        let (url, log) = (&item.object.dest_url, uploads::log(context, item));
+        let upload = context.destination.upload_logged(url, begun, log).await;
+        Ok(Self {
+            context,
+            upload: upload.map_err(StepError::store(Side::Destination))?,
+            there_bytes,
+        })
+    }
+
+    async fn begin_in_one_piece(context: &'a Context, facts: &Facts) -> Result<Self, StepError> {
+        let mut md5 = [0; 16];
+        hex::decode_to_slice(&facts.digest, &mut md5).map_err(|error| {
+            StepError::permanent(
+                Side::Source,
+                Cause::Other,
+                format!("{}: {error}", facts.digest),
+            )
+        })?;
+        let upload = context
+            .destination
+            .upload_in_one_piece(&facts.url, facts.size, md5);
+        Ok(Self {
+            context,
+            upload: upload.await.map_err(StepError::store(Side::Destination))?,
+            there_bytes: 0,
+        })
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StepError> {
+        let length = bytes.len() as u64;
+        let there = self.there_bytes.min(length);
+        self.there_bytes -= there;
+        self.context.may_stream(length - there).await;
+        let written = self.upload.write(bytes).await;
+        written.map_err(StepError::store(Side::Destination))
+    }
+}
+
+/// Reads the source once, from end to end, and writes what becomes of it where there is an
+/// upload. The source has been checked when this returns.
+async fn pass(
+    context: &Context,
+    item: &Item,
+    compressed: bool,
+    mut sending: Option<&mut Sending<'_>>,
+) -> Result<Facts, StepError> {
+    let mut reader = read_source(context, item).await?;
+    let mut transform = Transform::new(&item.object.source, compressed);
+    let bad = |bad| bad_source(item, bad);
+    while let Some(piece) = reader.stream.next().await {
+        let piece = piece.map_err(StepError::store(Side::Source))?;
+        let mut out = transform.feed(piece);
+        loop {
+            if let (Some(bytes), Some(sending)) = (out.take(), sending.as_mut())
+                && !bytes.is_empty()
+            {
+                sending.write(bytes).await?;
+            }
+            match transform.next().map_err(bad)? {
+                Some(bytes) => out = Some(bytes),
+                None => break,
+            }
+        }
+    }
+    let (last, facts) = transform.finish(&item.object.dest_url).map_err(bad)?;
+    if let Some(sending) = sending
+        && !last.is_empty()
+    {
+        sending.write(last).await?;
+    }
+    Ok(facts)
+}
+
+/// Whether what lies at the destination is this copy already. Other content is refused, unless
+/// the operator allowed to replace it and no row points at it.
+async fn is_there_already(
+    context: &Context,
+    item: &Item,
+    facts: &Facts,
+) -> Result<bool, StepError> {
+    let url = &item.object.dest_url;
+    let stat = context
+        .destination
+        .stat(url)
+        .await
+        .map_err(StepError::store(Side::Destination))?;
+    let Some(stat) = stat else { return Ok(false) };
+    refuse_namesakes(context, facts).await?;
+    if stat.size == facts.size {
+        let (md5, size) = digest_of(context, facts).await?;
+        if (md5.as_str(), size) == (facts.digest.as_str(), facts.size) {
+            return Ok(true);
+        }
+    }
+    let in_use = item.dest_in_use || item.object.shared;
+    // In a place that was empty, what nobody points at was left by this task itself.
+    let may_be_replaced = context.task.policy.overwrite || context.task.destination_was_empty;
+    if may_be_replaced && !in_use {
+        return Ok(false);
+    }
+    let hint = match in_use {
+        true => "another row points at it",
+        false => "migrate again with --overwrite to replace it",
+    };
+    let message = format!("{url}: other content lies at the destination; {hint}");
+    let cause = Cause::OtherContentAtDestination;
+    Err(StepError::permanent(Side::Destination, cause, message))
+}
+
+/// What lies there under another name and is not this document, no write would replace, and a reader
+/// could take it for the document.
+async fn refuse_namesakes(context: &Context, facts: &Facts) -> Result<(), StepError> {
+    let document = (facts.size, facts.digest.clone());
+    let beside = context.destination.namesakes(&facts.url, document).await;
+    let beside = beside.map_err(StepError::store(Side::Destination))?;
+    if beside.differing.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = beside.differing.iter().map(|n| format!("{n:?}")).collect();
+    let message = format!(
+        "{}: other content lies at the destination under another documentName ({}), and Anchore \
+         reads by user, bucket and id alone: move it away or remove it",
+        facts.url,
+        names.join(", ")
+    );
+    let cause = Cause::OtherContentAtDestination;
+    Err(StepError::permanent(Side::Destination, cause, message))
+}
+
+/// What reading back found.
+#[derive(Debug)]
+pub enum Proof {
+    /// The copy is equal.
+    Equal(Verified),
+    /// It is not, or it is gone; why.
+    Unequal(String),
+}
+
+/// Reads a copy back.
+pub async fn verify(context: &Context, facts: &Facts) -> Result<Proof, StepError> {
+    if context.task.policy.verify == VerifyMode::Checksum
+        && let Some(proof) = verify_by_checksum(context, facts).await?
+    {
+        return Ok(proof);
+    }
+    match digest_of(context, facts).await {
+        Ok((md5, size)) if md5 == facts.digest && size == facts.size => {
+            Ok(Proof::Equal(Verified {
+                method: "full".into(),
+                bytes: size,
+            }))
+        }
+        Ok((md5, size)) => Ok(Proof::Unequal(format!(
+            "{}: read back {size} bytes with MD5 {md5}, stored were {} with {}",
+            facts.url, facts.size, facts.digest
+        ))),
+        Err(error) if error.class == FailureClass::Permanent => Ok(Proof::Unequal(error.message)),
+        Err(error) => Err(error),
+    }
+}
+
+/// `None` where the store has no checksum of its own: then the whole payload is read.
+async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<Proof>, StepError> {
+    let stat = context.destination.stat(&facts.url).await;
+    let stat = match stat {
+        Ok(stat) => stat,
+        Err(error) if error.kind == StoreErrorKind::NotFound => None,
+        Err(error) => return Err(StepError::store(Side::Destination)(error)),
+    };
+    let Some(stat) = stat else {
+        return Ok(Some(Proof::Unequal(format!(
+            "{}: the copy is gone",
+            facts.url
+        ))));
+    };
+    let Some(md5) = stat.md5 else {
+        if !context.told_no_checksum.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "{} gives no checksum of its own for some objects: they are read back in full",
+                context.task.destination.place
+            );
+        }
+        return Ok(None);
+    };
+    Ok(Some(match md5 == facts.digest && stat.size == facts.size {
+        true => Proof::Equal(Verified {
+            method: "checksum".into(),
+            bytes: stat.size,
+        }),
+        false => Proof::Unequal(format!(
+            "{}: the store has {} bytes with MD5 {md5}, sent were {} with {}",
+            facts.url, stat.size, facts.size, facts.digest
+        )),
+    }))
+}
+
+async fn digest_of(context: &Context, facts: &Facts) -> Result<(String, u64), StepError> {
+    let (destination, url) = (&context.destination, &facts.url);
+    let reader = destination.get(url, Some(facts.size)).await;
+    let reader = reader.map_err(StepError::store(Side::Destination))?;
+    let mut reader = reader.at_most(facts.size, destination.kind(), url);
+    let mut md5 = Md5::new();
+    let mut size = 0;
+    while let Some(piece) = reader.stream.next().await {
+        let piece = piece.map_err(StepError::store(Side::Destination))?;
+        md5.update(&piece);
+        size += piece.len() as u64;
+    }
+    Ok((hex::encode(md5.finalize()), size))
+}
+
+/// The event for a copy that could not be proven: before the commit the object starts over,
+/// after it the source stays where it is.
+pub fn unproven(phase: Phase, why: String) -> Option<Event> {
+    let to_pending = Event::Returned(Returned {
+        to: Phase::Pending,
+        why,
+    });
+    (phase < Phase::Committed).then_some(to_pending)
+}

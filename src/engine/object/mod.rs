@@ -1,0 +1,428 @@
+//! One object's loop: ask the state for its next action; perform it; journal what happened;
+//! apply it.
+
+pub mod batches;
+pub mod context;
+mod copy;
+pub mod item;
+mod restore;
+pub mod strays;
+pub mod transform;
+mod undeleted;
+pub mod uploads;
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::catalog::{Deletable, Swap, Swapped};
+use crate::crash;
+use crate::engine::flow::retry::{Side, StepError, Tries, Verdict};
+use crate::engine::flow::warned::Telling;
+use crate::engine::object::batches::Settled;
+use crate::engine::object::context::{Context, RunError};
+use crate::engine::object::copy::Proof;
+use crate::engine::object::item::Item;
+use crate::engine::object::strays::Found;
+use crate::model::{
+    Action, Cause, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted,
+    SourceKept, State, Verified,
+};
+
+/// How often a copy that reads back unequal is made again in one run.
+const MAX_RETURNS: u32 = 2;
+
+/// Takes an object as far as it goes in this run.
+pub async fn advance(context: &Arc<Context>, mut item: Item) {
+    match advance_to_rest(context, &mut item).await {
+        Ok(()) | Err(RunError::Stopping) => {}
+        Err(RunError::TooLarge(error)) => {
+            tracing::error!("{}: {error}; it is left where it is", item.object.key);
+            context.progress.failed();
+        }
+    }
+}
+
+async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), RunError> {
+    loop {
+        let Some(tenure) = tenure(context, item).await? else {
+            return Ok(());
+        };
+        // Held from the first look at the state until what happened is journaled: a new tenure
+        // begins between two steps, never within one.
+        let step_of_tenure = context.tenure.step().await;
+        if context.tenure.id() != Some(tenure) {
+            continue;
+        }
+        item.object.state.proven = item.proven_in == Some(tenure);
+        let action = item.object.state.next(context.task.policy.nodelete);
+        if action == Action::Rest {
+            context.progress.settled();
+            return Ok(());
+        }
+        match perform_with_tries(context, item, action, tenure).await? {
+            Step::Again => {}
+            Step::Copied(copied, None) => {
+                copied_and_read_back(context, item, copied, tenure).await?;
+            }
+            Step::Copied(copied, Some(verified)) => {
+                context.record(item, Event::Copied(copied)).await?;
+                happened(context, item, Event::Verified(verified), tenure).await?;
+            }
+            Step::Happened(event) => happened(context, item, event, tenure).await?,
+        }
+        drop(step_of_tenure);
+    }
+}
+
+async fn perform_with_tries(
+    context: &Context,
+    item: &Item,
+    action: Action,
+    tenure: Uuid,
+) -> Result<Step, RunError> {
+    let mut tries = Tries::new(&context.weather, &context.stop);
+    loop {
+        let error = match perform(context, item, action, tenure).await {
+            Ok(step) => return Ok(step),
+            // A copy asks the database for nothing but the lock, which is waited for before a step.
+            Err(error) if action == Action::Copy && error.side == Side::Database => {
+                return Ok(Step::Again);
+            }
+            Err(error) => error,
+        };
+        match tries
+            .after(&error, async || context.is_alive(&error).await)
+            .await
+        {
+            Verdict::Again if context.tenure.id() == Some(tenure) => {}
+            // Under another tenure the step may not even be the right one any more.
+            Verdict::Again => return Ok(Step::Again),
+            Verdict::Stopping => return Err(RunError::Stopping),
+            Verdict::GiveUp => {
+                if action == Action::Copy {
+                    uploads::give_up(context, item).await;
+                }
+                return Ok(match is_superseded(context, item).await {
+                    true => Step::skipped(SUPERSEDED),
+                    false => Step::failed(item, &error, tries.attempts()),
+                });
+            }
+        }
+    }
+}
+
+/// Whether the row has changed since it was looked at: then it is no wonder that its document is
+/// not the planned one any more, and nobody has to repair anything.
+async fn is_superseded(context: &Context, item: &Item) -> bool {
+    if item.object.state.phase >= Phase::Committed {
+        return false;
+    }
+    let idx = item.object.idx;
+    let loaded = context.catalog.load(context.task.task_id, idx, idx).await;
+    // A database that does not answer now leaves it at the failure; resuming looks again.
+    loaded.is_ok_and(|loaded| {
+        let mut rows = loaded.into_iter();
+        rows.any(|row| row.object.state.phase < Phase::Committed && !row.row_as_planned)
+    })
+}
+
+/// The tenure to work in; `None` if the object has come to its end elsewhere. Where the lock has
+/// changed hands since the object's row was looked at, or a copy is to be made again, it is looked
+/// at again.
+async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunError> {
+    let Some(session) = context.tenure.held(&context.stop).await else {
+        return Err(RunError::Stopping);
+    };
+    let tenure = session.tenure();
+    if item.checked_in == tenure {
+        return Ok(Some(tenure));
+    }
+    let idx = item.object.idx;
+    let mut tries = Tries::new(&context.weather, &context.stop);
+    let loaded = loop {
+        match context.catalog.load(context.task.task_id, idx, idx).await {
+            Ok(loaded) => break loaded.into_iter().next(),
+            Err(error) => {
+                let error = StepError::from(error);
+                match tries
+                    .after(&error, async || context.is_alive(&error).await)
+                    .await
+                {
+                    Verdict::Again => {}
+                    _ => return Err(RunError::Stopping),
+                }
+            }
+        }
+    };
+    let Some(loaded) = loaded else {
+        return Ok(None);
+    };
+    let (here, there) = (item.object.state.phase, loaded.object.state.phase);
+    item.checked_in = tenure;
+    item.row_as_planned = loaded.row_as_planned || there >= Phase::Committed;
+    item.dest_in_use = loaded.dest_in_use;
+    if there >= Phase::Committed && here < Phase::Committed {
+        // A commit whose answer was lost; the new tenure has journaled it. From here on a copy
+        // that reads back unequal keeps the source: made again, it could replace what somebody
+        // has stored there since.
+        if here < Phase::Verified {
+            // None of ours, then.
+            return Ok(None);
+        }
+        item.object.state = State::at(Phase::Committed);
+    }
+    Ok(Some(tenure))
+}
+
+/// What a step came to.
+enum Step {
+    /// The destination has the copy. What lay there already has been read to its end for that.
+    Copied(Copied, Option<Verified>),
+    /// Something to journal.
+    Happened(Event),
+    /// Nothing has happened; the state decides anew.
+    Again,
+}
+
+impl Step {
+    fn failed(item: &Item, error: &StepError, attempt: u32) -> Self {
+        Self::Happened(Event::Failed(Failed {
+            phase: item.object.state.phase,
+            class: error.class.name().to_owned(),
+            attempt,
+            error: error.message.clone(),
+            cause: Some(error.cause),
+        }))
+    }
+
+    fn refused(item: &Item, cause: Cause, why: String) -> Self {
+        Self::failed(item, &StepError::permanent(Side::Source, cause, why), 1)
+    }
+
+    fn skipped(why: &str) -> Self {
+        Self::Happened(Event::Skipped(Skipped {
+            why: why.to_owned(),
+        }))
+    }
+
+    fn source_kept(why: &str) -> Self {
+        Self::Happened(Event::SourceKept(SourceKept {
+            why: why.to_owned(),
+        }))
+    }
+}
+
+const SUPERSEDED: &str = "superseded: its row in archive_metadata has changed since the plan";
+
+async fn perform(
+    context: &Context,
+    item: &Item,
+    action: Action,
+    tenure: Uuid,
+) -> Result<Step, StepError> {
+    if item.object.state.phase < Phase::Committed {
+        if let Some(why) = &item.refused {
+            return Ok(Step::refused(item, Cause::RefusedAtPlan, why.clone()));
+        }
+        if !item.row_as_planned {
+            return Ok(Step::skipped(SUPERSEDED));
+        }
+    }
+    match action {
+        Action::Copy => {
+            crash::point("copy-before");
+            let copy = copy::copy(context, item).await?;
+            if copy.read_back.is_some() {
+                // It was there: what was begun is not needed.
+                uploads::give_up(context, item).await;
+            }
+            context.weather.fair(Side::Source);
+            context.weather.fair(Side::Destination);
+            // What lay there already has not moved.
+            let moved = if copy.read_back.is_some() {
+                0
+            } else {
+                copy.facts.size
+            };
+            context.progress.copied(moved);
+            let copied = item.object.copied(&copy.facts);
+            Ok(Step::Copied(copied, copy.read_back))
+        }
+        Action::Verify => verify(context, item).await,
+        Action::Commit => commit(context, item, tenure).await,
+        Action::DeleteSource => delete_source(context, item, tenure).await,
+        Action::KeepSource => Ok(Step::source_kept("--nodelete")),
+        Action::Rest => Ok(Step::Again),
+    }
+}
+
+async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
+    if strays::is_stray(context, item) {
+        let found = strays::prove(context, item).await?;
+        crash::point("read-back");
+        context.weather.fair(Side::Destination);
+        return Ok(match found {
+            Found::Ours(verified) => Step::Happened(Event::Verified(verified)),
+            Found::Kept(why) => Step::source_kept(&why),
+        });
+    }
+    let Some(facts) = &item.object.copy else {
+        let message = format!("{}: nothing is known of its copy", item.object.dest_url);
+        let cause = Cause::CopyDiffers;
+        return Err(StepError::permanent(Side::Destination, cause, message));
+    };
+    let proof = copy::verify(context, facts).await?;
+    crash::point("read-back");
+    context.weather.fair(Side::Destination);
+    match proof {
+        Proof::Equal(verified) => Ok(Step::Happened(Event::Verified(verified))),
+        Proof::Unequal(why) if item.returns >= MAX_RETURNS => {
+            let why = format!("{why}; copied {} times, and never right", item.returns + 1);
+            Ok(Step::refused(item, Cause::CopyDiffers, why))
+        }
+        Proof::Unequal(why) => {
+            tell(context, false, "copies that differ", &why);
+            let phase = item.object.state.phase;
+            Ok(match copy::unproven(phase, why.clone()) {
+                Some(event) => Step::Happened(event),
+                None => Step::refused(
+                    item,
+                    Cause::CopyDiffers,
+                    format!("{why}; the source is kept"),
+                ),
+            })
+        }
+    }
+}
+
+async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
+    let Some(to) = item.object.copy.clone() else {
+        return Ok(Step::Again);
+    };
+    let swap = Swap {
+        idx: item.object.idx,
+        key: item.object.key.clone(),
+        from: item.object.source.clone(),
+        row: item
+            .object
+            .row_after(&to, jiff::Timestamp::now().as_second()),
+        to,
+        seq: item.seq,
+        copied_at: item.copied_at.clone(),
+        verified_at: item.verified_at.clone(),
+    };
+    let settled = context.commits.commit(swap, tenure).await?;
+    crash::point("commit-answered");
+    context.weather.fair(Side::Database);
+    Ok(match settled {
+        Settled::ProofLapsed => Step::Again,
+        Settled::Done(Swapped::Moved) => Step::Happened(Event::Committed(item.object.committed())),
+        Settled::Done(Swapped::Superseded) => Step::skipped(SUPERSEDED),
+    })
+}
+
+async fn delete_source(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
+    if strays::is_stray(context, item)
+        && let Some(why) = strays::look_again(context, item).await?
+    {
+        return Ok(Step::source_kept(&why));
+    }
+    let url = item.object.source.url.clone();
+    let settled = context
+        .deletes
+        .delete(item.object.idx, url.clone(), tenure)
+        .await?;
+    context.weather.fair(Side::Source);
+    Ok(match settled {
+        Settled::ProofLapsed => Step::Again,
+        Settled::Done(Deletable::Yes) => {
+            Step::Happened(Event::SourceDeleted(SourceDeleted { source_url: url }))
+        }
+        Settled::Done(Deletable::Shared) => Step::source_kept("another row points at the source"),
+        Settled::Done(Deletable::RowChanged) => {
+            let since = match strays::is_stray(context, item) {
+                true => "plan",
+                false => "commit",
+            };
+            Step::source_kept(&format!(
+                "its row in archive_metadata has changed since the {since}"
+            ))
+        }
+    })
+}
+
+/// Journals a copy while it is already being read back: reading has no effect that the entry
+/// would have to come before. A proof counts once the copy is journaled; whatever else the
+/// reading came to is left to the step itself, which tries again and says what is wrong.
+async fn copied_and_read_back(
+    context: &Context,
+    item: &mut Item,
+    copied: Copied,
+    tenure: Uuid,
+) -> Result<(), RunError> {
+    let facts = Facts::from(&copied);
+    let (journaled, proof) = tokio::join!(
+        context.record(item, Event::Copied(copied)),
+        copy::verify(context, &facts),
+    );
+    journaled?;
+    crash::point("copied-and-read-back");
+    match proof {
+        Ok(Proof::Equal(verified)) => {
+            context.weather.fair(Side::Destination);
+            happened(context, item, Event::Verified(verified), tenure).await
+        }
+        Ok(Proof::Unequal(_)) | Err(_) => Ok(()),
+    }
+}
+
+/// Says what happened to one object, unless enough of its kind has been said: on a screen with ten
+/// thousand of them nobody finds the eleventh kind.
+fn tell(context: &Context, is_failure: bool, kind: &'static str, line: &str) {
+    let telling = context.told.more_of(kind);
+    match (telling, is_failure) {
+        (Telling::Count, _) => tracing::debug!("{line}"),
+        (_, true) => tracing::error!("{line}"),
+        (_, false) => tracing::warn!("{line}"),
+    }
+    if telling == Telling::SayLast {
+        let task_id = context.task.task_id;
+        tracing::warn!(
+            "{kind}: more of these are counted and not said; all of them: windlass journal {task_id}"
+        );
+    }
+}
+
+async fn happened(
+    context: &Context,
+    item: &mut Item,
+    event: Event,
+    tenure: Uuid,
+) -> Result<(), RunError> {
+    match &event {
+        Event::Verified(_) => item.proven_in = Some(tenure),
+        // Unequal may mean that somebody else has written there: the row tells, and is looked at
+        // again before anything is.
+        Event::Returned(_) => item.checked_in = Uuid::nil(),
+        Event::Failed(failed) => {
+            context.progress.failed();
+            let words = failed.cause.unwrap_or(Cause::Other).words();
+            let line = format!("{}: {}", item.object.key, failed.error);
+            tell(context, true, words, &line);
+            if failed.class == FailureClass::Fatal.name() {
+                return Err(context.fatal(failed.error.clone()));
+            }
+        }
+        Event::SourceKept(kept) if strays::is_stray(context, item) => {
+            tracing::warn!("{}: {}", item.object.key, kept.why);
+        }
+        Event::Skipped(skipped) => {
+            context.progress.skipped();
+            let line = format!("{}: {}", item.object.key, skipped.why);
+            tell(context, false, "skipped", &line);
+        }
+        _ => {}
+    }
+    context.record(item, event).await
+}

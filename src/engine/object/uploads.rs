@@ -1,0 +1,199 @@
+//! Uploads of large objects that keep their place: gone on with after a crash, and never left
+//! behind at the store, where their parts cost money until somebody removes them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::catalog::{CatalogError, OpenUpload, UploadNote};
+use crate::driver::UploadLog;
+use crate::engine::flow::mirror::Mirroring;
+use crate::engine::flow::retry::{Side, StepError};
+use crate::engine::object::context::Context;
+use crate::engine::object::item::Item;
+use crate::engine::stop::{Stop, StopReason};
+use crate::journal::Journal;
+use crate::model::{Part, TaskKind, Unfinished, UploadStep};
+
+/// What became of the upload that the checkpoint knows of.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Earlier {
+    /// It knows of none.
+    None,
+    /// The store has it, and what it has of it.
+    Open(Unfinished),
+    /// The store has no such upload: it was completed, or aborted by somebody. The destination
+    /// tells which.
+    Gone,
+}
+
+/// Looks for the upload that an earlier try, or an earlier run, has begun.
+pub async fn earlier(context: &Context, item: &Item) -> Result<Earlier, StepError> {
+    let idx = item.object.idx;
+    let Some(known) = context.journal.upload(idx) else {
+        return Ok(Earlier::None);
+    };
+    let (id, parts) = (known.id.clone(), known.parts.len());
+    let found = context
+        .destination
+        .still_has(&item.object.dest_url, known)
+        .await
+        .map_err(StepError::store(Side::Destination))?;
+    let Some(open) = found else {
+        tracing::info!("{}: the store has its upload no more", item.object.key);
+        over(context, idx, id).await;
+        return Ok(Earlier::Gone);
+    };
+    tracing::info!(
+        "{}: going on with its upload: {} of {parts} known parts are there",
+        item.object.key,
+        open.parts.len()
+    );
+    Ok(Earlier::Open(open))
+}
+
+/// Clears away what the store has of an object's upload: it failed for good, or needs none.
+pub async fn give_up(context: &Context, item: &Item) {
+    let idx = item.object.idx;
+    if let Some(unfinished) = context.journal.upload(idx) {
+        abort(context, idx, &item.object.dest_url, unfinished.id).await;
+    }
+}
+
+/// Holds the mirror's uploads against the checkpoint's. What the checkpoint does not know is cleared
+/// away: it was lost, or is not the one that began them.
+pub async fn bring_together(context: &Context) {
+    let is_known = |idx, id: &str| {
+        let known = context.journal.upload(idx);
+        known.is_some_and(|known| known.id == id)
+    };
+    // A crash may have come before the mirror heard of them.
+    for (idx, id) in context.journal.uploads() {
+        context.mirroring.upload(note(idx, id, true));
+    }
+    let clear = async {
+        clear(context, is_known).await;
+        clear_undone(context).await;
+    };
+    tokio::select! {
+        () = clear => {}
+        () = context.stop.asked() => {}
+    }
+}
+
+/// At the end of a task nothing of an upload is left.
+pub async fn clear_all(context: &Context) {
+    clear(context, |_, _| false).await;
+    clear_undone(context).await;
+}
+
+/// Clears away what the task that this one undoes has begun: it can't be resumed any more.
+async fn clear_undone(context: &Context) {
+    let Some(parent) = context.task.parent else {
+        return;
+    };
+    if context.task.kind != TaskKind::Reverse {
+        return;
+    }
+    let catalog = &context.catalog;
+    let open = async {
+        let parent = catalog.task(&parent.to_string()).await?.task_id;
+        Ok::<_, CatalogError>((parent, catalog.open_uploads(parent).await?))
+    };
+    let (parent, open) = match open.await {
+        Ok(open) => open,
+        Err(error) => return tracing::warn!("{error}"),
+    };
+    for OpenUpload {
+        idx,
+        upload_id,
+        dest_url,
+    } in open
+    {
+        // What it has written is what this task reads.
+        if let Err(error) = context.source.abort_upload(&dest_url, &upload_id).await {
+            tracing::warn!("{error}; its parts are still there, as upload {upload_id}");
+            continue;
+        }
+        if let Err(error) = catalog.upload_is_over(parent, idx, &upload_id).await {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+async fn clear(context: &Context, keep: impl Fn(u64, &str) -> bool) {
+    let open = match context.catalog.open_uploads(context.task.task_id).await {
+        Ok(open) => open,
+        Err(error) => return tracing::warn!("{error}"),
+    };
+    for upload in open {
+        if !keep(upload.idx, &upload.upload_id) {
+            abort(context, upload.idx, &upload.dest_url, upload.upload_id).await;
+        }
+    }
+}
+
+async fn abort(context: &Context, idx: u64, url: &str, id: String) {
+    match context.destination.abort_upload(url, &id).await {
+        Ok(()) => over(context, idx, id).await,
+        // The mirror keeps it: it is tried again at the end, and when the task is resumed.
+        Err(error) => tracing::warn!("{error}; its parts are still there, as upload {id}"),
+    }
+}
+
+async fn over(context: &Context, idx: u64, id: String) {
+    let is_this = |known: Unfinished| known.id == id;
+    if context.journal.upload(idx).is_some_and(is_this)
+        && let Err(error) = context.journal.keep_upload(idx, UploadStep::Over).await
+    {
+        context.fatal(error.to_string());
+    }
+    context.mirroring.upload(note(idx, id, false));
+}
+
+/// That nothing is left of an upload, or that it is open.
+pub fn note(idx: u64, upload_id: String, open: bool) -> UploadNote {
+    UploadNote {
+        idx,
+        upload_id,
+        open,
+    }
+}
+
+/// Keeps an object's upload in the checkpoint, and its name in the mirror.
+struct Log {
+    journal: Journal,
+    mirroring: Mirroring,
+    stop: Stop,
+    idx: u64,
+}
+
+/// The log of an object's upload.
+pub fn log(context: &Context, item: &Item) -> Arc<dyn UploadLog> {
+    Arc::new(Log {
+        journal: context.journal.clone(),
+        mirroring: context.mirroring.clone(),
+        stop: context.stop.clone(),
+        idx: item.object.idx,
+    })
+}
+
+impl Log {
+    async fn keep(&self, step: UploadStep) {
+        if let Err(error) = self.journal.keep_upload(self.idx, step).await {
+            self.stop.ask(StopReason::Fatal(error.to_string()));
+        }
+    }
+}
+
+#[async_trait]
+impl UploadLog for Log {
+    async fn begun(&self, id: &str) {
+        self.keep(UploadStep::Begun(id.to_owned())).await;
+        self.mirroring.upload(note(self.idx, id.to_owned(), true));
+    }
+
+    async fn sent(&self, part: Part) {
+        self.keep(UploadStep::Sent(part)).await;
+    }
+}

@@ -1,0 +1,186 @@
+//! A run from its first object to its last word.
+
+pub mod in_flight;
+pub mod opening;
+pub mod recover;
+mod regain;
+pub mod report;
+pub mod reversed;
+mod scheduler;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use crate::catalog::{Catalog, TaskRow, Writer};
+use crate::crash;
+use crate::engine::flow::bandwidth::Bandwidth;
+use crate::engine::flow::lock::Tenure;
+use crate::engine::flow::mirror::Mirroring;
+use crate::engine::flow::retry::Weather;
+use crate::engine::flow::warned::Told;
+use crate::engine::object::batches::{Commits, Deletes};
+use crate::engine::object::context::Context;
+use crate::engine::object::uploads;
+use crate::engine::run::in_flight::Limits;
+use crate::engine::run::report::{
+    RunReport, blank_report, close_in_database, count, ending, note_fatal,
+};
+use crate::engine::{EngineError, Settings, StopReason, Store};
+use crate::journal::{Head, Journal, JournalError};
+use crate::model::{Event, Summary};
+use futures::FutureExt;
+
+/// What a run works with: the task, its two stores and its open checkpoint.
+pub struct Job {
+    pub task: TaskRow,
+    pub epoch: i32,
+    pub catalog: Catalog,
+    pub from: Store,
+    pub to: Store,
+    pub journal: Journal,
+    /// What the mirror has of this checkpoint.
+    pub mirrored: Head,
+    /// What has become of the task's objects before this run: counting a million takes a while.
+    pub so_far: Summary,
+    pub tenure: Tenure,
+    /// Whether the checkpoint was made anew from the mirror.
+    pub rebuilt: bool,
+}
+
+/// Runs a job: `opening` are the entries that it begins with. Once it has begun, whatever ends
+/// it early is told in the report.
+pub async fn run(
+    job: Job,
+    settings: &Settings,
+    opening: Vec<Event>,
+) -> Result<RunReport, EngineError> {
+    let started = std::time::Instant::now();
+    let before = &job.so_far;
+    settings.progress.of_task(job.task.task_id);
+    settings.progress.begin(
+        job.task.planned,
+        job.task.planned_bytes,
+        before.source_deleted + before.source_kept + before.skipped,
+    );
+    let context = Arc::new(context(job, settings));
+    let keeper = keep_the_lock(&context, settings);
+    for event in opening {
+        if context.record_task(event).await.is_err() {
+            break;
+        }
+    }
+    uploads::bring_together(&context).await;
+    let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
+    scheduler::run(&context, &limits).await;
+    crash::point("all-at-rest");
+    let limit = match settings.stop.reason() {
+        Some(StopReason::Signal) => END_LIMIT_ON_SIGNAL,
+        // The database is away, and has been waited for.
+        _ if context.tenure.session().is_none() => END_LIMIT_ON_SIGNAL,
+        _ => END_LIMIT,
+    };
+    let mut report = blank_report(&context, started, &settings.stop);
+    if tokio::time::timeout(limit, count(&context, &mut report))
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            "the database does not answer: what it could not be told, resuming tells it"
+        );
+    }
+    // Whether or not the database hears of it. A task whose end can't be journaled has not come to
+    // it: the next resume journals that.
+    if context.record_task(ending(&report)).await.is_err() {
+        note_fatal(&mut report, &settings.stop);
+    }
+    crash::point("ending-journaled");
+    // What the first could not be done in time can't be the second either.
+    if report.summary.is_some()
+        && tokio::time::timeout(limit, close_in_database(&context, &mut report))
+            .await
+            .is_err()
+    {
+        tracing::warn!("the database does not answer: the task stays `running` in it");
+    }
+    keeper.abort();
+    crash::point("lock-before-release");
+    if tokio::time::timeout(limit, context.tenure.end())
+        .await
+        .is_err()
+    {
+        tracing::warn!("the lock is released when the connection is closed");
+    }
+    crash::point("lock-released");
+    match context.journal.clone().close().await {
+        Ok(()) => {}
+        // Told by the report.
+        Err(JournalError::Unwritable { .. }) if report.stopped.is_some() => {}
+        // The last entry has been written, and so all have; what is missing is a seal, or the mark
+        // that it is the last.
+        Err(error @ (JournalError::Io { .. } | JournalError::Unwritable { .. })) => {
+            tracing::warn!("{error}; all entries are there, and the next look takes longer");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(report)
+}
+
+/// How long each of the last words of a run may take: someone may be waiting at the keyboard.
+const END_LIMIT_ON_SIGNAL: Duration = Duration::from_millis(600);
+const END_LIMIT: Duration = Duration::from_secs(30);
+
+fn context(job: Job, settings: &Settings) -> Context {
+    let task_id = job.task.task_id;
+    let writer = Writer {
+        task_id,
+        executor: job.journal.executor(),
+        epoch: job.epoch,
+    };
+    let mirroring = Mirroring::start(
+        job.catalog.clone(),
+        writer,
+        job.mirrored,
+        settings.stop.clone(),
+    );
+    let commits = Commits::new(job.catalog.clone(), job.tenure.clone(), task_id, job.epoch);
+    let deletes = Deletes::new(
+        job.catalog.clone(),
+        job.tenure.clone(),
+        job.from.driver.clone(),
+        task_id,
+    );
+    Context {
+        task: job.task,
+        catalog: job.catalog,
+        writer,
+        journal: job.journal,
+        mirroring,
+        source: job.from.driver,
+        destination: job.to.driver,
+        compression: job.to.config.compression,
+        tenure: job.tenure,
+        commits,
+        deletes,
+        weather: Weather::new(settings.outage_limit),
+        stop: settings.stop.clone(),
+        progress: settings.progress.clone(),
+        bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
+        rebuilt: job.rebuilt,
+        told_no_checksum: AtomicBool::new(false),
+        told: Told::default(),
+    }
+}
+
+/// Watches over the lock while the run lasts. A new tenure is journaled before anything is done
+/// in it, as taking the task up again is: so an auditor sees which proofs it has voided.
+fn keep_the_lock(context: &Arc<Context>, settings: &Settings) -> tokio::task::JoinHandle<()> {
+    let (settings, context) = (settings.clone(), context.clone());
+    tokio::spawn(async move {
+        let regained = || {
+            let context = context.clone();
+            async move { regain::may_begin(&context).await }.boxed()
+        };
+        context.tenure.keep(settings, regained).await;
+    })
+}

@@ -1,0 +1,48 @@
+//! How a run begins in the journal, and who it is.
+
+use crate::catalog::TaskRow;
+use crate::model::{Created, Event, PhaseCounts, Resumed, Started};
+
+/// Which executor this is, for the journal.
+pub fn resumed(phases: PhaseCounts) -> Resumed {
+    Resumed {
+        host: host(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        phases,
+    }
+}
+
+/// The host's name.
+pub fn host() -> String {
+    rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// This process as Anchore's `executor_id` has it: `host:pid:threadid:`.
+pub fn executor_id() -> String {
+    format!("{}:{}:0:", host(), std::process::id())
+}
+
+/// The first entries of a task's first checkpoint.
+pub fn opening(task: &TaskRow, phases: PhaseCounts) -> Vec<Event> {
+    vec![
+        Event::Created(Created {
+            kind: task.kind,
+            parent: task.parent,
+            from: task.source.place.clone(),
+            to: task.destination.place.clone(),
+            policy: task.policy.clone(),
+            planned: task.planned,
+            bytes: task.planned_bytes,
+        }),
+        Event::Started(Started {
+            host: host(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            phases,
+        }),
+    ]
+}

@@ -1,0 +1,56 @@
+//! Before the first step of a new tenure in the middle of a run: what others have done while the
+//! lock was lost, and what this run has done without hearing of it.
+
+use crate::catalog::CatalogError;
+use crate::engine::EngineError;
+use crate::engine::object::context::Context;
+use crate::engine::run::opening::resumed;
+use crate::engine::run::reversed::refuse_reversed;
+use crate::engine::stop::StopReason;
+use crate::model::Event;
+
+/// Whether the run may go on. A task that another process has taken over, or undone, is left to
+/// it: the run is asked to end. A database that does not answer is asked again a little later.
+pub async fn may_begin(context: &Context) -> bool {
+    if let Err(error) = context.mirroring.flush().await {
+        tracing::warn!("{error}");
+        return false;
+    }
+    match take_stock(context).await {
+        Ok(None) => {}
+        Ok(Some(why)) => {
+            context.stop.ask(StopReason::Outage(why));
+            return false;
+        }
+        Err(error) => {
+            tracing::warn!("{error}");
+            return false;
+        }
+    }
+    // A journal that can't be written has asked the run to end.
+    !context.stop.is_asked()
+}
+
+/// Why the run must not go on, if it must not. A new tenure is journaled as taking the task up
+/// again is: so an auditor sees which proofs it has voided. Commits whose answer was lost are
+/// journaled before that, while the proofs that they rest on still count.
+async fn take_stock(context: &Context) -> Result<Option<String>, EngineError> {
+    let (catalog, task_id) = (&context.catalog, context.task.task_id);
+    let executors = catalog.executors(task_id).await?;
+    let latest = executors.first().map(|latest| latest.executor);
+    if latest != Some(context.journal.executor()) {
+        return Ok(Some(CatalogError::TakenOver { task_id }.to_string()));
+    }
+    match refuse_reversed(catalog, &context.task).await {
+        Err(error @ EngineError::Reversed { .. }) => return Ok(Some(error.to_string())),
+        other => other?,
+    }
+    for loaded in catalog.unjournaled_commits(task_id).await? {
+        if context.record_commit(&loaded.object).await.is_err() {
+            return Ok(None);
+        }
+    }
+    let phases = catalog.summary(task_id).await?.phases;
+    let _ = context.record_task(Event::Resumed(resumed(phases))).await;
+    Ok(None)
+}

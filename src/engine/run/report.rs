@@ -1,0 +1,239 @@
+//! How a run ended, counted in the database.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use crate::catalog::{Failure, FailureCount};
+use crate::crash;
+use crate::engine::flow::mirror::unmirrored_words;
+use crate::engine::object::context::Context;
+use crate::engine::object::uploads;
+use crate::engine::{Stop, StopReason};
+use crate::model::{
+    Cause, Completed, EndedFailed, Event, FailureClass, Interrupted, Phase, Summary, TaskKind,
+    TaskState,
+};
+
+/// Failures that a report names.
+const REPORTED_FAILURES: u32 = 100;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RunReport {
+    /// `tasks.id`.
+    pub task_id: i64,
+    /// The checkpoint's task.
+    pub task_uuid: Uuid,
+    /// Forward, reverse or delete-source.
+    pub kind: TaskKind,
+    /// How it ended.
+    pub state: TaskState,
+    /// The source, redacted.
+    pub from: String,
+    /// The destination, redacted.
+    pub to: String,
+    /// Objects by what became of them, over all runs of the task; none where the database could
+    /// not be asked.
+    #[serde(flatten)]
+    pub summary: Option<Summary>,
+    /// Bytes copied in this run.
+    pub copied_bytes: u64,
+    /// Milliseconds that this run took.
+    pub elapsed_ms: u64,
+    /// Why it stopped early, where it did.
+    pub stopped: Option<String>,
+    /// What failed, counted by cause, the most frequent first.
+    pub causes: Vec<FailureCount>,
+    /// The first hundred failures.
+    pub failures: Vec<ReportedFailure>,
+}
+
+/// A failure as a report names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ReportedFailure {
+    /// The object's key.
+    pub object: String,
+    /// The phase that it stays in.
+    pub phase: String,
+    /// What kind of failure.
+    pub class: String,
+    /// Why, in one word.
+    pub cause: String,
+    /// What went wrong.
+    pub error: String,
+}
+
+impl From<Failure> for ReportedFailure {
+    fn from(failure: Failure) -> Self {
+        let key = crate::model::ObjectKey {
+            user: failure.user_id,
+            bucket: failure.bucket,
+            id: failure.archive_id,
+            document: failure.document_name,
+        };
+        Self {
+            object: key.to_string(),
+            phase: failure.phase,
+            class: failure.class,
+            cause: failure.cause,
+            error: failure.error,
+        }
+    }
+}
+
+/// Takes in what has come up since the report was begun.
+pub fn note_fatal(report: &mut RunReport, stop: &Stop) {
+    let reason = stop.reason();
+    if let Some(StopReason::Fatal(_)) = reason {
+        report.state = TaskState::Failed;
+    }
+    report.stopped = reason.map(|reason| reason.why());
+}
+
+pub fn blank_report(context: &Context, started: std::time::Instant, stop: &Stop) -> RunReport {
+    RunReport {
+        task_id: context.task.task_id,
+        task_uuid: context.task.uuid,
+        kind: context.task.kind,
+        state: TaskState::Interrupted,
+        from: context.task.source.place.clone(),
+        to: context.task.destination.place.clone(),
+        summary: None,
+        copied_bytes: context.progress.snapshot().copied_bytes,
+        elapsed_ms: started.elapsed().as_millis() as u64,
+        stopped: stop.reason().map(|reason| reason.why()),
+        causes: Vec::new(),
+        failures: Vec::new(),
+    }
+}
+
+/// Brings the mirror up to the journal, and counts what has become of the objects.
+pub async fn count(context: &Context, report: &mut RunReport) {
+    if let Err(error) = context.mirroring.flush().await {
+        tracing::warn!("{error}; resuming the task brings the mirror up to date");
+    }
+    let counted = context.catalog.summary(context.task.task_id).await;
+    let counted = counted.map(|summary| with_unmirrored(context, summary));
+    report.state = match (&counted, context.stop.reason()) {
+        (_, Some(StopReason::Fatal(_))) => TaskState::Failed,
+        (_, Some(_)) | (Err(_), None) => TaskState::Interrupted,
+        (Ok(summary), None) if summary.is_complete() => TaskState::Complete,
+        (Ok(summary), None) if summary.remaining > 0 => TaskState::Interrupted,
+        (Ok(_), None) => TaskState::Failed,
+    };
+    match counted {
+        Ok(summary) => report.summary = Some(summary),
+        Err(error) => tracing::warn!("{error}"),
+    }
+}
+
+/// An object whose row of the mirror the database refuses has failed, though the mirror can't say so.
+fn with_unmirrored(context: &Context, mut summary: Summary) -> Summary {
+    let unmirrored = context.mirroring.unmirrored().len() as u64;
+    let before_commit = unmirrored.min(summary.remaining);
+    summary.remaining -= before_commit;
+    summary.failed += before_commit;
+    summary
+}
+
+pub async fn unmirrored_failures(context: &Context) -> Vec<ReportedFailure> {
+    let mut failures = Vec::new();
+    for (idx, why) in context.mirroring.unmirrored() {
+        let loaded = context.catalog.load(context.task.task_id, idx, idx).await;
+        let loaded = loaded.unwrap_or_default().into_iter().next();
+        let object = loaded.as_ref().map(|loaded| loaded.object.key.to_string());
+        failures.push(ReportedFailure {
+            object: object.unwrap_or_else(|| format!("object {idx}")),
+            phase: loaded
+                .map_or(Phase::Pending, |l| l.object.state.phase)
+                .name()
+                .to_owned(),
+            class: FailureClass::Permanent.name().to_owned(),
+            cause: Cause::RefusedByDatabase.name().to_owned(),
+            error: unmirrored_words(idx, &why),
+        });
+    }
+    failures
+}
+
+/// The same as a cause: the database that refuses to be told of them can't count them.
+pub fn unmirrored_cause(failures: &[ReportedFailure]) -> Vec<FailureCount> {
+    let first = failures.first().map(|first| FailureCount {
+        cause: first.cause.clone(),
+        class: first.class.clone(),
+        objects: failures.len() as i64,
+        example: first.object.clone(),
+        error: first.error.clone(),
+    });
+    first.into_iter().collect()
+}
+
+pub fn ending(report: &RunReport) -> Event {
+    let summary = report.summary.unwrap_or_default();
+    let (phases, bytes, elapsed_ms) = (summary.phases, report.copied_bytes, report.elapsed_ms);
+    match report.state {
+        TaskState::Complete => Event::Completed(Completed {
+            phases,
+            bytes,
+            elapsed_ms,
+        }),
+        TaskState::Failed => {
+            let failed = summary.failed + summary.undeleted;
+            Event::EndedFailed(EndedFailed {
+                phases,
+                failed,
+                bytes,
+                elapsed_ms,
+            })
+        }
+        TaskState::Interrupted | TaskState::Running => {
+            let why = report.stopped.clone();
+            let why = why.unwrap_or_else(|| "not every object was reached".into());
+            Event::Interrupted(Interrupted {
+                why,
+                phases,
+                bytes,
+                elapsed_ms,
+            })
+        }
+    }
+}
+
+/// Says in the database how the run ended. One that is away can't be told; the task stays
+/// `running` there, as after a crash, and resuming it works the same.
+pub async fn close_in_database(context: &Context, report: &mut RunReport) {
+    if let Err(error) = context.mirroring.flush().await {
+        tracing::warn!("{error}");
+    }
+    if matches!(report.state, TaskState::Complete | TaskState::Failed) {
+        uploads::clear_all(context).await;
+        if let Err(error) = context.mirroring.flush().await {
+            tracing::warn!("{error}");
+        }
+    }
+    let task_id = context.task.task_id;
+    let failures = context.catalog.failures(task_id, REPORTED_FAILURES).await;
+    let failures = failures.unwrap_or_default();
+    report.failures = unmirrored_failures(context).await;
+    report.causes = unmirrored_cause(&report.failures);
+    let failures = failures.into_iter().map(ReportedFailure::from);
+    report.failures.extend(failures);
+    if !report.failures.is_empty() {
+        let causes = context.catalog.failure_counts(task_id).await;
+        report.causes.extend(causes.unwrap_or_default());
+    }
+    let Some(session) = context.tenure.session() else {
+        tracing::warn!("the migration lock is not held: the task stays `running` in the database");
+        return;
+    };
+    let executor = context.journal.executor();
+    crash::point("task-before-end");
+    if let Err(error) = context
+        .catalog
+        .task_ends(&session, task_id, report.state, executor)
+        .await
+    {
+        tracing::warn!("{error}; the task stays `running` in the database");
+    }
+    crash::point("task-ended");
+}

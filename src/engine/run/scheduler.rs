@@ -1,0 +1,146 @@
+//! Feeds a task's objects to their loops: a shard at a time, as many at once as the limits let.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::catalog::{CatalogError, Loaded};
+use crate::engine::flow::retry::{StepError, Tries, Verdict};
+use crate::engine::object;
+use crate::engine::object::context::Context;
+use crate::engine::object::item::Item;
+use crate::engine::run::in_flight::Limits;
+use crate::engine::stop::StopReason;
+use crate::model::Shard;
+
+/// How long what is in flight may take to come to the end of its step once the run is asked to
+/// end. Then it is abandoned, which is as safe as a crash is.
+const GRACE: Duration = Duration::from_millis(2_500);
+
+/// Runs every object that is not at its end, until there is none or the run is asked to end.
+pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
+    let mut objects = JoinSet::new();
+    let mut after = None;
+    while let Some((shard, loaded)) = next_shard_unless_stopped(context, after).await {
+        after = Some(shard.shard);
+        let left = Arc::new(ShardAtWork::new(context.clone(), shard, loaded.len()));
+        for (tenure, loaded) in loaded {
+            let item = Item::new(loaded, tenure);
+            let Some(place) = limits.admit(context, &item).await else {
+                break;
+            };
+            while objects.try_join_next().is_some() {}
+            let (context, left) = (context.clone(), left.clone());
+            objects.spawn(async move {
+                object::advance(&context, item).await;
+                drop(place);
+                left.one_at_rest();
+            });
+        }
+        if context.stop.is_asked() {
+            break;
+        }
+    }
+    let all_at_rest = async { while objects.join_next().await.is_some() {} };
+    tokio::pin!(all_at_rest);
+    tokio::select! {
+        () = &mut all_at_rest => return,
+        () = context.stop.asked() => {}
+    }
+    if tokio::time::timeout(GRACE, all_at_rest).await.is_err() {
+        tracing::warn!("abandoning what is still in flight");
+        // Dropping the set ends its tasks where they wait.
+    }
+}
+
+/// Counts a shard's objects down; the last one closes it.
+struct ShardAtWork {
+    context: Arc<Context>,
+    shard: Shard,
+    left: AtomicUsize,
+}
+
+impl ShardAtWork {
+    fn new(context: Arc<Context>, shard: Shard, objects: usize) -> Self {
+        if objects == 0 {
+            context.mirroring.shard_at_rest(shard);
+        }
+        Self {
+            context,
+            shard,
+            left: AtomicUsize::new(objects),
+        }
+    }
+
+    fn one_at_rest(&self) {
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.context.mirroring.shard_at_rest(self.shard);
+        }
+    }
+}
+
+type Checked = Vec<(uuid::Uuid, Loaded)>;
+
+/// In a task of its own: a database that is away may take minutes to say so, and a wait for a
+/// connection must not be dropped half-way.
+async fn next_shard_unless_stopped(
+    context: &Arc<Context>,
+    after: Option<u64>,
+) -> Option<(Shard, Checked)> {
+    let claiming = {
+        let context = context.clone();
+        tokio::spawn(async move { next_shard(&context, after).await })
+    };
+    tokio::select! {
+        next = claiming => next.ok().flatten(),
+        () = context.stop.asked() => None,
+    }
+}
+
+/// Claims a shard and looks at its rows, in one tenure.
+async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Checked)> {
+    let mut tries = Tries::new(&context.weather, &context.stop);
+    loop {
+        let tenure = context.tenure.held(&context.stop).await?.tenure();
+        match claim_and_load(context, after).await {
+            Ok(None) => return None,
+            Ok(Some((shard, loaded))) => {
+                let checked = loaded.into_iter().map(|loaded| (tenure, loaded)).collect();
+                return Some((shard, checked));
+            }
+            Err(error @ CatalogError::TakenOver { .. }) => {
+                context.stop.ask(StopReason::Outage(error.to_string()));
+                return None;
+            }
+            Err(error) => {
+                let error = StepError::from(error);
+                let verdict = tries
+                    .after(&error, async || context.is_alive(&error).await)
+                    .await;
+                if verdict == Verdict::GiveUp {
+                    context.fatal(error.message);
+                }
+                if verdict != Verdict::Again {
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+async fn claim_and_load(
+    context: &Context,
+    after: Option<u64>,
+) -> Result<Option<(Shard, Vec<Loaded>)>, CatalogError> {
+    let task_id = context.task.task_id;
+    let Some(shard) = context.catalog.claim_shard(&context.writer, after).await? else {
+        return Ok(None);
+    };
+    let loaded = context
+        .catalog
+        .load(task_id, shard.first_idx, shard.last_idx)
+        .await?;
+    Ok(Some((shard, loaded)))
+}

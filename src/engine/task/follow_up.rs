@@ -1,0 +1,112 @@
+//! `reverse` and `delete-source`: tasks that undo or finish another. They are planned from its
+//! mirror and run as every task does.
+
+use crate::catalog::{Catalog, FollowUp, Planned, TaskPlan, TaskRow};
+use crate::config::StoreConfig;
+use crate::engine::flow::lock::{Tenure, take_lock};
+use crate::engine::flow::retry_store::retry_store;
+use crate::engine::run::recover;
+use crate::engine::run::reversed::refuse_reversed;
+use crate::engine::task::held::open_store;
+use crate::engine::task::outcome::Migrated;
+use crate::engine::task::preflight;
+use crate::engine::task::preflight::refuse_changed_place;
+use crate::engine::task::start::{Launch, launch};
+use crate::engine::{EngineError, Settings};
+use crate::model::{Policy, TaskKind, TaskState};
+
+/// What to undo or to finish.
+#[derive(Debug, Clone)]
+pub struct FollowUpRequest {
+    /// [`TaskKind::Reverse`] or [`TaskKind::DeleteSource`].
+    pub kind: TaskKind,
+    /// The task that it follows.
+    pub after: TaskRow,
+    /// Where that task has its documents from: configuration, its absolute path, its section.
+    pub from: (StoreConfig, std::path::PathBuf, String),
+    /// Where it has moved them to.
+    pub to: (StoreConfig, std::path::PathBuf, String),
+    /// What the operator asked for.
+    pub policy: Policy,
+    /// Only plan, and roll the plan back.
+    pub dry_run: bool,
+}
+
+/// Plans a task that follows another, and runs it. `announce` is told the plan before anything is
+/// changed.
+pub async fn follow_up(
+    request: &FollowUpRequest,
+    settings: &Settings,
+    announce: impl FnOnce(&Planned),
+) -> Result<Migrated, EngineError> {
+    let (after, dry_run) = (&request.after, request.dry_run);
+    refuse_changed_place(after, "source", &after.source, &request.from.0)?;
+    refuse_changed_place(after, "destination", &after.destination, &request.to.0)?;
+    let is_reverse = request.kind == TaskKind::Reverse;
+    let tenure = Tenure::default();
+    let old = open_store(&request.from, settings, &tenure).await?;
+    let new = open_store(&request.to, settings, &tenure).await?;
+    let catalog = Catalog::open(settings.database.clone()).await?;
+    preflight::refuse_missing_rights(&catalog, &old, &new).await?;
+    preflight::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
+    preflight::refuse_live_services(&catalog, settings.force_live_services || dry_run).await?;
+    retry_store(async || new.driver.prepare_to_read().await).await?;
+    if !dry_run {
+        settings.state_dir.prepare()?;
+        match is_reverse {
+            // What it came from may have been taken down meanwhile.
+            true => retry_store(async || old.driver.prepare().await).await?,
+            false => retry_store(async || old.driver.prepare_to_read().await).await?,
+        }
+    }
+    let session = take_lock(&catalog, settings).await?;
+    tenure.begin(session.clone());
+    let (from, to) = if is_reverse { (new, old) } else { (old, new) };
+    let locked = async {
+        catalog.ensure_schema().await?;
+        refuse(&catalog, request.kind, after).await?;
+        if !dry_run {
+            recover::catch_up(&catalog, after, settings).await?;
+        }
+        let work = Launch {
+            kind: request.kind,
+            after: Some(FollowUp {
+                task_id: after.task_id,
+                uuid: after.uuid,
+                left: Vec::new(),
+            }),
+            policy: request.policy.clone(),
+            dry_run,
+            earlier: Vec::new(),
+            session,
+            tenure: tenure.clone(),
+            catalog,
+            from,
+            to,
+        };
+        launch(work, settings, |_| Ok(TaskPlan::Keep), announce).await
+    };
+    let result = locked.await;
+    tenure.end().await;
+    result
+}
+
+/// Asked under the lock: nothing can change any more.
+async fn refuse(catalog: &Catalog, kind: TaskKind, after: &TaskRow) -> Result<(), EngineError> {
+    refuse_reversed(catalog, after).await?;
+    let task_id = after.task_id;
+    if after.kind == TaskKind::DeleteSource {
+        let parent = match after.parent {
+            Some(parent) => catalog.task(&parent.to_string()).await?.task_id,
+            None => task_id,
+        };
+        return Err(EngineError::OnlyDeleted { task_id, parent });
+    }
+    let state = catalog.task(&after.uuid.to_string()).await?.state;
+    match (kind, state) {
+        (TaskKind::DeleteSource, TaskState::Running | TaskState::Interrupted) => {
+            Err(EngineError::Unfinished { task_id })
+        }
+        _ => Ok(()),
+    }
+}

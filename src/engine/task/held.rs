@@ -1,0 +1,62 @@
+//! What a task begins with: its stores, and the lock.
+
+use crate::catalog::{Catalog, Executor};
+use crate::config::StoreConfig;
+use crate::crash;
+use crate::database::Session;
+use crate::driver::{self, Fence};
+use crate::engine::flow::lock::Tenure;
+use crate::engine::run::opening::host;
+use crate::engine::{EngineError, Settings, Store};
+use crate::journal::Journal;
+
+/// The lock, and what is opened behind it.
+pub struct Held {
+    pub session: Session,
+    pub tenure: Tenure,
+    pub catalog: Catalog,
+    pub from: Store,
+    pub to: Store,
+}
+
+/// Opens a store for a run.
+pub async fn open_store(
+    (config, path, section): &(StoreConfig, std::path::PathBuf, String),
+    settings: &Settings,
+    tenure: &Tenure,
+) -> Result<Store, EngineError> {
+    let fence = Fence::Locked(tenure.subscribe());
+    let driver = driver::open(config, &settings.database, fence).await?;
+    Ok(Store {
+        config: config.clone(),
+        path: path.clone(),
+        section: section.clone(),
+        driver,
+    })
+}
+
+/// Notes the executor before its first mirrored entry.
+pub async fn begin(
+    catalog: &Catalog,
+    session: &Session,
+    task_id: i64,
+    journal: &Journal,
+    epoch: i32,
+) -> Result<(), EngineError> {
+    let head = journal.head();
+    let executor = Executor {
+        executor: journal.executor(),
+        epoch,
+        host: host(),
+        pid: i64::from(std::process::id()),
+        seq: head.seq,
+        head: hex::encode(head.hash),
+        ended: false,
+        heartbeat_age_s: 0,
+    };
+    catalog
+        .executor_begins(session, task_id, &executor, env!("CARGO_PKG_VERSION"))
+        .await?;
+    crash::point("executor-noted");
+    Ok(())
+}

@@ -1,0 +1,12 @@
+//! How a task begins: what refuses it, its plan, or what it goes on from; and the run that follows.
+
+pub mod accept;
+mod earlier;
+pub mod follow_up;
+mod held;
+pub mod migrate;
+pub mod outcome;
+pub mod preflight;
+pub mod resume;
+mod selection;
+mod start;

@@ -1,0 +1,176 @@
+//! `resume`: bring checkpoint and mirror together, and go on.
+
+use crate::catalog::{Catalog, TaskRow};
+use crate::config::StoreConfig;
+use crate::crash;
+use crate::database::Session;
+use crate::engine::flow::lock::{Tenure, take_lock};
+use crate::engine::flow::retry_store::retry_store;
+use crate::engine::run::opening::{self, executor_id, resumed};
+use crate::engine::run::recover::{
+    Checkpoint, bring_together, head_goes_out, journal_commits, open_checkpoint, rebuilt_after,
+};
+use crate::engine::run::report::RunReport;
+use crate::engine::run::reversed::refuse_reversed;
+use crate::engine::run::{Job, run};
+use crate::engine::task::held::{Held, begin, open_store};
+use crate::engine::task::preflight;
+use crate::engine::task::preflight::refuse_changed_place;
+use crate::engine::{EngineError, Settings};
+use crate::journal::{Journal, NewEntry};
+use crate::model::{Event, TaskState};
+
+/// What to resume.
+#[derive(Debug, Clone)]
+pub struct ResumeRequest {
+    /// The task.
+    pub task: TaskRow,
+    /// The source: configuration, its absolute path, its section.
+    pub from: (StoreConfig, std::path::PathBuf, String),
+    /// The destination.
+    pub to: (StoreConfig, std::path::PathBuf, String),
+}
+
+/// What resuming came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resumed {
+    /// The task had come to its end before.
+    WasComplete,
+    /// The run's report.
+    Ran(Box<RunReport>),
+}
+
+/// Goes on with a task exactly where it stopped.
+pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resumed, EngineError> {
+    if request.task.state == TaskState::Complete {
+        return Ok(Resumed::WasComplete);
+    }
+    let tenure = Tenure::default();
+    refuse_changed_place(
+        &request.task,
+        "source",
+        &request.task.source,
+        &request.from.0,
+    )?;
+    refuse_changed_place(
+        &request.task,
+        "destination",
+        &request.task.destination,
+        &request.to.0,
+    )?;
+    let from = open_store(&request.from, settings, &tenure).await?;
+    let to = open_store(&request.to, settings, &tenure).await?;
+    let catalog = Catalog::open(settings.database.clone()).await?;
+    preflight::refuse_missing_rights(&catalog, &from, &to).await?;
+    preflight::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
+    preflight::refuse_live_services(&catalog, settings.force_live_services).await?;
+    settings.state_dir.prepare()?;
+    retry_store(async || from.driver.prepare_to_read().await).await?;
+    retry_store(async || to.driver.prepare_to_read().await).await?;
+    let session = take_lock(&catalog, settings).await?;
+    tenure.begin(session.clone());
+    let held = Held {
+        session,
+        tenure: tenure.clone(),
+        catalog,
+        from,
+        to,
+    };
+    let result = locked(&request.task, settings, held).await;
+    tenure.end().await;
+    result
+}
+
+/// Goes on with a task under the lock.
+pub async fn locked(
+    wanted: &TaskRow,
+    settings: &Settings,
+    held: Held,
+) -> Result<Resumed, EngineError> {
+    let Held {
+        session,
+        tenure,
+        catalog,
+        from,
+        to,
+    } = held;
+    // Read again under the lock: another process may have finished it meanwhile.
+    let task = catalog.task(&wanted.uuid.to_string()).await?;
+    if task.state == TaskState::Complete {
+        return Ok(Resumed::WasComplete);
+    }
+    catalog.ensure_schema().await?;
+    refuse_reversed(&catalog, &task).await?;
+    preflight::wait_for_neighbours(&catalog, Some(task.task_id), &settings.connect).await?;
+    to.driver.mark_writes(task.uuid.to_string());
+    let (journal, epoch) = take_up(&task, settings, &session, &catalog).await?;
+    catalog
+        .task_resumes(&session, task.task_id, &executor_id())
+        .await?;
+    crash::point("task-resumed");
+    let so_far = catalog.summary(task.task_id).await?;
+    let phases = so_far.phases;
+    let mut opening = vec![Event::Resumed(resumed(phases))];
+    if journal.head().seq == 0 {
+        // It died between its plan and its first entry.
+        opening = opening::opening(&task, phases);
+    }
+    let mirrored = journal.head();
+    let job = Job {
+        task,
+        epoch,
+        catalog,
+        from,
+        to,
+        journal,
+        mirrored,
+        so_far,
+        tenure,
+        // Also in later runs: the first may not have come far.
+        rebuilt: epoch > 1,
+    };
+    Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
+}
+
+/// Opens a task's checkpoint and brings it together with the mirror, under the lock: the journal and
+/// its epoch. From here on each knows what the other does.
+pub async fn take_up(
+    task: &TaskRow,
+    settings: &Settings,
+    session: &Session,
+    catalog: &Catalog,
+) -> Result<(Journal, i32), EngineError> {
+    let checkpoint = open_checkpoint(task, settings, catalog).await?;
+    crash::point("checkpoint-opened");
+    let Checkpoint {
+        journal,
+        epoch,
+        mirrored,
+        rebuilt,
+    } = checkpoint;
+    begin(catalog, session, task.task_id, &journal, epoch).await?;
+    match rebuilt {
+        Some(rebuilt) => {
+            // Only now does the head of the one before stay where it is.
+            let executors = catalog.executors(task.task_id).await?;
+            let rebuilt = rebuilt_after(rebuilt.why, executors.get(1));
+            let event = Event::Rebuilt(rebuilt);
+            let entry = NewEntry {
+                object: None,
+                event,
+            };
+            journal.append(vec![entry]).await?;
+            crash::point("rebuilt-journaled");
+            // What is committed and not yet at its end is known to the database alone.
+            let committed = catalog.open_commits(task.task_id).await?;
+            journal_commits(catalog, task, &journal, epoch, committed).await?;
+            head_goes_out(catalog, task, &journal, epoch).await?;
+        }
+        None => {
+            bring_together(catalog, task, &journal, epoch, mirrored).await?;
+            let committed = catalog.unjournaled_commits(task.task_id).await?;
+            journal_commits(catalog, task, &journal, epoch, committed).await?;
+        }
+    }
+    Ok((journal, epoch))
+}
