@@ -227,8 +227,8 @@ impl Altered {
 
 /// Said once: it is the same for every row.
 fn tell_that_times_are_kept() {
-    static TOLD: AtomicBool = AtomicBool::new(false);
-    if !TOLD.swap(true, Ordering::Relaxed) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
+    if !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             "a trigger of the database sets last_updated of the rows in archive_metadata: they bear \
              its time, not the one that windlass gave them"

@@ -45,7 +45,7 @@ struct Inner {
     /// Told whenever one was given back.
     given_back: Notify,
     /// The shrinking is said once.
-    told: AtomicBool,
+    warned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -158,7 +158,7 @@ impl Pool {
                 ..State::default()
             }),
             given_back: Notify::new(),
-            told: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
         });
         let pool = Self { inner };
         for connection in first {
@@ -300,7 +300,7 @@ impl Pool {
         state.size -= 1;
         let open = state.open;
         drop(state);
-        if !self.inner.told.swap(true, Ordering::Relaxed) {
+        if !self.inner.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "the database opens no more than {open} connections for windlass's work beside \
                  the one that holds the lock ({}): going on with those, which may be slower",

@@ -3,7 +3,7 @@
 //! Everything that must not happen without the lock (commits, deletes of rows) goes
 //! over this very connection: when the server ends it, it ends the lock and what was
 //! not committed together. Once lost, a session stays lost; its owner acquires a new
-//! one, with a new tenure, and proves again what it had proved before.
+//! one, with a new lease, and proves again what it had proved before.
 //!
 //! sqlx offers neither TCP keepalive nor `TCP_USER_TIMEOUT`, so a dead network shows
 //! only as silence: [`Session::watch`] bounds every statement, and the heartbeat's
@@ -58,7 +58,7 @@ pub enum SessionConnection {
     Sqlite(SqliteConnection),
 }
 
-/// A tenure of the migration lock. Clones share it.
+/// A lease of the migration lock. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Session {
     inner: Arc<Inner>,
@@ -66,7 +66,7 @@ pub struct Session {
 
 #[derive(Debug)]
 struct Inner {
-    tenure: Uuid,
+    lease: Uuid,
     url: DatabaseUrl,
     statement_timeout: Option<Duration>,
     state: watch::Sender<SessionState>,
@@ -170,7 +170,7 @@ impl Session {
         backend: Option<i32>,
     ) -> Self {
         let inner = Inner {
-            tenure: Uuid::new_v4(),
+            lease: Uuid::new_v4(),
             url: url.clone(),
             statement_timeout: options.statement_timeout,
             state: watch::Sender::new(SessionState::Held),
@@ -183,9 +183,9 @@ impl Session {
         }
     }
 
-    /// The name of this tenure, new for every acquisition.
-    pub fn tenure(&self) -> Uuid {
-        self.inner.tenure
+    /// The name of this lease, new for every acquisition.
+    pub fn lease(&self) -> Uuid {
+        self.inner.lease
     }
 
     /// What has become of the session, and a way to be told when that changes.

@@ -23,7 +23,7 @@ async fn sqlite() -> (tempfile::TempDir, DatabaseUrl) {
 }
 
 #[tokio::test]
-async fn one_session_at_a_time_and_each_its_own_tenure() {
+async fn one_session_at_a_time_and_each_its_own_lease() {
     let (_dir, url) = sqlite().await;
     let options = ConnectOptions::default();
     let first = assert_send(Session::try_acquire(&url, &options))
@@ -39,12 +39,12 @@ async fn one_session_at_a_time_and_each_its_own_tenure() {
     first.release().await;
     assert_eq!(*first.state().borrow(), SessionState::Released);
     assert!(matches!(first.lock().await, Err(LockError::Lost)));
-    let tenure = first.tenure();
+    let lease = first.lease();
     drop(first);
     let second = Session::try_acquire(&url, &options)
         .await
         .expect("the lock is free again");
-    assert_ne!(second.tenure(), tenure);
+    assert_ne!(second.lease(), lease);
 }
 
 #[tokio::test]

@@ -6,25 +6,27 @@ use std::panic;
 use std::sync::Once;
 
 thread_local! {
-    static HUSHED: Cell<u32> = const { Cell::new(0) };
+    static SILENCED: Cell<u32> = const { Cell::new(0) };
 }
 
 /// While it lives, panics of this thread (and of sled's own helpers) are not printed.
-pub(super) struct Hush(());
+pub(super) struct Silenced(());
 
-pub(super) fn hush() -> Hush {
+pub(super) fn silence_panics() -> Silenced {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
         let outer = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
-            let hushed = HUSHED.try_with(|hushed| hushed.get() > 0).unwrap_or(false);
-            if !hushed && !is_sled_helper() {
+            let silenced = SILENCED
+                .try_with(|silenced| silenced.get() > 0)
+                .unwrap_or(false);
+            if !silenced && !is_sled_helper() {
                 outer(info);
             }
         }));
     });
-    HUSHED.with(|hushed| hushed.set(hushed.get() + 1));
-    Hush(())
+    SILENCED.with(|silenced| silenced.set(silenced.get() + 1));
+    Silenced(())
 }
 
 /// sled names its threads like this. What breaks there reaches us as an error of the next call.
@@ -34,8 +36,8 @@ fn is_sled_helper() -> bool {
         .is_some_and(|name| name.starts_with("sled-io") || name == "log flusher")
 }
 
-impl Drop for Hush {
+impl Drop for Silenced {
     fn drop(&mut self) {
-        HUSHED.with(|hushed| hushed.set(hushed.get() - 1));
+        SILENCED.with(|silenced| silenced.set(silenced.get() - 1));
     }
 }

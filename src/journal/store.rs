@@ -295,7 +295,7 @@ fn seq_of(key: &[u8]) -> Result<u64, Fault> {
 
 /// Turns sled's panics on damage into errors, without their noise.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
-    let _quiet = quiet::hush();
+    let _quiet = quiet::silence_panics();
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()

@@ -179,7 +179,7 @@ events! {
         /// Objects per phase.
         phases: PhaseCounts,
     }
-    /// An executor took the task up again; a new tenure of the lock.
+    /// An executor took the task up again; a new lease of the lock.
     Resumed "resumed" false {
         /// The executor's host name.
         host: String,

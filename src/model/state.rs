@@ -140,7 +140,7 @@ pub struct State {
     /// What holds it there.
     pub outcome: Option<Outcome>,
     /// Whether its copy was read back under the lock that is held now. A proof made under an
-    /// earlier tenure is none: another tool may have been at work in between.
+    /// earlier lease is none: another tool may have been at work in between.
     pub proven: bool,
 }
 
@@ -174,7 +174,7 @@ pub struct IllegalTransition {
 }
 
 impl State {
-    /// An object at a phase, with nothing proven in this tenure.
+    /// An object at a phase, with nothing proven in this lease.
     pub fn at(phase: Phase) -> Self {
         Self {
             phase,
@@ -188,9 +188,9 @@ impl State {
         self.phase == Phase::SourceDeleted || self.outcome.is_some_and(Outcome::is_end)
     }
 
-    /// The state in which a new tenure of the lock takes the object over: proofs are void, and
+    /// The state in which a new lease of the lock takes the object over: proofs are void, and
     /// what had failed may be tried again.
-    pub fn in_new_tenure(self) -> Self {
+    pub fn in_new_lease(self) -> Self {
         let outcome = self.outcome.filter(|outcome| *outcome != Outcome::Failed);
         Self {
             outcome,
@@ -219,7 +219,7 @@ impl State {
     /// The state after an event, or why there is none.
     ///
     /// Task-level events leave an object as it is, except `resumed` and `rebuilt`, which begin a
-    /// new tenure.
+    /// new lease.
     pub fn apply(self, event: &Event) -> Result<Self, IllegalTransition> {
         use Phase::*;
         let to = |phase, proven| {
@@ -237,7 +237,7 @@ impl State {
             })
         };
         match (event, self.phase) {
-            (Event::Resumed(_) | Event::Rebuilt(_), _) => return Ok(self.in_new_tenure()),
+            (Event::Resumed(_) | Event::Rebuilt(_), _) => return Ok(self.in_new_lease()),
             (event, _) if !event.is_about_object() => return Ok(self),
             // Only a database that lost what it had acknowledged takes an end state back.
             (Event::Returned(returned), from) if returned.to < from => {
@@ -246,7 +246,7 @@ impl State {
             _ if self.is_settled() => {}
             (Event::Copied(_), Pending) => return to(Copied, false),
             (Event::Verified(_), Copied) => return to(Verified, true),
-            // A proof again: only where the old one has lapsed with its tenure.
+            // A proof again: only where the old one has lapsed with its lease.
             (Event::Verified(_), Verified | Committed) if !self.proven => {
                 return to(self.phase, true);
             }
@@ -259,7 +259,7 @@ impl State {
             (Event::Failed(_), Pending | Copied | Verified | Committed) => {
                 return stay(Outcome::Failed);
             }
-            // A new tenure forgets a failure, so the machine can't ask for one; the proof does.
+            // A new lease forgets a failure, so the machine can't ask for one; the proof does.
             (Event::Accepted(_), Pending | Copied | Verified | Committed) => {
                 return stay(Outcome::Accepted);
             }

@@ -222,7 +222,7 @@ fn no_action_is_ever_illegal_and_none_follows_a_failure() {
 }
 
 #[test]
-fn a_source_is_never_deleted_without_a_proof_of_this_tenure() {
+fn a_source_is_never_deleted_without_a_proof_of_this_lease() {
     let deleted = Event::SourceDeleted(SourceDeleted {
         source_url: "a".into(),
     });

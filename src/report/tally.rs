@@ -76,7 +76,7 @@ impl Tally {
                     .runs
                     .last_mut()
                     .filter(|run| self.is_running && (run.pid, &run.host) == (e.pid, &e.host));
-                // Proofs are void in a new tenure; the time to the next one says nothing.
+                // Proofs are void in a new lease; the time to the next one says nothing.
                 self.on_their_way.clear();
                 match same {
                     Some(run) => run.lock_regained += 1,

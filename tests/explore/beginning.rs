@@ -1,4 +1,4 @@
-//! How a process begins, and goes on in a new tenure: `engine/resume.rs`, `launch.rs`,
+//! How a process begins, and goes on in a new lease: `engine/resume.rs`, `launch.rs`,
 //! `follow_up.rs` and `regain.rs`, cut at every write.
 
 use windlass::model::{Phase, State, TaskKind};
@@ -202,7 +202,7 @@ fn load(world: &World, setup: &Setup, task: usize, i: usize) -> Item {
         outcome: object.outcome,
         proven: false,
     }
-    .in_new_tenure();
+    .in_new_lease();
     Item {
         state: carried_over(setup, state, object.swapped),
         checked: true,
@@ -215,7 +215,7 @@ fn load(world: &World, setup: &Setup, task: usize, i: usize) -> Item {
     }
 }
 
-/// A proof that is taken over from another tenure, where a rule is off.
+/// A proof that is taken over from another lease, where a rule is off.
 pub fn carried_over(setup: &Setup, state: State, swapped: bool) -> State {
     let is_trusted = match state.phase {
         Phase::Verified => !setup.rules.hold(Rule::ReadBackBeforeCommit),

@@ -50,7 +50,7 @@ pub fn step(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
     }
 }
 
-/// `object::tenure`: the row is read again in a new tenure, or before a copy is made again.
+/// `object::lease`: the row is read again in a new lease, or before a copy is made again.
 fn look_again(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
     let task = world.process(m).task;
     let there = *world.object(task, i);

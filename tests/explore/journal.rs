@@ -178,7 +178,7 @@ impl Checkpoint {
         let mut state = self.base[i];
         for (seq, entry) in self.entries[i].after(0).take(len as usize) {
             if entry.begins_tenure {
-                state = state.in_new_tenure();
+                state = state.in_new_lease();
             }
             state = state
                 .apply(&entry.what.event())
@@ -226,5 +226,5 @@ fn state_of(object: &Object) -> State {
         outcome: object.outcome,
         proven: false,
     }
-    .in_new_tenure()
+    .in_new_lease()
 }

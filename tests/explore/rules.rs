@@ -56,7 +56,7 @@ rules! {
     JournalCutOffCommits,
     /// A commit whose answer was lost is recognised by the mirror's row.
     RecogniseOwnCommit,
-    /// A copy is read back again in each tenure before it is committed.
+    /// A copy is read back again in each lease before it is committed.
     ReadBackBeforeCommit,
     /// The swap compares the content's digest and size.
     SwapComparesDigest,
@@ -64,13 +64,13 @@ rules! {
     SwapComparesLastUpdated,
     /// The swap goes over the connection that holds the lock.
     SwapUnderLock,
-    /// A copy is read back again in each tenure before its source is deleted.
+    /// A copy is read back again in each lease before its source is deleted.
     ReadBackBeforeDelete,
     /// A source is deleted only while its row is, by the whole tuple, what the commit wrote.
     DeleteAsksForOwnRow,
     /// A source is deleted only if no other row points at it.
     DeleteAsksForOtherRows,
-    /// In a new tenure, what the database has committed is taken for committed: a copy that reads
+    /// In a new lease, what the database has committed is taken for committed: a copy that reads
     /// back unequal then keeps the source and is never made again.
     AdoptOwnCommit,
     /// Nothing more goes to the mirror from a process whose task another has taken over, and when

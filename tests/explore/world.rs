@@ -124,13 +124,13 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Item {
     pub state: State,
-    /// Whether the row was looked at in this tenure, and what was seen.
+    /// Whether the row was looked at in this lease, and what was seen.
     pub checked: bool,
     pub as_planned: bool,
     pub dest_in_use: bool,
     pub facts: Option<Content>,
     pub returns: u8,
-    /// Whether nothing about it was journaled in this tenure.
+    /// Whether nothing about it was journaled in this lease.
     pub is_first: bool,
     pub step: Step,
 }

@@ -134,7 +134,7 @@ impl Mirror<'_> {
         if slot.seq == 0 {
             // No entry of this checkpoint is about it: it is as it was before.
             let is_before = row.epoch < self.epoch && (row.epoch > 0 || row.seq == 0);
-            // The new checkpoint's tenure has forgotten the failures of the old one's.
+            // The new checkpoint's lease has forgotten the failures of the old one's.
             let is_forgotten = row.epoch > 0 && words.outcome == Some(Outcome::Failed);
             let outcome = words.outcome.filter(|_| !is_forgotten);
             let is_so = |state: &State| (state.phase, state.outcome) == (words.phase, outcome);

@@ -46,7 +46,7 @@ impl Possibilities {
     }
 
     /// Whatever an object can be that a lost checkpoint knew of. Its proofs still count until the
-    /// first new tenure: commits that the database has kept are journaled before that.
+    /// first new lease: commits that the database has kept are journaled before that.
     pub fn any(&mut self) -> Possible {
         let outcomes = || std::iter::once(None).chain(Outcome::ALL.map(Some));
         let mut states: Vec<State> = Phase::ALL

@@ -15,7 +15,7 @@ const PAGE_OBJECTS: u64 = 256;
 pub struct Slot {
     /// The states that it can be in; more than one only in a journal that was rebuilt.
     pub possible: Possible,
-    /// What the mirror must say holds it there. A new tenure forgets a failure; the mirror keeps
+    /// What the mirror must say holds it there. A new lease forgets a failure; the mirror keeps
     /// it until the next step.
     pub outcome: Option<Outcome>,
     /// Whether its last step took it back across the commit: that is journaled by a resume, and
@@ -139,7 +139,7 @@ impl Replay {
         self.entries = entry.seq;
         match &entry.object {
             None => {
-                self.new_tenure(&entry.event);
+                self.new_lease(&entry.event);
                 Ok(())
             }
             Some(object) => self.step(object, entry).map_err(|what| Misfit {
@@ -212,7 +212,7 @@ impl Replay {
         matches!(self.beginning, Some(Beginning::Rebuilt { .. }))
     }
 
-    fn new_tenure(&mut self, event: &Event) {
+    fn new_lease(&mut self, event: &Event) {
         // `rebuilt` voids nothing that the states it begins with still hold.
         if !matches!(event, Event::Resumed(_)) {
             return;

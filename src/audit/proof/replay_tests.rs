@@ -183,7 +183,7 @@ fn what_can_have_happened_is_taken() {
     ends_in(forward(vec![copied(), skipped()]), Copied);
     let proven_again = vec![copied(), verified(), resumed(), verified(), committed()];
     ends_in(forward(proven_again), Committed);
-    // A commit whose entry a crash cut off is journaled before the new tenure begins.
+    // A commit whose entry a crash cut off is journaled before the new lease begins.
     let late = vec![
         copied(),
         verified(),
@@ -265,7 +265,7 @@ fn a_rebuilt_journal_begins_anywhere_and_is_held_to_what_it_tells() {
     ends_in(begin(vec![resumed(), copied()]), Phase::Copied);
     ends_in(begin(vec![accepted(Phase::Pending)]), Phase::Pending);
     ends_in(begin(vec![resumed(), failed(Phase::Copied)]), Phase::Copied);
-    // Behind a new tenure nothing counts that was not proven in it.
+    // Behind a new lease nothing counts that was not proven in it.
     breaks_at(begin(vec![resumed(), committed()]), 3);
     breaks_at(begin(vec![resumed(), deleted()]), 3);
     breaks_at(begin(vec![resumed(), copied(), committed()]), 4);

@@ -1,7 +1,7 @@
 //! Holding the advisory lock, and getting it back.
 //!
 //! A lost lock is the loss of the right to commit or delete; getting it again begins a new
-//! tenure, in which every proof has to be made anew.
+//! lease, in which every proof has to be made anew.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -75,7 +75,7 @@ pub async fn take_lock(catalog: &Catalog, settings: &Settings) -> Result<Session
 
 /// The current session, if there is one. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Tenure {
+pub struct Lease {
     slot: watch::Sender<Option<Session>>,
     steps: Arc<RwLock<()>>,
     pulse: Arc<Mutex<Pulse>>,
@@ -83,7 +83,7 @@ pub struct Tenure {
     asking: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Default for Tenure {
+impl Default for Lease {
     fn default() -> Self {
         Self {
             slot: watch::Sender::new(None),
@@ -121,7 +121,7 @@ impl Pulse {
     }
 }
 
-impl Tenure {
+impl Lease {
     /// Begins with a session that has just been acquired.
     pub fn begin(&self, session: Session) {
         self.put_in_place(session);
@@ -140,9 +140,9 @@ impl Tenure {
             .filter(|session| !session.is_lost())
     }
 
-    /// Which tenure this is, where the lock is held.
+    /// Which lease this is, where the lock is held.
     pub fn id(&self) -> Option<Uuid> {
-        self.session().map(|session| session.tenure())
+        self.session().map(|session| session.lease())
     }
 
     /// Waits until the lock is held; `None` if the run is asked to end first. An object in flight
@@ -196,7 +196,7 @@ impl Tenure {
         self.slot.send_replace(Some(session));
     }
 
-    /// A step on an object, begun in this tenure: the next tenure begins only when it is over.
+    /// A step on an object, begun in this lease: the next lease begins only when it is over.
     pub async fn step(&self) -> OwnedRwLockReadGuard<()> {
         self.steps.clone().read_owned().await
     }
@@ -210,7 +210,7 @@ impl Tenure {
 
     /// Watches over the lock for as long as the run lasts: asks after it, and gets it back when
     /// it is lost, or ends the run when that takes longer than an outage may. `regained` is called
-    /// before anything is done in a new tenure, and says whether it may begin.
+    /// before anything is done in a new lease, and says whether it may begin.
     pub async fn keep(
         &self,
         settings: Settings,
@@ -268,7 +268,7 @@ impl Tenure {
         }
     }
 
-    /// Begins a new tenure between two steps; false if it may not begin.
+    /// Begins a new lease between two steps; false if it may not begin.
     async fn begin_anew(
         &self,
         session: Session,

@@ -14,7 +14,7 @@ use backoff::backoff::Backoff as _;
 use crate::catalog::CatalogError;
 use crate::driver::{StoreError, StoreErrorKind};
 use crate::engine::Stop;
-use crate::engine::flow::warned::{Telling, Told};
+use crate::engine::flow::warned::{Telling, Warned};
 use crate::engine::stop::StopReason;
 use crate::model::{Cause, FailureClass};
 
@@ -132,18 +132,18 @@ impl From<CatalogError> for StepError {
 
 /// When each side last did what it was asked.
 #[derive(Debug)]
-pub struct Weather {
+pub struct Health {
     outage_limit: Duration,
-    told: Told,
+    warned: Warned,
     last_success: Mutex<[Instant; 3]>,
 }
 
-impl Weather {
+impl Health {
     /// `outage_limit`: how long a side may be away before the run stops.
     pub fn new(outage_limit: Duration) -> Self {
         Self {
             outage_limit,
-            told: Told::anew_after(TELL_ANEW),
+            warned: Warned::anew_after(TELL_ANEW),
             last_success: Mutex::new([Instant::now(); 3]),
         }
     }
@@ -151,7 +151,7 @@ impl Weather {
     /// Says what is to be tried again, unless a hundred others have just said the same.
     fn tell(&self, error: &StepError, attempt: u32) {
         let (class, side) = (error.class.name(), error.side.name());
-        let telling = self.told.more_of(side);
+        let telling = self.warned.more_of(side);
         match telling {
             Telling::Count => tracing::debug!(attempt, class, "{}", error.message),
             _ => tracing::warn!(attempt, class, "{}", error.message),
@@ -167,7 +167,7 @@ impl Weather {
     }
 
     /// Notes that a side answered as it should.
-    pub fn fair(&self, side: Side) {
+    pub fn record_success(&self, side: Side) {
         self.last_success.lock().unwrap_or_else(|e| e.into_inner())[side as usize] = Instant::now();
     }
 
@@ -178,7 +178,7 @@ impl Weather {
 
 /// The tries of one step on one object.
 pub struct Tries<'a> {
-    weather: &'a Weather,
+    health: &'a Health,
     stop: &'a Stop,
     pauses: backoff::ExponentialBackoff,
     failing_since: Option<Instant>,
@@ -198,14 +198,14 @@ pub enum Verdict {
 
 impl<'a> Tries<'a> {
     /// No try yet.
-    pub fn new(weather: &'a Weather, stop: &'a Stop) -> Self {
+    pub fn new(health: &'a Health, stop: &'a Stop) -> Self {
         let pauses = ExponentialBackoffBuilder::new()
             .with_initial_interval(FIRST_PAUSE)
             .with_max_interval(LONGEST_PAUSE)
             .with_max_elapsed_time(None)
             .build();
         Self {
-            weather,
+            health,
             stop,
             pauses,
             failing_since: None,
@@ -239,15 +239,15 @@ impl<'a> Tries<'a> {
         }
         let failed_at = Instant::now();
         let since = *self.failing_since.get_or_insert(failed_at);
-        self.weather.tell(error, self.attempts);
+        self.health.tell(error, self.attempts);
         if !self.pause(error.class).await {
             return Verdict::Stopping;
         }
         // Only what succeeded after this failure is a sign of life: an answer that was already under
         // way when the side went away would count against every later try.
-        let mut others_succeed = self.weather.last_success(error.side) > failed_at;
+        let mut others_succeed = self.health.last_success(error.side) > failed_at;
         if !others_succeed && is_alive().await {
-            self.weather.fair(error.side);
+            self.health.record_success(error.side);
             others_succeed = true;
         }
         if others_succeed {
@@ -257,8 +257,8 @@ impl<'a> Tries<'a> {
                 Verdict::GiveUp
             };
         }
-        let away = self.weather.last_success(error.side).max(since).elapsed();
-        if away >= self.weather.outage_limit() {
+        let away = self.health.last_success(error.side).max(since).elapsed();
+        if away >= self.health.outage_limit() {
             let (side, minutes) = (error.side.name(), away.as_secs_f64() / 60.0);
             let why = format!(
                 "{side} was away for {minutes:.1} minutes: {}",

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// How often one thing has been said.
 #[derive(Debug, Default)]
-pub struct Told {
+pub struct Warned {
     /// After so long it may be said anew; never, where there is none.
     window: Option<Duration>,
     said: Mutex<HashMap<&'static str, Said>>,
@@ -32,7 +32,7 @@ pub enum Telling {
 /// Lines of one kind that are said.
 const MOST: u32 = 5;
 
-impl Told {
+impl Warned {
     /// Each kind anew after so long: for what comes and goes.
     pub fn anew_after(window: Duration) -> Self {
         Self {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn the_first_few_of_each_kind_are_said() {
-        let told = Told::default();
+        let told = Warned::default();
         let of = |kind| (0..7).map(|_| told.more_of(kind)).collect::<Vec<_>>();
         use Telling::{Count, Say, SayLast};
         let expected = [Say, Say, Say, Say, SayLast, Count, Count];
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_comes_again_later_is_said_again() {
-        let told = Told::anew_after(Duration::ZERO);
+        let told = Warned::anew_after(Duration::ZERO);
         for _ in 0..20 {
             assert_eq!(told.more_of("away"), Telling::Say);
             std::thread::sleep(Duration::from_nanos(1));

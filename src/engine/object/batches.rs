@@ -8,7 +8,7 @@ use crate::batch::{BatchLimits, Batcher};
 use crate::catalog::{Catalog, Deletable, Swap, Swapped};
 use crate::crash;
 use crate::driver::Driver;
-use crate::engine::flow::lock::Tenure;
+use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::object::undeleted::Deleting;
 use crate::model::{Cause, FailureClass};
@@ -16,7 +16,7 @@ use crate::model::{Cause, FailureClass};
 /// Rows in one commit transaction, and sources in one delete, at most.
 const BATCH_OBJECTS: usize = 500;
 
-/// A row to swap, with the tenure in which its copy was proven.
+/// A row to swap, with the lease in which its copy was proven.
 pub struct CommitRequest {
     swap: Swap,
     proven_in: Uuid,
@@ -24,14 +24,14 @@ pub struct CommitRequest {
 
 /// What became of a commit or a delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settled<T> {
+pub enum BatchOutcome<T> {
     /// Done, or answered.
     Done(T),
     /// The lock has changed hands since the proof: read back first.
     ProofLapsed,
 }
 
-type Answer<T> = Result<Settled<T>, StepError>;
+type Answer<T> = Result<BatchOutcome<T>, StepError>;
 
 /// Commits rows in batches, over the connection that holds the lock.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ pub struct Commits(Batcher<CommitRequest, Answer<Swapped>>);
 
 impl Commits {
     /// Starts the batching.
-    pub fn new(catalog: Catalog, tenure: Tenure, task_id: i64, epoch: i32) -> Self {
+    pub fn new(catalog: Catalog, lease: Lease, task_id: i64, epoch: i32) -> Self {
         // One at a time: there is one connection, and waiting is what fills the next batch.
         let limits = BatchLimits {
             requests: BATCH_OBJECTS,
@@ -47,8 +47,8 @@ impl Commits {
             in_flight: 1,
         };
         Self(Batcher::new(limits, move |batch: Vec<CommitRequest>| {
-            let (catalog, tenure) = (catalog.clone(), tenure.clone());
-            async move { commit(&catalog, &tenure, task_id, epoch, batch).await }
+            let (catalog, lease) = (catalog.clone(), lease.clone());
+            async move { commit(&catalog, &lease, task_id, epoch, batch).await }
         }))
     }
 
@@ -72,15 +72,15 @@ fn unanswered<T>() -> Answer<T> {
 
 async fn commit(
     catalog: &Catalog,
-    tenure: &Tenure,
+    lease: &Lease,
     task_id: i64,
     epoch: i32,
     batch: Vec<CommitRequest>,
 ) -> Vec<Answer<Swapped>> {
-    let Some(session) = tenure.session() else {
+    let Some(session) = lease.session() else {
         return batch.iter().map(|_| Err(StepError::no_lock())).collect();
     };
-    let proven = |request: &CommitRequest| request.proven_in == session.tenure();
+    let proven = |request: &CommitRequest| request.proven_in == session.lease();
     let swaps: Vec<Swap> = batch
         .iter()
         .filter(|request| proven(request))
@@ -90,10 +90,10 @@ async fn commit(
     let mut swapped = swapped.into_iter();
     let mut answer = |request: &CommitRequest| {
         if !proven(request) {
-            return Ok(Settled::ProofLapsed);
+            return Ok(BatchOutcome::ProofLapsed);
         }
         match swapped.next() {
-            Some(Ok(swapped)) => Ok(Settled::Done(swapped)),
+            Some(Ok(swapped)) => Ok(BatchOutcome::Done(swapped)),
             Some(Err(error)) => Err(StepError::from(error.as_ref())),
             None => unanswered(),
         }
@@ -101,7 +101,7 @@ async fn commit(
     batch.iter().map(&mut answer).collect()
 }
 
-/// A source to delete, with the tenure in which its copy was proven.
+/// A source to delete, with the lease in which its copy was proven.
 pub struct DeleteRequest {
     idx: u64,
     url: String,
@@ -115,7 +115,7 @@ pub struct Deletes(Batcher<DeleteRequest, Answer<Deletable>>);
 
 impl Deletes {
     /// Starts the batching.
-    pub fn new(catalog: Catalog, tenure: Tenure, source: Arc<dyn Driver>, task_id: i64) -> Self {
+    pub fn new(catalog: Catalog, lease: Lease, source: Arc<dyn Driver>, task_id: i64) -> Self {
         let deleting = Arc::new(Deleting::default());
         let limits = BatchLimits {
             requests: BATCH_OBJECTS,
@@ -123,11 +123,11 @@ impl Deletes {
             in_flight: 2,
         };
         Self(Batcher::new(limits, move |batch: Vec<DeleteRequest>| {
-            let (catalog, tenure, source) = (catalog.clone(), tenure.clone(), source.clone());
+            let (catalog, lease, source) = (catalog.clone(), lease.clone(), source.clone());
             let deleting = deleting.clone();
             async move {
                 let source = source.as_ref();
-                delete(&catalog, &tenure, source, &deleting, task_id, batch).await
+                delete(&catalog, &lease, source, &deleting, task_id, batch).await
             }
         }))
     }
@@ -150,13 +150,13 @@ impl Deletes {
 
 async fn delete(
     catalog: &Catalog,
-    tenure: &Tenure,
+    lease: &Lease,
     source: &dyn Driver,
     deleting: &Deleting,
     task_id: i64,
     batch: Vec<DeleteRequest>,
 ) -> Vec<Answer<Deletable>> {
-    let Some(session) = tenure.session() else {
+    let Some(session) = lease.session() else {
         return batch.iter().map(|_| Err(StepError::no_lock())).collect();
     };
     let idxs: Vec<u64> = batch.iter().map(|request| request.idx).collect();
@@ -168,7 +168,7 @@ async fn delete(
         }
     };
     crash::point("source-deletable");
-    let lapsed = |request: &DeleteRequest| request.proven_in != session.tenure();
+    let lapsed = |request: &DeleteRequest| request.proven_in != session.lease();
     let wanted: Vec<(u64, String)> = batch
         .iter()
         .zip(&deletable)
@@ -178,7 +178,7 @@ async fn delete(
     let mut deleted = match wanted.is_empty() {
         true => Vec::new(),
         // It may have stood still since the catalog has answered.
-        false if !tenure.is_sure().await => {
+        false if !lease.is_sure().await => {
             return batch.iter().map(|_| Err(StepError::no_lock())).collect();
         }
         false => {
@@ -191,7 +191,7 @@ async fn delete(
     .into_iter();
     let mut answer = |(request, deletable): (&DeleteRequest, &Deletable)| {
         if lapsed(request) {
-            return Ok(Settled::ProofLapsed);
+            return Ok(BatchOutcome::ProofLapsed);
         }
         if *deletable == Deletable::Yes {
             match deleted.next() {
@@ -199,7 +199,7 @@ async fn delete(
                 None => return unanswered(),
             }
         }
-        Ok(Settled::Done(*deletable))
+        Ok(BatchOutcome::Done(*deletable))
     };
     batch.iter().zip(&deletable).map(&mut answer).collect()
 }

@@ -7,10 +7,10 @@ use crate::catalog::{Catalog, MirrorUpdate, TaskRow, UploadNote, Writer};
 use crate::config::Compression;
 use crate::driver::Driver;
 use crate::engine::flow::bandwidth::Bandwidth;
-use crate::engine::flow::lock::Tenure;
+use crate::engine::flow::lock::Lease;
 use crate::engine::flow::mirror::Mirroring;
-use crate::engine::flow::retry::{StepError, Weather};
-use crate::engine::flow::warned::Told;
+use crate::engine::flow::retry::{Health, StepError};
+use crate::engine::flow::warned::Warned;
 use crate::engine::object::batches::{Commits, Deletes};
 use crate::engine::object::item::Item;
 use crate::engine::object::transform::Form;
@@ -39,13 +39,13 @@ pub struct Context {
     /// How the destination wants them.
     pub compression: Compression,
     /// The advisory lock.
-    pub tenure: Tenure,
+    pub lease: Lease,
     /// Commits, in batches.
     pub commits: Commits,
     /// Deletes, in batches.
     pub deletes: Deletes,
     /// How the stores and the database are doing.
-    pub weather: Weather,
+    pub health: Health,
     /// Whether the run is to end.
     pub stop: Stop,
     /// Counters for whoever looks on.
@@ -55,9 +55,9 @@ pub struct Context {
     /// Whether the checkpoint was lost: what it had copied last may not be in the mirror.
     pub rebuilt: bool,
     /// Whether it has been said that the destination has no checksums of its own.
-    pub told_no_checksum: AtomicBool,
+    pub warned_no_checksum: AtomicBool,
     /// What has been said of single objects.
-    pub told: Told,
+    pub warned: Warned,
 }
 
 impl Context {
@@ -183,7 +183,7 @@ impl Context {
                 .stat(&self.destination.url_for(&probe))
                 .await
                 .is_ok(),
-            Side::Database => self.tenure.session().is_some() && self.catalog.ping().await.is_ok(),
+            Side::Database => self.lease.session().is_some() && self.catalog.ping().await.is_ok(),
         }
     }
 }

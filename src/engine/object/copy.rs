@@ -113,7 +113,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
 /// Nothing is done at a store that was decided upon before this process stood still, and another took
 /// its task over or undid it.
 async fn may_write(context: &Context) -> Result<(), StepError> {
-    match context.tenure.is_sure().await {
+    match context.lease.is_sure().await {
         true => Ok(()),
         false => Err(StepError::no_lock()),
     }
@@ -409,7 +409,7 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
         ))));
     };
     let Some(md5) = stat.md5 else {
-        if !context.told_no_checksum.swap(true, Ordering::Relaxed) {
+        if !context.warned_no_checksum.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "{} gives no checksum of its own for some objects: they are read back in full",
                 context.task.destination.place

@@ -13,15 +13,15 @@ pub struct Item {
     pub object: Object,
     /// Why it can't be moved at all.
     pub refused: Option<String>,
-    /// Whether its row was still as planned, in the tenure `checked_in`.
+    /// Whether its row was still as planned, in the lease `checked_in`.
     pub row_as_planned: bool,
     /// Whether another row points at its destination.
     pub dest_in_use: bool,
     /// Of a reverse: whether it is a copy that was never committed.
     pub left_over: bool,
-    /// The tenure in which its row was looked at.
+    /// The lease in which its row was looked at.
     pub checked_in: Uuid,
-    /// The tenure in which its copy was read back.
+    /// The lease in which its copy was read back.
     pub proven_in: Option<Uuid>,
     /// The last entry about it.
     pub seq: u64,
@@ -34,10 +34,10 @@ pub struct Item {
 }
 
 impl Item {
-    /// An object as the catalog has it, looked at in a tenure.
-    pub fn new(loaded: Loaded, tenure: Uuid) -> Self {
+    /// An object as the catalog has it, looked at in a lease.
+    pub fn new(loaded: Loaded, lease: Uuid) -> Self {
         let mut object = loaded.object;
-        object.state = object.state.in_new_tenure();
+        object.state = object.state.in_new_lease();
         let is_committed = object.state.phase >= Phase::Committed;
         Self {
             object,
@@ -45,7 +45,7 @@ impl Item {
             row_as_planned: loaded.row_as_planned || is_committed,
             dest_in_use: loaded.dest_in_use,
             left_over: loaded.left_over,
-            checked_in: tenure,
+            checked_in: lease,
             proven_in: None,
             seq: loaded.seq,
             copied_at: None,

@@ -19,7 +19,7 @@ use crate::catalog::{Deletable, Swap, Swapped};
 use crate::crash;
 use crate::engine::flow::retry::{Side, StepError, Tries, Verdict};
 use crate::engine::flow::warned::Telling;
-use crate::engine::object::batches::Settled;
+use crate::engine::object::batches::BatchOutcome;
 use crate::engine::object::context::{Context, RunError};
 use crate::engine::object::copy::Proof;
 use crate::engine::object::item::Item;
@@ -45,33 +45,33 @@ pub async fn advance(context: &Arc<Context>, mut item: Item) {
 
 async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), RunError> {
     loop {
-        let Some(tenure) = tenure(context, item).await? else {
+        let Some(lease) = lease(context, item).await? else {
             return Ok(());
         };
-        // Held from the first look at the state until what happened is journaled: a new tenure
+        // Held from the first look at the state until what happened is journaled: a new lease
         // begins between two steps, never within one.
-        let step_of_tenure = context.tenure.step().await;
-        if context.tenure.id() != Some(tenure) {
+        let step_of_lease = context.lease.step().await;
+        if context.lease.id() != Some(lease) {
             continue;
         }
-        item.object.state.proven = item.proven_in == Some(tenure);
+        item.object.state.proven = item.proven_in == Some(lease);
         let action = item.object.state.next(context.task.policy.nodelete);
         if action == Action::Rest {
             context.progress.settled();
             return Ok(());
         }
-        match perform_with_tries(context, item, action, tenure).await? {
+        match perform_with_tries(context, item, action, lease).await? {
             Step::Again => {}
             Step::Copied(copied, None) => {
-                copied_and_read_back(context, item, copied, tenure).await?;
+                copied_and_read_back(context, item, copied, lease).await?;
             }
             Step::Copied(copied, Some(verified)) => {
                 context.record(item, Event::Copied(copied)).await?;
-                happened(context, item, Event::Verified(verified), tenure).await?;
+                happened(context, item, Event::Verified(verified), lease).await?;
             }
-            Step::Happened(event) => happened(context, item, event, tenure).await?,
+            Step::Happened(event) => happened(context, item, event, lease).await?,
         }
-        drop(step_of_tenure);
+        drop(step_of_lease);
     }
 }
 
@@ -79,11 +79,11 @@ async fn perform_with_tries(
     context: &Context,
     item: &Item,
     action: Action,
-    tenure: Uuid,
+    lease: Uuid,
 ) -> Result<Step, RunError> {
-    let mut tries = Tries::new(&context.weather, &context.stop);
+    let mut tries = Tries::new(&context.health, &context.stop);
     loop {
-        let error = match perform(context, item, action, tenure).await {
+        let error = match perform(context, item, action, lease).await {
             Ok(step) => return Ok(step),
             // A copy asks the database for nothing but the lock, which is waited for before a step.
             Err(error) if action == Action::Copy && error.side == Side::Database => {
@@ -95,8 +95,8 @@ async fn perform_with_tries(
             .after(&error, async || context.is_alive(&error).await)
             .await
         {
-            Verdict::Again if context.tenure.id() == Some(tenure) => {}
-            // Under another tenure the step may not even be the right one any more.
+            Verdict::Again if context.lease.id() == Some(lease) => {}
+            // Under another lease the step may not even be the right one any more.
             Verdict::Again => return Ok(Step::Again),
             Verdict::Stopping => return Err(RunError::Stopping),
             Verdict::GiveUp => {
@@ -127,19 +127,19 @@ async fn is_superseded(context: &Context, item: &Item) -> bool {
     })
 }
 
-/// The tenure to work in; `None` if the object has come to its end elsewhere. Where the lock has
+/// The lease to work in; `None` if the object has come to its end elsewhere. Where the lock has
 /// changed hands since the object's row was looked at, or a copy is to be made again, it is looked
 /// at again.
-async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunError> {
-    let Some(session) = context.tenure.held(&context.stop).await else {
+async fn lease(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunError> {
+    let Some(session) = context.lease.held(&context.stop).await else {
         return Err(RunError::Stopping);
     };
-    let tenure = session.tenure();
-    if item.checked_in == tenure {
-        return Ok(Some(tenure));
+    let lease = session.lease();
+    if item.checked_in == lease {
+        return Ok(Some(lease));
     }
     let idx = item.object.idx;
-    let mut tries = Tries::new(&context.weather, &context.stop);
+    let mut tries = Tries::new(&context.health, &context.stop);
     let loaded = loop {
         match context.catalog.load(context.task.task_id, idx, idx).await {
             Ok(loaded) => break loaded.into_iter().next(),
@@ -159,11 +159,11 @@ async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunE
         return Ok(None);
     };
     let (here, there) = (item.object.state.phase, loaded.object.state.phase);
-    item.checked_in = tenure;
+    item.checked_in = lease;
     item.row_as_planned = loaded.row_as_planned || there >= Phase::Committed;
     item.dest_in_use = loaded.dest_in_use;
     if there >= Phase::Committed && here < Phase::Committed {
-        // A commit whose answer was lost; the new tenure has journaled it. From here on a copy
+        // A commit whose answer was lost; the new lease has journaled it. From here on a copy
         // that reads back unequal keeps the source: made again, it could replace what somebody
         // has stored there since.
         if here < Phase::Verified {
@@ -172,7 +172,7 @@ async fn tenure(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunE
         }
         item.object.state = State::at(Phase::Committed);
     }
-    Ok(Some(tenure))
+    Ok(Some(lease))
 }
 
 /// What a step came to.
@@ -219,7 +219,7 @@ async fn perform(
     context: &Context,
     item: &Item,
     action: Action,
-    tenure: Uuid,
+    lease: Uuid,
 ) -> Result<Step, StepError> {
     if item.object.state.phase < Phase::Committed {
         if let Some(why) = &item.refused {
@@ -237,8 +237,8 @@ async fn perform(
                 // It was there: what was begun is not needed.
                 uploads::give_up(context, item).await;
             }
-            context.weather.fair(Side::Source);
-            context.weather.fair(Side::Destination);
+            context.health.record_success(Side::Source);
+            context.health.record_success(Side::Destination);
             // What lay there already has not moved.
             let moved = if copy.read_back.is_some() {
                 0
@@ -250,8 +250,8 @@ async fn perform(
             Ok(Step::Copied(copied, copy.read_back))
         }
         Action::Verify => verify(context, item).await,
-        Action::Commit => commit(context, item, tenure).await,
-        Action::DeleteSource => delete_source(context, item, tenure).await,
+        Action::Commit => commit(context, item, lease).await,
+        Action::DeleteSource => delete_source(context, item, lease).await,
         Action::KeepSource => Ok(Step::source_kept("--nodelete")),
         Action::Rest => Ok(Step::Again),
     }
@@ -261,7 +261,7 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
     if strays::is_stray(context, item) {
         let found = strays::prove(context, item).await?;
         crash::point("read-back");
-        context.weather.fair(Side::Destination);
+        context.health.record_success(Side::Destination);
         return Ok(match found {
             Found::Ours(verified) => Step::Happened(Event::Verified(verified)),
             Found::Kept(why) => Step::source_kept(&why),
@@ -274,7 +274,7 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
     };
     let proof = copy::verify(context, facts).await?;
     crash::point("read-back");
-    context.weather.fair(Side::Destination);
+    context.health.record_success(Side::Destination);
     match proof {
         Proof::Equal(verified) => Ok(Step::Happened(Event::Verified(verified))),
         Proof::Unequal(why) if item.returns >= MAX_RETURNS => {
@@ -296,7 +296,7 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
     }
 }
 
-async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
+async fn commit(context: &Context, item: &Item, lease: Uuid) -> Result<Step, StepError> {
     let Some(to) = item.object.copy.clone() else {
         return Ok(Step::Again);
     };
@@ -312,17 +312,19 @@ async fn commit(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, St
         copied_at: item.copied_at.clone(),
         verified_at: item.verified_at.clone(),
     };
-    let settled = context.commits.commit(swap, tenure).await?;
+    let settled = context.commits.commit(swap, lease).await?;
     crash::point("commit-answered");
-    context.weather.fair(Side::Database);
+    context.health.record_success(Side::Database);
     Ok(match settled {
-        Settled::ProofLapsed => Step::Again,
-        Settled::Done(Swapped::Moved) => Step::Happened(Event::Committed(item.object.committed())),
-        Settled::Done(Swapped::Superseded) => Step::skipped(SUPERSEDED),
+        BatchOutcome::ProofLapsed => Step::Again,
+        BatchOutcome::Done(Swapped::Moved) => {
+            Step::Happened(Event::Committed(item.object.committed()))
+        }
+        BatchOutcome::Done(Swapped::Superseded) => Step::skipped(SUPERSEDED),
     })
 }
 
-async fn delete_source(context: &Context, item: &Item, tenure: Uuid) -> Result<Step, StepError> {
+async fn delete_source(context: &Context, item: &Item, lease: Uuid) -> Result<Step, StepError> {
     if strays::is_stray(context, item)
         && let Some(why) = strays::look_again(context, item).await?
     {
@@ -331,16 +333,18 @@ async fn delete_source(context: &Context, item: &Item, tenure: Uuid) -> Result<S
     let url = item.object.source.url.clone();
     let settled = context
         .deletes
-        .delete(item.object.idx, url.clone(), tenure)
+        .delete(item.object.idx, url.clone(), lease)
         .await?;
-    context.weather.fair(Side::Source);
+    context.health.record_success(Side::Source);
     Ok(match settled {
-        Settled::ProofLapsed => Step::Again,
-        Settled::Done(Deletable::Yes) => {
+        BatchOutcome::ProofLapsed => Step::Again,
+        BatchOutcome::Done(Deletable::Yes) => {
             Step::Happened(Event::SourceDeleted(SourceDeleted { source_url: url }))
         }
-        Settled::Done(Deletable::Shared) => Step::source_kept("another row points at the source"),
-        Settled::Done(Deletable::RowChanged) => {
+        BatchOutcome::Done(Deletable::Shared) => {
+            Step::source_kept("another row points at the source")
+        }
+        BatchOutcome::Done(Deletable::RowChanged) => {
             let since = match strays::is_stray(context, item) {
                 true => "plan",
                 false => "commit",
@@ -359,7 +363,7 @@ async fn copied_and_read_back(
     context: &Context,
     item: &mut Item,
     copied: Copied,
-    tenure: Uuid,
+    lease: Uuid,
 ) -> Result<(), RunError> {
     let facts = Facts::from(&copied);
     let (journaled, proof) = tokio::join!(
@@ -370,8 +374,8 @@ async fn copied_and_read_back(
     crash::point("copied-and-read-back");
     match proof {
         Ok(Proof::Equal(verified)) => {
-            context.weather.fair(Side::Destination);
-            happened(context, item, Event::Verified(verified), tenure).await
+            context.health.record_success(Side::Destination);
+            happened(context, item, Event::Verified(verified), lease).await
         }
         Ok(Proof::Unequal(_)) | Err(_) => Ok(()),
     }
@@ -380,7 +384,7 @@ async fn copied_and_read_back(
 /// Says what happened to one object, unless enough of its kind has been said: on a screen with ten
 /// thousand of them nobody finds the eleventh kind.
 fn tell(context: &Context, is_failure: bool, kind: &'static str, line: &str) {
-    let telling = context.told.more_of(kind);
+    let telling = context.warned.more_of(kind);
     match (telling, is_failure) {
         (Telling::Count, _) => tracing::debug!("{line}"),
         (_, true) => tracing::error!("{line}"),
@@ -398,10 +402,10 @@ async fn happened(
     context: &Context,
     item: &mut Item,
     event: Event,
-    tenure: Uuid,
+    lease: Uuid,
 ) -> Result<(), RunError> {
     match &event {
-        Event::Verified(_) => item.proven_in = Some(tenure),
+        Event::Verified(_) => item.proven_in = Some(lease),
         // Unequal may mean that somebody else has written there: the row tells, and is looked at
         // again before anything is.
         Event::Returned(_) => item.checked_in = Uuid::nil(),

@@ -62,7 +62,7 @@ pub async fn give_up(context: &Context, item: &Item) {
 
 /// Holds the mirror's uploads against the checkpoint's. What the checkpoint does not know is cleared
 /// away: it was lost, or is not the one that began them.
-pub async fn bring_together(context: &Context) {
+pub async fn abort_unknown(context: &Context) {
     let is_known = |idx, id: &str| {
         let known = context.journal.upload(idx);
         known.is_some_and(|known| known.id == id)

@@ -15,10 +15,10 @@ use std::time::Duration;
 use crate::catalog::{Catalog, TaskRow, Writer};
 use crate::crash;
 use crate::engine::flow::bandwidth::Bandwidth;
-use crate::engine::flow::lock::Tenure;
+use crate::engine::flow::lock::Lease;
 use crate::engine::flow::mirror::Mirroring;
-use crate::engine::flow::retry::Weather;
-use crate::engine::flow::warned::Told;
+use crate::engine::flow::retry::Health;
+use crate::engine::flow::warned::Warned;
 use crate::engine::object::batches::{Commits, Deletes};
 use crate::engine::object::context::Context;
 use crate::engine::object::uploads;
@@ -43,7 +43,7 @@ pub struct Job {
     pub mirrored: Head,
     /// What has become of the task's objects before this run: counting a million takes a while.
     pub so_far: Summary,
-    pub tenure: Tenure,
+    pub lease: Lease,
     /// Whether the checkpoint was made anew from the mirror.
     pub rebuilt: bool,
 }
@@ -70,14 +70,14 @@ pub async fn run(
             break;
         }
     }
-    uploads::bring_together(&context).await;
+    uploads::abort_unknown(&context).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     scheduler::run(&context, &limits).await;
     crash::point("all-at-rest");
     let limit = match settings.stop.reason() {
         Some(StopReason::Signal) => END_LIMIT_ON_SIGNAL,
         // The database is away, and has been waited for.
-        _ if context.tenure.session().is_none() => END_LIMIT_ON_SIGNAL,
+        _ if context.lease.session().is_none() => END_LIMIT_ON_SIGNAL,
         _ => END_LIMIT,
     };
     let mut report = blank_report(&context, started, &settings.stop);
@@ -105,7 +105,7 @@ pub async fn run(
     }
     keeper.abort();
     crash::point("lock-before-release");
-    if tokio::time::timeout(limit, context.tenure.end())
+    if tokio::time::timeout(limit, context.lease.end())
         .await
         .is_err()
     {
@@ -114,7 +114,7 @@ pub async fn run(
     crash::point("lock-released");
     match context.journal.clone().close().await {
         Ok(()) => {}
-        // Told by the report.
+        // Warned by the report.
         Err(JournalError::Unwritable { .. }) if report.stopped.is_some() => {}
         // The last entry has been written, and so all have; what is missing is a seal, or the mark
         // that it is the last.
@@ -143,10 +143,10 @@ fn context(job: Job, settings: &Settings) -> Context {
         job.mirrored,
         settings.stop.clone(),
     );
-    let commits = Commits::new(job.catalog.clone(), job.tenure.clone(), task_id, job.epoch);
+    let commits = Commits::new(job.catalog.clone(), job.lease.clone(), task_id, job.epoch);
     let deletes = Deletes::new(
         job.catalog.clone(),
-        job.tenure.clone(),
+        job.lease.clone(),
         job.from.driver.clone(),
         task_id,
     );
@@ -159,20 +159,20 @@ fn context(job: Job, settings: &Settings) -> Context {
         source: job.from.driver,
         destination: job.to.driver,
         compression: job.to.config.compression,
-        tenure: job.tenure,
+        lease: job.lease,
         commits,
         deletes,
-        weather: Weather::new(settings.outage_limit),
+        health: Health::new(settings.outage_limit),
         stop: settings.stop.clone(),
         progress: settings.progress.clone(),
         bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
         rebuilt: job.rebuilt,
-        told_no_checksum: AtomicBool::new(false),
-        told: Told::default(),
+        warned_no_checksum: AtomicBool::new(false),
+        warned: Warned::default(),
     }
 }
 
-/// Watches over the lock while the run lasts. A new tenure is journaled before anything is done
+/// Watches over the lock while the run lasts. A new lease is journaled before anything is done
 /// in it, as taking the task up again is: so an auditor sees which proofs it has voided.
 fn keep_the_lock(context: &Arc<Context>, settings: &Settings) -> tokio::task::JoinHandle<()> {
     let (settings, context) = (settings.clone(), context.clone());
@@ -181,6 +181,6 @@ fn keep_the_lock(context: &Arc<Context>, settings: &Settings) -> tokio::task::Jo
             let context = context.clone();
             async move { regain::may_begin(&context).await }.boxed()
         };
-        context.tenure.keep(settings, regained).await;
+        context.lease.keep(settings, regained).await;
     })
 }

@@ -33,7 +33,7 @@ pub async fn open_checkpoint(
     settings.state_dir.own_task(task.uuid)?;
     let executors = catalog.executors(task.task_id).await?;
     let (why, aside) = match Journal::open(&dir, task.uuid) {
-        Ok(journal) => match hold_against_mirror(catalog, task, &journal, &executors).await? {
+        Ok(journal) => match check_against_mirror(catalog, task, &journal, &executors).await? {
             Ok((epoch, mirrored)) => {
                 // Made anew, and cut off before it could say so.
                 let is_blank = epoch > 1 && journal.head().seq == 0;
@@ -99,7 +99,7 @@ pub fn rebuilt_after(why: String, old: Option<&Executor>) -> Rebuilt {
 }
 
 /// The epoch of a checkpoint and what the mirror has of it; or why it is not the latest.
-async fn hold_against_mirror(
+async fn check_against_mirror(
     catalog: &Catalog,
     task: &TaskRow,
     journal: &Journal,
@@ -183,10 +183,10 @@ pub async fn catch_up(
         Err(error) => return Err(error.into()),
     };
     let executors = catalog.executors(task.task_id).await?;
-    match hold_against_mirror(catalog, task, &journal, &executors).await? {
+    match check_against_mirror(catalog, task, &journal, &executors).await? {
         Ok((epoch, mirrored)) => {
             refuse_lost_commits(catalog, task, &journal, mirrored).await?;
-            bring_together(catalog, task, &journal, epoch, mirrored).await?;
+            replay(catalog, task, &journal, epoch, mirrored).await?;
             let committed = catalog.unjournaled_commits(task.task_id).await?;
             journal_commits(catalog, task, &journal, epoch, committed).await?;
             // Whoever follows may have to abort them.
@@ -254,7 +254,7 @@ const REPLAY_ENTRIES: usize = 10_000;
 
 /// Replays into the mirror what the journal has beyond it. The commit is the border: what lies
 /// before it is taken from whichever is further, what lies behind it from the database alone.
-pub async fn bring_together(
+pub async fn replay(
     catalog: &Catalog,
     task: &TaskRow,
     journal: &Journal,
@@ -412,7 +412,7 @@ impl Replay {
 }
 
 /// Journals commits that the journal is not known to have: those that a crash has cut off from
-/// their entries, before the proofs that they rest on lapse with the new tenure.
+/// their entries, before the proofs that they rest on lapse with the new lease.
 pub async fn journal_commits(
     catalog: &Catalog,
     task: &TaskRow,

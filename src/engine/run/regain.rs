@@ -1,4 +1,4 @@
-//! Before the first step of a new tenure in the middle of a run: what others have done while the
+//! Before the first step of a new lease in the middle of a run: what others have done while the
 //! lock was lost, and what this run has done without hearing of it.
 
 use crate::catalog::CatalogError;
@@ -16,7 +16,7 @@ pub async fn may_begin(context: &Context) -> bool {
         tracing::warn!("{error}");
         return false;
     }
-    match take_stock(context).await {
+    match check_ownership(context).await {
         Ok(None) => {}
         Ok(Some(why)) => {
             context.stop.ask(StopReason::Outage(why));
@@ -31,10 +31,10 @@ pub async fn may_begin(context: &Context) -> bool {
     !context.stop.is_asked()
 }
 
-/// Why the run must not go on, if it must not. A new tenure is journaled as taking the task up
+/// Why the run must not go on, if it must not. A new lease is journaled as taking the task up
 /// again is: so an auditor sees which proofs it has voided. Commits whose answer was lost are
 /// journaled before that, while the proofs that they rest on still count.
-async fn take_stock(context: &Context) -> Result<Option<String>, EngineError> {
+async fn check_ownership(context: &Context) -> Result<Option<String>, EngineError> {
     let (catalog, task_id) = (&context.catalog, context.task.task_id);
     let executors = catalog.executors(task_id).await?;
     let latest = executors.first().map(|latest| latest.executor);

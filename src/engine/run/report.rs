@@ -222,7 +222,7 @@ pub async fn close_in_database(context: &Context, report: &mut RunReport) {
         let causes = context.catalog.failure_counts(task_id).await;
         report.causes.extend(causes.unwrap_or_default());
     }
-    let Some(session) = context.tenure.session() else {
+    let Some(session) = context.lease.session() else {
         tracing::warn!("the migration lock is not held: the task stays `running` in the database");
         return;
     };

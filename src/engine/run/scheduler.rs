@@ -26,8 +26,8 @@ pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
     while let Some((shard, loaded)) = next_shard_unless_stopped(context, after).await {
         after = Some(shard.shard);
         let left = Arc::new(ShardAtWork::new(context.clone(), shard, loaded.len()));
-        for (tenure, loaded) in loaded {
-            let item = Item::new(loaded, tenure);
+        for (lease, loaded) in loaded {
+            let item = Item::new(loaded, lease);
             let Some(place) = limits.admit(context, &item).await else {
                 break;
             };
@@ -99,15 +99,15 @@ async fn next_shard_unless_stopped(
     }
 }
 
-/// Claims a shard and looks at its rows, in one tenure.
+/// Claims a shard and looks at its rows, in one lease.
 async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Checked)> {
-    let mut tries = Tries::new(&context.weather, &context.stop);
+    let mut tries = Tries::new(&context.health, &context.stop);
     loop {
-        let tenure = context.tenure.held(&context.stop).await?.tenure();
+        let lease = context.lease.held(&context.stop).await?.lease();
         match claim_and_load(context, after).await {
             Ok(None) => return None,
             Ok(Some((shard, loaded))) => {
-                let checked = loaded.into_iter().map(|loaded| (tenure, loaded)).collect();
+                let checked = loaded.into_iter().map(|loaded| (lease, loaded)).collect();
                 return Some((shard, checked));
             }
             Err(error @ CatalogError::TakenOver { .. }) => {

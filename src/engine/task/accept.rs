@@ -4,7 +4,7 @@
 
 use crate::catalog::{Catalog, FailedObject, FailureCount, MirrorUpdate, TaskRow};
 use crate::database::Session;
-use crate::engine::flow::lock::{Tenure, take_lock};
+use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::run::opening::resumed;
 use crate::engine::run::recover::{head_goes_out, heartbeat};
 use crate::engine::run::reversed::refuse_reversed;
@@ -93,11 +93,11 @@ pub async fn accept(
 ) -> Result<Accepting, EngineError> {
     let catalog = Catalog::open(settings.database.clone()).await?;
     settings.state_dir.prepare()?;
-    let tenure = Tenure::default();
+    let lease = Lease::default();
     let session = take_lock(&catalog, settings).await?;
-    tenure.begin(session.clone());
+    lease.begin(session.clone());
     let result = locked(request, settings, &session, &catalog).await;
-    tenure.end().await;
+    lease.end().await;
     result
 }
 

@@ -3,7 +3,7 @@
 
 use crate::catalog::{Catalog, FollowUp, Planned, TaskPlan, TaskRow};
 use crate::config::StoreConfig;
-use crate::engine::flow::lock::{Tenure, take_lock};
+use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::recover;
 use crate::engine::run::reversed::refuse_reversed;
@@ -11,7 +11,7 @@ use crate::engine::task::held::open_store;
 use crate::engine::task::outcome::Migrated;
 use crate::engine::task::preflight;
 use crate::engine::task::preflight::refuse_changed_place;
-use crate::engine::task::start::{Launch, launch};
+use crate::engine::task::start::{NewTask, start};
 use crate::engine::{EngineError, Settings};
 use crate::model::{Policy, TaskKind, TaskState};
 
@@ -43,9 +43,9 @@ pub async fn follow_up(
     refuse_changed_place(after, "source", &after.source, &request.from.0)?;
     refuse_changed_place(after, "destination", &after.destination, &request.to.0)?;
     let is_reverse = request.kind == TaskKind::Reverse;
-    let tenure = Tenure::default();
-    let old = open_store(&request.from, settings, &tenure).await?;
-    let new = open_store(&request.to, settings, &tenure).await?;
+    let lease = Lease::default();
+    let old = open_store(&request.from, settings, &lease).await?;
+    let new = open_store(&request.to, settings, &lease).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
     preflight::refuse_missing_rights(&catalog, &old, &new).await?;
     preflight::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
@@ -60,7 +60,7 @@ pub async fn follow_up(
         }
     }
     let session = take_lock(&catalog, settings).await?;
-    tenure.begin(session.clone());
+    lease.begin(session.clone());
     let (from, to) = if is_reverse { (new, old) } else { (old, new) };
     let locked = async {
         catalog.ensure_schema().await?;
@@ -68,7 +68,7 @@ pub async fn follow_up(
         if !dry_run {
             recover::catch_up(&catalog, after, settings).await?;
         }
-        let work = Launch {
+        let work = NewTask {
             kind: request.kind,
             after: Some(FollowUp {
                 task_id: after.task_id,
@@ -79,15 +79,15 @@ pub async fn follow_up(
             dry_run,
             earlier: Vec::new(),
             session,
-            tenure: tenure.clone(),
+            lease: lease.clone(),
             catalog,
             from,
             to,
         };
-        launch(work, settings, |_| Ok(TaskPlan::Keep), announce).await
+        start(work, settings, |_| Ok(TaskPlan::Keep), announce).await
     };
     let result = locked.await;
-    tenure.end().await;
+    lease.end().await;
     result
 }
 

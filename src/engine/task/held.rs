@@ -5,7 +5,7 @@ use crate::config::StoreConfig;
 use crate::crash;
 use crate::database::Session;
 use crate::driver::{self, Fence};
-use crate::engine::flow::lock::Tenure;
+use crate::engine::flow::lock::Lease;
 use crate::engine::run::opening::host;
 use crate::engine::{EngineError, Settings, Store};
 use crate::journal::Journal;
@@ -13,7 +13,7 @@ use crate::journal::Journal;
 /// The lock, and what is opened behind it.
 pub struct Held {
     pub session: Session,
-    pub tenure: Tenure,
+    pub lease: Lease,
     pub catalog: Catalog,
     pub from: Store,
     pub to: Store,
@@ -23,9 +23,9 @@ pub struct Held {
 pub async fn open_store(
     (config, path, section): &(StoreConfig, std::path::PathBuf, String),
     settings: &Settings,
-    tenure: &Tenure,
+    lease: &Lease,
 ) -> Result<Store, EngineError> {
-    let fence = Fence::Locked(tenure.subscribe());
+    let fence = Fence::Locked(lease.subscribe());
     let driver = driver::open(config, &settings.database, fence).await?;
     Ok(Store {
         config: config.clone(),

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 
 use crate::catalog::{Catalog, Planned, TaskPlan, TaskRow};
-use crate::engine::flow::lock::{Tenure, take_lock};
+use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::report::RunReport;
 use crate::engine::task::earlier::Earlier;
@@ -12,7 +12,7 @@ use crate::engine::task::outcome::{MigrateRequest, Migrated, PlanReport};
 use crate::engine::task::preflight;
 use crate::engine::task::resume::{self, Resumed};
 use crate::engine::task::selection;
-use crate::engine::task::start::{Launch, launch};
+use crate::engine::task::start::{NewTask, start};
 use crate::engine::{EngineError, Settings};
 use crate::model::{TaskKind, TaskState};
 
@@ -77,9 +77,9 @@ async fn once(
     settings: &Settings,
     announce: &impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
-    let tenure = Tenure::default();
-    let from = open_store(&request.from, settings, &tenure).await?;
-    let to = open_store(&request.to, settings, &tenure).await?;
+    let lease = Lease::default();
+    let from = open_store(&request.from, settings, &lease).await?;
+    let to = open_store(&request.to, settings, &lease).await?;
     preflight::refuse_same_place(&from, &to)?;
     preflight::refuse_unsafe_elsewhere(&from, &to, &request.policy)?;
     let catalog = Catalog::open(settings.database.clone()).await?;
@@ -94,16 +94,16 @@ async fn once(
         retry_store(async || to.driver.prepare().await).await?;
     }
     let session = take_lock(&catalog, settings).await?;
-    tenure.begin(session.clone());
+    lease.begin(session.clone());
     let held = Held {
         session,
-        tenure: tenure.clone(),
+        lease: lease.clone(),
         catalog,
         from,
         to,
     };
     let result = locked(request, settings, held, announce).await;
-    tenure.end().await;
+    lease.end().await;
     result
 }
 
@@ -121,14 +121,14 @@ async fn locked(
         return go_on(task, settings, held).await;
     }
     earlier.refuse_way_back(request)?;
-    let work = Launch {
+    let work = NewTask {
         kind: TaskKind::Forward,
         after: None,
         policy: request.policy.clone(),
         dry_run: request.dry_run,
         earlier: earlier.to_compare(),
         session: held.session.clone(),
-        tenure: held.tenure.clone(),
+        lease: held.lease.clone(),
         catalog: held.catalog.clone(),
         from: held.from.clone(),
         to: held.to.clone(),
@@ -149,8 +149,8 @@ async fn locked(
             None => TaskPlan::Keep,
         })
     };
-    let launched = launch(work, settings, may_be, announce).await?;
-    match (launched, tries_again.into_inner()) {
+    let started = start(work, settings, may_be, announce).await?;
+    match (started, tries_again.into_inner()) {
         (Migrated::OnlyPlanned(_), Some(task)) if !request.dry_run => {
             go_on(&task, settings, held).await
         }

@@ -169,7 +169,7 @@ pub async fn wait_for_neighbours(
     task_id: Option<i64>,
     connect: &ConnectOptions,
 ) -> Result<(), EngineError> {
-    if let Some((age_s, rest)) = unsettled(catalog, task_id, connect).await? {
+    if let Some((age_s, rest)) = time_to_wait(catalog, task_id, connect).await? {
         let seconds = rest.as_secs();
         tracing::warn!(
             "another task's process died {age_s} s ago: waiting {seconds} s until nothing that \
@@ -182,12 +182,12 @@ pub async fn wait_for_neighbours(
 
 /// Whether a new task would have to [wait](wait_for_neighbours).
 pub async fn has_to_wait(catalog: &Catalog, connect: &ConnectOptions) -> Result<bool, EngineError> {
-    Ok(unsettled(catalog, None, connect).await?.is_some())
+    Ok(time_to_wait(catalog, None, connect).await?.is_some())
 }
 
 /// How many seconds ago another task's process died, and for how long what it had sent can still
 /// arrive.
-async fn unsettled(
+async fn time_to_wait(
     catalog: &Catalog,
     task_id: Option<i64>,
     connect: &ConnectOptions,

@@ -4,11 +4,11 @@ use crate::catalog::{Catalog, TaskRow};
 use crate::config::StoreConfig;
 use crate::crash;
 use crate::database::Session;
-use crate::engine::flow::lock::{Tenure, take_lock};
+use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::opening::{self, executor_id, resumed};
 use crate::engine::run::recover::{
-    Checkpoint, bring_together, head_goes_out, journal_commits, open_checkpoint, rebuilt_after,
+    Checkpoint, head_goes_out, journal_commits, open_checkpoint, rebuilt_after, replay,
 };
 use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
@@ -45,7 +45,7 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     if request.task.state == TaskState::Complete {
         return Ok(Resumed::WasComplete);
     }
-    let tenure = Tenure::default();
+    let lease = Lease::default();
     refuse_changed_place(
         &request.task,
         "source",
@@ -58,8 +58,8 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
         &request.task.destination,
         &request.to.0,
     )?;
-    let from = open_store(&request.from, settings, &tenure).await?;
-    let to = open_store(&request.to, settings, &tenure).await?;
+    let from = open_store(&request.from, settings, &lease).await?;
+    let to = open_store(&request.to, settings, &lease).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
     preflight::refuse_missing_rights(&catalog, &from, &to).await?;
     preflight::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
@@ -68,16 +68,16 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     retry_store(async || from.driver.prepare_to_read().await).await?;
     retry_store(async || to.driver.prepare_to_read().await).await?;
     let session = take_lock(&catalog, settings).await?;
-    tenure.begin(session.clone());
+    lease.begin(session.clone());
     let held = Held {
         session,
-        tenure: tenure.clone(),
+        lease: lease.clone(),
         catalog,
         from,
         to,
     };
     let result = locked(&request.task, settings, held).await;
-    tenure.end().await;
+    lease.end().await;
     result
 }
 
@@ -89,7 +89,7 @@ pub async fn locked(
 ) -> Result<Resumed, EngineError> {
     let Held {
         session,
-        tenure,
+        lease,
         catalog,
         from,
         to,
@@ -125,7 +125,7 @@ pub async fn locked(
         journal,
         mirrored,
         so_far,
-        tenure,
+        lease,
         // Also in later runs: the first may not have come far.
         rebuilt: epoch > 1,
     };
@@ -167,7 +167,7 @@ pub async fn take_up(
             head_goes_out(catalog, task, &journal, epoch).await?;
         }
         None => {
-            bring_together(catalog, task, &journal, epoch, mirrored).await?;
+            replay(catalog, task, &journal, epoch, mirrored).await?;
             let committed = catalog.unjournaled_commits(task.task_id).await?;
             journal_commits(catalog, task, &journal, epoch, committed).await?;
         }

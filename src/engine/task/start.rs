@@ -5,7 +5,7 @@ use uuid::Uuid;
 use crate::catalog::{Catalog, FollowUp, PlanRequest, Planned, Side, TaskPlan};
 use crate::crash;
 use crate::database::Session;
-use crate::engine::flow::lock::Tenure;
+use crate::engine::flow::lock::Lease;
 use crate::engine::object::strays;
 use crate::engine::run::opening::{executor_id, opening};
 use crate::engine::run::report::RunReport;
@@ -19,7 +19,7 @@ use crate::journal::{Head, Journal};
 use crate::model::{Policy, TaskKind};
 
 /// A task that is about to be made.
-pub struct Launch {
+pub struct NewTask {
     pub kind: TaskKind,
     /// The task that it undoes or finishes.
     pub after: Option<FollowUp>,
@@ -29,7 +29,7 @@ pub struct Launch {
     pub earlier: Vec<i64>,
     /// The lock, which is held.
     pub session: Session,
-    pub tenure: Tenure,
+    pub lease: Lease,
     pub catalog: Catalog,
     pub from: Store,
     pub to: Store,
@@ -37,20 +37,20 @@ pub struct Launch {
 
 /// Plans a task and runs it, if `may_be` says so of the plan. `announce` is told the plan before
 /// the first byte is moved.
-pub async fn launch(
-    work: Launch,
+pub async fn start(
+    work: NewTask,
     settings: &Settings,
     may_be: impl Fn(&Planned) -> Result<TaskPlan, EngineError>,
     announce: impl FnOnce(&Planned),
 ) -> Result<Migrated, EngineError> {
-    let Launch {
+    let NewTask {
         kind,
         after,
         policy,
         dry_run,
         earlier,
         session,
-        tenure,
+        lease,
         catalog,
         from,
         to,
@@ -137,7 +137,7 @@ pub async fn launch(
     announce(planned);
     let held = Held {
         session,
-        tenure,
+        lease,
         catalog,
         from,
         to,
@@ -155,7 +155,7 @@ async fn begin_run(
 ) -> Result<RunReport, EngineError> {
     let Held {
         session,
-        tenure,
+        lease,
         catalog,
         from,
         to,
@@ -182,7 +182,7 @@ async fn begin_run(
         journal,
         mirrored: root,
         so_far,
-        tenure,
+        lease,
         rebuilt: false,
     };
     run(job, settings, opening).await
