@@ -80,25 +80,31 @@ async fn commit(
     let Some(session) = lease.session() else {
         return batch.iter().map(|_| Err(StepError::no_lock())).collect();
     };
-    let proven = |request: &CommitRequest| request.proven_in == session.lease();
-    let swaps: Vec<Swap> = batch
-        .iter()
-        .filter(|request| proven(request))
-        .map(|r| r.swap.clone())
-        .collect();
+    let mut answers = vec![Ok(BatchOutcome::ProofLapsed); batch.len()];
+    let (asked, swaps): (Vec<usize>, Vec<Swap>) = batch
+        .into_iter()
+        .enumerate()
+        .filter(|(_, request)| request.proven_in == session.lease())
+        .map(|(at, request)| (at, request.swap))
+        .unzip();
     let swapped = catalog.swap(&session, task_id, epoch, &swaps).await;
-    let mut swapped = swapped.into_iter();
-    let mut answer = |request: &CommitRequest| {
-        if !proven(request) {
-            return Ok(BatchOutcome::ProofLapsed);
-        }
-        match swapped.next() {
+    // What is asked for keeps its place in the batch, and its answer goes there.
+    for answer in by_place(asked, swapped) {
+        answers[answer.0] = match answer.1 {
             Some(Ok(swapped)) => Ok(BatchOutcome::Done(swapped)),
             Some(Err(error)) => Err(StepError::from(error.as_ref())),
             None => unanswered(),
-        }
-    };
-    batch.iter().map(&mut answer).collect()
+        };
+    }
+    answers
+}
+
+/// Each place with the answer to what was asked for it; none where there are fewer answers.
+fn by_place<T>(asked: Vec<usize>, answers: Vec<T>) -> impl Iterator<Item = (usize, Option<T>)> {
+    let answers = answers.into_iter().map(Some);
+    asked
+        .into_iter()
+        .zip(answers.chain(std::iter::repeat_with(|| None)))
 }
 
 /// A source to delete, with the lease in which its copy was proven.
@@ -168,38 +174,36 @@ async fn delete(
         }
     };
     crash::point("source-deletable");
-    let lapsed = |request: &DeleteRequest| request.proven_in != session.lease();
-    let wanted: Vec<(u64, String)> = batch
+    let mut answers: Vec<Answer<Deletable>> = deletable
         .iter()
-        .zip(&deletable)
-        .filter(|(request, deletable)| **deletable == Deletable::Yes && !lapsed(request))
-        .map(|(request, _)| (request.idx, request.url.clone()))
+        .map(|deletable| Ok(BatchOutcome::Done(*deletable)))
         .collect();
-    let mut deleted = match wanted.is_empty() {
-        true => Vec::new(),
-        // It may have stood still since the catalog has answered.
-        false if !lease.is_sure().await => {
-            return batch.iter().map(|_| Err(StepError::no_lock())).collect();
-        }
-        false => {
-            crash::point("source-delete-before");
-            let deleted = deleting.delete(source, &wanted).await;
-            crash::point("source-delete-after");
-            deleted
+    let mut asked = Vec::new();
+    let mut wanted = Vec::new();
+    for (at, (request, deletable)) in batch.into_iter().zip(deletable).enumerate() {
+        if request.proven_in != session.lease() {
+            answers[at] = Ok(BatchOutcome::ProofLapsed);
+        } else if deletable == Deletable::Yes {
+            asked.push(at);
+            wanted.push((request.idx, request.url));
         }
     }
-    .into_iter();
-    let mut answer = |(request, deletable): (&DeleteRequest, &Deletable)| {
-        if lapsed(request) {
-            return Ok(BatchOutcome::ProofLapsed);
+    if wanted.is_empty() {
+        return answers;
+    }
+    // It may have stood still since the catalog has answered.
+    if !lease.is_sure().await {
+        return answers.iter().map(|_| Err(StepError::no_lock())).collect();
+    }
+    crash::point("source-delete-before");
+    let deleted = deleting.delete(source, &wanted).await;
+    crash::point("source-delete-after");
+    for (at, deleted) in by_place(asked, deleted) {
+        match deleted {
+            Some(Ok(())) => {}
+            Some(Err(error)) => answers[at] = Err(StepError::store(Side::Source)(error)),
+            None => answers[at] = unanswered(),
         }
-        if *deletable == Deletable::Yes {
-            match deleted.next() {
-                Some(deleted) => deleted.map_err(StepError::store(Side::Source))?,
-                None => return unanswered(),
-            }
-        }
-        Ok(BatchOutcome::Done(*deletable))
-    };
-    batch.iter().zip(&deletable).map(&mut answer).collect()
+    }
+    answers
 }

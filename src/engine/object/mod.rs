@@ -62,10 +62,8 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
         }
         match perform_with_tries(context, item, action, lease).await? {
             Step::Again => {}
-            Step::Copied(copied, None) => {
-                copied_and_read_back(context, item, copied, lease).await?;
-            }
-            Step::Copied(copied, Some(verified)) => {
+            Step::Copied(copied) => copied_and_read_back(context, item, copied, lease).await?,
+            Step::Found(copied, verified) => {
                 context.record(item, Event::Copied(copied)).await?;
                 happened(context, item, Event::Verified(verified), lease).await?;
             }
@@ -167,7 +165,7 @@ async fn lease(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunEr
         // that reads back unequal keeps the source: made again, it could replace what somebody
         // has stored there since.
         if here < Phase::Verified {
-            // None of ours, then.
+            // Only a proven copy is committed: another process has made this commit.
             return Ok(None);
         }
         item.object.state = State::at(Phase::Committed);
@@ -177,8 +175,10 @@ async fn lease(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunEr
 
 /// What a step came to.
 enum Step {
-    /// The destination has the copy. What lay there already has been read to its end for that.
-    Copied(Copied, Option<Verified>),
+    /// The destination has acknowledged the copy.
+    Copied(Copied),
+    /// The copy lay there already, and has been read to its end.
+    Found(Copied, Verified),
     /// Something to journal.
     Happened(Event),
     /// Nothing has happened; the state decides anew.
@@ -247,7 +247,10 @@ async fn perform(
             };
             context.progress.copied(moved);
             let copied = item.object.copied(&copy.facts);
-            Ok(Step::Copied(copied, copy.read_back))
+            Ok(match copy.read_back {
+                Some(verified) => Step::Found(copied, verified),
+                None => Step::Copied(copied),
+            })
         }
         Action::Verify => verify(context, item).await,
         Action::Commit => commit(context, item, lease).await,

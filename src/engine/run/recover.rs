@@ -34,7 +34,7 @@ pub async fn open_checkpoint(
     let executors = catalog.executors(task.task_id).await?;
     let (why, aside) = match Journal::open(&dir, task.uuid) {
         Ok(journal) => match check_against_mirror(catalog, task, &journal, &executors).await? {
-            Ok((epoch, mirrored)) => {
+            Against::Latest { epoch, mirrored } => {
                 // Made anew, and cut off before it could say so.
                 let is_blank = epoch > 1 && journal.head().seq == 0;
                 let why = "the checkpoint was being rebuilt";
@@ -46,7 +46,7 @@ pub async fn open_checkpoint(
                     rebuilt,
                 });
             }
-            Err(why) => {
+            Against::Stale(why) => {
                 journal.close().await?;
                 (why, true)
             }
@@ -98,22 +98,38 @@ pub fn rebuilt_after(why: String, old: Option<&Executor>) -> Rebuilt {
     }
 }
 
-/// The epoch of a checkpoint and what the mirror has of it; or why it is not the latest.
+/// A checkpoint, as the mirror knows it.
+enum Against {
+    /// The one that was last at work.
+    Latest {
+        /// Its epoch.
+        epoch: i32,
+        /// What the mirror has of it.
+        mirrored: Head,
+    },
+    /// Another has been at work since, or it is an old copy; in words.
+    Stale(String),
+}
+
+/// Whether a checkpoint is the one that the mirror follows.
 async fn check_against_mirror(
     catalog: &Catalog,
     task: &TaskRow,
     journal: &Journal,
     executors: &[Executor],
-) -> Result<Result<(i32, Head), String>, EngineError> {
+) -> Result<Against, EngineError> {
     let Some(latest) = executors.first() else {
         // It died before it was noted; nothing of it is in the mirror.
         let Some(hash) = journal.hash_at(0)? else {
-            return Ok(Err("the checkpoint has no beginning".into()));
+            return Ok(Against::Stale("the checkpoint has no beginning".into()));
         };
-        return Ok(Ok((1, Head { seq: 0, hash })));
+        return Ok(Against::Latest {
+            epoch: 1,
+            mirrored: Head { seq: 0, hash },
+        });
     };
     if latest.executor != journal.executor() {
-        return Ok(Err(format!(
+        return Ok(Against::Stale(format!(
             "the checkpoint is of executor {}, but {} has been at work since",
             journal.executor(),
             latest.executor
@@ -122,19 +138,19 @@ async fn check_against_mirror(
     // A commit names the entry that proved its copy, and may be ahead of the head.
     let named = catalog.last_entry(task.task_id, latest.epoch).await?;
     if named > journal.head().seq {
-        return Ok(Err(format!(
+        return Ok(Against::Stale(format!(
             "the checkpoint ends before entry {named}, which the mirror knows: it is an old copy"
         )));
     }
     match journal.hash_at(latest.seq)? {
-        Some(hash) if hex::encode(hash) == latest.head => Ok(Ok((
-            latest.epoch,
-            Head {
+        Some(hash) if hex::encode(hash) == latest.head => Ok(Against::Latest {
+            epoch: latest.epoch,
+            mirrored: Head {
                 seq: latest.seq,
                 hash,
             },
-        ))),
-        _ => Ok(Err(format!(
+        }),
+        _ => Ok(Against::Stale(format!(
             "the checkpoint does not have entry {} as the mirror knows it: it is an old copy",
             latest.seq
         ))),
@@ -184,7 +200,7 @@ pub async fn catch_up(
     };
     let executors = catalog.executors(task.task_id).await?;
     match check_against_mirror(catalog, task, &journal, &executors).await? {
-        Ok((epoch, mirrored)) => {
+        Against::Latest { epoch, mirrored } => {
             refuse_lost_commits(catalog, task, &journal, mirrored).await?;
             replay(catalog, task, &journal, epoch, mirrored).await?;
             let committed = catalog.unjournaled_commits(task.task_id).await?;
@@ -196,7 +212,7 @@ pub async fn catch_up(
                 catalog.note_upload(&writer, &open).await?;
             }
         }
-        Err(why) => tracing::warn!("{why}: going by the mirror in the database"),
+        Against::Stale(why) => tracing::warn!("{why}: going by the mirror in the database"),
     }
     Ok(journal.close().await?)
 }

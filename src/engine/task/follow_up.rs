@@ -7,7 +7,7 @@ use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::recover;
 use crate::engine::run::reversed::refuse_reversed;
-use crate::engine::task::held::open_store;
+use crate::engine::task::held::{Held, open_store};
 use crate::engine::task::outcome::Migrated;
 use crate::engine::task::preflight;
 use crate::engine::task::preflight::refuse_changed_place;
@@ -78,11 +78,13 @@ pub async fn follow_up(
             policy: request.policy.clone(),
             dry_run,
             earlier: Vec::new(),
-            session,
-            lease: lease.clone(),
-            catalog,
-            from,
-            to,
+            held: Held {
+                session,
+                lease: lease.clone(),
+                catalog,
+                from,
+                to,
+            },
         };
         start(work, settings, |_| Ok(TaskPlan::Keep), announce).await
     };

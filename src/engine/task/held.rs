@@ -10,7 +10,8 @@ use crate::engine::run::opening::host;
 use crate::engine::{EngineError, Settings, Store};
 use crate::journal::Journal;
 
-/// The lock, and what is opened behind it.
+/// The lock, and what is opened behind it. Cheap to clone.
+#[derive(Clone)]
 pub struct Held {
     pub session: Session,
     pub lease: Lease,

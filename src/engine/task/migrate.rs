@@ -127,11 +127,7 @@ async fn locked(
         policy: request.policy.clone(),
         dry_run: request.dry_run,
         earlier: earlier.to_compare(),
-        session: held.session.clone(),
-        lease: held.lease.clone(),
-        catalog: held.catalog.clone(),
-        from: held.from.clone(),
-        to: held.to.clone(),
+        held: held.clone(),
     };
     let tries_again = OnceCell::new();
     let leaves_accepted = Cell::new(false);

@@ -1,17 +1,16 @@
-//! From a held lock to a run: the gates that need the lock, the plan, the checkpoint.
+//! From a held lock to a run: the checks that need the lock, the plan, the checkpoint.
+
+use std::cell::OnceCell;
 
 use uuid::Uuid;
 
-use crate::catalog::{Catalog, FollowUp, PlanRequest, Planned, Side, TaskPlan};
+use crate::catalog::{FollowUp, PlanRequest, Planned, Side, TaskPlan};
 use crate::crash;
-use crate::database::Session;
-use crate::engine::flow::lock::Lease;
 use crate::engine::object::strays;
 use crate::engine::run::opening::{executor_id, opening};
 use crate::engine::run::report::RunReport;
 use crate::engine::run::{Job, run};
-use crate::engine::task::held::Held;
-use crate::engine::task::held::begin;
+use crate::engine::task::held::{Held, begin};
 use crate::engine::task::outcome::{Migrated, PlanReport};
 use crate::engine::task::preflight;
 use crate::engine::{EngineError, Settings, Store, TaskFile};
@@ -25,55 +24,19 @@ pub struct NewTask {
     pub after: Option<FollowUp>,
     pub policy: Policy,
     pub dry_run: bool,
-    /// Earlier tasks whose plans the new one is held against.
+    /// Earlier tasks whose plans the new one is compared with.
     pub earlier: Vec<i64>,
-    /// The lock, which is held.
-    pub session: Session,
-    pub lease: Lease,
-    pub catalog: Catalog,
-    pub from: Store,
-    pub to: Store,
+    /// The lock, and what is opened behind it.
+    pub held: Held,
 }
 
-/// Plans a task and runs it, if `may_be` says so of the plan. `announce` is told the plan before
-/// the first byte is moved.
-pub async fn start(
-    work: NewTask,
-    settings: &Settings,
-    may_be: impl Fn(&Planned) -> Result<TaskPlan, EngineError>,
-    announce: impl FnOnce(&Planned),
-) -> Result<Migrated, EngineError> {
-    let NewTask {
-        kind,
-        after,
-        policy,
-        dry_run,
-        earlier,
-        session,
-        lease,
-        catalog,
-        from,
-        to,
-    } = work;
-    let uuid = Uuid::new_v4();
-    let mut plan = PlanRequest {
-        uuid,
-        kind,
-        after,
-        from: side(&from),
-        to: side(&to),
-        destination_was_empty: false,
-        policy,
-        executor_id: executor_id(),
-        earlier,
-        patience: settings.outage_limit,
-        dry_run,
-    };
-    let discarded = |planned: Planned| {
+impl NewTask {
+    /// What a plan of it that was rolled back had found.
+    fn discarded(&self, planned: Planned) -> Migrated {
         Migrated::OnlyPlanned(PlanReport {
-            dry_run,
-            from: from.config.place(),
-            to: to.config.place(),
+            dry_run: self.dry_run,
+            from: self.held.from.config.place(),
+            to: self.held.to.config.place(),
             planned: planned.objects,
             accepted: 0,
             bytes: planned.bytes,
@@ -84,66 +47,139 @@ pub async fn start(
             goes_on: None,
             complete: None,
         })
-    };
-    if !dry_run {
-        catalog.ensure_schema().await?;
-        // What a reverse has to clear away may still arrive.
-        let may_be_nothing = kind != TaskKind::Reverse;
-        if may_be_nothing && preflight::has_to_wait(&catalog, &settings.connect).await? {
-            // For nothing nobody needs to wait.
-            let look = async |planned: &Planned| may_be(planned).map(|_| TaskPlan::Discard);
-            let planned = catalog.plan(&session, &plan, look).await?;
-            let is_idle = planned.objects == 0 || planned.has_gone_on();
-            if is_idle || may_be(&planned)? == TaskPlan::Discard {
-                return Ok(discarded(planned));
-            }
+    }
+}
+
+/// Plans a task and runs it, if `may_be` says so of the plan. `announce` is told the plan before
+/// the first byte is moved.
+pub async fn start(
+    work: NewTask,
+    settings: &Settings,
+    may_be: impl Fn(&Planned) -> Result<TaskPlan, EngineError>,
+    announce: impl FnOnce(&Planned),
+) -> Result<Migrated, EngineError> {
+    let mut plan = request(&work, settings);
+    if !work.dry_run {
+        work.held.catalog.ensure_schema().await?;
+        if let Some(planned) = nothing_to_do(&work, &plan, settings, &may_be).await? {
+            return Ok(work.discarded(planned));
         }
-        preflight::wait_for_neighbours(&catalog, None, &settings.connect).await?;
-        preflight::refuse_aliases(&from, &to).await?;
+        preflight::wait_for_neighbours(&work.held.catalog, None, &settings.connect).await?;
+        preflight::refuse_aliases(&work.held.from, &work.held.to).await?;
         // A follow-up finds there what the task before has left.
-        plan.destination_was_empty = kind == TaskKind::Forward && preflight::is_empty(&to).await?;
+        plan.destination_was_empty =
+            work.kind == TaskKind::Forward && preflight::is_empty(&work.held.to).await?;
     }
-    preflight::refuse_same_urls(&from, &to)?;
-    if let (TaskKind::Reverse, Some(after)) = (kind, &mut plan.after) {
-        after.left = strays::look(&catalog, from.driver.as_ref(), after.task_id).await?;
+    preflight::refuse_same_urls(&work.held.from, &work.held.to)?;
+    if let (TaskKind::Reverse, Some(after)) = (work.kind, &mut plan.after) {
+        let (catalog, from) = (&work.held.catalog, work.held.from.driver.as_ref());
+        after.left = strays::look(catalog, from, after.task_id).await?;
     }
-    to.driver.mark_writes(uuid.to_string());
-    let mut journal = None;
+    work.held.to.driver.mark_writes(plan.uuid.to_string());
+    match commit_plan(&work, &plan, settings, may_be).await? {
+        (planned, None) => Ok(work.discarded(planned)),
+        (planned, Some(journal)) => {
+            announce(&planned);
+            let report = begin_run(work.held, planned.task_id, journal, settings).await?;
+            Ok(Migrated::Ran(Box::new(report), planned.notices))
+        }
+    }
+}
+
+fn request(work: &NewTask, settings: &Settings) -> PlanRequest {
+    PlanRequest {
+        uuid: Uuid::new_v4(),
+        kind: work.kind,
+        after: work.after.clone(),
+        from: side(&work.held.from),
+        to: side(&work.held.to),
+        destination_was_empty: false,
+        policy: work.policy.clone(),
+        executor_id: executor_id(),
+        earlier: work.earlier.clone(),
+        patience: settings.outage_limit,
+        dry_run: work.dry_run,
+    }
+}
+
+/// The plan, where nothing is to be done and it would take a while to be allowed to begin: for
+/// nothing nobody needs to wait.
+async fn nothing_to_do(
+    work: &NewTask,
+    plan: &PlanRequest,
+    settings: &Settings,
+    may_be: &impl Fn(&Planned) -> Result<TaskPlan, EngineError>,
+) -> Result<Option<Planned>, EngineError> {
+    let catalog = &work.held.catalog;
+    // What a reverse has to clear away may still arrive.
+    let may_be_nothing = work.kind != TaskKind::Reverse;
+    if !may_be_nothing || !preflight::has_to_wait(catalog, &settings.connect).await? {
+        return Ok(None);
+    }
+    let look = async |planned: &Planned| may_be(planned).map(|_| TaskPlan::Discard);
+    let planned = catalog.plan(&work.held.session, plan, look).await?;
+    let is_nothing = is_idle(&planned) || may_be(&planned)? == TaskPlan::Discard;
+    Ok(Some(planned).filter(|_| is_nothing))
+}
+
+/// A reverse that can give nothing back would only bar the task before from going on.
+fn is_idle(planned: &Planned) -> bool {
+    planned.objects == 0 || planned.has_gone_on()
+}
+
+/// Plans the task and makes its checkpoint within the plan's transaction; no journal where the plan was
+/// rolled back.
+async fn commit_plan(
+    work: &NewTask,
+    plan: &PlanRequest,
+    settings: &Settings,
+    may_be: impl Fn(&Planned) -> Result<TaskPlan, EngineError>,
+) -> Result<(Planned, Option<Journal>), EngineError> {
+    let journal = OnceCell::new();
     let decide = async |planned: &Planned| -> Result<TaskPlan, EngineError> {
         let may_be = may_be(planned)?;
-        // A reverse that can give nothing back would only bar the task before from going on.
-        let is_idle = planned.objects == 0 || planned.has_gone_on();
-        if dry_run || is_idle || may_be == TaskPlan::Discard {
+        if work.dry_run || is_idle(planned) || may_be == TaskPlan::Discard {
             return Ok(TaskPlan::Discard);
         }
-        // The checkpoint is there before the task is: a task without one would only be
-        // rebuilt, a checkpoint without a task is nobody's.
-        let dir = settings.state_dir.checkpoint(uuid);
-        settings
-            .state_dir
-            .write(&task_file(settings, &from, &to, planned.task_id, uuid))?;
-        journal = Some(Journal::create(&dir, uuid, Uuid::new_v4())?);
-        crash::point("checkpoint-made");
+        let made = make_checkpoint(work, plan.uuid, planned.task_id, settings)?;
+        let _ = journal.set(made);
         // From here on Ctrl-C leaves a task, and has to say how it goes on.
         settings.progress.of_task(planned.task_id);
         settings.progress.begin(planned.objects, planned.bytes, 0);
         Ok(TaskPlan::Keep)
     };
-    let planned = catalog.plan(&session, &plan, decide).await;
-    let (Ok(planned), Some(journal)) = (&planned, journal) else {
-        settings.state_dir.discard(uuid);
-        return Ok(discarded(planned?));
-    };
-    announce(planned);
-    let held = Held {
-        session,
-        lease,
-        catalog,
-        from,
-        to,
-    };
-    let report = begin_run(held, planned.task_id, journal, settings).await?;
-    Ok(Migrated::Ran(Box::new(report), planned.notices))
+    let planned = work
+        .held
+        .catalog
+        .plan(&work.held.session, plan, decide)
+        .await;
+    match (planned, journal.into_inner()) {
+        (Ok(planned), Some(journal)) => Ok((planned, Some(journal))),
+        (planned, journal) => {
+            // Closed before it is removed.
+            drop(journal);
+            settings.state_dir.discard(plan.uuid);
+            Ok((planned?, None))
+        }
+    }
+}
+
+/// The checkpoint is there before the task is: a task without one would only be rebuilt, a
+/// checkpoint without a task is nobody's.
+fn make_checkpoint(
+    work: &NewTask,
+    uuid: Uuid,
+    task_id: i64,
+    settings: &Settings,
+) -> Result<Journal, EngineError> {
+    let (from, to) = (&work.held.from, &work.held.to);
+    let dir = settings.state_dir.checkpoint(uuid);
+    settings
+        .state_dir
+        .write(&task_file(settings, from, to, task_id, uuid))?;
+    let journal = Journal::create(&dir, uuid, Uuid::new_v4())?;
+    crash::point("checkpoint-made");
+    Ok(journal)
 }
 
 /// Runs a task whose plan has just been committed.
