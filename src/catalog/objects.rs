@@ -302,12 +302,27 @@ impl Catalog {
     }
 }
 
+impl RawObject {
+    /// What is known of the copy, where all of it is.
+    fn take_copy(&mut self) -> Option<Facts> {
+        Some(Facts {
+            url: self.dest_url.clone(),
+            size: self.dest_size? as u64,
+            compressed: self.dest_compressed?,
+            content_size: self.content_size.unwrap_or(0) as u64,
+            digest: self.dest_digest.take()?,
+            content_sha256: self.content_sha256.take()?,
+        })
+    }
+}
+
 impl TryFrom<RawObject> for Loaded {
     type Error = CatalogError;
 
-    fn try_from(raw: RawObject) -> Result<Self, CatalogError> {
+    fn try_from(mut raw: RawObject) -> Result<Self, CatalogError> {
+        let idx = raw.idx;
         let unreadable = |error: crate::model::UnknownWord| {
-            CatalogError::Unreadable(format!("object {}: {error}", raw.idx))
+            CatalogError::Unreadable(format!("object {idx}: {error}"))
         };
         let phase: Phase = raw.phase.parse().map_err(unreadable)?;
         let outcome: Option<Outcome> = raw
@@ -317,28 +332,13 @@ impl TryFrom<RawObject> for Loaded {
             .transpose()
             .map_err(unreadable)?;
         let restore = raw.restores.then(|| Restore {
-            digest: raw.row_digest,
+            digest: raw.row_digest.take(),
             size: raw.row_size,
             compressed: raw.row_compressed,
             last_updated: raw.row_last_updated,
             content_sha256: raw.content_sha256.clone(),
         });
-        let copy = match (
-            raw.dest_digest,
-            raw.dest_size,
-            raw.dest_compressed,
-            raw.content_sha256,
-        ) {
-            (Some(digest), Some(size), Some(compressed), Some(content_sha256)) => Some(Facts {
-                url: raw.dest_url.clone(),
-                digest,
-                size: size as u64,
-                compressed,
-                content_sha256,
-                content_size: raw.content_size.unwrap_or(0) as u64,
-            }),
-            _ => None,
-        };
+        let copy = raw.take_copy();
         if phase > Phase::Pending && copy.is_none() {
             return Err(CatalogError::Unreadable(format!(
                 "object {} is {phase} but the facts of its copy are missing from windlass_objects",

@@ -86,25 +86,7 @@ pub(super) async fn plan(
         .bind(task_id)
         .fetch_one(&mut *pg)
         .await?;
-    let others = format!(
-        r#"SELECT count(*) FILTER (WHERE left(content_url, length($6::text)) = $6 AND NOT ({in_place})
-                                     AND content_url <> {dest} AND NOT $7),
-                  count(*) FILTER (WHERE content_url IS NULL),
-                  count(*) FILTER (WHERE ({in_place} OR {elsewhere})
-                                     AND {KEY_BYTES} > {KEY_MAX_BYTES})
-             FROM archive_metadata WHERE {CHOSEN} AND $4::int IS NOT NULL"#
-    );
-    let others = sqlx::query(AssertSqlSafe(others))
-        .bind(&from.base)
-        .bind(&policy.buckets)
-        .bind(&policy.users)
-        // Unused, but for the numbers of those behind it to stay the same.
-        .bind(task_id as i32)
-        .bind(&to.base)
-        .bind(&scheme)
-        .bind(policy.include_elsewhere)
-        .fetch_one(&mut *pg)
-        .await?;
+    let others = count_others(pg, task_id, request, [&in_place, &elsewhere, &dest]).await?;
     let misread = format!(
         "SELECT count(*) FROM windlass_objects WHERE task_id = $1 AND {}",
         misread_expression(to)
@@ -122,4 +104,34 @@ pub(super) async fn plan(
         refused: count(&marks, 0),
         shared: count(&marks, 1),
     })
+}
+
+/// Counts the rows that the plan leaves out: of other places, without a URL, with keys that are too long.
+async fn count_others(
+    pg: &mut PgConnection,
+    task_id: i64,
+    request: &PlanRequest,
+    [in_place, elsewhere, dest]: [&str; 3],
+) -> Result<sqlx::postgres::PgRow, sqlx::Error> {
+    let (from, to, policy) = (&request.from.place, &request.to.place, &request.policy);
+    let scheme = format!("{}://", from.driver.scheme());
+    let others = format!(
+        r#"SELECT count(*) FILTER (WHERE left(content_url, length($6::text)) = $6 AND NOT ({in_place})
+                                     AND content_url <> {dest} AND NOT $7),
+                  count(*) FILTER (WHERE content_url IS NULL),
+                  count(*) FILTER (WHERE ({in_place} OR {elsewhere})
+                                     AND {KEY_BYTES} > {KEY_MAX_BYTES})
+             FROM archive_metadata WHERE {CHOSEN} AND $4::int IS NOT NULL"#
+    );
+    sqlx::query(AssertSqlSafe(others))
+        .bind(&from.base)
+        .bind(&policy.buckets)
+        .bind(&policy.users)
+        // Unused, but for the numbers of those behind it to stay the same.
+        .bind(task_id as i32)
+        .bind(&to.base)
+        .bind(&scheme)
+        .bind(policy.include_elsewhere)
+        .fetch_one(pg)
+        .await
 }

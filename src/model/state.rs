@@ -131,7 +131,7 @@ impl FromStr for Outcome {
 ///
 /// ```
 /// use windlass::model::{Action, Phase, State};
-/// assert_eq!(State::at(Phase::Verified).next(false), Action::Verify);
+/// assert_eq!(State::at(Phase::Verified).next(false), Some(Action::Verify));
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct State {
@@ -157,8 +157,6 @@ pub enum Action {
     DeleteSource,
     /// Say that the source stays.
     KeepSource,
-    /// Nothing more in this run.
-    Rest,
 }
 
 /// An event that the object's state does not allow.
@@ -199,12 +197,13 @@ impl State {
         }
     }
 
-    /// What to do next. `keep_source` is the policy `--nodelete`.
-    pub fn next(self, keep_source: bool) -> Action {
+    /// What to do next; none if nothing more is to be done in this run. `keep_source` is the policy
+    /// `--nodelete`.
+    pub fn next(self, keep_source: bool) -> Option<Action> {
         if self.is_settled() || self.outcome == Some(Outcome::Failed) {
-            return Action::Rest;
+            return None;
         }
-        match self.phase {
+        Some(match self.phase {
             Phase::Pending => Action::Copy,
             Phase::Copied => Action::Verify,
             Phase::Verified if self.proven => Action::Commit,
@@ -212,8 +211,8 @@ impl State {
             Phase::Committed if keep_source => Action::KeepSource,
             Phase::Committed if self.proven => Action::DeleteSource,
             Phase::Committed => Action::Verify,
-            Phase::SourceDeleted => Action::Rest,
-        }
+            Phase::SourceDeleted => return None,
+        })
     }
 
     /// The state after an event, or why there is none.

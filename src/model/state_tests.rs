@@ -162,8 +162,7 @@ fn every_event_in_every_state_does_what_the_table_says() {
 fn following_the_next_action_ends_in_a_deleted_source() {
     let mut state = State::at(Phase::Pending);
     let mut seen = Vec::new();
-    loop {
-        let action = state.next(false);
+    while let Some(action) = state.next(false) {
         let event = match action {
             Action::Copy => copied(),
             Action::Verify => Event::Verified(Verified {
@@ -178,7 +177,6 @@ fn following_the_next_action_ends_in_a_deleted_source() {
                 source_url: "a".into(),
             }),
             Action::KeepSource => Event::SourceKept(SourceKept { why: "x".into() }),
-            Action::Rest => break,
         };
         seen.push(action);
         state = state.apply(&event).unwrap();
@@ -199,8 +197,10 @@ fn following_the_next_action_ends_in_a_deleted_source() {
 fn no_action_is_ever_illegal_and_none_follows_a_failure() {
     for state in states() {
         for keep_source in [false, true] {
-            let event = match state.next(keep_source) {
-                Action::Rest => continue,
+            let Some(action) = state.next(keep_source) else {
+                continue;
+            };
+            let event = match action {
                 Action::Copy => copied(),
                 Action::Verify => Event::Verified(Verified {
                     method: "full".into(),

@@ -85,9 +85,12 @@ fn act(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
     let task = world.process(m).task;
     let object = *world.object(task, i);
     let keep_source = setup.nodelete && world.task(task).kind == TaskKind::Forward;
-    let action = item.state.next(keep_source);
+    let Some(action) = item.state.next(keep_source) else {
+        world.item_mut(m, i).step = Step::AtRest;
+        return Ok(());
+    };
     let phase = item.state.phase;
-    if action != Action::Rest && phase < Phase::Committed {
+    if phase < Phase::Committed {
         if object.refused {
             return write(world, setup, m, i, What::Failed(phase), false);
         }
@@ -101,10 +104,6 @@ fn act(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
         Action::Commit => commit(world, setup, m, i),
         Action::DeleteSource => delete(world, setup, m, i),
         Action::KeepSource => write(world, setup, m, i, What::SourceKept, false),
-        Action::Rest => {
-            world.item_mut(m, i).step = Step::AtRest;
-            Ok(())
-        }
     }
 }
 

@@ -126,7 +126,9 @@ fn of_processes(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
             found.push(Disturbance::PowerCut(m));
         }
         let may_commit = |item: &Item| {
-            item.step == Step::Ready && item.checked && item.state.next(false) == Action::Commit
+            item.step == Step::Ready
+                && item.checked
+                && item.state.next(false) == Some(Action::Commit)
         };
         for i in 0..setup.objects {
             let commits = process.items[i].is_some_and(|item| may_commit(&item));

@@ -103,25 +103,30 @@ fn phase_of(event: &Event) -> Option<Phase> {
     }
 }
 
+fn process(
+    host: &str,
+    pid: u32,
+    version: &str,
+    phases: &PhaseCounts,
+) -> Vec<(&'static str, String)> {
+    vec![
+        ("on", format!("{host} as process {pid}, windlass {version}")),
+        ("with", self::phases(phases)),
+    ]
+}
+
+fn ended(phases: &PhaseCounts, bytes: u64, elapsed_ms: u64) -> Vec<(&'static str, String)> {
+    let copied = format::bytes(bytes);
+    vec![
+        ("with", self::phases(phases)),
+        (
+            "copied",
+            format!("{copied} to the destination in {elapsed_ms} ms"),
+        ),
+    ]
+}
+
 fn detail(event: &Event) -> Vec<(&'static str, String)> {
-    let process = |host: &str, pid: u32, version: &str, phases: &PhaseCounts| {
-        vec![
-            ("on", format!("{host} as process {pid}, windlass {version}")),
-            ("with", self::phases(phases)),
-        ]
-    };
-    let ended = |phases: &PhaseCounts, bytes: u64, elapsed_ms: u64| {
-        vec![
-            ("with", self::phases(phases)),
-            (
-                "copied",
-                format!(
-                    "{} to the destination in {elapsed_ms} ms",
-                    format::bytes(bytes)
-                ),
-            ),
-        ]
-    };
     match event {
         Event::Created(e) => vec![
             ("kind", e.kind.name().into()),

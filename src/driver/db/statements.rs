@@ -79,6 +79,29 @@ const OBJECTS: Names = Names {
     replaced: "content = excluded.content, last_updated = excluded.last_updated",
 };
 
+impl Names {
+    /// The condition for all rows that a document may be, by itself and as a join.
+    fn without_last(&self) -> (String, String) {
+        let [user, bucket, id, _] = self.key;
+        (
+            // SQLite numbers parameters by what it finds, so that $4 must stand in each.
+            format!("{user} = $1 AND {bucket} = $2 AND {id} = $3 AND $4 IS NOT NULL"),
+            format!("d.{user} = t.u AND d.{bucket} = t.b AND d.{id} = t.i"),
+        )
+    }
+
+    /// An insert, an update and a delete of no row at all.
+    fn writes_of_nothing(&self) -> [Arc<str>; 3] {
+        let (table, last) = (self.table, self.key[3]);
+        [
+            format!("INSERT INTO {table} SELECT * FROM {table} WHERE false"),
+            format!("UPDATE {table} SET {last} = {last} WHERE false"),
+            format!("DELETE FROM {table} WHERE false"),
+        ]
+        .map(Arc::from)
+    }
+}
+
 impl Statements {
     pub(super) fn of(form: Form) -> Self {
         let names = match form {
@@ -102,11 +125,7 @@ impl Statements {
         let wanted = "UNNEST($1::text[], $2::text[], $3::text[], $4::text[])";
         let numbered = format!("{wanted} WITH ORDINALITY AS t(u, b, i, l, n)");
         let (its, theirs) = match form {
-            // SQLite numbers parameters by what it finds, so that $4 must stand in each.
-            Form::Documents => (
-                format!("{user} = $1 AND {bucket} = $2 AND {id} = $3 AND $4 IS NOT NULL"),
-                format!("d.{user} = t.u AND d.{bucket} = t.b AND d.{id} = t.i"),
-            ),
+            Form::Documents => names.without_last(),
             Form::Objects => (one.clone(), joined.clone()),
         };
         let insert = format!("INSERT INTO {table} ({user}, {bucket}, {id}, {last}, {columns})");
@@ -156,13 +175,7 @@ impl Statements {
             any: text(format!("SELECT EXISTS (SELECT 1 FROM {table})")),
             // No row is looked for: behind a million deleted ones that takes a while.
             may_read: text(format!("SELECT 1 FROM {table} WHERE false")),
-            may_write: [
-                text(format!(
-                    "INSERT INTO {table} SELECT * FROM {table} WHERE false"
-                )),
-                text(format!("UPDATE {table} SET {last} = {last} WHERE false")),
-                text(format!("DELETE FROM {table} WHERE false")),
-            ],
+            may_write: names.writes_of_nothing(),
         }
     }
 }

@@ -55,11 +55,10 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
             continue;
         }
         item.object.state.proven = item.proven_in == Some(lease);
-        let action = item.object.state.next(context.task.policy.nodelete);
-        if action == Action::Rest {
+        let Some(action) = item.object.state.next(context.task.policy.nodelete) else {
             context.progress.settled();
             return Ok(());
-        }
+        };
         match perform_with_tries(context, item, action, lease).await? {
             Step::Again => {}
             Step::Copied(copied) => copied_and_read_back(context, item, copied, lease).await?,
@@ -256,7 +255,6 @@ async fn perform(
         Action::Commit => commit(context, item, lease).await,
         Action::DeleteSource => delete_source(context, item, lease).await,
         Action::KeepSource => Ok(Step::source_kept("--nodelete")),
-        Action::Rest => Ok(Step::Again),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A run from its first object to its last word.
 
+mod ending;
 pub mod in_flight;
 pub mod opening;
 pub mod recover;
@@ -10,7 +11,6 @@ mod scheduler;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
 use crate::catalog::{Catalog, TaskRow, Writer};
 use crate::crash;
@@ -23,11 +23,9 @@ use crate::engine::object::batches::{Commits, Deletes};
 use crate::engine::object::context::Context;
 use crate::engine::object::uploads;
 use crate::engine::run::in_flight::Limits;
-use crate::engine::run::report::{
-    RunReport, blank_report, close_in_database, count, ending, note_fatal,
-};
-use crate::engine::{EngineError, Settings, StopReason, Store};
-use crate::journal::{Head, Journal, JournalError};
+use crate::engine::run::report::RunReport;
+use crate::engine::{EngineError, Settings, Store};
+use crate::journal::{Head, Journal};
 use crate::model::{Event, Summary};
 use futures::FutureExt;
 
@@ -74,61 +72,8 @@ pub async fn run(
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     scheduler::run(&context, &limits).await;
     crash::point("all-at-rest");
-    let limit = match settings.stop.reason() {
-        Some(StopReason::Signal) => END_LIMIT_ON_SIGNAL,
-        // The database is away, and has been waited for.
-        _ if context.lease.session().is_none() => END_LIMIT_ON_SIGNAL,
-        _ => END_LIMIT,
-    };
-    let mut report = blank_report(&context, started, &settings.stop);
-    if tokio::time::timeout(limit, count(&context, &mut report))
-        .await
-        .is_err()
-    {
-        tracing::warn!(
-            "the database does not answer: what it could not be told, resuming tells it"
-        );
-    }
-    // Whether or not the database hears of it. A task whose end can't be journaled has not come to
-    // it: the next resume journals that.
-    if context.record_task(ending(&report)).await.is_err() {
-        note_fatal(&mut report, &settings.stop);
-    }
-    crash::point("ending-journaled");
-    // What the first could not be done in time can't be the second either.
-    if report.summary.is_some()
-        && tokio::time::timeout(limit, close_in_database(&context, &mut report))
-            .await
-            .is_err()
-    {
-        tracing::warn!("the database does not answer: the task stays `running` in it");
-    }
-    keeper.abort();
-    crash::point("lock-before-release");
-    if tokio::time::timeout(limit, context.lease.end())
-        .await
-        .is_err()
-    {
-        tracing::warn!("the lock is released when the connection is closed");
-    }
-    crash::point("lock-released");
-    match context.journal.clone().close().await {
-        Ok(()) => {}
-        // Warned by the report.
-        Err(JournalError::Unwritable { .. }) if report.stopped.is_some() => {}
-        // The last entry has been written, and so all have; what is missing is a seal, or the mark
-        // that it is the last.
-        Err(error @ (JournalError::Io { .. } | JournalError::Unwritable { .. })) => {
-            tracing::warn!("{error}; all entries are there, and the next look takes longer");
-        }
-        Err(error) => return Err(error.into()),
-    }
-    Ok(report)
+    ending::end(&context, &settings.stop, started, keeper).await
 }
-
-/// How long each of the last words of a run may take: someone may be waiting at the keyboard.
-const END_LIMIT_ON_SIGNAL: Duration = Duration::from_millis(600);
-const END_LIMIT: Duration = Duration::from_secs(30);
 
 fn context(job: Job, settings: &Settings) -> Context {
     let task_id = job.task.task_id;

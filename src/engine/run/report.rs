@@ -107,8 +107,9 @@ pub fn blank_report(context: &Context, started: std::time::Instant, stop: &Stop)
     }
 }
 
-/// Brings the mirror up to the journal, and counts what has become of the objects.
-pub async fn count(context: &Context, report: &mut RunReport) {
+/// Brings the mirror up to the journal, and counts what has become of the objects. Whether the
+/// database could be asked.
+pub async fn count(context: &Context, report: &mut RunReport) -> bool {
     if let Err(error) = context.mirroring.flush().await {
         tracing::warn!("{error}; resuming the task brings the mirror up to date");
     }
@@ -122,8 +123,14 @@ pub async fn count(context: &Context, report: &mut RunReport) {
         (Ok(_), None) => TaskState::Failed,
     };
     match counted {
-        Ok(summary) => report.summary = Some(summary),
-        Err(error) => tracing::warn!("{error}"),
+        Ok(summary) => {
+            report.summary = Some(summary);
+            true
+        }
+        Err(error) => {
+            tracing::warn!("{error}");
+            false
+        }
     }
 }
 
