@@ -1,11 +1,11 @@
 //! Imports go one way only. What is forbidden here is forbidden by `docs/architecture.md`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// What each layer may name of the others. Leaves name nothing but the model.
-const MAY_USE: [(&str, &[&str]); 17] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("model", &[]),
     ("digest", &[]),
     ("batch", &[]),
@@ -13,6 +13,7 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     ("durable", &[]),
     ("explain", &[]),
     ("private", &["durable", "explain"]),
+    ("progress", &[]),
     ("config", &["model", "explain"]),
     ("database", &["model", "config"]),
     (
@@ -30,20 +31,25 @@ const MAY_USE: [(&str, &[&str]); 17] = [
     (
         "engine",
         &[
-            "model", "digest", "batch", "crash", "durable", "explain", "private", "config",
-            "database", "journal", "catalog", "driver",
+            "model", "digest", "batch", "crash", "durable", "explain", "private", "progress",
+            "config", "database", "journal", "catalog", "driver",
         ],
+    ),
+    // Runs nothing: the engine's sibling, not its customer.
+    (
+        "audit",
+        &["model", "progress", "journal", "catalog", "driver"],
     ),
     (
         "cli",
         &[
-            "model", "digest", "explain", "config", "database", "journal", "catalog", "driver",
-            "engine", "report",
+            "model", "digest", "explain", "progress", "config", "database", "journal", "catalog",
+            "driver", "engine", "audit", "report",
         ],
     ),
     (
         "fuzzing",
-        &["model", "config", "database", "driver", "journal", "engine"],
+        &["model", "config", "database", "driver", "journal", "audit"],
     ),
     ("main", &["cli", "crash"]),
 ];
@@ -59,7 +65,7 @@ const LIBRARIES: [(&str, &[&str]); 10] = [
         &["catalog/", "database/", "driver/db/", "cli/demo/"],
     ),
     ("serde_yaml", &["config/"]),
-    ("backoff", &["engine/retry.rs"]),
+    ("backoff", &["engine/flow/retry.rs"]),
     ("clap", &["cli/"]),
     ("fail", &["crash.rs"]),
     ("anyhow", &["cli/"]),
@@ -84,6 +90,116 @@ fn imports_go_one_way_only() {
         wrong.extend(foreign.map(|module| format!("{path} uses crate::{module}")));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// The engine's rooms, from a task's beginning down to what all of them need.
+const ROOMS: [&str; 4] = ["task", "run", "object", "flow"];
+
+/// Within the engine imports go down only. What lies beside the rooms is below all of them; `mod.rs` names
+/// them all: that is what it is for.
+#[test]
+fn the_engines_rooms_are_a_stair() {
+    let height = |module: &str| ROOMS.iter().position(|room| *room == module);
+    let mut seen = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let Some(inside) = path
+            .strip_prefix("engine/")
+            .filter(|path| *path != "mod.rs")
+        else {
+            continue;
+        };
+        let room = inside.split('/').next().unwrap_or_default();
+        assert!(
+            !text.contains("super::super"),
+            "{path}: name it from the crate"
+        );
+        let lowest = height(room).unwrap_or(ROOMS.len());
+        seen.extend(height(room));
+        for used in words_behind(&text, "crate::engine::") {
+            if height(&used).is_some_and(|above| above < lowest) {
+                wrong.push(format!("{path} uses engine::{used}"));
+            }
+        }
+    }
+    assert_eq!(seen.len(), ROOMS.len(), "every room is looked into");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// No two files need each other: each can be read and tested behind those that it names.
+#[test]
+fn no_imports_go_in_a_circle() {
+    for folder in ["engine", "audit", "catalog"] {
+        let files: BTreeMap<String, String> = sources()
+            .into_iter()
+            .filter(|(path, _)| path.starts_with(&format!("{folder}/")))
+            .map(|(path, text)| (module_of(&path), text))
+            .collect();
+        assert!(files.len() > 5, "{folder} is found");
+        let mut uses: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for (module, text) in &files {
+            uses.insert(module, modules_used(module, text, &files));
+        }
+        // Whoever uses nothing that is left can be taken away; a circle is what stays.
+        loop {
+            let free: Vec<&str> = uses
+                .iter()
+                .filter(|(_, used)| used.is_empty())
+                .map(|(module, _)| *module)
+                .collect();
+            if free.is_empty() {
+                break;
+            }
+            uses.retain(|module, _| !free.contains(module));
+            for used in uses.values_mut() {
+                used.retain(|module| !free.contains(module));
+            }
+        }
+        assert!(
+            uses.is_empty(),
+            "each of these needs another of them: {uses:#?}"
+        );
+    }
+}
+
+/// `crate::engine::run` of `engine/run/mod.rs`.
+fn module_of(path: &str) -> String {
+    let path = path.trim_end_matches(".rs").trim_end_matches("/mod");
+    format!("crate::{}", path.replace('/', "::"))
+}
+
+/// The files of the same folder that a file names. A folder's own `mod.rs` only brings its files together,
+/// and counts where something of its own is named.
+fn modules_used<'a>(
+    module: &str,
+    text: &str,
+    files: &'a BTreeMap<String, String>,
+) -> BTreeSet<&'a str> {
+    let parent = module
+        .rsplit_once("::")
+        .map_or("crate", |(parent, _)| parent);
+    let text = text.replace("super::", &format!("{parent}::"));
+    let mut used = BTreeSet::new();
+    for (other, _) in files.iter().filter(|(other, _)| *other != module) {
+        let Some((folder, name)) = other.rsplit_once("::").filter(|(at, _)| *at != "crate") else {
+            continue;
+        };
+        let in_full = format!("{other}::");
+        let grouped = format!("{folder}::");
+        if text.contains(&in_full)
+            || text.contains(&format!("use {other};"))
+            || words_behind(&text, &grouped).contains(name)
+        {
+            used.insert(other.as_str());
+        }
+    }
+    used
+}
+
+/// The names that stand behind a path, by themselves or in a list.
+fn words_behind(text: &str, path: &str) -> BTreeSet<String> {
+    let text = text.replace(path, "crate::");
+    modules_named(&text)
 }
 
 #[test]

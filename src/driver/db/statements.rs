@@ -80,6 +80,13 @@ const OBJECTS: Names = Names {
 };
 
 impl Names {
+    fn of(form: Form) -> &'static Self {
+        match form {
+            Form::Documents => &DOCUMENTS,
+            Form::Objects => &OBJECTS,
+        }
+    }
+
     /// The condition for all rows that a document may be, by itself and as a join.
     fn without_last(&self) -> (String, String) {
         let [user, bucket, id, _] = self.key;
@@ -104,10 +111,7 @@ impl Names {
 
 impl Statements {
     pub(super) fn of(form: Form) -> Self {
-        let names = match form {
-            Form::Documents => &DOCUMENTS,
-            Form::Objects => &OBJECTS,
-        };
+        let names = Names::of(form);
         let Names {
             table,
             key: [user, bucket, id, last],
