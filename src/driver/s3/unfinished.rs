@@ -15,7 +15,7 @@ const PAGES_MAX: usize = 16;
 
 impl Server {
     /// What is still there of an upload; `None` where the server does not know it, or does not
-    /// tell.
+    /// tell: then it is aborted, since nobody can go on with it.
     pub(super) async fn still_has(
         &self,
         address: &Address,
