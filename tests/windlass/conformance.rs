@@ -36,7 +36,7 @@ async fn connect(database: &postgres::Database) -> (DatabaseUrl, Database) {
 }
 
 /// A driver that needs no database.
-async fn open(config: DriverConfig) -> Arc<dyn Driver> {
+pub async fn open(config: DriverConfig) -> Arc<dyn Driver> {
     let url = DatabaseUrl::Sqlite {
         path: ":memory:".into(),
     };

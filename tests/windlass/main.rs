@@ -39,6 +39,7 @@ mod matrix;
 mod migrate;
 mod network;
 mod options;
+mod other_s3;
 mod outage;
 mod output;
 mod power;

@@ -43,10 +43,11 @@ impl Address {
         }
     }
 
-    /// Whether XML can carry the key; a batch of deletes is XML.
+    /// Whether XML carries the key as it is; a batch of deletes is XML. Spaces at the ends do not
+    /// survive every parser: s3rver would delete another key, and say that it was this one.
     pub(super) fn fits_xml(&self) -> bool {
         let forbidden = |c: char| c.is_control() || matches!(c, '\u{fffe}' | '\u{ffff}');
-        !self.key.contains(forbidden)
+        !self.key.contains(forbidden) && self.key.trim() == self.key
     }
 }
 
@@ -65,6 +66,23 @@ mod tests {
         assert_eq!(address.key, "pre u/a?b#c%20/é");
         for wrong in ["s3://b", "s3://b/", "s3:///k", "swift://b/k"] {
             assert!(Address::of(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_that_xml_may_change_stay_out_of_it() {
+        for (key, fits) in [
+            ("a b/c", true),
+            ("é<&>\"'", true),
+            (" a", false),
+            ("a ", false),
+            ("a\u{a0}", false),
+            ("a\nb", false),
+            ("a\u{1}", false),
+            ("a\u{ffff}", false),
+        ] {
+            let address = Address::of(&format!("s3://b/{key}")).unwrap();
+            assert_eq!(address.fits_xml(), fits, "{key:?}");
         }
     }
 

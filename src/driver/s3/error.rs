@@ -16,6 +16,8 @@ where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
     match &error {
+        // It was done, or not: only the store can tell, when it is asked again.
+        SdkError::ServiceError(_) if is_unreadable(&error) => unreadable(&error),
         SdkError::ServiceError(said) => answered(
             said.raw().status().as_u16(),
             said.err().code().unwrap_or_default(),
@@ -25,14 +27,34 @@ where
         // An answer that is no S3 answer: a proxy's page, or one that was cut off.
         SdkError::ResponseError(said) => match said.raw().status().as_u16() {
             status @ 400.. => answered(status, "", ""),
-            status => Failure::new(
-                Kind::Unavailable,
-                format!("the answer (HTTP {status}) cannot be understood"),
-            ),
+            _ => unreadable(&error),
         },
         SdkError::TimeoutError(_) => Failure::new(Kind::Unavailable, "no answer in time"),
         SdkError::ConstructionFailure(_) => not_sent(&error, Kind::Unsupported),
         _ => not_sent(&error, Kind::Unavailable),
+    }
+}
+
+/// The same of a request that writes an object. Where the bucket is there, a write can miss
+/// nothing: "not found" then says that this key leads nowhere at this server (moto: one with a
+/// line break), and not that the object is missing.
+pub(super) fn write_failure<E>(error: SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    as_of_a_write(failure(error))
+}
+
+pub(super) fn as_of_a_write(failure: Failure) -> Failure {
+    match failure.kind {
+        Kind::NotFound => Failure::new(
+            Kind::Unsupported,
+            format!(
+                "{}: the server takes nothing under this key",
+                failure.message
+            ),
+        ),
+        _ => failure,
     }
 }
 
@@ -50,6 +72,22 @@ where
         "OperationNotSupported",
     ];
     matches!(status, Some(405 | 501)) || error.code().is_some_and(|code| known.contains(&code))
+}
+
+/// Whether the server says that all went well, in an answer that is not what S3 answers: moto
+/// calls a list of parts by another name.
+pub(super) fn is_unreadable<E>(error: &SdkError<E, HttpResponse>) -> bool
+where
+    E: ProvideErrorMetadata,
+{
+    matches!(error, SdkError::ServiceError(said)
+        if said.raw().status().is_success() && said.err().code().is_none())
+}
+
+fn unreadable<E>(error: &SdkError<E, HttpResponse>) -> Failure {
+    let status = error.raw_response().map_or(0, |raw| raw.status().as_u16());
+    let message = format!("the answer (HTTP {status}) cannot be understood");
+    Failure::new(Kind::Unavailable, message)
 }
 
 fn is_endless(error: &(dyn Error + 'static)) -> bool {
@@ -224,6 +262,19 @@ mod tests {
             (501, "NotImplemented", Kind::Unsupported),
         ] {
             assert_eq!(answered(status, code, "").kind, kind, "{status} {code}");
+        }
+    }
+
+    #[test]
+    fn a_write_that_is_answered_by_not_found_is_refused() {
+        for (code, kind) in [
+            ("", Kind::Unsupported),
+            ("NoSuchKey", Kind::Unsupported),
+            ("NoSuchBucket", Kind::NoSuchPlace),
+            ("NoSuchUpload", Kind::Unavailable),
+        ] {
+            let failure = as_of_a_write(answered(404, code, ""));
+            assert_eq!(failure.kind, kind, "{code}");
         }
     }
 

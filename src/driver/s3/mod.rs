@@ -192,7 +192,7 @@ impl Server {
                 .body(ByteStream::from(body.clone()));
             request.customize().disable_payload_signing().send()
         });
-        put.await.map(drop)
+        put.await.map(drop).map_err(error::as_of_a_write)
     }
 
     /// The metadata of a new object.

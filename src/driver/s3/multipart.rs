@@ -260,7 +260,7 @@ impl Server {
             .set_metadata(self.marked());
         let begun = request.send().await.map_err(|error| {
             if !error::is_not_implemented(&error) {
-                return error::failure(error);
+                return error::write_failure(error);
             }
             self.no_multipart.store(true, Ordering::Relaxed);
             let message =

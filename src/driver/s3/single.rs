@@ -191,6 +191,6 @@ impl Server {
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         let request = request.customize().disable_payload_signing();
         let put = request.config_override(unhurried).send().await;
-        put.map(drop).map_err(error::failure)
+        put.map(drop).map_err(error::write_failure)
     }
 }

@@ -15,7 +15,7 @@ const PAGES_MAX: usize = 16;
 
 impl Server {
     /// What is still there of an upload; `None` where the server does not know it, or does not
-    /// tell.
+    /// tell: then it is aborted, since nobody can go on with it.
     pub(super) async fn still_has(
         &self,
         address: &Address,
@@ -35,7 +35,12 @@ impl Server {
             let page = match request.send().await {
                 Ok(page) => page,
                 Err(error) if is_gone(&error) => return Ok(None),
-                Err(error) => return unless_untold(error::failure(error), None),
+                Err(error) => {
+                    unless_untold(listing_failed(error), ())?;
+                    // Which parts are there is not known, so none is counted on: it starts over.
+                    self.abort_if_possible(address, &known.id).await?;
+                    return Ok(None);
+                }
             };
             for part in page.parts() {
                 let number = part.part_number().unwrap_or_default();
@@ -76,17 +81,14 @@ impl Server {
                 Ok(page) => page,
                 // What rclone's server says where there are none at all.
                 Err(error) if is_gone(&error) => return Ok(()),
-                Err(error) => return unless_untold(error::failure(error), ()),
+                Err(error) => return unless_untold(listing_failed(error), ()),
             };
             for upload in page.uploads() {
                 if let (Some(key), Some(id)) = (upload.key(), upload.upload_id())
                     && key == address.key
                 {
                     tracing::info!("s3: aborting an unfinished upload of {key}");
-                    // Without the right to, it stays where it is, and harms nobody.
-                    if let Err(failure) = self.abort(address, id).await {
-                        unless_untold(failure, ())?;
-                    }
+                    self.abort_if_possible(address, id).await?;
                 }
             }
             // Keys come in order: behind another one this one does not come again.
@@ -105,7 +107,7 @@ impl Server {
         let request = self.clients.of(&address.bucket).list_parts();
         let request = request.bucket(&address.bucket).key(&address.key);
         match request.upload_id(id).send().await {
-            Err(error) if !is_gone(&error) => Err(error::failure(error)),
+            Err(error) if !is_gone(&error) => Err(listing_failed(error)),
             _ => Ok(()),
         }
     }
@@ -115,8 +117,16 @@ impl Server {
         let request = self.clients.of(&address.bucket).list_multipart_uploads();
         let request = request.bucket(&address.bucket).prefix(&address.key);
         match request.send().await {
-            Err(error) if !is_gone(&error) => Err(error::failure(error)),
+            Err(error) if !is_gone(&error) => Err(listing_failed(error)),
             _ => Ok(()),
+        }
+    }
+
+    /// Without the right to abort it, an upload stays where it is, and harms nobody.
+    async fn abort_if_possible(&self, address: &Address, id: &str) -> Result<(), Failure> {
+        match self.abort(address, id).await {
+            Err(failure) => unless_untold(failure, ()),
+            aborted => aborted,
         }
     }
 
@@ -146,6 +156,20 @@ where
     match error.code() {
         Some(code) => code == "NoSuchUpload",
         None => status == Some(404),
+    }
+}
+
+/// A listing that cannot be read tells no more than one that is not there: asking again would not
+/// change it.
+fn listing_failed<E>(error: SdkError<E, HttpResponse>) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let is_unreadable = error::is_unreadable(&error);
+    let failure = error::failure(error);
+    match is_unreadable {
+        true => Failure::new(StoreErrorKind::Unsupported, &failure.message),
+        false => failure,
     }
 }
 

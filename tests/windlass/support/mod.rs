@@ -16,6 +16,7 @@ pub mod hollow;
 pub mod journal_checker;
 pub mod measure;
 pub mod memory_s3;
+pub mod other_s3;
 pub mod pgbouncer;
 pub mod place;
 pub mod postgres;

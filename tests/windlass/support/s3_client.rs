@@ -262,6 +262,8 @@ impl Client {
                 unexpected("list", prefix, answer)
             );
             let body = String::from_utf8_lossy(&answer.1);
+            // s3rver has the parts of this name the other way round.
+            let body = body.replace("//doc.s3.amazonaws.com/", "//s3.amazonaws.com/doc/");
             // Where the server has encoded its keys, the parser has decoded them.
             let page = ListObjectsV2::parse_response(&body).expect("a listing in XML");
             listed.extend(page.contents.into_iter().map(|entry| Listed {
