@@ -184,11 +184,14 @@ fn modules_used<'a>(
         let Some((folder, name)) = other.rsplit_once("::").filter(|(at, _)| *at != "crate") else {
             continue;
         };
-        let in_full = format!("{other}::");
-        let grouped = format!("{folder}::");
-        if text.contains(&in_full)
+        let of_its_own = |name: &String| !files.contains_key(&format!("{other}::{name}"));
+        let is_named = words_behind(&text, &format!("{other}::"))
+            .iter()
+            .any(of_its_own);
+        if is_named
             || text.contains(&format!("use {other};"))
-            || words_behind(&text, &grouped).contains(name)
+            || words_behind(&text, &format!("{folder}::")).contains(name)
+                && !is_folder(other, files)
         {
             used.insert(other.as_str());
         }
@@ -196,10 +199,15 @@ fn modules_used<'a>(
     used
 }
 
+fn is_folder(module: &str, files: &BTreeMap<String, String>) -> bool {
+    let below = format!("{module}::");
+    files.keys().any(|other| other.starts_with(&below))
+}
+
 /// The names that stand behind a path, by themselves or in a list.
 fn words_behind(text: &str, path: &str) -> BTreeSet<String> {
-    let text = text.replace(path, "crate::");
-    modules_named(&text)
+    let text = text.replace(path, "\0").replace("crate::", "");
+    modules_named(&text.replace('\0', "crate::"))
 }
 
 #[test]
