@@ -1,4 +1,4 @@
-//! How a process begins, and goes on in a new lease: `engine/resume.rs`, `launch.rs`,
+//! How a process begins, and goes on in a new lease: `engine/task/resume.rs`, `start.rs`,
 //! `follow_up.rs` and `regain.rs`, cut at every write.
 
 use windlass::model::{Phase, State, TaskKind};

@@ -1,4 +1,4 @@
-//! One object's loop, as `engine/object.rs`, `copy.rs`, `restore.rs` and `settle.rs` have it, cut
+//! One object's loop, as `engine/object/mod.rs`, `copy.rs`, `restore.rs` and `batches.rs` have it, cut
 //! where a fault can fall between two effects.
 //!
 //! Coarser than the real loop in this: reading has no effect, so that reading and writing the
@@ -262,14 +262,11 @@ fn delete(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
 /// Writes an entry, and checks that whoever reads the journal can follow it.
 fn write(world: &mut World, setup: &Setup, m: usize, i: usize, what: What, found: bool) -> Found {
     let item = world.item_mut(m, i);
-    let begins_tenure = item.is_first && !item.state.proven;
+    let begins_lease = item.is_first && !item.state.proven;
     item.is_first = false;
     item.step = Step::Written { found };
     let checkpoint = world.checkpoint(m);
-    checkpoint.entries[i].push(Entry {
-        what,
-        begins_tenure,
-    });
+    checkpoint.entries[i].push(Entry { what, begins_lease });
     checkpoint.told(i, checkpoint.entries[i].len())?;
     match setup.rules.hold(Rule::DurableBeforeNextEffect) {
         true => Ok(()),

@@ -27,11 +27,11 @@ pub enum What {
     Returned(Phase),
 }
 
-/// An entry. `begins_tenure` stands for a `resumed` or `rebuilt` between it and the one before.
+/// An entry. `begins_lease` stands for a `resumed` or `rebuilt` between it and the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Entry {
     pub what: What,
-    pub begins_tenure: bool,
+    pub begins_lease: bool,
 }
 
 impl What {
@@ -177,7 +177,7 @@ impl Checkpoint {
     pub fn told(&self, i: usize, len: u8) -> Result<State, String> {
         let mut state = self.base[i];
         for (seq, entry) in self.entries[i].after(0).take(len as usize) {
-            if entry.begins_tenure {
+            if entry.begins_lease {
                 state = state.in_new_lease();
             }
             state = state

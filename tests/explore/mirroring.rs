@@ -1,5 +1,5 @@
 //! What goes from the journal to the mirror while a run lasts, and at its end:
-//! `engine/mirroring.rs` and the last words of `engine/run.rs`.
+//! `engine/flow/mirror.rs` and the last words of `engine/run/ending.rs`.
 
 use windlass::model::Outcome;
 

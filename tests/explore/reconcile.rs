@@ -1,4 +1,4 @@
-//! Checkpoint and mirror brought together, as `engine/reconcile.rs` does it.
+//! Checkpoint and mirror brought together, as `engine/run/recover.rs` does it.
 
 use windlass::model::Phase;
 
@@ -85,7 +85,7 @@ pub fn return_lost_commits(world: &mut World, setup: &Setup, m: usize) -> Found 
 fn append(checkpoint: &mut Checkpoint, i: usize, what: What) -> Found {
     checkpoint.entries[i].push(Entry {
         what,
-        begins_tenure: false,
+        begins_lease: false,
     });
     checkpoint.sync();
     checkpoint.told(i, checkpoint.entries[i].len()).map(drop)
