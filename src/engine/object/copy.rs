@@ -76,7 +76,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
     match gather(&mut reader, WHOLE_MAX_BYTES).await? {
         Gathered::All(stored) => {
             let (source, dest_url) = (object.source.clone(), object.dest_url.clone());
-            let form = context.form(item);
+            let form = context.stores.form(item);
             let size = stored.len();
             let make = move || make_whole(stored, &source, form, &dest_url);
             let whole = match size > BLOCKING_BYTES {
@@ -90,11 +90,13 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
                     {
                         return Ok(Copy::found(whole.facts));
                     }
-                    context.may_put(whole.facts.size).await;
+                    context.control.may_put(whole.facts.size).await;
                     may_write(context).await?;
-                    let put = context
-                        .destination
-                        .put(&object.dest_url, whole.bytes, whole.md5);
+                    let put =
+                        context
+                            .stores
+                            .destination
+                            .put(&object.dest_url, whole.bytes, whole.md5);
                     crash::point("put-before");
                     put.await.map_err(StepError::store(Side::Destination))?;
                     crash::point("put-after");
@@ -140,7 +142,7 @@ fn bad_source(item: &Item, bad: BadSource) -> StepError {
 async fn read_source(context: &Context, item: &Item) -> Result<Reader, StepError> {
     let source = &item.object.source;
     let size = source.size.and_then(|size| u64::try_from(size).ok());
-    let reader = bounded::read(context.source.as_ref(), &source.url, size).await;
+    let reader = bounded::read(context.stores.source.as_ref(), &source.url, size).await;
     reader.map_err(StepError::store(Side::Source))
 }
 
@@ -169,7 +171,7 @@ async fn gather(reader: &mut Reader, most: usize) -> Result<Gathered, StepError>
 /// Copies an object that is too large to be held in memory.
 async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     let object = &item.object;
-    let form = context.form(item);
+    let form = context.stores.form(item);
     let compressed = match (form.always(), object.source.compressed, object.source.size) {
         (Some(compressed), _, _) => compressed,
         (None, Some(true), _) | (None, _, None) => {
@@ -182,7 +184,7 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     let earlier = uploads::earlier(context, item).await?;
     let (must_look, in_one_piece) = (
         context.must_look(item) || earlier == Earlier::Gone,
-        context.destination.in_one_piece(),
+        context.stores.destination.in_one_piece(),
     );
     let mut measured = None;
     if must_look || in_one_piece {
@@ -234,7 +236,11 @@ impl<'a> Sending<'a> {
         };
         let there_bytes = begun.as_ref().map_or(0, Unfinished::leading_bytes);
         let (url, log) = (&item.object.dest_url, uploads::log(context, item));
-        let upload = context.destination.upload_logged(url, begun, log).await;
+        let upload = context
+            .stores
+            .destination
+            .upload_logged(url, begun, log)
+            .await;
         Ok(Self {
             context,
             upload: upload.map_err(StepError::store(Side::Destination))?,
@@ -252,6 +258,7 @@ impl<'a> Sending<'a> {
             )
         })?;
         let upload = context
+            .stores
             .destination
             .upload_in_one_piece(&facts.url, facts.size, md5);
         Ok(Self {
@@ -265,7 +272,7 @@ impl<'a> Sending<'a> {
         let length = bytes.len() as u64;
         let there = self.there_bytes.min(length);
         self.there_bytes -= there;
-        self.context.may_stream(length - there).await;
+        self.context.control.may_stream(length - there).await;
         let written = self.upload.write(bytes).await;
         written.map_err(StepError::store(Side::Destination))
     }
@@ -315,6 +322,7 @@ async fn is_there_already(
 ) -> Result<bool, StepError> {
     let url = &item.object.dest_url;
     let stat = context
+        .stores
         .destination
         .stat(url)
         .await
@@ -346,7 +354,11 @@ async fn is_there_already(
 /// could take it for the document.
 async fn refuse_namesakes(context: &Context, facts: &Facts) -> Result<(), StepError> {
     let document = (facts.size, facts.digest.clone());
-    let beside = context.destination.namesakes(&facts.url, document).await;
+    let beside = context
+        .stores
+        .destination
+        .namesakes(&facts.url, document)
+        .await;
     let beside = beside.map_err(StepError::store(Side::Destination))?;
     if beside.differing.is_empty() {
         return Ok(());
@@ -396,7 +408,7 @@ pub async fn verify(context: &Context, facts: &Facts) -> Result<Proof, StepError
 
 /// `None` where the store has no checksum of its own: then the whole payload is read.
 async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<Proof>, StepError> {
-    let stat = context.destination.stat(&facts.url).await;
+    let stat = context.stores.destination.stat(&facts.url).await;
     let stat = match stat {
         Ok(stat) => stat,
         Err(error) if error.kind == StoreErrorKind::NotFound => None,
@@ -409,7 +421,11 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
         ))));
     };
     let Some(md5) = stat.md5 else {
-        if !context.warned_no_checksum.swap(true, Ordering::Relaxed) {
+        if !context
+            .stores
+            .warned_no_checksum
+            .swap(true, Ordering::Relaxed)
+        {
             tracing::warn!(
                 "{} gives no checksum of its own for some objects: they are read back in full",
                 context.task.destination.place
@@ -430,7 +446,7 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
 }
 
 async fn digest_of(context: &Context, facts: &Facts) -> Result<(String, u64), StepError> {
-    let (destination, url) = (&context.destination, &facts.url);
+    let (destination, url) = (&context.stores.destination, &facts.url);
     let reader = destination.get(url, Some(facts.size)).await;
     let reader = reader.map_err(StepError::store(Side::Destination))?;
     let mut reader = reader.at_most(facts.size, destination.kind(), url);

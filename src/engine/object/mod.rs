@@ -4,8 +4,11 @@
 pub mod batches;
 pub mod context;
 mod copy;
+pub mod error;
 pub mod item;
+pub mod ledger;
 mod restore;
+pub mod stores;
 pub mod strays;
 pub mod transform;
 mod undeleted;
@@ -17,11 +20,12 @@ use uuid::Uuid;
 
 use crate::catalog::{Deletable, Swap, Swapped};
 use crate::crash;
-use crate::engine::flow::retry::{Side, StepError, Tries, Verdict};
+use crate::engine::flow::retry::{Side, StepError, Verdict};
 use crate::engine::flow::warned::Telling;
 use crate::engine::object::batches::BatchOutcome;
-use crate::engine::object::context::{Context, RunError};
+use crate::engine::object::context::Context;
 use crate::engine::object::copy::Proof;
+use crate::engine::object::error::RunError;
 use crate::engine::object::item::Item;
 use crate::engine::object::strays::Found;
 use crate::model::{
@@ -38,7 +42,7 @@ pub async fn advance(context: &Arc<Context>, mut item: Item) {
         Ok(()) | Err(RunError::Stopping) => {}
         Err(RunError::TooLarge(error)) => {
             tracing::error!("{}: {error}; it is left where it is", item.object.key);
-            context.progress.failed();
+            context.control.progress.failed();
         }
     }
 }
@@ -56,14 +60,14 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
         }
         item.object.state.proven = item.proven_in == Some(lease);
         let Some(action) = item.object.state.next(context.task.policy.nodelete) else {
-            context.progress.settled();
+            context.control.progress.settled();
             return Ok(());
         };
         match perform_with_tries(context, item, action, lease).await? {
             Step::Again => {}
             Step::Copied(copied) => copied_and_read_back(context, item, copied, lease).await?,
             Step::Found(copied, verified) => {
-                context.record(item, Event::Copied(copied)).await?;
+                context.ledger.record(item, Event::Copied(copied)).await?;
                 happened(context, item, Event::Verified(verified), lease).await?;
             }
             Step::Happened(event) => happened(context, item, event, lease).await?,
@@ -78,7 +82,7 @@ async fn perform_with_tries(
     action: Action,
     lease: Uuid,
 ) -> Result<Step, RunError> {
-    let mut tries = Tries::new(&context.health, &context.stop);
+    let mut tries = context.control.tries();
     loop {
         let error = match perform(context, item, action, lease).await {
             Ok(step) => return Ok(step),
@@ -128,7 +132,7 @@ async fn is_superseded(context: &Context, item: &Item) -> bool {
 /// changed hands since the object's row was looked at, or a copy is to be made again, it is looked
 /// at again.
 async fn lease(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunError> {
-    let Some(session) = context.lease.held(&context.stop).await else {
+    let Some(session) = context.lease.held(&context.control.stop).await else {
         return Err(RunError::Stopping);
     };
     let lease = session.lease();
@@ -136,7 +140,7 @@ async fn lease(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunEr
         return Ok(Some(lease));
     }
     let idx = item.object.idx;
-    let mut tries = Tries::new(&context.health, &context.stop);
+    let mut tries = context.control.tries();
     let loaded = loop {
         match context.catalog.load(context.task.task_id, idx, idx).await {
             Ok(loaded) => break loaded.into_iter().next(),
@@ -236,15 +240,15 @@ async fn perform(
                 // It was there: what was begun is not needed.
                 uploads::give_up(context, item).await;
             }
-            context.health.record_success(Side::Source);
-            context.health.record_success(Side::Destination);
+            context.control.health.record_success(Side::Source);
+            context.control.health.record_success(Side::Destination);
             // What lay there already has not moved.
             let moved = if copy.read_back.is_some() {
                 0
             } else {
                 copy.facts.size
             };
-            context.progress.copied(moved);
+            context.control.progress.copied(moved);
             let copied = item.object.copied(&copy.facts);
             Ok(match copy.read_back {
                 Some(verified) => Step::Found(copied, verified),
@@ -262,7 +266,7 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
     if strays::is_stray(context, item) {
         let found = strays::prove(context, item).await?;
         crash::point("read-back");
-        context.health.record_success(Side::Destination);
+        context.control.health.record_success(Side::Destination);
         return Ok(match found {
             Found::Ours(verified) => Step::Happened(Event::Verified(verified)),
             Found::Kept(why) => Step::source_kept(&why),
@@ -275,7 +279,7 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
     };
     let proof = copy::verify(context, facts).await?;
     crash::point("read-back");
-    context.health.record_success(Side::Destination);
+    context.control.health.record_success(Side::Destination);
     match proof {
         Proof::Equal(verified) => Ok(Step::Happened(Event::Verified(verified))),
         Proof::Unequal(why) if item.returns >= MAX_RETURNS => {
@@ -315,7 +319,7 @@ async fn commit(context: &Context, item: &Item, lease: Uuid) -> Result<Step, Ste
     };
     let settled = context.commits.commit(swap, lease).await?;
     crash::point("commit-answered");
-    context.health.record_success(Side::Database);
+    context.control.health.record_success(Side::Database);
     Ok(match settled {
         BatchOutcome::ProofLapsed => Step::Again,
         BatchOutcome::Done(Swapped::Moved) => {
@@ -336,7 +340,7 @@ async fn delete_source(context: &Context, item: &Item, lease: Uuid) -> Result<St
         .deletes
         .delete(item.object.idx, url.clone(), lease)
         .await?;
-    context.health.record_success(Side::Source);
+    context.control.health.record_success(Side::Source);
     Ok(match settled {
         BatchOutcome::ProofLapsed => Step::Again,
         BatchOutcome::Done(Deletable::Yes) => {
@@ -368,14 +372,14 @@ async fn copied_and_read_back(
 ) -> Result<(), RunError> {
     let facts = Facts::from(&copied);
     let (journaled, proof) = tokio::join!(
-        context.record(item, Event::Copied(copied)),
+        context.ledger.record(item, Event::Copied(copied)),
         copy::verify(context, &facts),
     );
     journaled?;
     crash::point("copied-and-read-back");
     match proof {
         Ok(Proof::Equal(verified)) => {
-            context.health.record_success(Side::Destination);
+            context.control.health.record_success(Side::Destination);
             happened(context, item, Event::Verified(verified), lease).await
         }
         Ok(Proof::Unequal(_)) | Err(_) => Ok(()),
@@ -411,23 +415,23 @@ async fn happened(
         // again before anything is.
         Event::Returned(_) => item.checked_in = Uuid::nil(),
         Event::Failed(failed) => {
-            context.progress.failed();
+            context.control.progress.failed();
             let words = failed.cause.unwrap_or(Cause::Other).words();
             let line = format!("{}: {}", item.object.key, failed.error);
             tell(context, true, words, &line);
             if failed.class == FailureClass::Fatal.name() {
-                return Err(context.fatal(failed.error.clone()));
+                return Err(ledger::fatal(&context.control.stop, failed.error.clone()));
             }
         }
         Event::SourceKept(kept) if strays::is_stray(context, item) => {
             tracing::warn!("{}: {}", item.object.key, kept.why);
         }
         Event::Skipped(skipped) => {
-            context.progress.skipped();
+            context.control.progress.skipped();
             let line = format!("{}: {}", item.object.key, skipped.why);
             tell(context, false, "skipped", &line);
         }
         _ => {}
     }
-    context.record(item, event).await
+    context.ledger.record(item, event).await
 }

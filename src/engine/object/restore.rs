@@ -23,7 +23,7 @@ pub async fn standing(
 ) -> Result<Option<Facts>, StepError> {
     let url = &item.object.dest_url;
     let size = before.size.and_then(|size| u64::try_from(size).ok());
-    let reading = bounded::read_whatever(context.destination.as_ref(), url, size);
+    let reading = bounded::read_whatever(context.stores.destination.as_ref(), url, size);
     let reader = match reading.await {
         Ok(reader) => reader,
         // Others that nobody can tell apart lie there, as they did before: what is given back lies
@@ -67,7 +67,11 @@ pub async fn standing(
 /// Whether a write to a URL replaces nothing, though a reader finds something there: the store goes by
 /// more than the URL, and what lies there is none of what the task has moved.
 async fn is_free(context: &Context, url: &str) -> Result<bool, StepError> {
-    let beside = context.destination.namesakes(url, (0, String::new())).await;
+    let beside = context
+        .stores
+        .destination
+        .namesakes(url, (0, String::new()))
+        .await;
     let beside = beside.map_err(StepError::store(Side::Destination))?;
     Ok(!beside.own)
 }

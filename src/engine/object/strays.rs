@@ -80,14 +80,14 @@ pub async fn prove(context: &Context, item: &Item) -> Result<Found, StepError> {
     };
     let document = read_document(context, item, before).await?;
     let url = &item.object.source.url;
-    let stat = context.source.stat(url).await;
+    let stat = context.stores.source.stat(url).await;
     let Some(stat) = stat.map_err(StepError::store(Side::Source))? else {
         return Ok(Found::Ours(document.verified));
     };
     if let Some(why) = whose(context, stat.mark.as_deref()).await? {
         return Ok(Found::Kept(format!("{url} is kept: {why}")));
     }
-    let reading = bounded::read(context.source.as_ref(), url, Some(stat.size));
+    let reading = bounded::read(context.stores.source.as_ref(), url, Some(stat.size));
     let reader = match reading.await {
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Ok(Found::Ours(document.verified));
@@ -106,7 +106,7 @@ pub async fn prove(context: &Context, item: &Item) -> Result<Found, StepError> {
 /// it was proven.
 pub async fn look_again(context: &Context, item: &Item) -> Result<Option<String>, StepError> {
     let url = &item.object.source.url;
-    let stat = context.source.stat(url).await;
+    let stat = context.stores.source.stat(url).await;
     let Some(stat) = stat.map_err(StepError::store(Side::Source))? else {
         return Ok(None);
     };
@@ -120,7 +120,7 @@ async fn whose(context: &Context, mark: Option<&str>) -> Result<Option<String>, 
         return Ok(Some("nobody knows which task has written it".into()));
     };
     let parent = parent.to_string();
-    if context.source.has_marks() {
+    if context.stores.source.has_marks() {
         return Ok((mark != Some(parent.as_str())).then(|| {
             "it does not bear the mark of the task that is undone, so another may have stored it"
                 .into()
@@ -156,7 +156,7 @@ async fn read_document(
         StepError::permanent(Side::Destination, Cause::CopyDiffers, message)
     };
     let size = before.size.and_then(|size| u64::try_from(size).ok());
-    let reading = bounded::read_whatever(context.destination.as_ref(), url, size);
+    let reading = bounded::read_whatever(context.stores.destination.as_ref(), url, size);
     let reader = match reading.await {
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Err(unproven("the document is not there"));

@@ -11,6 +11,7 @@ use crate::engine::flow::mirror::Mirroring;
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
+use crate::engine::object::ledger;
 use crate::engine::stop::{Stop, StopReason};
 use crate::journal::Journal;
 use crate::model::{Part, TaskKind, Unfinished, UploadStep};
@@ -30,11 +31,12 @@ pub enum Earlier {
 /// Looks for the upload that an earlier try, or an earlier run, has begun.
 pub async fn earlier(context: &Context, item: &Item) -> Result<Earlier, StepError> {
     let idx = item.object.idx;
-    let Some(known) = context.journal.upload(idx) else {
+    let Some(known) = context.ledger.journal.upload(idx) else {
         return Ok(Earlier::None);
     };
     let (id, parts) = (known.id.clone(), known.parts.len());
     let found = context
+        .stores
         .destination
         .still_has(&item.object.dest_url, known)
         .await
@@ -55,7 +57,7 @@ pub async fn earlier(context: &Context, item: &Item) -> Result<Earlier, StepErro
 /// Clears away what the store has of an object's upload: it failed for good, or needs none.
 pub async fn give_up(context: &Context, item: &Item) {
     let idx = item.object.idx;
-    if let Some(unfinished) = context.journal.upload(idx) {
+    if let Some(unfinished) = context.ledger.journal.upload(idx) {
         abort(context, idx, &item.object.dest_url, unfinished.id).await;
     }
 }
@@ -64,12 +66,12 @@ pub async fn give_up(context: &Context, item: &Item) {
 /// away: it was lost, or is not the one that began them.
 pub async fn abort_unknown(context: &Context) {
     let is_known = |idx, id: &str| {
-        let known = context.journal.upload(idx);
+        let known = context.ledger.journal.upload(idx);
         known.is_some_and(|known| known.id == id)
     };
     // A crash may have come before the mirror heard of them.
-    for (idx, id) in context.journal.uploads() {
-        context.mirroring.upload(note(idx, id, true));
+    for (idx, id) in context.ledger.journal.uploads() {
+        context.ledger.mirror.upload(note(idx, id, true));
     }
     let clear = async {
         clear(context, is_known).await;
@@ -77,7 +79,7 @@ pub async fn abort_unknown(context: &Context) {
     };
     tokio::select! {
         () = clear => {}
-        () = context.stop.asked() => {}
+        () = context.control.stop.asked() => {}
     }
 }
 
@@ -111,7 +113,12 @@ async fn clear_undone(context: &Context) {
     } in open
     {
         // What it has written is what this task reads.
-        if let Err(error) = context.source.abort_upload(&dest_url, &upload_id).await {
+        if let Err(error) = context
+            .stores
+            .source
+            .abort_upload(&dest_url, &upload_id)
+            .await
+        {
             tracing::warn!("{error}; its parts are still there, as upload {upload_id}");
             continue;
         }
@@ -134,7 +141,7 @@ async fn clear(context: &Context, keep: impl Fn(u64, &str) -> bool) {
 }
 
 async fn abort(context: &Context, idx: u64, url: &str, id: String) {
-    match context.destination.abort_upload(url, &id).await {
+    match context.stores.destination.abort_upload(url, &id).await {
         Ok(()) => over(context, idx, id).await,
         // The mirror keeps it: it is tried again at the end, and when the task is resumed.
         Err(error) => tracing::warn!("{error}; its parts are still there, as upload {id}"),
@@ -143,12 +150,16 @@ async fn abort(context: &Context, idx: u64, url: &str, id: String) {
 
 async fn over(context: &Context, idx: u64, id: String) {
     let is_this = |known: Unfinished| known.id == id;
-    if context.journal.upload(idx).is_some_and(is_this)
-        && let Err(error) = context.journal.keep_upload(idx, UploadStep::Over).await
+    if context.ledger.journal.upload(idx).is_some_and(is_this)
+        && let Err(error) = context
+            .ledger
+            .journal
+            .keep_upload(idx, UploadStep::Over)
+            .await
     {
-        context.fatal(error.to_string());
+        ledger::fatal(&context.control.stop, error.to_string());
     }
-    context.mirroring.upload(note(idx, id, false));
+    context.ledger.mirror.upload(note(idx, id, false));
 }
 
 /// That nothing is left of an upload, or that it is open.
@@ -171,9 +182,9 @@ struct Log {
 /// The log of an object's upload.
 pub fn log(context: &Context, item: &Item) -> Arc<dyn UploadLog> {
     Arc::new(Log {
-        journal: context.journal.clone(),
-        mirroring: context.mirroring.clone(),
-        stop: context.stop.clone(),
+        journal: context.ledger.journal.clone(),
+        mirroring: context.ledger.mirror.clone(),
+        stop: context.control.stop.clone(),
         idx: item.object.idx,
     })
 }

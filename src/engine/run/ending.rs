@@ -34,7 +34,7 @@ pub async fn end(
     }
     // Whether or not the database hears of it. A task whose end can't be journaled has not come to
     // it: the next resume journals that.
-    if context.record_task(ending(&report)).await.is_err() {
+    if context.ledger.record_task(ending(&report)).await.is_err() {
         note_fatal(&mut report, stop);
     }
     crash::point("ending-journaled");
@@ -65,7 +65,7 @@ fn limit(context: &Context, stop: &Stop) -> Duration {
 }
 
 async fn close_journal(context: &Context, report: &RunReport) -> Result<(), EngineError> {
-    match context.journal.clone().close().await {
+    match context.ledger.journal.clone().close().await {
         Ok(()) => Ok(()),
         // The report says so.
         Err(JournalError::Unwritable { .. }) if report.stopped.is_some() => Ok(()),

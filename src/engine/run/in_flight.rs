@@ -50,7 +50,10 @@ impl Limits {
             in_flight_kib,
         });
         if concurrency == Concurrency::Auto {
-            tokio::spawn(grow(Arc::downgrade(&limits), context.progress.clone()));
+            tokio::spawn(grow(
+                Arc::downgrade(&limits),
+                context.control.progress.clone(),
+            ));
         }
         limits
     }
@@ -71,7 +74,7 @@ impl Limits {
         };
         tokio::select! {
             biased;
-            () = context.stop.asked() => None,
+            () = context.control.stop.asked() => None,
             place = place => place,
         }
     }
@@ -84,12 +87,15 @@ fn weight_bytes(context: &Context, item: &Item) -> usize {
     let source = &item.object.source;
     let known = source.size.and_then(|size| usize::try_from(size).ok());
     let stored = known.unwrap_or(WHOLE_MAX_BYTES).max(4 << 10);
-    let kinds = [context.source.kind(), context.destination.kind()];
+    let kinds = [
+        context.stores.source.kind(),
+        context.stores.destination.kind(),
+    ];
     if kinds.contains(&DriverKind::Db) {
         // As it comes over the wire, twice, and decoded; what is no text is a third longer there.
         return stored.saturating_mul(4);
     }
-    if context.destination.kind() == DriverKind::Db2 {
+    if context.stores.destination.kind() == DriverKind::Db2 {
         // Gathered, in the statement, and as it goes out.
         return stored.saturating_mul(3);
     }

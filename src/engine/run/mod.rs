@@ -15,12 +15,15 @@ use std::sync::atomic::AtomicBool;
 use crate::catalog::{Catalog, TaskRow, Writer};
 use crate::crash;
 use crate::engine::flow::bandwidth::Bandwidth;
+use crate::engine::flow::control::Control;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::mirror::Mirroring;
 use crate::engine::flow::retry::Health;
 use crate::engine::flow::warned::Warned;
 use crate::engine::object::batches::{Commits, Deletes};
 use crate::engine::object::context::Context;
+use crate::engine::object::ledger::Ledger;
+use crate::engine::object::stores::Stores;
 use crate::engine::object::uploads;
 use crate::engine::run::in_flight::Limits;
 use crate::engine::run::report::RunReport;
@@ -64,7 +67,7 @@ pub async fn run(
     let context = Arc::new(context(job, settings));
     let keeper = keep_the_lock(&context, settings);
     for event in opening {
-        if context.record_task(event).await.is_err() {
+        if context.ledger.record_task(event).await.is_err() {
             break;
         }
     }
@@ -97,22 +100,29 @@ fn context(job: Job, settings: &Settings) -> Context {
     );
     Context {
         task: job.task,
+        rebuilt: job.rebuilt,
         catalog: job.catalog,
         writer,
-        journal: job.journal,
-        mirroring,
-        source: job.from.driver,
-        destination: job.to.driver,
-        compression: job.to.config.compression,
         lease: job.lease,
+        stores: Stores {
+            source: job.from.driver,
+            destination: job.to.driver,
+            compression: job.to.config.compression,
+            warned_no_checksum: AtomicBool::new(false),
+        },
+        ledger: Ledger {
+            journal: job.journal,
+            mirror: mirroring,
+            stop: settings.stop.clone(),
+        },
         commits,
         deletes,
-        health: Health::new(settings.outage_limit),
-        stop: settings.stop.clone(),
-        progress: settings.progress.clone(),
-        bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
-        rebuilt: job.rebuilt,
-        warned_no_checksum: AtomicBool::new(false),
+        control: Control {
+            stop: settings.stop.clone(),
+            health: Health::new(settings.outage_limit),
+            progress: settings.progress.clone(),
+            bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
+        },
         warned: Warned::default(),
     }
 }

@@ -12,14 +12,14 @@ use crate::model::Event;
 /// Whether the run may go on. A task that another process has taken over, or undone, is left to
 /// it: the run is asked to end. A database that does not answer is asked again a little later.
 pub async fn may_begin(context: &Context) -> bool {
-    if let Err(error) = context.mirroring.flush().await {
+    if let Err(error) = context.ledger.mirror.flush().await {
         tracing::warn!("{error}");
         return false;
     }
     match check_ownership(context).await {
         Ok(None) => {}
         Ok(Some(why)) => {
-            context.stop.ask(StopReason::Outage(why));
+            context.control.stop.ask(StopReason::Outage(why));
             return false;
         }
         Err(error) => {
@@ -28,7 +28,7 @@ pub async fn may_begin(context: &Context) -> bool {
         }
     }
     // A journal that can't be written has asked the run to end.
-    !context.stop.is_asked()
+    !context.control.stop.is_asked()
 }
 
 /// Why the run must not go on, if it must not. A new lease is journaled as taking the task up
@@ -38,7 +38,7 @@ async fn check_ownership(context: &Context) -> Result<Option<String>, EngineErro
     let (catalog, task_id) = (&context.catalog, context.task.task_id);
     let executors = catalog.executors(task_id).await?;
     let latest = executors.first().map(|latest| latest.executor);
-    if latest != Some(context.journal.executor()) {
+    if latest != Some(context.ledger.journal.executor()) {
         return Ok(Some(CatalogError::TakenOver { task_id }.to_string()));
     }
     match refuse_reversed(catalog, &context.task).await {
@@ -46,11 +46,14 @@ async fn check_ownership(context: &Context) -> Result<Option<String>, EngineErro
         other => other?,
     }
     for loaded in catalog.unjournaled_commits(task_id).await? {
-        if context.record_commit(&loaded.object).await.is_err() {
+        if context.ledger.record_commit(&loaded.object).await.is_err() {
             return Ok(None);
         }
     }
     let phases = catalog.summary(task_id).await?.phases;
-    let _ = context.record_task(Event::Resumed(resumed(phases))).await;
+    let _ = context
+        .ledger
+        .record_task(Event::Resumed(resumed(phases)))
+        .await;
     Ok(None)
 }

@@ -99,7 +99,7 @@ pub fn blank_report(context: &Context, started: std::time::Instant, stop: &Stop)
         from: context.task.source.place.clone(),
         to: context.task.destination.place.clone(),
         summary: None,
-        copied_bytes: context.progress.snapshot().copied_bytes,
+        copied_bytes: context.control.progress.snapshot().copied_bytes,
         elapsed_ms: started.elapsed().as_millis() as u64,
         stopped: stop.reason().map(|reason| reason.why()),
         causes: Vec::new(),
@@ -110,12 +110,12 @@ pub fn blank_report(context: &Context, started: std::time::Instant, stop: &Stop)
 /// Brings the mirror up to the journal, and counts what has become of the objects. Whether the
 /// database could be asked.
 pub async fn count(context: &Context, report: &mut RunReport) -> bool {
-    if let Err(error) = context.mirroring.flush().await {
+    if let Err(error) = context.ledger.mirror.flush().await {
         tracing::warn!("{error}; resuming the task brings the mirror up to date");
     }
     let counted = context.catalog.summary(context.task.task_id).await;
     let counted = counted.map(|summary| with_unmirrored(context, summary));
-    report.state = match (&counted, context.stop.reason()) {
+    report.state = match (&counted, context.control.stop.reason()) {
         (_, Some(StopReason::Fatal(_))) => TaskState::Failed,
         (_, Some(_)) | (Err(_), None) => TaskState::Interrupted,
         (Ok(summary), None) if summary.is_complete() => TaskState::Complete,
@@ -136,7 +136,7 @@ pub async fn count(context: &Context, report: &mut RunReport) -> bool {
 
 /// An object whose row of the mirror the database refuses has failed, though the mirror can't say so.
 fn with_unmirrored(context: &Context, mut summary: Summary) -> Summary {
-    let unmirrored = context.mirroring.unmirrored().len() as u64;
+    let unmirrored = context.ledger.mirror.unmirrored().len() as u64;
     let before_commit = unmirrored.min(summary.remaining);
     summary.remaining -= before_commit;
     summary.failed += before_commit;
@@ -145,7 +145,7 @@ fn with_unmirrored(context: &Context, mut summary: Summary) -> Summary {
 
 pub async fn unmirrored_failures(context: &Context) -> Vec<ReportedFailure> {
     let mut failures = Vec::new();
-    for (idx, why) in context.mirroring.unmirrored() {
+    for (idx, why) in context.ledger.mirror.unmirrored() {
         let loaded = context.catalog.load(context.task.task_id, idx, idx).await;
         let loaded = loaded.unwrap_or_default().into_iter().next();
         let object = loaded.as_ref().map(|loaded| loaded.object.key.to_string());
@@ -209,12 +209,12 @@ pub fn ending(report: &RunReport) -> Event {
 /// Says in the database how the run ended. One that is away can't be told; the task stays
 /// `running` there, as after a crash, and resuming it works the same.
 pub async fn close_in_database(context: &Context, report: &mut RunReport) {
-    if let Err(error) = context.mirroring.flush().await {
+    if let Err(error) = context.ledger.mirror.flush().await {
         tracing::warn!("{error}");
     }
     if matches!(report.state, TaskState::Complete | TaskState::Failed) {
         uploads::clear_all(context).await;
-        if let Err(error) = context.mirroring.flush().await {
+        if let Err(error) = context.ledger.mirror.flush().await {
             tracing::warn!("{error}");
         }
     }
@@ -233,7 +233,7 @@ pub async fn close_in_database(context: &Context, report: &mut RunReport) {
         tracing::warn!("the migration lock is not held: the task stays `running` in the database");
         return;
     };
-    let executor = context.journal.executor();
+    let executor = context.ledger.journal.executor();
     crash::point("task-before-end");
     if let Err(error) = context
         .catalog

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::catalog::{CatalogError, Loaded};
-use crate::engine::flow::retry::{StepError, Tries, Verdict};
+use crate::engine::flow::retry::{StepError, Verdict};
 use crate::engine::object;
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
+use crate::engine::object::ledger;
 use crate::engine::run::in_flight::Limits;
 use crate::engine::stop::StopReason;
 use crate::model::Shard;
@@ -39,7 +40,7 @@ pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
                 left.one_at_rest();
             });
         }
-        if context.stop.is_asked() {
+        if context.control.stop.is_asked() {
             break;
         }
     }
@@ -47,7 +48,7 @@ pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
     tokio::pin!(all_at_rest);
     tokio::select! {
         () = &mut all_at_rest => return,
-        () = context.stop.asked() => {}
+        () = context.control.stop.asked() => {}
     }
     if tokio::time::timeout(GRACE, all_at_rest).await.is_err() {
         tracing::warn!("abandoning what is still in flight");
@@ -65,7 +66,7 @@ struct ShardAtWork {
 impl ShardAtWork {
     fn new(context: Arc<Context>, shard: Shard, objects: usize) -> Self {
         if objects == 0 {
-            context.mirroring.shard_at_rest(shard);
+            context.ledger.mirror.shard_at_rest(shard);
         }
         Self {
             context,
@@ -76,7 +77,7 @@ impl ShardAtWork {
 
     fn one_at_rest(&self) {
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.context.mirroring.shard_at_rest(self.shard);
+            self.context.ledger.mirror.shard_at_rest(self.shard);
         }
     }
 }
@@ -95,15 +96,15 @@ async fn next_shard_unless_stopped(
     };
     tokio::select! {
         next = claiming => next.ok().flatten(),
-        () = context.stop.asked() => None,
+        () = context.control.stop.asked() => None,
     }
 }
 
 /// Claims a shard and looks at its rows, in one lease.
 async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Checked)> {
-    let mut tries = Tries::new(&context.health, &context.stop);
+    let mut tries = context.control.tries();
     loop {
-        let lease = context.lease.held(&context.stop).await?.lease();
+        let lease = context.lease.held(&context.control.stop).await?.lease();
         match claim_and_load(context, after).await {
             Ok(None) => return None,
             Ok(Some((shard, loaded))) => {
@@ -111,7 +112,10 @@ async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Che
                 return Some((shard, checked));
             }
             Err(error @ CatalogError::TakenOver { .. }) => {
-                context.stop.ask(StopReason::Outage(error.to_string()));
+                context
+                    .control
+                    .stop
+                    .ask(StopReason::Outage(error.to_string()));
                 return None;
             }
             Err(error) => {
@@ -120,7 +124,7 @@ async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Che
                     .after(&error, async || context.is_alive(&error).await)
                     .await;
                 if verdict == Verdict::GiveUp {
-                    context.fatal(error.message);
+                    ledger::fatal(&context.control.stop, error.message);
                 }
                 if verdict != Verdict::Again {
                     return None;

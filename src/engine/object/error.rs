@@ -1,0 +1,10 @@
+//! Why an object's loop ends early.
+
+/// Why an object's loop ends before the object does.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// The run is ending; the object keeps its place.
+    Stopping,
+    /// The object can't be journaled.
+    TooLarge(String),
+}

@@ -1,0 +1,97 @@
+//! What has happened to each object: in the journal first, then in the mirror.
+
+use crate::catalog::{MirrorUpdate, UploadNote};
+use crate::engine::flow::mirror::Mirroring;
+use crate::engine::object::error::RunError;
+use crate::engine::object::item::Item;
+use crate::engine::{Stop, StopReason};
+use crate::journal::{Journal, JournalError, NewEntry};
+use crate::model::{Event, Object};
+
+/// The journal, and the way to the mirror.
+pub struct Ledger {
+    /// The journal.
+    pub journal: Journal,
+    /// The way to the mirror.
+    pub mirror: Mirroring,
+    /// For a journal that can't be written: no object can be moved any more.
+    pub stop: Stop,
+}
+
+impl Ledger {
+    /// Journals an event about an object, takes it in and hands it to the mirror. It is durable
+    /// when this returns; only then may the next step's effect begin.
+    pub async fn record(&self, item: &mut Item, event: Event) -> Result<(), RunError> {
+        let object = Some(item.object.entry_object());
+        // The journal forgets it with the entry.
+        let upload = match &event {
+            Event::Copied(_) => self.journal.upload(item.object.idx),
+            _ => None,
+        };
+        let appended = self
+            .append(NewEntry {
+                object,
+                event: event.clone(),
+            })
+            .await?;
+        let update = item
+            .apply(&event, &appended.head, &appended.at)
+            .map_err(|illegal| {
+                fatal(
+                    &self.stop,
+                    format!("{}: {illegal}; this is a bug in windlass", item.object.key),
+                )
+            })?;
+        self.mirror.note(appended.head, Some(update));
+        if let Some(done) = upload {
+            self.mirror.upload(UploadNote {
+                idx: item.object.idx,
+                upload_id: done.id,
+                open: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Journals a commit that was carried out without anybody hearing of it.
+    pub async fn record_commit(&self, object: &Object) -> Result<(), RunError> {
+        let event = Event::Committed(object.committed());
+        let about = Some(object.entry_object());
+        let entry = NewEntry {
+            object: about,
+            event: event.clone(),
+        };
+        let appended = self.append(entry).await?;
+        let update = MirrorUpdate::of(object.idx, appended.head.seq, &appended.at, &event);
+        self.mirror.note(appended.head, Some(update));
+        Ok(())
+    }
+
+    /// Journals an event about the task.
+    pub async fn record_task(&self, event: Event) -> Result<(), RunError> {
+        let appended = self
+            .append(NewEntry {
+                object: None,
+                event,
+            })
+            .await?;
+        self.mirror.note(appended.head, None);
+        Ok(())
+    }
+
+    async fn append(&self, entry: NewEntry) -> Result<crate::journal::Appended, RunError> {
+        match self.journal.append_one(entry.object, entry.event).await {
+            Ok(appended) => Ok(appended),
+            Err(error @ JournalError::TooLarge { .. }) => {
+                Err(RunError::TooLarge(error.to_string()))
+            }
+            Err(error) => Err(fatal(&self.stop, error.to_string())),
+        }
+    }
+}
+
+/// Ends the run: no object can be moved any more.
+pub fn fatal(stop: &Stop, why: String) -> RunError {
+    stop.ask(StopReason::Fatal(why));
+    RunError::Stopping
+}
