@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::connect;
 use super::format::count;
-use super::plan::ConfiguredStore;
 use crate::catalog::{Catalog, RowGroup};
 use crate::config::{ConfigFile, DriverConfig, Section, StoreConfig};
 use crate::database::Database;
+use crate::engine::ConfiguredStore;
 use crate::engine::RunReport;
 use crate::model::{DriverKind, TaskKind, in_a_line};
 
@@ -79,7 +79,7 @@ pub async fn look(
         Some(_) => LIMIT_WHEN_STOPPED,
         None => LIMIT,
     };
-    let bases = [base(&source.0), base(&destination.0)];
+    let bases = [base(&source.config), base(&destination.config)];
     let groups = async {
         let catalog = Catalog::open(database.clone()).await?;
         catalog.row_groups([&bases[0], &bases[1]]).await
@@ -90,7 +90,7 @@ pub async fn look(
                 .iter()
                 .map(|group| Placed::new(group, [source, destination], &bases))
                 .collect();
-            let mut files = vec![&source.1, &destination.1];
+            let mut files = vec![&source.path, &destination.path];
             files.dedup();
             files
                 .into_iter()
@@ -139,8 +139,8 @@ impl<'a> Placed<'a> {
         };
         Self {
             group,
-            store: side.map(|side| &sides[side].0),
-            place: side.map_or(scheme, |side| sides[side].0.place()),
+            store: side.map(|side| &sides[side].config),
+            place: side.map_or(scheme, |side| sides[side].config.place()),
         }
     }
 
@@ -208,16 +208,16 @@ fn change(
         TaskKind::Reverse => destination,
         TaskKind::DeleteSource => return None,
     };
-    let (now, as_in) = (load(&used.1)?, load(&destination.1)?);
-    let section = section_of(&destination.2);
+    let (now, as_in) = (load(&used.path)?, load(&destination.path)?);
+    let section = section_of(&destination.section);
     let says_it = kind == TaskKind::Forward
         && now.section_name(section).ok()?.is_some() == as_in.section_name(section).ok()?.is_some()
         && now
             .store(section)
-            .is_ok_and(|store| store.fingerprint() == destination.0.fingerprint());
+            .is_ok_and(|store| store.fingerprint() == destination.config.fingerprint());
     let name = as_in.section_name(section).ok()?;
     // Anchore would look there for archived analyses, and not where they have been brought.
-    let remove = match (section, source.2.as_str()) {
+    let remove = match (section, source.section.as_str()) {
         (Section::ObjectStore, "analysis_archive") => {
             let is_there = kind == TaskKind::Reverse
                 || now.section_name(Section::AnalysisArchive).ok()?.is_some();
@@ -230,11 +230,11 @@ fn change(
         false => Some(as_in.section_to_paste(section)?),
     };
     Some(Change {
-        file: used.1.clone(),
+        file: used.path.clone(),
         section: yaml
             .is_some()
             .then(|| dotted(name.unwrap_or("object_store"))),
-        as_in: destination.1.clone(),
+        as_in: destination.path.clone(),
         yaml,
         remove,
     })

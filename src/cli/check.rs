@@ -10,6 +10,7 @@ use crate::database::{ConnectOptions, Database};
 use crate::digest;
 use crate::driver::{self, Driver, Fence, Lack, StoreError};
 use crate::engine;
+use crate::engine::ConfiguredStore;
 use crate::model::{DriverKind, ObjectKey};
 
 const USER: &str = "test";
@@ -22,7 +23,11 @@ pub async fn run(
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     let config = connect::load(&args.config)?;
-    let (store, path, section) = connect::store(&config, args.analysis_archive, global)?;
+    let ConfiguredStore {
+        config: store,
+        path,
+        section,
+    } = connect::store(&config, args.analysis_archive, global)?;
     // A URL that is given is meant, whether the store needs a database or not.
     connect::given_database_url(global)?;
     let database = match (&store.driver, connect::database_url(global, Some(&config))) {

@@ -7,11 +7,11 @@ use anyhow::{Context as _, anyhow, bail};
 
 use super::args::{Global, MovedConfigs, RunArgs};
 use crate::catalog::{Catalog, TaskRow, TaskSide};
-use crate::config::{
-    ConfigFile, Part, Secret, Section, StoreConfig, require_variables as require_variables_of,
-};
+use crate::config::{ConfigFile, Part, Secret, Section, require_variables as require_variables_of};
 use crate::database::{ConnectOptions, Database, DatabaseUrl, why_ignored};
-use crate::engine::{Concurrency, MemoryLimit, Settings, StateDir, Stop, TaskFile};
+use crate::engine::{
+    Concurrency, ConfiguredStore, MemoryLimit, Settings, StateDir, Stop, TaskFile,
+};
 use crate::progress::Progress;
 
 /// Loads a configuration with the process's environment.
@@ -19,13 +19,13 @@ pub fn load(path: &Path) -> anyhow::Result<ConfigFile> {
     Ok(ConfigFile::load(path, &|name| std::env::var(name).ok())?)
 }
 
-/// The store of a configuration, with its absolute path and its section's name. What a person
+/// The store of a configuration. What a person
 /// should know about it is said.
 pub fn store(
     config: &ConfigFile,
     analysis_archive: bool,
     global: &Global,
-) -> anyhow::Result<(StoreConfig, PathBuf, String)> {
+) -> anyhow::Result<ConfiguredStore> {
     let name = match analysis_archive {
         true => "analysis_archive",
         false => "object_store",
@@ -39,14 +39,19 @@ pub fn store(
     }
     let path = std::path::absolute(config.path())
         .with_context(|| format!("cannot tell where {} is", config.path().display()))?;
-    Ok((store, path, name.to_owned()))
+    Ok(ConfiguredStore {
+        config: store,
+        path,
+        section: name.to_owned(),
+    })
 }
 
-/// A store with its configuration's absolute path and its section's name.
-pub type Side = (StoreConfig, PathBuf, String);
-
 /// A side of a task, from the configuration that it was made with, or from where that is now.
-pub fn side(moved: Option<&Path>, side: &TaskSide, global: &Global) -> anyhow::Result<Side> {
+pub fn side(
+    moved: Option<&Path>,
+    side: &TaskSide,
+    global: &Global,
+) -> anyhow::Result<ConfiguredStore> {
     let config = load(moved.unwrap_or(Path::new(&side.config)))?;
     store(&config, is_archive(side), global)
 }
@@ -56,7 +61,7 @@ pub fn sides(
     moved: &MovedConfigs,
     task: &TaskRow,
     global: &Global,
-) -> anyhow::Result<(Side, Side)> {
+) -> anyhow::Result<(ConfiguredStore, ConfiguredStore)> {
     let (from, to) = (&task.source, &task.destination);
     let open = |moved: &Option<PathBuf>, side: &TaskSide| {
         load(moved.as_deref().unwrap_or(Path::new(&side.config)))

@@ -6,8 +6,8 @@ use super::aftermath::{self, Aftermath};
 use super::args::Global;
 use super::causes;
 use super::format::{balance, bytes, count, duration, shell_word, stored};
-use super::plan::ConfiguredStore;
 use super::{ExitStatus, Printer};
+use crate::engine::ConfiguredStore;
 use crate::engine::{RunReport, Settings};
 use crate::model::{TaskKind, TaskState, in_a_line};
 

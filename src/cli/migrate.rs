@@ -139,8 +139,8 @@ fn announce(
         planned.task_id,
         count(planned.objects, "object"),
         bytes(planned.bytes),
-        request.from.0.place(),
-        request.to.0.place(),
+        request.from.config.place(),
+        request.to.config.place(),
     ));
     let changed = plan::changed(shown, planned);
     if shown.is_none() || changed.is_some() {

@@ -1,18 +1,13 @@
 //! A plan in words: what a person has to know before saying yes.
 
-use std::path::PathBuf;
-
 use super::format::{bytes, count};
 use crate::catalog::{FollowUpNotices, PlanNotices, Planned, PlannedBucket, TaskRow};
-use crate::config::StoreConfig;
+use crate::engine::ConfiguredStore;
 use crate::engine::{FollowUpRequest, MigrateRequest, PlanReport};
 use crate::model::{Policy, TaskKind, in_a_line};
 
 /// Buckets that are named; the others are counted.
 const BUCKETS_SHOWN: usize = 8;
-
-/// A store, its configuration file and its section.
-pub type ConfiguredStore = (StoreConfig, PathBuf, String);
 
 /// The counts of a plan, whether it was kept or rolled back.
 pub struct Counts<'a> {
@@ -57,7 +52,7 @@ pub fn migration(request: &MigrateRequest, plan: &Counts<'_>) -> Vec<String> {
     lines.extend(chosen("of bucket", &request.policy.buckets));
     lines.extend(chosen("of user", &request.policy.users));
     lines.extend(
-        notices(plan.notices, request.from.0.place().as_str())
+        notices(plan.notices, request.from.config.place().as_str())
             .iter()
             .map(|notice| format!("  {notice}")),
     );
@@ -101,7 +96,12 @@ fn sides(from: &ConfiguredStore, to: &ConfiguredStore) -> Vec<String> {
     vec![side("from", from), side("to  ", to)]
 }
 
-fn side(word: &str, (store, file, section): &ConfiguredStore) -> String {
+fn side(word: &str, side: &ConfiguredStore) -> String {
+    let ConfiguredStore {
+        config: store,
+        path: file,
+        section,
+    } = side;
     format!(
         "  {word} {} (driver {}, {section} in {})",
         store.place(),

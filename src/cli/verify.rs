@@ -14,6 +14,7 @@ use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::{Compression, DriverConfig, StoreConfig};
 use crate::database::Database;
 use crate::driver::{self, Driver, Fence};
+use crate::engine::ConfiguredStore;
 use crate::engine::refuse_changed_place;
 use crate::model::{TaskState, in_a_line};
 use crate::progress::Progress;
@@ -92,7 +93,11 @@ async fn of_catalog(
 ) -> anyhow::Result<Look> {
     let config = connect::load(config)?;
     connect::require_variables(global, &[(&config, analysis_archive)])?;
-    let (store, path, section) = connect::store(&config, analysis_archive, global)?;
+    let ConfiguredStore {
+        config: store,
+        path,
+        section,
+    } = connect::store(&config, analysis_archive, global)?;
     let url = connect::database_url(global, Some(&config))?;
     let options = connect::connect_options(global, &url);
     let database = Database::connect(&url, &options).await?;
@@ -189,7 +194,7 @@ impl TaskStore<'_> {
     }
 
     fn config(&self, global: &Global) -> anyhow::Result<StoreConfig> {
-        let (store, ..) = connect::side(self.moved, self.side, global)?;
+        let ConfiguredStore { config: store, .. } = connect::side(self.moved, self.side, global)?;
         refuse_changed_place(self.task, self.name, self.side, &store)?;
         Ok(store)
     }

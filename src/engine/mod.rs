@@ -17,7 +17,7 @@ pub use error::EngineError;
 pub use limits::{Concurrency, LimitTooSmall, MemoryLimit};
 pub use run::opening::host;
 pub use run::report::{ReportedFailure, RunReport};
-pub use settings::{Settings, Store};
+pub use settings::{ConfiguredStore, Settings, Store};
 pub use statedir::{StateDir, TaskFile};
 pub use stop::{Stop, StopReason};
 pub use task::accept::{AcceptReport, AcceptRequest, Accepting, accept};

@@ -1,5 +1,6 @@
 //! What a run works with, whatever its task.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,13 +10,24 @@ use crate::driver::Driver;
 use crate::engine::{Concurrency, MemoryLimit, StateDir, Stop};
 use crate::progress::Progress;
 
+/// A store as a configuration file has it.
+#[derive(Debug, Clone)]
+pub struct ConfiguredStore {
+    /// As configured.
+    pub config: StoreConfig,
+    /// The configuration file, absolute.
+    pub path: PathBuf,
+    /// Its section: `object_store` or `analysis_archive`.
+    pub section: String,
+}
+
 /// A configured store, opened.
 #[derive(Clone)]
 pub struct Store {
     /// As configured.
     pub config: StoreConfig,
     /// The configuration file, absolute.
-    pub path: std::path::PathBuf,
+    pub path: PathBuf,
     /// Its section: `object_store` or `analysis_archive`.
     pub section: String,
     /// The driver.

@@ -4,8 +4,8 @@
 
 use crate::catalog::{Catalog, Planned, TaskRow, TaskSide};
 use crate::config::StoreConfig;
-use crate::engine::EngineError;
 use crate::engine::task::outcome::MigrateRequest;
+use crate::engine::{ConfiguredStore, EngineError};
 use crate::model::{Summary, TaskKind, TaskState};
 
 /// The earlier tasks that matter to a migration.
@@ -99,8 +99,8 @@ impl Earlier {
     pub fn refuse_way_back(&self, request: &MigrateRequest) -> Result<(), EngineError> {
         let is_way_back = |task: &&TaskRow| {
             task.kind == TaskKind::Reverse
-                && is_place(&task.source, &request.to.0)
-                && is_place(&task.destination, &request.from.0)
+                && is_place(&task.source, &request.to.config)
+                && is_place(&task.destination, &request.from.config)
         };
         match self.others.iter().find(is_way_back) {
             Some(task) => Err(EngineError::OnTheWayBack {
@@ -131,7 +131,13 @@ fn differences(task: &TaskRow, request: &MigrateRequest) -> Vec<String> {
     if task.kind == TaskKind::Reverse {
         words.push("it undoes another task".to_owned());
     }
-    for (side, recorded, (config, _, section)) in [
+    for (
+        side,
+        recorded,
+        ConfiguredStore {
+            config, section, ..
+        },
+    ) in [
         ("from", &task.source, &request.from),
         ("to", &task.destination, &request.to),
     ] {

@@ -2,7 +2,7 @@
 //! mirror and run as every task does.
 
 use crate::catalog::{Catalog, FollowUp, Planned, TaskPlan, TaskRow};
-use crate::config::StoreConfig;
+use crate::engine::ConfiguredStore;
 use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::recover;
@@ -22,10 +22,10 @@ pub struct FollowUpRequest {
     pub kind: TaskKind,
     /// The task that it follows.
     pub after: TaskRow,
-    /// Where that task has its documents from: configuration, its absolute path, its section.
-    pub from: (StoreConfig, std::path::PathBuf, String),
+    /// Where that task has its documents from.
+    pub from: ConfiguredStore,
     /// Where it has moved them to.
-    pub to: (StoreConfig, std::path::PathBuf, String),
+    pub to: ConfiguredStore,
     /// What the operator asked for.
     pub policy: Policy,
     /// Only plan, and roll the plan back.
@@ -40,15 +40,15 @@ pub async fn follow_up(
     announce: impl FnOnce(&Planned),
 ) -> Result<Migrated, EngineError> {
     let (after, dry_run) = (&request.after, request.dry_run);
-    refuse_changed_place(after, "source", &after.source, &request.from.0)?;
-    refuse_changed_place(after, "destination", &after.destination, &request.to.0)?;
+    refuse_changed_place(after, "source", &after.source, &request.from.config)?;
+    refuse_changed_place(after, "destination", &after.destination, &request.to.config)?;
     let is_reverse = request.kind == TaskKind::Reverse;
     let lease = Lease::default();
     let old = open_store(&request.from, settings, &lease).await?;
     let new = open_store(&request.to, settings, &lease).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
     preflight::refuse_missing_rights(&catalog, &old, &new).await?;
-    preflight::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
+    preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     preflight::refuse_live_services(&catalog, settings.force_live_services || dry_run).await?;
     retry_store(async || new.driver.prepare_to_read().await).await?;
     if !dry_run {

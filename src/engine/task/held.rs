@@ -1,10 +1,10 @@
 //! What a task begins with: its stores, and the lock.
 
 use crate::catalog::{Catalog, Executor};
-use crate::config::StoreConfig;
 use crate::crash;
 use crate::database::Session;
 use crate::driver::{self, Fence};
+use crate::engine::ConfiguredStore;
 use crate::engine::flow::lock::Lease;
 use crate::engine::run::opening::host;
 use crate::engine::{EngineError, Settings, Store};
@@ -22,16 +22,16 @@ pub struct Held {
 
 /// Opens a store for a run.
 pub async fn open_store(
-    (config, path, section): &(StoreConfig, std::path::PathBuf, String),
+    store: &ConfiguredStore,
     settings: &Settings,
     lease: &Lease,
 ) -> Result<Store, EngineError> {
     let fence = Fence::Locked(lease.subscribe());
-    let driver = driver::open(config, &settings.database, fence).await?;
+    let driver = driver::open(&store.config, &settings.database, fence).await?;
     Ok(Store {
-        config: config.clone(),
-        path: path.clone(),
-        section: section.clone(),
+        config: store.config.clone(),
+        path: store.path.clone(),
+        section: store.section.clone(),
         driver,
     })
 }

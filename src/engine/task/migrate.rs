@@ -24,7 +24,7 @@ pub async fn migrate(
     announce: impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
     let catalog = Catalog::open(settings.database.clone()).await?;
-    preflight::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
+    preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     let mut reports = Vec::new();
     loop {
         let migrated = once(request, settings, &announce).await?;

@@ -3,17 +3,17 @@
 use serde::Serialize;
 
 use crate::catalog::{FollowUpNotices, PlanNotices, PlannedBucket};
-use crate::config::StoreConfig;
+use crate::engine::ConfiguredStore;
 use crate::engine::RunReport;
 use crate::model::Policy;
 
 /// What to migrate.
 #[derive(Debug, Clone)]
 pub struct MigrateRequest {
-    /// The source: configuration, its absolute path, its section.
-    pub from: (StoreConfig, std::path::PathBuf, String),
+    /// The source.
+    pub from: ConfiguredStore,
     /// The destination.
-    pub to: (StoreConfig, std::path::PathBuf, String),
+    pub to: ConfiguredStore,
     /// What the operator asked for.
     pub policy: Policy,
     /// Only plan, and roll the plan back.

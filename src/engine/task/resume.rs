@@ -1,9 +1,9 @@
 //! `resume`: bring checkpoint and mirror together, and go on.
 
 use crate::catalog::{Catalog, TaskRow};
-use crate::config::StoreConfig;
 use crate::crash;
 use crate::database::Session;
+use crate::engine::ConfiguredStore;
 use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::opening::{self, executor_id, resumed};
@@ -25,10 +25,10 @@ use crate::model::{Event, TaskState};
 pub struct ResumeRequest {
     /// The task.
     pub task: TaskRow,
-    /// The source: configuration, its absolute path, its section.
-    pub from: (StoreConfig, std::path::PathBuf, String),
+    /// The source.
+    pub from: ConfiguredStore,
     /// The destination.
-    pub to: (StoreConfig, std::path::PathBuf, String),
+    pub to: ConfiguredStore,
 }
 
 /// What resuming came to.
@@ -50,19 +50,19 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
         &request.task,
         "source",
         &request.task.source,
-        &request.from.0,
+        &request.from.config,
     )?;
     refuse_changed_place(
         &request.task,
         "destination",
         &request.task.destination,
-        &request.to.0,
+        &request.to.config,
     )?;
     let from = open_store(&request.from, settings, &lease).await?;
     let to = open_store(&request.to, settings, &lease).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
     preflight::refuse_missing_rights(&catalog, &from, &to).await?;
-    preflight::refuse_other_schema(&catalog, [&request.from.0, &request.to.0]).await?;
+    preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     preflight::refuse_live_services(&catalog, settings.force_live_services).await?;
     settings.state_dir.prepare()?;
     retry_store(async || from.driver.prepare_to_read().await).await?;
