@@ -277,6 +277,20 @@ impl Catalog {
     }
 }
 
+impl RawObject {
+    /// What is known of the copy, where all of it is.
+    fn copy(&self) -> Option<Facts> {
+        Some(Facts {
+            url: self.dest_url.clone(),
+            digest: self.dest_digest.clone()?,
+            size: self.dest_size? as u64,
+            compressed: self.dest_compressed?,
+            content_sha256: self.content_sha256.clone()?,
+            content_size: self.content_size.unwrap_or(0) as u64,
+        })
+    }
+}
+
 impl TryFrom<RawObject> for Loaded {
     type Error = CatalogError;
 
@@ -291,29 +305,14 @@ impl TryFrom<RawObject> for Loaded {
             .map(str::parse)
             .transpose()
             .map_err(unreadable)?;
-        let restore = raw.restores.then(|| Restore {
+        let copy = raw.copy();
+        let restore = raw.restores.then_some(Restore {
             digest: raw.row_digest,
             size: raw.row_size,
             compressed: raw.row_compressed,
             last_updated: raw.row_last_updated,
-            content_sha256: raw.content_sha256.clone(),
+            content_sha256: raw.content_sha256,
         });
-        let copy = match (
-            raw.dest_digest,
-            raw.dest_size,
-            raw.dest_compressed,
-            raw.content_sha256,
-        ) {
-            (Some(digest), Some(size), Some(compressed), Some(content_sha256)) => Some(Facts {
-                url: raw.dest_url.clone(),
-                digest,
-                size: size as u64,
-                compressed,
-                content_sha256,
-                content_size: raw.content_size.unwrap_or(0) as u64,
-            }),
-            _ => None,
-        };
         if phase > Phase::Pending && copy.is_none() {
             return Err(CatalogError::Unreadable(format!(
                 "object {} is {phase} but the facts of its copy are missing from windlass_objects",

@@ -8,7 +8,7 @@ use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, PlanRequest};
 use crate::catalog::sql::{Connection, Dialect as _, Statement, Value};
 use crate::model::{DriverKind, Place};
 
-/// The SQL for `Place::url_for`, over the columns of `archive_metadata`; `$base` is a parameter.
+/// The SQL for `Place::url_for`, over the columns of `archive_metadata`; `base` names a parameter.
 fn url_expression(place: &Place, base: &str) -> String {
     match place.driver {
         DriverKind::Localfs => format!(

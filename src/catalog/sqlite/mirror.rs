@@ -38,3 +38,17 @@ pub(in crate::catalog) async fn update(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_column_is_forgotten() {
+        for (name, _) in UPDATE.0 {
+            let parameter = format!(":{name}");
+            let is_named = [SET].iter().any(|sql| sql.contains(&parameter));
+            assert!(is_named, "{name}");
+        }
+    }
+}

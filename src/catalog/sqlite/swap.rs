@@ -71,3 +71,17 @@ async fn move_row(
     let marked = connection.execute(Statement::named(MARK, values)).await?;
     Ok(Some(marked > 0))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_column_is_forgotten() {
+        for (name, _) in SWAP.0 {
+            let parameter = format!(":{name}");
+            let is_named = [MOVE, MARK].iter().any(|sql| sql.contains(&parameter));
+            assert!(is_named, "{name}");
+        }
+    }
+}
