@@ -1,10 +1,10 @@
 //! Anchore's own tables, in Anchore's own words.
 
+use super::backend::{dialect, dialect_of, lock_is_held};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::{Connection, Statement};
 use serde::Serialize;
-use sqlx::AssertSqlSafe;
-
-use super::{Catalog, CatalogError, on_either};
-use crate::database::{Database, SessionConnection};
 
 /// A row of Anchore's `list-migrations`, with what windlass knows beside it.
 #[derive(Debug, Clone, Serialize, sqlx::FromRow)]
@@ -55,103 +55,51 @@ pub struct LiveService {
     pub age_s: i64,
 }
 
-/// Anchore's part of the question, in each database's own words for times.
-macro_rules! migrations {
-    (postgres) => {
-        "SELECT t.id::bigint AS id, t.state::text AS state, t.started_at::text AS started_at,
-                t.ended_at::text AS ended_at, a.migrate_from_driver, a.migrate_to_driver,
-                a.archive_documents_migrated::bigint AS archive_documents_migrated,
-                a.archive_documents_to_migrate::bigint AS archive_documents_to_migrate,
-                t.last_updated::text AS last_updated, t.executor_id,"
-    };
-    (sqlite) => {
-        "SELECT t.id AS id, t.state AS state, t.started_at AS started_at, t.ended_at AS ended_at,
-                a.migrate_from_driver, a.migrate_to_driver,
-                a.archive_documents_migrated, a.archive_documents_to_migrate,
-                t.last_updated AS last_updated, t.executor_id,"
-    };
-    (own) => {
-        " w.uuid AS task_uuid, w.state AS task_state, w.kind AS kind,
-          (SELECT CAST(p.task_id AS bigint) FROM windlass_tasks p
-            WHERE p.uuid = w.parent_uuid) AS parent,"
-    };
-    (tables) => {
-        " FROM archive_migration_tasks a JOIN tasks t ON t.id = a.id "
-    };
-}
+/// What windlass knows of a migration; reading makes no tables, so it may know nothing.
+const OF_OURS: &str = "
+    w.uuid AS task_uuid, w.state AS task_state, w.kind AS kind,
+    (SELECT CAST(p.task_id AS bigint) FROM windlass_tasks p
+      WHERE p.uuid = w.parent_uuid) AS parent";
 
-const MIGRATIONS_POSTGRES: &str = concat!(
-    migrations!(postgres),
-    migrations!(own),
-    " (SELECT floor(extract(epoch FROM now() - max(e.heartbeat)))::bigint
-        FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s ",
-    migrations!(tables),
-    "LEFT JOIN windlass_tasks w ON w.task_id = t.id ORDER BY t.id"
-);
-
-const MIGRATIONS_SQLITE: &str = concat!(
-    migrations!(sqlite),
-    migrations!(own),
-    " (SELECT CAST((julianday('now') - julianday(max(e.heartbeat))) * 86400 AS INTEGER)
-        FROM windlass_executors e WHERE e.task_id = t.id) AS heartbeat_age_s ",
-    migrations!(tables),
-    "LEFT JOIN windlass_tasks w ON w.task_id = t.id ORDER BY t.id"
-);
-
-/// The same where windlass has not been used yet: reading makes no tables.
-const BEFORE_US_POSTGRES: &str = concat!(
-    migrations!(postgres),
-    " NULL::text AS task_uuid, NULL::text AS task_state, NULL::text AS kind,
-      NULL::bigint AS parent, NULL::bigint AS heartbeat_age_s ",
-    migrations!(tables),
-    "ORDER BY t.id"
-);
-
-const BEFORE_US_SQLITE: &str = concat!(
-    migrations!(sqlite),
-    " NULL AS task_uuid, NULL AS task_state, NULL AS kind, NULL AS parent,
-      NULL AS heartbeat_age_s ",
-    migrations!(tables),
-    "ORDER BY t.id"
-);
+/// The same where windlass has not been used yet.
+const NOTHING_OF_OURS: &str = "
+    CAST(NULL AS text) AS task_uuid, CAST(NULL AS text) AS task_state, CAST(NULL AS text) AS kind,
+    CAST(NULL AS bigint) AS parent, CAST(NULL AS bigint) AS heartbeat_age_s";
 
 impl Catalog {
     /// All migrations of this deployment, Anchore's own too, by id.
     pub async fn migrations(&self) -> Result<Vec<Migration>, CatalogError> {
-        let sql = match (&self.db, self.has_schema().await?) {
-            (Database::Postgres(_), true) => MIGRATIONS_POSTGRES,
-            (Database::Sqlite(_), true) => MIGRATIONS_SQLITE,
-            (Database::Postgres(_), false) => BEFORE_US_POSTGRES,
-            (Database::Sqlite(_), false) => BEFORE_US_SQLITE,
+        let dialect = dialect(&self.db);
+        let (of_anchore, age) = (
+            dialect.columns_of_migrations(),
+            dialect.age_s("max(e.heartbeat)"),
+        );
+        let tables = "archive_migration_tasks a JOIN tasks t ON t.id = a.id";
+        let sql = match self.has_schema().await? {
+            true => format!(
+                "SELECT {of_anchore}, {OF_OURS},
+                        (SELECT {age} FROM windlass_executors e WHERE e.task_id = t.id)
+                            AS heartbeat_age_s
+                   FROM {tables} LEFT JOIN windlass_tasks w ON w.task_id = t.id ORDER BY t.id"
+            ),
+            false => {
+                format!("SELECT {of_anchore}, {NOTHING_OF_OURS} FROM {tables} ORDER BY t.id")
+            }
         };
-        on_either!(&self.db, pool => {
-            sqlx::query_as(sql).fetch_all(pool).await
-        })
-        .map_err(CatalogError::of("list the migrations"))
+        self.all("list the migrations", Statement::new(sql)).await
     }
 
     /// Whether anybody holds the migration lock; said of every SQLite database, where Anchore's own
     /// tool takes none.
     pub async fn lock_is_held(&self) -> Result<bool, CatalogError> {
-        const HELD: &str = "SELECT EXISTS (SELECT 1 FROM pg_locks
-             WHERE locktype = 'advisory' AND classid = 2 AND objid = 1 AND objsubid = 2 AND granted
-               AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))";
-        let Database::Postgres(pool) = &self.db else {
-            return Ok(true);
-        };
-        let held: (bool,) = sqlx::query_as(HELD)
-            .fetch_one(pool)
-            .await
-            .map_err(CatalogError::of("see whether the migration lock is held"))?;
-        Ok(held.0)
+        let held = lock_is_held(&self.db).await;
+        held.map_err(CatalogError::of("see whether the migration lock is held"))
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), CatalogError> {
-        on_either!(&self.db, pool => {
-            sqlx::query("SELECT 1").execute(pool).await.map(drop)
-        })
-        .map_err(CatalogError::of("reach the database"))
+        self.execute("reach the database", Statement::new("SELECT 1"))
+            .await
     }
 
     /// Anchore's services whose heartbeat is younger than `max_age_s`. A deployment without a
@@ -161,24 +109,15 @@ impl Catalog {
         now_s: i64,
         max_age_s: i64,
     ) -> Result<Vec<LiveService>, CatalogError> {
-        let exists: Option<(i32,)> = match &self.db {
-            Database::Postgres(pool) => {
-                sqlx::query_as("SELECT 1 WHERE to_regclass('services') IS NOT NULL")
-                    .fetch_optional(pool)
-                    .await
-            }
-            Database::Sqlite(pool) => {
-                sqlx::query_as("SELECT 1 FROM sqlite_master WHERE name = 'services'")
-                    .fetch_optional(pool)
-                    .await
-            }
-        }
-        .map_err(CatalogError::of("look for Anchore's services"))?;
+        let find = dialect(&self.db).find_table();
+        let find = Statement::new(find).bind("services");
+        let exists: Option<(i32,)> = self.optional("look for Anchore's services", find).await?;
         if exists.is_none() {
             return Ok(Vec::new());
         }
-        on_either!(&self.db, pool => {
-            sqlx::query_as(
+        self.all(
+            "read the heartbeats of Anchore's services",
+            Statement::new(
                 "SELECT hostid AS host, servicename AS name,
                         CAST(heartbeat AS bigint) AS heartbeat,
                         CAST($1 - heartbeat AS bigint) AS age_s
@@ -186,65 +125,43 @@ impl Catalog {
                   WHERE status AND heartbeat > $1 - $2 ORDER BY 2, 1",
             )
             .bind(now_s)
-            .bind(max_age_s)
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of(
-            "read the heartbeats of Anchore's services",
-        ))
+            .bind(max_age_s),
+        )
+        .await
     }
 }
 
-/// Anchore's row for a task that begins; the database numbers it where no number is given.
-fn insert_task_sql(id: Option<i64>, now: &str, id_type: &str) -> String {
-    let (column, value) = match id {
-        Some(id) => ("id, ", format!("{id}, ")),
-        None => ("", String::new()),
-    };
-    format!(
-        "INSERT INTO tasks ({column}state, last_state, created_at, started_at, last_updated,
-                            executor_id, type)
-         VALUES ({value}'running', NULL, {now}, {now}, {now}, $1, 'archivemigrationtask')
-         RETURNING CAST(id AS {id_type})"
-    )
-}
-
-const INSERT_MIGRATION: &str = "
-    INSERT INTO archive_migration_tasks (id, migrate_from_driver, migrate_to_driver,
-        archive_documents_to_migrate, archive_documents_migrated, online_migration)
-    VALUES ($1, $2, $3, 0, 0, NULL)";
-
-/// Anchore's two rows for a task that begins; `executor_id` is `host:pid:threadid:`.
+/// Anchore's two rows for a task that begins; `executor_id` is `host:pid:threadid:`. The database
+/// numbers it where no number is given.
 pub(super) async fn insert_task(
-    connection: &mut SessionConnection,
+    connection: &mut Connection<'_>,
     id: Option<i64>,
     executor_id: &str,
     from: &str,
     to: &str,
 ) -> Result<i64, sqlx::Error> {
-    macro_rules! insert_on {
-        ($connection:expr, $now:expr, $id_type:expr) => {{
-            let sql = insert_task_sql(id, $now, $id_type);
-            let (id,): (i64,) = sqlx::query_as(AssertSqlSafe(sql))
-                .bind(executor_id)
-                .fetch_one(&mut *$connection)
-                .await?;
-            sqlx::query(INSERT_MIGRATION)
-                .bind(id)
-                .bind(from)
-                .bind(to)
-                .execute($connection)
-                .await?;
-            Ok(id)
-        }};
-    }
-    match connection {
-        SessionConnection::Postgres(pg) => {
-            insert_on!(pg, "now() AT TIME ZONE 'utc'", "bigint")
-        }
-        SessionConnection::Sqlite(sqlite) => {
-            insert_on!(sqlite, "strftime('%Y-%m-%d %H:%M:%f000', 'now')", "INTEGER")
-        }
-    }
+    let (column, value) = match id {
+        Some(id) => ("id, ", format!("{id}, ")),
+        None => ("", String::new()),
+    };
+    let now = dialect_of(connection).now_of_anchore();
+    let task = format!(
+        "INSERT INTO tasks ({column}state, last_state, created_at, started_at, last_updated,
+                            executor_id, type)
+         VALUES ({value}'running', NULL, {now}, {now}, {now}, $1, 'archivemigrationtask')
+         RETURNING CAST(id AS bigint)"
+    );
+    let task = Statement::new(task).bind(executor_id);
+    let (id,): (i64,) = connection.one(task).await?;
+    let migration = vec![
+        ("id", id.into()),
+        ("migrate_from_driver", from.into()),
+        ("migrate_to_driver", to.into()),
+        ("archive_documents_to_migrate", 0_i64.into()),
+        ("archive_documents_migrated", 0_i64.into()),
+        ("online_migration", None::<bool>.into()),
+    ];
+    let migration = Statement::insert("archive_migration_tasks", vec![migration]);
+    connection.execute(migration).await?;
+    Ok(id)
 }

@@ -2,8 +2,10 @@
 //! Enterprise is known only by what its documents say, and any release may change it: a column that
 //! is missing, or that has become something else, is told by name before the first byte is moved.
 
-use super::{Catalog, CatalogError, on_either};
-use crate::database::Database;
+use super::backend::dialect;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::Statement;
 use crate::model::DriverKind;
 
 /// What a column has to hold.
@@ -155,30 +157,6 @@ pub struct SchemaFindings {
     pub unknown: Vec<String>,
 }
 
-/// By the catalog itself: `information_schema` hides what the role may not use, and would call it
-/// missing. Identity columns it alone can tell on every version.
-const COLUMNS_POSTGRES: &str = "
-    SELECT a.attname::text AS name, coalesce(b.typname, t.typname)::text AS type_name,
-           a.attnotnull AND NOT a.atthasdef AND coalesce(i.is_identity, 'NO') = 'NO'
-               AS needs_value
-      FROM pg_attribute a
-      JOIN pg_class c ON c.oid = a.attrelid
-      JOIN pg_namespace n ON n.oid = c.relnamespace
-      JOIN pg_type t ON t.oid = a.atttypid
-      LEFT JOIN pg_type b ON b.oid = t.typbasetype AND t.typtype = 'd'
-      LEFT JOIN information_schema.columns i
-             ON i.table_schema = n.nspname::text AND i.table_name = c.relname::text
-            AND i.column_name = a.attname::text
-     WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
-     ORDER BY a.attnum";
-
-/// A key of one integer numbers itself.
-const COLUMNS_SQLITE: &str = "
-    SELECT name, type AS type_name,
-           \"notnull\" = 1 AND dflt_value IS NULL AND NOT (pk = 1 AND upper(type) = 'INTEGER')
-               AS needs_value
-      FROM pragma_table_info($1) ORDER BY cid";
-
 impl Catalog {
     /// Holds Anchore's tables against what a run between these drivers needs of them.
     pub async fn look_at_schema(
@@ -197,7 +175,7 @@ impl Catalog {
             let columns = self.columns_of(table.name).await?;
             // A deployment that never had services has no table for them.
             if !columns.is_empty() {
-                let has_types = matches!(self.db, Database::Postgres(_));
+                let has_types = dialect(&self.db).has_types();
                 compare(table, &columns, has_types, &mut findings);
             } else if table.name != SERVICES.name {
                 findings
@@ -209,14 +187,12 @@ impl Catalog {
     }
 
     async fn columns_of(&self, table: &'static str) -> Result<Vec<Column>, CatalogError> {
-        let sql = match &self.db {
-            Database::Postgres(_) => COLUMNS_POSTGRES,
-            Database::Sqlite(_) => COLUMNS_SQLITE,
-        };
-        on_either!(&self.db, pool => {
-            sqlx::query_as(sql).bind(table).fetch_all(pool).await
-        })
-        .map_err(CatalogError::of("look at the columns of Anchore's tables"))
+        let sql = dialect(&self.db).columns_of_table();
+        self.all(
+            "look at the columns of Anchore's tables",
+            Statement::new(sql).bind(table),
+        )
+        .await
     }
 }
 
@@ -287,7 +263,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::database::{ConnectOptions, DatabaseUrl};
+    use crate::database::{ConnectOptions, Database, DatabaseUrl};
 
     /// Anchore's own tables with these changes made.
     async fn findings(changes: &str, drivers: &[DriverKind]) -> SchemaFindings {

@@ -1,9 +1,10 @@
 //! The mirror's rows beside those of `archive_metadata`, as an auditor reads them: nothing is
 //! changed, nothing is taken for granted, words that no windlass wrote come out as they are.
 
-use super::sql::{idx_list_for, join_row};
-use super::{Catalog, CatalogError, on_either};
-use crate::database::Database;
+use super::backend::dialect;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::{Dialect, JOIN_ROW, Numbers, Statement};
 use crate::model::{EntryObject, RowImage};
 
 /// What the mirror says of an object, and what its row says now.
@@ -135,14 +136,14 @@ struct Raw {
 }
 
 /// A page costs the same wherever it is: both joins go through primary keys.
-fn page_sql(time: impl Fn(&str) -> String) -> String {
+fn page_sql(dialect: &dyn Dialect) -> String {
     let times = [
         "copied_at",
         "verified_at",
         "committed_at",
         "source_deleted_at",
     ];
-    let times = times.map(|name| format!("{} AS {name}", time(&format!("o.{name}"))));
+    let times = times.map(|name| format!("{} AS {name}", dialect.rfc3339(&format!("o.{name}"))));
     format!(
         "SELECT o.idx, o.user_id, o.bucket, o.archive_id, o.document_name, o.source_url,
                 o.source_digest, o.source_size, o.source_compressed, o.created_at,
@@ -155,14 +156,13 @@ fn page_sql(time: impl Fn(&str) -> String) -> String {
                 m.digest AS row_digest, CAST(m.size AS bigint) AS row_size,
                 m.is_compressed AS row_compressed,
                 CAST(m.last_updated AS bigint) AS row_last_updated
-           FROM windlass_objects o {}
+           FROM windlass_objects o {JOIN_ROW}
           WHERE o.task_id = $1 AND o.idx > $2
             AND ($3 = '' OR o.user_id || '/' || o.bucket || '/' || o.archive_id = $3
                  OR o.user_id || '/' || o.bucket || '/' || o.archive_id || '/'
                     || o.document_name = $3)
           ORDER BY o.idx LIMIT $4",
-        times.join(", "),
-        join_row!()
+        times.join(", ")
     )
 }
 
@@ -182,22 +182,17 @@ impl Catalog {
         &self,
         query: MirrorQuery<'_>,
     ) -> Result<Vec<MirroredRow>, CatalogError> {
-        let sql = match &self.db {
-            Database::Postgres(_) => page_sql(|column| {
-                format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
-            }),
-            Database::Sqlite(_) => page_sql(str::to_owned),
-        };
-        let rows: Vec<Raw> = on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql))
-                .bind(query.task_id)
-                .bind(query.after_idx.map_or(-1, |idx| idx as i64))
-                .bind(query.object.unwrap_or_default())
-                .bind(i64::from(query.limit))
-                .fetch_all(pool)
-                .await
-        })
-        .map_err(CatalogError::of("read the mirror"))?;
+        let sql = page_sql(dialect(&self.db));
+        let rows: Vec<Raw> = self
+            .all(
+                "read the mirror",
+                Statement::new(sql)
+                    .bind(query.task_id)
+                    .bind(query.after_idx.map_or(-1, |idx| idx as i64))
+                    .bind(query.object.unwrap_or_default())
+                    .bind(i64::from(query.limit)),
+            )
+            .await?;
         Ok(rows.into_iter().map(MirroredRow::from).collect())
     }
 
@@ -213,16 +208,14 @@ impl Catalog {
             Option<bool>,
             Option<i64>,
         );
-        let set = idx_list_for(&self.db);
+        let set = dialect(&self.db).numbers();
         let sql = format!("{MOVED_ON} {set} ORDER BY o.idx, l.task_id DESC");
-        let rows: Vec<Raw> = on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql))
-                .bind(task_id)
-                .bind(format!("{idxs:?}"))
-                .fetch_all(pool)
-                .await
-        })
-        .map_err(CatalogError::of("look for later tasks"))?;
+        let rows: Vec<Raw> = self
+            .all(
+                "look for later tasks",
+                Statement::new(sql).bind(task_id).bind(Numbers(idxs)),
+            )
+            .await?;
         let mut moved: Vec<MovedOn> = rows
             .into_iter()
             .map(

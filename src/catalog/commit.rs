@@ -3,53 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::sql::idx_list;
-use super::swap::{Batch, Tried};
-use super::{Catalog, CatalogError};
+use super::backend::dialect;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::request::{Batch, Deletable, Swap, Swapped};
+use super::sql::{Connection, Numbers, Statement};
+use super::swap::{Tried, try_swap};
 use crate::crash;
-use crate::database::{Session, SessionConnection, may_be_of_one_row, refusal};
-use crate::model::{Facts, ObjectKey, RowImage};
-
-/// A row to swap: from the planned tuple to the copy.
-#[derive(Debug, Clone)]
-pub struct Swap {
-    /// The object.
-    pub idx: u64,
-    /// Its key.
-    pub key: ObjectKey,
-    /// The row as it must still be.
-    pub from: RowImage,
-    /// The copy that it will point at.
-    pub to: Facts,
-    /// What becomes of the row.
-    pub row: RowImage,
-    /// The journal entry that proved the copy.
-    pub seq: u64,
-    /// When it was copied and verified, for the mirror, RFC 3339.
-    pub copied_at: Option<String>,
-    /// See `copied_at`.
-    pub verified_at: Option<String>,
-}
-
-/// What became of a swap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Swapped {
-    /// The row points at the copy now, or did since an earlier try whose answer was lost.
-    Moved,
-    /// The row is no longer the planned one, and not ours.
-    Superseded,
-}
-
-/// Whether the source of a committed object may be deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Deletable {
-    /// The row points at the copy, durably, and no other row at the source.
-    Yes,
-    /// Another row points at the source.
-    Shared,
-    /// The row has been changed since the commit.
-    RowChanged,
-}
+use crate::database::{Session, may_be_of_one_row, refusal};
 
 const DELETABLE: &str = r#"
     SELECT o.idx,
@@ -133,12 +94,8 @@ impl Catalog {
         let mut guard = session.lock().await?;
         let _many_rows = self.many_rows.lock().await;
         crash::point("swap-before");
-        let statements = async {
-            match &mut *guard {
-                SessionConnection::Postgres(pg) => batch.swap_postgres(pg).await,
-                SessionConnection::Sqlite(sqlite) => batch.swap_sqlite(sqlite).await,
-            }
-        };
+        let mut connection = Connection::from(&mut *guard);
+        let statements = try_swap(&mut connection, &batch);
         session
             .watch(statements)
             .await
@@ -154,30 +111,11 @@ impl Catalog {
         idxs: &[u64],
     ) -> Result<Vec<Deletable>, CatalogError> {
         let mut guard = session.lock().await?;
-        let idxs: Vec<i64> = idxs.iter().map(|idx| *idx as i64).collect();
-        let statement = async {
-            match &mut *guard {
-                SessionConnection::Postgres(pg) => {
-                    let sql = format!("{DELETABLE} (SELECT unnest($2::bigint[]))");
-                    sqlx::query_as::<_, (i64, bool, bool)>(sqlx::AssertSqlSafe(sql))
-                        .bind(task_id)
-                        .bind(&idxs)
-                        .fetch_all(pg)
-                        .await
-                }
-                SessionConnection::Sqlite(sqlite) => {
-                    let sql = format!("{DELETABLE} {}", idx_list!(sqlite));
-                    let list = format!("{idxs:?}");
-                    sqlx::query_as::<_, (i64, bool, bool)>(sqlx::AssertSqlSafe(sql))
-                        .bind(task_id)
-                        .bind(list)
-                        .fetch_all(sqlite)
-                        .await
-                }
-            }
-        };
-        let rows = session
-            .watch(statement)
+        let sql = format!("{DELETABLE}{}", dialect(&self.db).numbers());
+        let statement = Statement::new(sql).bind(task_id).bind(Numbers(idxs));
+        let mut connection = Connection::from(&mut *guard);
+        let rows: Vec<(i64, bool, bool)> = session
+            .watch(connection.all(statement))
             .await
             .map_err(CatalogError::of("ask whether sources may be deleted"))?;
         let known: HashMap<i64, Deletable> = rows
@@ -189,7 +127,12 @@ impl Catalog {
             })
             .collect();
         // An object that the mirror does not have as committed is not ours to delete.
-        let answer = |idx| known.get(idx).copied().unwrap_or(Deletable::RowChanged);
+        let answer = |idx: &u64| {
+            known
+                .get(&(*idx as i64))
+                .copied()
+                .unwrap_or(Deletable::RowChanged)
+        };
         Ok(idxs.iter().map(answer).collect())
     }
 }

@@ -1,11 +1,13 @@
 //! The processes that work, or worked, on a task.
 
 use serde::Serialize;
-use sqlx::Connection as _;
 use uuid::Uuid;
 
-use super::{Catalog, CatalogError, on_either};
-use crate::database::{Database, Session, SessionConnection};
+use super::backend::{dialect, dialect_of};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::{Begin, Connection, Statement};
+use crate::database::Session;
 
 /// A process that works, or worked, on a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,41 +34,29 @@ pub struct Executor {
 const OTHERS: &str = "UPDATE windlass_executors SET epoch = epoch
      WHERE task_id = $1 AND executor <> $2";
 
-macro_rules! begins {
-    ($now:literal) => {
-        concat!(
-            "INSERT INTO windlass_executors
-                    (task_id, executor, epoch, host, pid, version, seq, head)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-             ON CONFLICT (task_id, executor) DO UPDATE
-                SET host = excluded.host, pid = excluded.pid, version = excluded.version,
-                    heartbeat = ",
-            $now,
-            ", ended_at = NULL"
-        )
-    };
+fn begins(now: &str) -> String {
+    format!(
+        "INSERT INTO windlass_executors
+                (task_id, executor, epoch, host, pid, version, seq, head)
+         VALUES (:task_id, :executor, :epoch, :host, :pid, :version, :seq, :head)
+         ON CONFLICT (task_id, executor) DO UPDATE
+            SET host = excluded.host, pid = excluded.pid, version = excluded.version,
+                heartbeat = {now}, ended_at = NULL"
+    )
 }
-const BEGINS_POSTGRES: &str = begins!("now()");
-const BEGINS_SQLITE: &str = begins!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now')");
 
 impl Catalog {
     /// The executors of a task, the latest first.
     pub async fn executors(&self, task_id: i64) -> Result<Vec<Executor>, CatalogError> {
         type Raw = (String, i32, String, i64, i64, String, bool, i64);
-        let age = match &self.db {
-            Database::Postgres(_) => "floor(extract(epoch FROM now() - heartbeat))::bigint",
-            Database::Sqlite(_) => {
-                "CAST((julianday('now') - julianday(heartbeat)) * 86400 AS INTEGER)"
-            }
-        };
+        let age = dialect(&self.db).age_s("heartbeat");
         let sql = format!(
             "SELECT executor, epoch, host, pid, seq, head, ended_at IS NOT NULL, {age}
                FROM windlass_executors WHERE task_id = $1 ORDER BY epoch DESC"
         );
-        let rows: Vec<Raw> = on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_all(pool).await
-        })
-        .map_err(CatalogError::of("read the executors"))?;
+        let rows: Vec<Raw> = self
+            .all("read the executors", Statement::new(sql).bind(task_id))
+            .await?;
         rows.into_iter()
             .map(
                 |(executor, epoch, host, pid, seq, head, ended, heartbeat_age_s)| {
@@ -95,22 +85,16 @@ impl Catalog {
         &self,
         task_id: Option<i64>,
     ) -> Result<Option<i64>, CatalogError> {
-        let age = match &self.db {
-            Database::Postgres(_) => "floor(extract(epoch FROM now() - max(heartbeat)))::bigint",
-            Database::Sqlite(_) => {
-                "CAST((julianday('now') - julianday(max(heartbeat))) * 86400 AS INTEGER)"
-            }
-        };
+        let age = dialect(&self.db).age_s("max(heartbeat)");
         let sql = format!(
             "SELECT {age} FROM windlass_executors WHERE ended_at IS NULL AND task_id <> $1"
         );
-        let (age,): (Option<i64>,) = on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql))
-                .bind(task_id.unwrap_or(-1))
-                .fetch_one(pool)
-                .await
-        })
-        .map_err(CatalogError::of("read the executors' heartbeats"))?;
+        let (age,): (Option<i64>,) = self
+            .one(
+                "read the executors' heartbeats",
+                Statement::new(sql).bind(task_id.unwrap_or(-1)),
+            )
+            .await?;
         Ok(age)
     }
 
@@ -119,10 +103,9 @@ impl Catalog {
     pub async fn latest_at_work(&self) -> Result<Option<(i64, Executor)>, CatalogError> {
         let sql = "SELECT CAST(task_id AS bigint) FROM windlass_executors
                     WHERE ended_at IS NULL ORDER BY heartbeat DESC LIMIT 1";
-        let task: Option<(i64,)> = on_either!(&self.db, pool => {
-            sqlx::query_as(sql).fetch_optional(pool).await
-        })
-        .map_err(CatalogError::of("look for the task at work"))?;
+        let task: Option<(i64,)> = self
+            .optional("look for the task at work", Statement::new(sql))
+            .await?;
         let Some((task_id,)) = task else {
             return Ok(None);
         };
@@ -142,38 +125,37 @@ impl Catalog {
         executor: &Executor,
         version: &str,
     ) -> Result<(), CatalogError> {
-        macro_rules! begin_on {
-            ($connection:expr, $begin:expr, $insert:expr) => {{
-                let mut transaction = $connection.begin_with($begin).await?;
-                sqlx::query(OTHERS)
-                    .bind(task_id)
-                    .bind(executor.executor.to_string())
-                    .execute(&mut *transaction)
-                    .await?;
-                sqlx::query($insert)
-                    .bind(task_id)
-                    .bind(executor.executor.to_string())
-                    .bind(executor.epoch)
-                    .bind(&executor.host)
-                    .bind(executor.pid)
-                    .bind(version)
-                    .bind(executor.seq as i64)
-                    .bind(&executor.head)
-                    .execute(&mut *transaction)
-                    .await?;
-                transaction.commit().await
-            }};
-        }
         let mut guard = session.lock().await?;
-        let statements = async {
-            match &mut *guard {
-                SessionConnection::Postgres(pg) => begin_on!(pg, "BEGIN", BEGINS_POSTGRES),
-                SessionConnection::Sqlite(sqlite) => {
-                    begin_on!(sqlite, "BEGIN IMMEDIATE", BEGINS_SQLITE)
-                }
-            }
-        };
+        let mut connection = Connection::from(&mut *guard);
+        let statements = begin_executor(&mut connection, task_id, executor, version);
         let begun = session.watch(statements).await;
         begun.map_err(CatalogError::of("note the executor"))
     }
+}
+
+async fn begin_executor(
+    connection: &mut Connection<'_>,
+    task_id: i64,
+    executor: &Executor,
+    version: &str,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = connection.begin(Begin::Immediate).await?;
+    let mut within = transaction.connection();
+    let others = Statement::new(OTHERS).bind(task_id);
+    within
+        .execute(others.bind(executor.executor.to_string()))
+        .await?;
+    let values = [
+        ("task_id", task_id.into()),
+        ("executor", executor.executor.to_string().into()),
+        ("epoch", executor.epoch.into()),
+        ("host", (&executor.host).into()),
+        ("pid", executor.pid.into()),
+        ("version", version.into()),
+        ("seq", (executor.seq as i64).into()),
+        ("head", (&executor.head).into()),
+    ];
+    let begins = begins(dialect_of(&within).now());
+    within.execute(Statement::named(&begins, values)).await?;
+    transaction.commit().await
 }

@@ -1,6 +1,8 @@
 //! All of `archive_metadata`, a page at a time.
 
-use super::{Catalog, CatalogError, on_either};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::Statement;
 use crate::model::ObjectKey;
 
 /// What a row says of its document.
@@ -61,18 +63,18 @@ impl Catalog {
             part(|key| &key.user),
             part(|key| &key.document),
         ];
-        let rows: Vec<RawRow> = on_either!(&self.db, pool => {
-            sqlx::query_as(PAGE)
-                .bind(&parts[0])
-                .bind(&parts[1])
-                .bind(&parts[2])
-                .bind(&parts[3])
-                .bind(first)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await
-        })
-        .map_err(CatalogError::of("list the documents"))?;
+        let rows: Vec<RawRow> = self
+            .all(
+                "list the documents",
+                Statement::new(PAGE)
+                    .bind(&parts[0])
+                    .bind(&parts[1])
+                    .bind(&parts[2])
+                    .bind(&parts[3])
+                    .bind(first)
+                    .bind(i64::from(limit)),
+            )
+            .await?;
         Ok(rows.into_iter().map(ListedRow::from).collect())
     }
 }
@@ -87,39 +89,40 @@ const ROW: &str = r#"
 impl Catalog {
     /// One row, as it is now; `None` where there is none.
     pub async fn row(&self, key: &ObjectKey) -> Result<Option<ListedRow>, CatalogError> {
-        let row: Option<RawRow> = on_either!(&self.db, pool => {
-            sqlx::query_as(ROW)
-                .bind(&key.bucket)
-                .bind(&key.id)
-                .bind(&key.user)
-                .bind(&key.document)
-                .fetch_optional(pool)
-                .await
-        })
-        .map_err(CatalogError::of("look at a row"))?;
+        let row: Option<RawRow> = self
+            .optional(
+                "look at a row",
+                Statement::new(ROW)
+                    .bind(&key.bucket)
+                    .bind(&key.id)
+                    .bind(&key.user)
+                    .bind(&key.document),
+            )
+            .await?;
         Ok(row.map(ListedRow::from))
     }
 
     /// How many rows each user has in each bucket, the most first.
     pub async fn rows_by_bucket_and_user(&self) -> Result<Vec<BucketUser>, CatalogError> {
-        on_either!(&self.db, pool => {
-            sqlx::query_as(
+        self.all(
+            "count the documents by bucket and user",
+            Statement::new(
                 r#"SELECT bucket, "userId" AS user_id, count(*) AS row_count
                      FROM archive_metadata GROUP BY bucket, "userId"
                     ORDER BY count(*) DESC, bucket, "userId""#,
-            )
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("count the documents by bucket and user"))
+            ),
+        )
+        .await
     }
 
     /// How many rows there are.
     pub async fn count_rows(&self) -> Result<u64, CatalogError> {
-        let (rows,): (i64,) = on_either!(&self.db, pool => {
-            sqlx::query_as("SELECT count(*) FROM archive_metadata").fetch_one(pool).await
-        })
-        .map_err(CatalogError::of("count the documents"))?;
+        let (rows,): (i64,) = self
+            .one(
+                "count the documents",
+                Statement::new("SELECT count(*) FROM archive_metadata"),
+            )
+            .await?;
         Ok(rows as u64)
     }
 }

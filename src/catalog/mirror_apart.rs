@@ -1,7 +1,8 @@
 //! The mirror's batches where the database refuses one of their rows: the others go in without it.
 
-use super::mirror::{Heartbeat, MirrorUpdate};
-use super::{Catalog, CatalogError};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::request::{Heartbeat, MirrorUpdate};
 use crate::database::{may_be_of_one_row, refusal};
 
 /// An update that the database refuses, with its words.

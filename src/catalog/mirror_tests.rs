@@ -1,7 +1,11 @@
 //! What the mirror takes from a journal, and what it tells it.
 
+use uuid::Uuid;
+
 use super::*;
-use crate::database::{ConnectOptions, DatabaseUrl};
+use crate::catalog::Writer;
+use crate::database::{ConnectOptions, Database, DatabaseUrl};
+use crate::model::Event;
 
 const EXECUTOR: Uuid = Uuid::from_u128(7);
 

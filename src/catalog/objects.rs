@@ -1,9 +1,10 @@
 //! Shards and the objects in them.
 
-use super::ownership::on_either_as_owner;
-use super::sql::join_row;
-use super::{Catalog, CatalogError, Writer, on_either};
-use crate::database::Database;
+use super::backend::dialect;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::request::Writer;
+use super::sql::{JOIN_ROW, Statement};
 use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, Restore, RowImage, Shard, State};
 
 /// An object, with what its row in `archive_metadata` looks like now.
@@ -65,8 +66,9 @@ struct RawObject {
 
 /// The objects of a range that are not at their end, with their rows. The join goes through
 /// both tables' keys.
-const LOAD: &str = concat!(
-    r#"
+fn load_sql() -> String {
+    format!(
+        r#"
     SELECT o.idx, o.user_id, o.bucket, o.archive_id, o.document_name, o.source_url,
            o.source_digest, o.source_size, o.source_compressed, o.created_at, o.last_updated,
            o.dest_url, o.shared, o.refused, o.phase, o.outcome, o.dest_digest, o.dest_size,
@@ -83,12 +85,11 @@ const LOAD: &str = concat!(
                     WHERE s.bucket = o.bucket AND s."archiveId" = o.archive_id
                       AND s."userId" = o.user_id AND s."documentName" <> o.document_name
                       AND s.content_url = o.dest_url) AS dest_in_use
-      FROM windlass_objects o"#,
-    join_row!(),
-    r#"     WHERE o.task_id = $1 AND o.idx BETWEEN $2 AND $3
+      FROM windlass_objects o {JOIN_ROW} WHERE o.task_id = $1 AND o.idx BETWEEN $2 AND $3
        AND o.phase <> 'source-deleted' AND (o.outcome IS NULL OR o.outcome = 'failed')
      ORDER BY o.idx"#
-);
+    )
+}
 
 impl Catalog {
     /// Claims the first shard behind `after` that is not done and that nobody else has; `None`
@@ -101,36 +102,26 @@ impl Catalog {
         writer: &Writer,
         after: Option<u64>,
     ) -> Result<Option<Shard>, CatalogError> {
-        let sql = match &self.db {
-            Database::Postgres(_) => {
-                "UPDATE windlass_shards SET owner = $2, lease_until = now() + interval '5 minutes'
-                  WHERE task_id = $1 AND shard = (
-                        SELECT shard FROM windlass_shards
-                         WHERE task_id = $1 AND NOT done AND shard > $3
-                           AND (owner IS NULL OR owner = $2)
-                         ORDER BY shard FOR UPDATE SKIP LOCKED LIMIT 1)
-                 RETURNING shard, first_idx, last_idx"
-            }
-            Database::Sqlite(_) => {
-                "UPDATE windlass_shards SET owner = $2,
-                        lease_until = strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '+5 minutes')
-                  WHERE task_id = $1 AND shard = (
-                        SELECT shard FROM windlass_shards
-                         WHERE task_id = $1 AND NOT done AND shard > $3
-                           AND (owner IS NULL OR owner = $2)
-                         ORDER BY shard LIMIT 1)
-                 RETURNING shard, first_idx, last_idx"
-            }
-        };
-        let shard: Result<Option<(i64, i64, i64)>, _> = on_either_as_owner!(self, "claim a shard", writer, transaction => {
-            sqlx::query_as(sql)
-                .bind(writer.task_id)
-                .bind(writer.executor.to_string())
-                .bind(after.map_or(-1, |shard| shard as i64))
-                .fetch_optional(&mut *transaction)
-                .await?
+        let dialect = dialect(&self.db);
+        let sql = format!(
+            "UPDATE windlass_shards SET owner = $2, lease_until = {}
+              WHERE task_id = $1 AND shard = (
+                    SELECT shard FROM windlass_shards
+                     WHERE task_id = $1 AND NOT done AND shard > $3
+                       AND (owner IS NULL OR owner = $2)
+                     ORDER BY shard{} LIMIT 1)
+             RETURNING shard, first_idx, last_idx",
+            dialect.end_of_lease(),
+            dialect.for_update_skip_locked()
+        );
+        let claim = Statement::new(sql)
+            .bind(writer.task_id)
+            .bind(writer.executor.to_string())
+            .bind(after.map_or(-1, |shard| shard as i64));
+        let shard = self.as_owner("claim a shard", writer, async |connection| {
+            connection.optional(claim).await
         });
-        let shard = shard?;
+        let shard: Option<(i64, i64, i64)> = shard.await?;
         Ok(shard.map(|(shard, first, last)| Shard {
             shard: shard as u64,
             first_idx: first as u64,
@@ -156,22 +147,21 @@ impl Catalog {
 
     /// The last entry of an epoch that an object names whose shard is not done; 0 if none does.
     pub async fn last_entry(&self, task_id: i64, epoch: i32) -> Result<u64, CatalogError> {
-        let (seq,): (i64,) = on_either!(&self.db, pool => {
-            // By each shard's range: a planner that still takes all shards for open reads the
-            // whole table instead.
-            sqlx::query_as(
-                "SELECT coalesce(max((
+        let (seq,): (i64,) = self
+            .one(
+                "look for the last entry", // By each shard's range: a planner that still takes all shards for open reads the
+                // whole table instead.
+                Statement::new(
+                    "SELECT coalesce(max((
                             SELECT max(o.seq) FROM windlass_objects o
                              WHERE o.task_id = s.task_id
                                AND o.idx BETWEEN s.first_idx AND s.last_idx AND o.epoch = $2)), 0)
                    FROM windlass_shards s WHERE s.task_id = $1 AND NOT s.done",
+                )
+                .bind(task_id)
+                .bind(epoch),
             )
-            .bind(task_id)
-            .bind(epoch)
-            .fetch_one(pool)
-            .await
-        })
-        .map_err(CatalogError::of("look for the last entry"))?;
+            .await?;
         Ok(seq as u64)
     }
 
@@ -181,27 +171,13 @@ impl Catalog {
         which: &'static str,
     ) -> Result<Vec<Loaded>, CatalogError> {
         // In both, each open shard's range is looked up by itself; see `last_entry`.
-        let sql = match &self.db {
-            Database::Postgres(_) => format!(
-                "SELECT found.idx FROM windlass_shards s
-                  CROSS JOIN LATERAL (
-                        SELECT o.idx FROM windlass_objects o
-                         WHERE o.task_id = s.task_id
-                           AND o.idx BETWEEN s.first_idx AND s.last_idx AND {which}
-                        OFFSET 0) found
-                  WHERE s.task_id = $1 AND NOT s.done"
-            ),
-            Database::Sqlite(_) => format!(
-                "SELECT o.idx FROM windlass_shards s
-                  CROSS JOIN windlass_objects o
-                  WHERE s.task_id = $1 AND NOT s.done AND o.task_id = s.task_id
-                    AND o.idx BETWEEN s.first_idx AND s.last_idx AND {which}"
-            ),
-        };
-        let found: Vec<(i64,)> = on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_all(pool).await
-        })
-        .map_err(CatalogError::of("look for commits without an entry"))?;
+        let sql = dialect(&self.db).objects_of_open_shards(which);
+        let found: Vec<(i64,)> = self
+            .all(
+                "look for commits without an entry",
+                Statement::new(sql).bind(task_id),
+            )
+            .await?;
         let mut loaded = Vec::new();
         for (idx,) in found {
             loaded.extend(self.load(task_id, idx as u64, idx as u64).await?);
@@ -212,16 +188,16 @@ impl Catalog {
     /// The shards of a task that were begun and have not come to their end: only their objects can
     /// have left anything at the destination that is not committed.
     pub async fn shards_at_work(&self, task_id: i64) -> Result<Vec<Shard>, CatalogError> {
-        let found: Vec<(i64, i64, i64)> = on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT shard, first_idx, last_idx FROM windlass_shards
+        let found: Vec<(i64, i64, i64)> = self
+            .all(
+                "look for the shards that were begun",
+                Statement::new(
+                    "SELECT shard, first_idx, last_idx FROM windlass_shards
                   WHERE task_id = $1 AND NOT done AND lease_until IS NOT NULL ORDER BY shard",
+                )
+                .bind(task_id),
             )
-            .bind(task_id)
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("look for the shards that were begun"))?;
+            .await?;
         let shard = |(shard, first, last): (i64, i64, i64)| Shard {
             shard: shard as u64,
             first_idx: first as u64,
@@ -236,21 +212,21 @@ impl Catalog {
         task_id: i64,
         shard: Shard,
     ) -> Result<Vec<(u64, String)>, CatalogError> {
-        let found: Vec<(i64, String)> = on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT idx, dest_url FROM windlass_objects
+        let found: Vec<(i64, String)> = self
+            .all(
+                "look for what was not committed",
+                Statement::new(
+                    "SELECT idx, dest_url FROM windlass_objects
                   WHERE task_id = $1 AND idx BETWEEN $2 AND $3 AND refused IS NULL
                     AND phase IN ('pending', 'copied', 'verified')
                     AND coalesce(outcome, '') <> 'skipped'
                   ORDER BY idx",
+                )
+                .bind(task_id)
+                .bind(shard.first_idx as i64)
+                .bind(shard.last_idx as i64),
             )
-            .bind(task_id)
-            .bind(shard.first_idx as i64)
-            .bind(shard.last_idx as i64)
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("look for what was not committed"))?;
+            .await?;
         Ok(found
             .into_iter()
             .map(|(idx, url)| (idx as u64, url))
@@ -262,24 +238,23 @@ impl Catalog {
     /// # Errors
     /// [`CatalogError::TakenOver`] where another executor goes on with the task.
     pub async fn shard_done(&self, writer: &Writer, shard: Shard) -> Result<(), CatalogError> {
-        on_either_as_owner!(self, "close a shard", writer, transaction => {
-            sqlx::query(
-                "UPDATE windlass_shards SET done = true, owner = NULL, lease_until = NULL
+        let done = Statement::new(
+            "UPDATE windlass_shards SET done = true, owner = NULL, lease_until = NULL
                   WHERE task_id = $1 AND shard = $2
                     AND NOT EXISTS (
                         SELECT 1 FROM windlass_objects
                          WHERE task_id = $1 AND idx BETWEEN $3 AND $4
                            AND phase <> 'source-deleted'
                            AND (outcome IS NULL OR outcome = 'failed'))",
-            )
-            .bind(writer.task_id)
-            .bind(shard.shard as i64)
-            .bind(shard.first_idx as i64)
-            .bind(shard.last_idx as i64)
-            .execute(&mut *transaction)
-            .await
-            .map(drop)?
+        )
+        .bind(writer.task_id)
+        .bind(shard.shard as i64)
+        .bind(shard.first_idx as i64)
+        .bind(shard.last_idx as i64);
+        self.as_owner("close a shard", writer, async |connection| {
+            connection.execute(done).await.map(drop)
         })
+        .await
     }
 
     /// The objects of a range that are not at their end, each with its row as it is now.
@@ -289,29 +264,29 @@ impl Catalog {
         first_idx: u64,
         last_idx: u64,
     ) -> Result<Vec<Loaded>, CatalogError> {
-        let rows: Vec<RawObject> = on_either!(&self.db, pool => {
-            sqlx::query_as(LOAD)
-                .bind(task_id)
-                .bind(first_idx as i64)
-                .bind(last_idx as i64)
-                .fetch_all(pool)
-                .await
-        })
-        .map_err(CatalogError::of("load a shard"))?;
+        let rows: Vec<RawObject> = self
+            .all(
+                "load a shard",
+                Statement::new(load_sql())
+                    .bind(task_id)
+                    .bind(first_idx as i64)
+                    .bind(last_idx as i64),
+            )
+            .await?;
         rows.into_iter().map(Loaded::try_from).collect()
     }
 }
 
 impl RawObject {
     /// What is known of the copy, where all of it is.
-    fn take_copy(&mut self) -> Option<Facts> {
+    fn copy(&self) -> Option<Facts> {
         Some(Facts {
             url: self.dest_url.clone(),
+            digest: self.dest_digest.clone()?,
             size: self.dest_size? as u64,
             compressed: self.dest_compressed?,
+            content_sha256: self.content_sha256.clone()?,
             content_size: self.content_size.unwrap_or(0) as u64,
-            digest: self.dest_digest.take()?,
-            content_sha256: self.content_sha256.take()?,
         })
     }
 }
@@ -319,10 +294,9 @@ impl RawObject {
 impl TryFrom<RawObject> for Loaded {
     type Error = CatalogError;
 
-    fn try_from(mut raw: RawObject) -> Result<Self, CatalogError> {
-        let idx = raw.idx;
+    fn try_from(raw: RawObject) -> Result<Self, CatalogError> {
         let unreadable = |error: crate::model::UnknownWord| {
-            CatalogError::Unreadable(format!("object {idx}: {error}"))
+            CatalogError::Unreadable(format!("object {}: {error}", raw.idx))
         };
         let phase: Phase = raw.phase.parse().map_err(unreadable)?;
         let outcome: Option<Outcome> = raw
@@ -331,14 +305,14 @@ impl TryFrom<RawObject> for Loaded {
             .map(str::parse)
             .transpose()
             .map_err(unreadable)?;
-        let restore = raw.restores.then(|| Restore {
-            digest: raw.row_digest.take(),
+        let copy = raw.copy();
+        let restore = raw.restores.then_some(Restore {
+            digest: raw.row_digest,
             size: raw.row_size,
             compressed: raw.row_compressed,
             last_updated: raw.row_last_updated,
-            content_sha256: raw.content_sha256.clone(),
+            content_sha256: raw.content_sha256,
         });
-        let copy = raw.take_copy();
         if phase > Phase::Pending && copy.is_none() {
             return Err(CatalogError::Unreadable(format!(
                 "object {} is {phase} but the facts of its copy are missing from windlass_objects",

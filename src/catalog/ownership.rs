@@ -7,101 +7,64 @@
 //! row first and looks for a later one afterwards, in a statement of its own: so either its batch is
 //! in the database before the other begins, or it sees the other.
 
-use uuid::Uuid;
-
-/// An executor that writes to its task's mirror.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Writer {
-    /// The task.
-    pub task_id: i64,
-    /// The checkpoint.
-    pub executor: Uuid,
-    /// Its epoch within the task.
-    pub epoch: i32,
-}
-
-/// Locks the writer's own row, where the database has such locks: on SQLite one transaction writes
-/// at a time.
-pub(super) const OWN_ROW_POSTGRES: &str =
-    "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2 FOR UPDATE";
-pub(super) const OWN_ROW_SQLITE: &str =
-    "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2";
+use super::backend::dialect_of;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::request::Writer;
+use super::sql::{Begin, Connection, Pooled, Statement, within_limit};
 
 /// Executors that have taken the task over since.
-pub(super) const LATER: &str = "SELECT count(*) FROM windlass_executors
+const LATER: &str = "SELECT count(*) FROM windlass_executors
      WHERE task_id = $1 AND executor <> $2 AND epoch >= $3";
 
 /// Whether another executor has taken the task over; asked at the beginning of a transaction that
 /// writes, and true until it ends.
-macro_rules! is_taken_over {
-    ($connection:expr, $own_row:expr, $writer:expr) => {
-        async {
-            let writer: &$crate::catalog::Writer = $writer;
-            let executor = writer.executor.to_string();
-            sqlx::query($own_row)
-                .bind(writer.task_id)
-                .bind(&executor)
-                .fetch_optional(&mut *$connection)
-                .await?;
-            let (later,): (i64,) = sqlx::query_as($crate::catalog::ownership::LATER)
-                .bind(writer.task_id)
-                .bind(&executor)
-                .bind(writer.epoch)
-                .fetch_one(&mut *$connection)
-                .await?;
-            Ok::<_, sqlx::Error>(later > 0)
-        }
+pub(super) async fn is_taken_over(
+    connection: &mut Connection<'_>,
+    writer: &Writer,
+) -> Result<bool, sqlx::Error> {
+    let own_row = format!(
+        "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2{}",
+        dialect_of(connection).for_update()
+    );
+    let of_writer = |sql: String| {
+        let statement = Statement::new(sql).bind(writer.task_id);
+        statement.bind(writer.executor.to_string())
     };
+    let _locked: Option<(i64,)> = connection.optional(of_writer(own_row)).await?;
+    let later = of_writer(LATER.into()).bind(writer.epoch);
+    let (later,): (i64,) = connection.one(later).await?;
+    Ok(later > 0)
 }
-pub(super) use is_taken_over;
 
-/// A transaction of the latest executor alone: begun, the ownership looked at, the statements
-/// carried out, committed. `None` where the task has been taken over, with nothing written.
-macro_rules! as_owner {
-    ($connection:expr, $begin:expr, $own_row:expr, $writer:expr, $transaction:ident => $body:expr) => {
-        async {
-            let mut $transaction = $connection.begin_with($begin).await?;
-            if $crate::catalog::ownership::is_taken_over!($transaction, $own_row, $writer).await? {
+impl Catalog {
+    /// Runs statements over the pool, in a transaction of the task's latest executor alone.
+    ///
+    /// # Errors
+    /// [`CatalogError::TakenOver`] where another has taken the task over, with nothing written.
+    pub(super) async fn as_owner<T>(
+        &self,
+        what: &'static str,
+        writer: &Writer,
+        statements: impl AsyncFnOnce(&mut Connection<'_>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, CatalogError> {
+        let mut pooled = Pooled::acquire(&self.db)
+            .await
+            .map_err(CatalogError::of(what))?;
+        let work = async {
+            let mut connection = pooled.connection();
+            let mut transaction = connection.begin(Begin::Immediate).await?;
+            let mut within = transaction.connection();
+            if is_taken_over(&mut within, writer).await? {
                 return Ok(None);
             }
-            let done = $body;
-            $transaction.commit().await?;
-            Ok::<_, sqlx::Error>(Some(done))
-        }
-    };
-}
-pub(super) use as_owner;
-
-/// Runs statements on whichever database it is, as the task's latest executor.
-macro_rules! on_either_as_owner {
-    ($catalog:expr, $what:expr, $writer:expr, $transaction:ident => $body:expr) => {{
-        use sqlx::Connection as _;
-        let writer: &$crate::catalog::Writer = $writer;
-        let done = match &$catalog.db {
-            $crate::database::Database::Postgres(pool) => {
-                let of = $crate::catalog::CatalogError::of;
-                let mut connection = pool.acquire().await.map_err(of($what))?;
-                let own_row = $crate::catalog::ownership::OWN_ROW_POSTGRES;
-                let work = $crate::catalog::ownership::as_owner!(
-                    connection, "BEGIN", own_row, writer, $transaction => $body
-                );
-                let bounded = pool.bounded(work).await;
-                bounded.map_err(of($what))?
-            }
-            $crate::database::Database::Sqlite(pool) => {
-                let own_row = $crate::catalog::ownership::OWN_ROW_SQLITE;
-                $crate::catalog::ownership::as_owner!(
-                    pool, "BEGIN IMMEDIATE", own_row, writer, $transaction => $body
-                )
-                .await
-            }
+            let done = statements(&mut within).await?;
+            transaction.commit().await?;
+            Ok(Some(done))
         };
-        match done.map_err($crate::catalog::CatalogError::of($what))? {
-            Some(done) => Ok(done),
-            None => Err($crate::catalog::CatalogError::TakenOver {
-                task_id: writer.task_id,
-            }),
-        }
-    }};
+        let done = within_limit(&self.db, work).await.and_then(|done| done);
+        let task_id = writer.task_id;
+        let done = done.map_err(CatalogError::of(what))?;
+        done.ok_or(CatalogError::TakenOver { task_id })
+    }
 }
-pub(super) use on_either_as_owner;

@@ -1,28 +1,11 @@
 //! The plans of `reverse` and `delete-source`: made from the mirror of the task that they follow.
 //! They need nothing that only one of the databases has.
 
-use sqlx::{FromRow, Row as _};
-
-use super::plan::{COUNT_MARKS, FollowUp, MARK_SHARED, PlanNotices};
-use super::sql::{idx_list, join_row};
-use crate::database::SessionConnection;
+use super::backend::dialect_of;
+use super::marks::{MARK_SHARED, mark};
+use super::request::{FollowUp, FollowUpNotices, PlanNotices};
+use super::sql::{Connection, JOIN_ROW, Numbers, Statement};
 use crate::model::TaskKind;
-
-/// What a plan that follows another task found.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, FromRow)]
-pub struct FollowUpNotices {
-    /// Rows that have been changed since: they are left alone and reported.
-    pub changed_since: i64,
-    /// Documents that still stood at the place they came from when the task before ended: where
-    /// they still do, no data moves.
-    pub still_there: i64,
-    /// Objects that were never committed, and something lies where their copy would: the task before
-    /// was cut off before their commit.
-    pub left_over: i64,
-    /// The later task that has moved most of the changed rows on, where one has.
-    #[sqlx(skip)]
-    pub moved_on_by: Option<i64>,
-}
 
 /// Each row that was swapped goes back: what was the copy is the source, and the row gets what it
 /// had.
@@ -41,9 +24,7 @@ const REVERSE: &str = "
 /// Copies whose row never left its place, whether or not an entry tells of them. To the state machine
 /// they are committed already: the document is read where its row has it, and only then may the copy
 /// go.
-macro_rules! left_over {
-    () => {
-        "
+const LEFT_OVER: &str = "
     INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
         source_url, source_digest, source_size, source_compressed, created_at, last_updated,
         dest_url, phase, restores, row_digest, row_size, row_compressed, dest_last_updated,
@@ -56,11 +37,7 @@ macro_rules! left_over {
         coalesce(lower(source_digest), ''), coalesce(source_size, 0),
         coalesce(source_compressed, false), coalesce(content_sha256, ''), coalesce(content_size, 0)
       FROM windlass_objects
-     WHERE task_id = $3 AND phase IN ('pending', 'copied', 'verified') AND idx IN "
-    };
-}
-const LEFT_OVER_POSTGRES: &str = concat!(left_over!(), idx_list!(postgres));
-const LEFT_OVER_SQLITE: &str = concat!(left_over!(), idx_list!(sqlite));
+     WHERE task_id = $3 AND phase IN ('pending', 'copied', 'verified') AND idx IN ";
 
 /// What any row points at is nobody's leftover: marked, the whole table is asked again before it goes.
 const MARK_LEFT_OVER_IN_USE: &str = "
@@ -89,8 +66,9 @@ const DELETE_SOURCE: &str = "
               AND d.archive_id = p.archive_id AND d.document_name = p.document_name)";
 
 /// Counted over the new task's objects, against the rows as they are now.
-const COUNT: &str = concat!(
-    r#"
+fn count() -> String {
+    format!(
+        r#"
     SELECT count(CASE WHEN o.phase = 'pending' AND NOT (
                  m.content_url IS NOT DISTINCT FROM o.source_url
                  AND m.digest IS NOT DISTINCT FROM o.source_digest
@@ -102,86 +80,57 @@ const COUNT: &str = concat!(
              WHERE task_id = $2 AND phase = 'committed' AND committed_at IS NOT NULL)
                AS still_there,
            count(CASE WHEN o.restores AND o.phase = 'committed' THEN 1 END) AS left_over
-      FROM windlass_objects o"#,
-    join_row!(),
-    r#"     WHERE o.task_id = $1"#
-);
+      FROM windlass_objects o {JOIN_ROW} WHERE o.task_id = $1"#
+    )
+}
 
 /// Which later task has brought the rows to where they point now.
-const MOVED_ON_BY: &str = concat!(
-    r#"
+fn moved_on_by() -> String {
+    format!(
+        r#"
     SELECT CAST(later.task_id AS bigint), count(*)
-      FROM windlass_objects o"#,
-    join_row!(),
-    r#"      JOIN windlass_objects later ON later.dest_url = m.content_url
+      FROM windlass_objects o {JOIN_ROW} JOIN windlass_objects later ON later.dest_url = m.content_url
      WHERE o.task_id = $1 AND o.phase = 'pending' AND m.content_url <> o.source_url
        AND later.task_id > $2 AND later.task_id <> $1 AND later.committed_at IS NOT NULL
      GROUP BY later.task_id ORDER BY 2 DESC, 1 DESC LIMIT 1"#
-);
+    )
+}
 
 pub(super) async fn plan(
-    connection: &mut SessionConnection,
+    connection: &mut Connection<'_>,
     task_id: i64,
     kind: TaskKind,
     after: &FollowUp,
 ) -> Result<(PlanNotices, FollowUpNotices), sqlx::Error> {
-    let (insert, is_reverse) = match kind {
-        TaskKind::DeleteSource => (DELETE_SOURCE, false),
-        TaskKind::Forward | TaskKind::Reverse => (REVERSE, true),
+    let of_both = |sql: &str| {
+        Statement::new(sql.to_owned())
+            .bind(task_id)
+            .bind(after.task_id)
     };
-    macro_rules! plan_on {
-        ($connection:expr, $left_over:expr, $before_marks:expr) => {{
-            sqlx::query(insert)
-                .bind(task_id)
-                .bind(after.task_id)
-                .execute(&mut *$connection)
-                .await?;
-            if is_reverse {
-                sqlx::query($left_over)
-                    .bind(task_id)
-                    .bind(format!("{:?}", after.left))
-                    .bind(after.task_id)
-                    .execute(&mut *$connection)
-                    .await?;
-            }
-            for statement in $before_marks {
-                sqlx::query(*statement).execute(&mut *$connection).await?;
-            }
-            for mark in [MARK_SHARED, MARK_LEFT_OVER_IN_USE] {
-                sqlx::query(mark)
-                    .bind(task_id)
-                    .execute(&mut *$connection)
-                    .await?;
-            }
-            let marks = sqlx::query(COUNT_MARKS)
-                .bind(task_id)
-                .fetch_one(&mut *$connection)
-                .await?;
-            let mut counts: FollowUpNotices = sqlx::query_as(COUNT)
-                .bind(task_id)
-                .bind(after.task_id)
-                .fetch_one(&mut *$connection)
-                .await?;
-            if counts.changed_since > 0 {
-                let found: Option<(i64, i64)> = sqlx::query_as(MOVED_ON_BY)
-                    .bind(task_id)
-                    .bind(after.task_id)
-                    .fetch_optional(&mut *$connection)
-                    .await?;
-                counts.moved_on_by = found.map(|(task, _)| task);
-            }
-            (marks.get::<i64, _>(1) as u64, counts)
-        }};
-    }
-    let none: &[&str] = &[];
-    let (shared, counts) = match connection {
-        SessionConnection::Postgres(pg) => {
-            plan_on!(pg, LEFT_OVER_POSTGRES, super::plan_postgres::BEFORE_MARKS)
+    let dialect = dialect_of(connection);
+    match kind {
+        TaskKind::DeleteSource => drop(connection.execute(of_both(DELETE_SOURCE)).await?),
+        TaskKind::Forward | TaskKind::Reverse => {
+            connection.execute(of_both(REVERSE)).await?;
+            let left_over = format!("{LEFT_OVER}{}", dialect.numbers());
+            let left_over = Statement::new(left_over).bind(task_id);
+            let left_over = left_over.bind(Numbers(&after.left)).bind(after.task_id);
+            connection.execute(left_over).await?;
         }
-        SessionConnection::Sqlite(sqlite) => plan_on!(sqlite, LEFT_OVER_SQLITE, none),
-    };
+    }
+    for statement in dialect.after_inserts() {
+        connection.execute(Statement::new(*statement)).await?;
+    }
+    let marks = [MARK_SHARED, MARK_LEFT_OVER_IN_USE];
+    let marked = mark(connection, task_id, &marks).await?;
+    let mut counts: FollowUpNotices = connection.one(of_both(&count())).await?;
+    if counts.changed_since > 0 {
+        let moved_on_by = of_both(&moved_on_by());
+        let found: Option<(i64, i64)> = connection.optional(moved_on_by).await?;
+        counts.moved_on_by = found.map(|(task, _)| task);
+    }
     let notices = PlanNotices {
-        shared,
+        shared: marked.shared as u64,
         ..PlanNotices::default()
     };
     Ok((notices, counts))

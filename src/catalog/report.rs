@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::{AssertSqlSafe, Connection as _, FromRow};
+use sqlx::FromRow;
 
+use super::backend::{dialect, dialect_of};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::{Begin, Connection, Dialect, Pooled, Statement};
 use super::summary::{Sizes, add};
-use super::{Catalog, CatalogError};
-use crate::database::Database;
 use crate::model::{Phase, Summary};
 
 /// Slots of time that the mirror's history is read in, at most: what comes across the wire stays
@@ -134,22 +136,14 @@ impl Catalog {
         with_times: bool,
     ) -> Result<Told, CatalogError> {
         let read = async {
-            match &self.db {
-                Database::Postgres(pool) => {
-                    let mut connection = pool.acquire().await?;
-                    let mut transaction = connection.begin().await?;
-                    for statement in POSTGRES_BEGIN {
-                        sqlx::query(statement).execute(&mut *transaction).await?;
-                    }
-                    let sql = Sql { postgres: true };
-                    read_postgres(&mut transaction, &sql, task_id, most, with_times).await
-                }
-                Database::Sqlite(pool) => {
-                    let mut transaction = pool.begin().await?;
-                    let sql = Sql { postgres: false };
-                    read_sqlite(&mut transaction, &sql, task_id, most, with_times).await
-                }
+            let mut pooled = Pooled::acquire(&self.db).await?;
+            let mut connection = pooled.connection();
+            let mut transaction = connection.begin(Begin::Deferred).await?;
+            let mut within = transaction.connection();
+            for statement in dialect(&self.db).begin_reading() {
+                within.execute(Statement::new(*statement)).await?;
             }
+            read(&mut within, task_id, most, with_times).await
         };
         let raw: Result<Raw, sqlx::Error> = read.await;
         raw.map_err(CatalogError::of("read the task for a report"))?
@@ -157,27 +151,14 @@ impl Catalog {
     }
 }
 
-/// One picture of the database for all statements; and counting millions takes longer than any
-/// other statement may.
-const POSTGRES_BEGIN: [&str; 2] = [
-    "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-    "SET LOCAL statement_timeout = 0",
-];
-
-/// What differs between the two databases.
+/// The statements, in the words of a database.
 struct Sql {
-    postgres: bool,
+    dialect: &'static dyn Dialect,
 }
 
 impl Sql {
-    /// A time as milliseconds since 1970.
     fn ms(&self, column: &str) -> String {
-        match self.postgres {
-            true => format!("CAST(floor(extract(epoch FROM {column}) * 1000) AS bigint)"),
-            false => {
-                format!("CAST(round((julianday({column}) - 2440587.5) * 86400000) AS INTEGER)")
-            }
-        }
+        self.dialect.ms(column)
     }
 
     fn task(&self) -> String {
@@ -281,84 +262,62 @@ struct Raw {
     times: Option<WorkTimes>,
 }
 
-macro_rules! all {
-    ($connection:expr, $sql:expr $(, $value:expr)*) => {
-        sqlx::query_as(AssertSqlSafe($sql))
-            $(.bind($value))*
-            .fetch_all(&mut *$connection)
-            .await?
+async fn read(
+    connection: &mut Connection<'_>,
+    task_id: i64,
+    most: u32,
+    with_times: bool,
+) -> Result<Raw, sqlx::Error> {
+    let dialect = dialect_of(connection);
+    let sql = Sql { dialect };
+    let of_task = |sql: String| Statement::new(sql).bind(task_id);
+    let task: (String, Option<String>, i64) = connection.one(of_task(sql.task())).await?;
+    let related = |by: &str| Statement::new(format!("{RELATED} WHERE {by} = $1 ORDER BY 1"));
+    let parent = related("uuid").bind(&task.1);
+    let parent = connection.optional(parent).await?;
+    let children = related("parent_uuid").bind(&task.0);
+    let children = connection.all(children).await?;
+    let times = match with_times {
+        true => Some(read_times(connection, &sql, task_id).await?),
+        false => None,
     };
+    let found = of_task(FOUND.into()).bind(i64::from(most));
+    Ok(Raw {
+        task,
+        parent,
+        children,
+        counts: connection.all(of_task(COUNTS.into())).await?,
+        checkpoints: connection.all(of_task(sql.checkpoints())).await?,
+        found: connection.all(found).await?,
+        times,
+    })
 }
 
-macro_rules! read_on {
-    ($name:ident, $connection:ty) => {
-        async fn $name(
-            connection: &mut $connection,
-            sql: &Sql,
-            task_id: i64,
-            most: u32,
-            with_times: bool,
-        ) -> Result<Raw, sqlx::Error> {
-            let task: (String, Option<String>, i64) = sqlx::query_as(AssertSqlSafe(sql.task()))
-                .bind(task_id)
-                .fetch_one(&mut *connection)
-                .await?;
-            let related = |by: &str| format!("{RELATED} WHERE {by} = $1 ORDER BY 1");
-            let parent = sqlx::query_as(AssertSqlSafe(related("uuid")))
-                .bind(task.1.clone())
-                .fetch_optional(&mut *connection)
-                .await?;
-            let children = sqlx::query_as(AssertSqlSafe(related("parent_uuid")))
-                .bind(task.0.clone())
-                .fetch_all(&mut *connection)
-                .await?;
-            let times = match with_times {
-                true => {
-                    let bounds: Vec<(Option<i64>, Option<i64>)> =
-                        all!(connection, sql.bounds(), task_id);
-                    let slot_ms = slot_ms(&bounds);
-                    let done: Vec<(i64, i64, i64)> = all!(connection, sql.done(), task_id, slot_ms);
-                    let done = done.into_iter();
-                    let durations = |rows: Vec<(i64, i64)>| {
-                        rows.into_iter().map(|(ms, n)| (ms, n as u64)).collect()
-                    };
-                    Some(WorkTimes {
-                        done: done
-                            .map(|(slot, bytes, n)| (slot * slot_ms, bytes as u64, n as u64))
-                            .collect(),
-                        verify: durations(all!(
-                            connection,
-                            sql.step("copied_at", "verified_at"),
-                            task_id
-                        )),
-                        commit: durations(all!(
-                            connection,
-                            sql.step("verified_at", "committed_at"),
-                            task_id
-                        )),
-                        delete_source: durations(all!(
-                            connection,
-                            sql.step("committed_at", "source_deleted_at"),
-                            task_id
-                        )),
-                    })
-                }
-                false => None,
-            };
-            Ok(Raw {
-                task,
-                parent,
-                children,
-                counts: all!(connection, COUNTS, task_id),
-                checkpoints: all!(connection, sql.checkpoints(), task_id),
-                found: all!(connection, FOUND, task_id, i64::from(most)),
-                times,
-            })
-        }
+async fn read_times(
+    connection: &mut Connection<'_>,
+    sql: &Sql,
+    task_id: i64,
+) -> Result<WorkTimes, sqlx::Error> {
+    let of_task = |sql: String| Statement::new(sql).bind(task_id);
+    let bounds: Vec<(Option<i64>, Option<i64>)> = connection.all(of_task(sql.bounds())).await?;
+    let slot_ms = slot_ms(&bounds);
+    let done = of_task(sql.done()).bind(slot_ms);
+    let done: Vec<(i64, i64, i64)> = connection.all(done).await?;
+    let done = done.into_iter();
+    let mut durations = async |from: &str, to: &str| {
+        let rows: Vec<(i64, i64)> = connection.all(of_task(sql.step(from, to))).await?;
+        let durations = rows.into_iter().map(|(ms, n)| (ms, n as u64));
+        Ok::<Vec<(i64, u64)>, sqlx::Error>(durations.collect())
     };
+    Ok(WorkTimes {
+        done: done
+            .map(|(slot, bytes, n)| (slot * slot_ms, bytes as u64, n as u64))
+            .collect(),
+        verify: durations("copied_at", "verified_at").await?,
+        commit: durations("verified_at", "committed_at").await?,
+        delete_source: durations("committed_at", "source_deleted_at").await?,
+    })
 }
-read_on!(read_postgres, sqlx::PgConnection);
-read_on!(read_sqlite, sqlx::SqliteConnection);
 
 fn slot_ms(bounds: &[(Option<i64>, Option<i64>)]) -> i64 {
     let span = bounds

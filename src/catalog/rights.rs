@@ -4,8 +4,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::{Catalog, CatalogError};
-use crate::database::{Database, describe};
+use super::backend::dialect;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::{Pooled, Statement, Value};
+use crate::database::describe;
 use crate::model::DriverKind;
 
 /// How long a second connection is waited for.
@@ -91,31 +94,25 @@ impl Catalog {
         &self,
         stores: &[DriverKind],
     ) -> Result<Vec<DatabaseLack>, CatalogError> {
-        let Database::Postgres(pool) = &self.db else {
+        if !dialect(&self.db).has_rights() {
             return Ok(Vec::new());
-        };
+        }
         let of_stores = stores.iter().filter_map(|driver| of_store(*driver));
         let needs = ALWAYS.into_iter().chain(of_stores);
         let wanted: Vec<(&str, &str, &str)> = needs
             .flat_map(|(table, rights, why)| rights.iter().map(move |right| (table, *right, why)))
             .collect();
-        let asked = async {
-            let missing: Vec<(String, String)> = sqlx::query_as(MISSING)
-                .bind(wanted.iter().map(|(table, ..)| *table).collect::<Vec<_>>())
-                .bind(
-                    wanted
-                        .iter()
-                        .map(|(_, right, _)| *right)
-                        .collect::<Vec<_>>(),
-                )
-                .fetch_all(pool)
-                .await?;
-            let others: (String, Option<String>, bool, Option<String>) =
-                sqlx::query_as(OTHERS).fetch_one(pool).await?;
-            Ok((missing, others))
+        let names = |of: fn(&(&str, &str, &str)) -> String| {
+            Value::Texts(wanted.iter().map(|need| Some(of(need))).collect())
         };
-        let failed = CatalogError::of("look at the rights of the database user");
-        let (missing, (user, schema, may_create, sequence)) = asked.await.map_err(failed)?;
+        let missing = Statement::new(MISSING)
+            .bind(names(|(table, ..)| (*table).to_owned()))
+            .bind(names(|(_, right, _)| (*right).to_owned()));
+        let what = "look at the rights of the database user";
+        let missing: Vec<(String, String)> = self.all(what, missing).await?;
+        let others: (String, Option<String>, bool, Option<String>) =
+            self.one(what, Statement::new(OTHERS)).await?;
+        let (user, schema, may_create, sequence) = others;
         let missing: HashSet<(&str, &str)> = missing
             .iter()
             .map(|(t, r)| (t.as_str(), r.as_str()))
@@ -153,12 +150,12 @@ impl Catalog {
     /// A second connection that can't be had: one holds the migration lock, and nothing can be done
     /// without another.
     pub async fn lacking_connection(&self) -> Option<DatabaseLack> {
-        let Database::Postgres(pool) = &self.db else {
+        if !dialect(&self.db).has_rights() {
             return None;
-        };
+        }
         let two = async {
-            let first = pool.acquire().await?;
-            let second = pool.acquire().await?;
+            let first = Pooled::acquire(&self.db).await?;
+            let second = Pooled::acquire(&self.db).await?;
             drop((first, second));
             Ok::<_, sqlx::Error>(())
         };

@@ -1,6 +1,8 @@
 //! Where the rows of the whole deployment point, by what Anchore looks at to read them.
 
-use super::{Catalog, CatalogError, on_either};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::Statement;
 
 /// Rows that Anchore reads in the same way.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
@@ -36,13 +38,10 @@ impl Catalog {
     /// All rows with a `content_url`, counted by how Anchore reads them, and by whether their URL
     /// begins with one of two bases.
     pub async fn row_groups(&self, bases: [&str; 2]) -> Result<Vec<RowGroup>, CatalogError> {
-        on_either!(&self.db, pool => {
-            sqlx::query_as(GROUPS)
-                .bind(bases[0])
-                .bind(bases[1])
-                .fetch_all(pool)
-                .await
-        })
-        .map_err(CatalogError::of("count what Anchore can read"))
+        self.all(
+            "count what Anchore can read",
+            Statement::new(GROUPS).bind(bases[0]).bind(bases[1]),
+        )
+        .await
     }
 }

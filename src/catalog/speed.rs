@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-use super::{Catalog, CatalogError, on_either};
-use crate::database::Database;
+use super::backend::dialect;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::Statement;
 
 /// What was committed lately.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, sqlx::FromRow)]
@@ -44,32 +46,26 @@ const FAILURES: &str = "
 impl Catalog {
     /// What was committed within the last `window_s` seconds.
     pub async fn recent(&self, task_id: i64, window_s: u32) -> Result<Recent, CatalogError> {
-        let (since, age) = match &self.db {
-            Database::Postgres(_) => (
-                format!("now() - interval '{window_s} seconds'"),
-                "extract(epoch FROM now() - min(committed_at))::float8",
-            ),
-            Database::Sqlite(_) => (
-                format!("strftime('%Y-%m-%dT%H:%M:%fZ', 'now', '-{window_s} seconds')"),
-                "(julianday('now') - julianday(min(committed_at))) * 86400.0",
-            ),
-        };
+        let dialect = dialect(&self.db);
+        let (since, age) = (
+            dialect.seconds_ago(window_s),
+            dialect.exact_age_s("min(committed_at)"),
+        );
         let sql = format!(
             "SELECT count(*) AS objects, CAST(coalesce(sum(dest_size), 0) AS bigint) AS bytes,
                     coalesce({age}, 0.0) AS seconds
                FROM windlass_objects WHERE task_id = $1 AND committed_at >= {since}"
         );
-        on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(task_id).fetch_one(pool).await
-        })
-        .map_err(CatalogError::of("measure how fast the task is"))
+        self.one(
+            "measure how fast the task is",
+            Statement::new(sql).bind(task_id),
+        )
+        .await
     }
 
     /// The failures of a task by cause and class, the most frequent first.
     pub async fn failure_counts(&self, task_id: i64) -> Result<Vec<FailureCount>, CatalogError> {
-        on_either!(&self.db, pool => {
-            sqlx::query_as(FAILURES).bind(task_id).fetch_all(pool).await
-        })
-        .map_err(CatalogError::of("count the failures"))
+        self.all("count the failures", Statement::new(FAILURES).bind(task_id))
+            .await
     }
 }

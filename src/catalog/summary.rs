@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 
-use super::sql::idx_list_for;
-use super::{Catalog, CatalogError, on_either};
+use super::backend::dialect;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::{Numbers, Statement};
 use crate::model::{Cause, EntryObject, Outcome, Phase, PhaseCounts, Summary};
 
 /// An object that failed.
@@ -68,8 +70,9 @@ impl TryFrom<Failure> for FailedObject {
 impl Catalog {
     /// The first failures of a task, by object.
     pub async fn failures(&self, task_id: i64, most: u32) -> Result<Vec<Failure>, CatalogError> {
-        on_either!(&self.db, pool => {
-            sqlx::query_as(
+        self.all(
+            "list the failures",
+            Statement::new(
                 "SELECT idx, user_id, bucket, archive_id, document_name, phase,
                         coalesce(failure_class, '') AS class,
                         coalesce(cause, 'other') AS cause, coalesce(last_error, '') AS error
@@ -77,11 +80,9 @@ impl Catalog {
                   ORDER BY idx LIMIT $2",
             )
             .bind(task_id)
-            .bind(i64::from(most))
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("list the failures"))
+            .bind(i64::from(most)),
+        )
+        .await
     }
 
     /// Failed objects behind `after_idx`, with what stands of their last failure, by object.
@@ -91,22 +92,22 @@ impl Catalog {
         after_idx: Option<u64>,
         most: u32,
     ) -> Result<Vec<FailedObject>, CatalogError> {
-        let rows: Vec<Failure> = on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT idx, user_id, bucket, archive_id, document_name, phase,
+        let rows: Vec<Failure> = self
+            .all(
+                "list the failed objects",
+                Statement::new(
+                    "SELECT idx, user_id, bucket, archive_id, document_name, phase,
                         coalesce(failure_class, '') AS class,
                         coalesce(cause, 'other') AS cause, coalesce(last_error, '') AS error
                    FROM windlass_objects
                   WHERE task_id = $1 AND outcome = 'failed' AND idx > $2
                   ORDER BY idx LIMIT $3",
+                )
+                .bind(task_id)
+                .bind(after_idx.map_or(-1, |idx| idx as i64))
+                .bind(i64::from(most)),
             )
-            .bind(task_id)
-            .bind(after_idx.map_or(-1, |idx| idx as i64))
-            .bind(i64::from(most))
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("list the failed objects"))?;
+            .await?;
         rows.into_iter().map(FailedObject::try_from).collect()
     }
 
@@ -119,34 +120,27 @@ impl Catalog {
         let sql = format!(
             "SELECT idx FROM windlass_objects
               WHERE task_id = $1 AND phase IN ('committed', 'source-deleted') AND idx IN {}",
-            idx_list_for(&self.db)
+            dialect(&self.db).numbers()
         );
-        let found: Vec<(i64,)> = on_either!(&self.db, pool => {
-            sqlx::query_as(sqlx::AssertSqlSafe(sql))
-                .bind(task_id)
-                .bind(format!("{idxs:?}"))
-                .fetch_all(pool)
-                .await
-        })
-        .map_err(CatalogError::of("look for commits"))?;
+        let found: Vec<(i64,)> = self
+            .all(
+                "look for commits",
+                Statement::new(sql).bind(task_id).bind(Numbers(idxs)),
+            )
+            .await?;
         Ok(found.into_iter().map(|(idx,)| idx as u64).collect())
     }
 
     /// Counts a task's objects by phase and outcome.
     pub async fn summary(&self, task_id: i64) -> Result<Summary, CatalogError> {
         let rows: Vec<(String, Option<String>, i64, i64, i64, i64)> =
-            on_either!(&self.db, pool => {
-                sqlx::query_as(
+            self.all("count the task's objects", Statement::new(
                     "SELECT phase, outcome, count(*), CAST(coalesce(sum(source_size), 0) AS bigint),
                         CAST(coalesce(sum(dest_size), 0) AS bigint),
                         CAST(coalesce(sum(content_size), 0) AS bigint)
                    FROM windlass_objects WHERE task_id = $1 GROUP BY phase, outcome",
                 )
-                .bind(task_id)
-                .fetch_all(pool)
-                .await
-            })
-            .map_err(CatalogError::of("count the task's objects"))?;
+                .bind(task_id)).await?;
         let mut summary = Summary::default();
         for (phase, outcome, count, source, dest, content) in rows {
             let unreadable = |_| CatalogError::Unreadable(format!("phase {phase} {outcome:?}"));

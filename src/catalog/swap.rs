@@ -10,155 +10,61 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sqlx::Connection as _;
-use sqlx::postgres::PgConnection;
-use sqlx::sqlite::SqliteConnection;
-
-use super::CatalogError;
-use super::commit::{Swap, Swapped};
-use super::sql::{idx_list, join_row};
+use super::backend::{self, dialect_of};
+use super::error::CatalogError;
+use super::request::{Batch, Swapped};
+use super::sql::{Begin, Connection, Dialect, JOIN_ROW, Numbers, Statement};
 use crate::crash;
-use crate::database::keep_count_after_failure;
 use crate::model::RowImage;
 
-const SWAP_POSTGRES: &str = r#"
-    WITH want AS (
-        SELECT * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
-            $7::text[], $8::text[], $9::bigint[], $10::bool[], $11::bigint[],
-            $12::text[], $13::text[], $14::bigint[], $15::bool[], $16::text[], $17::bigint[],
-            $18::bigint[], $19::text[], $20::text[],
-            $21::text[], $22::bigint[], $23::bool[], $24::bigint[])
-        AS w(idx, user_id, bucket, archive_id, document_name,
-             source_url, source_digest, source_size, source_compressed, last_updated,
-             dest_url, dest_digest, dest_size, dest_compressed, content_sha256, content_size,
-             seq, copied_at, verified_at,
-             row_digest, row_size, row_compressed, row_last_updated)),
-    moved AS (
-        UPDATE archive_metadata m
-           SET content_url = w.dest_url, digest = w.row_digest, size = w.row_size,
-               is_compressed = w.row_compressed, last_updated = w.row_last_updated
-          FROM want w
-         WHERE m.bucket = w.bucket AND m."archiveId" = w.archive_id
-           AND m."userId" = w.user_id AND m."documentName" = w.document_name
-           AND m.content_url = w.source_url
-           AND m.digest IS NOT DISTINCT FROM w.source_digest
-           AND m.size IS NOT DISTINCT FROM w.source_size
-           AND m.is_compressed IS NOT DISTINCT FROM w.source_compressed
-           AND m.last_updated IS NOT DISTINCT FROM w.last_updated
-        RETURNING w.idx),
-    marked AS (
-        UPDATE windlass_objects o
-           SET phase = 'committed', outcome = NULL, failure_class = NULL, last_error = NULL,
-               dest_digest = w.dest_digest, dest_size = w.dest_size,
-               dest_compressed = w.dest_compressed, row_digest = w.row_digest,
-               row_size = w.row_size, row_compressed = w.row_compressed,
-               dest_last_updated = w.row_last_updated,
-               content_sha256 = w.content_sha256, content_size = w.content_size,
-               copied_at = coalesce(w.copied_at::timestamptz, o.copied_at),
-               verified_at = coalesce(w.verified_at::timestamptz, o.verified_at),
-               committed_at = now(), journaled = false, epoch = $25, seq = w.seq
-          FROM moved JOIN want w USING (idx)
-         WHERE o.task_id = $1 AND o.idx = moved.idx
-        RETURNING o.idx)
-    SELECT moved.idx, marked.idx IS NOT NULL FROM moved LEFT JOIN marked ON marked.idx = moved.idx"#;
-
-const SWAP_SQLITE: &str = r#"
-    UPDATE archive_metadata
-       SET content_url = $5, digest = $6, size = $7, is_compressed = $8, last_updated = $9
-     WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3 AND "documentName" = $4
-       AND content_url = $10 AND digest IS NOT DISTINCT FROM $11
-       AND size IS NOT DISTINCT FROM $12 AND is_compressed IS NOT DISTINCT FROM $13
-       AND last_updated IS NOT DISTINCT FROM $14"#;
-
-const MARK_SQLITE: &str = "
-    UPDATE windlass_objects
-       SET phase = 'committed', outcome = NULL, failure_class = NULL, last_error = NULL,
-           dest_digest = $3, dest_size = $4, dest_compressed = $5, dest_last_updated = $6,
-           content_sha256 = $7, content_size = $8, copied_at = coalesce($9, copied_at),
-           verified_at = coalesce($10, verified_at),
-           committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), journaled = false,
-           epoch = $11, seq = $12, row_digest = $13, row_size = $14, row_compressed = $15
-     WHERE task_id = $1 AND idx = $2";
-
 /// Rows that were swapped and are not what the mirror has just been told.
-macro_rules! altered {
-    ($db:ident) => {
-        concat!(
-            r#"SELECT o.idx, m.bucket IS NOT NULL AS is_there, m.content_url AS url, m.digest,
-                      CAST(m.size AS bigint) AS size, m.is_compressed AS compressed
-                 FROM windlass_objects o"#,
-            join_row!(),
-            "    WHERE o.task_id = $1
-                  AND (m.content_url IS DISTINCT FROM o.dest_url
-                       OR m.digest IS DISTINCT FROM o.row_digest
-                       OR m.size IS DISTINCT FROM o.row_size
-                       OR m.is_compressed IS DISTINCT FROM o.row_compressed
-                       OR m.last_updated IS DISTINCT FROM o.dest_last_updated)
-                  AND o.idx IN ",
-            idx_list!($db)
-        )
-    };
+fn altered(dialect: &dyn Dialect) -> String {
+    format!(
+        "SELECT o.idx, m.bucket IS NOT NULL AS is_there, m.content_url AS url, m.digest,
+                CAST(m.size AS bigint) AS size, m.is_compressed AS compressed
+           FROM windlass_objects o {JOIN_ROW}
+          WHERE o.task_id = $1
+            AND (m.content_url IS DISTINCT FROM o.dest_url
+                 OR m.digest IS DISTINCT FROM o.row_digest
+                 OR m.size IS DISTINCT FROM o.row_size
+                 OR m.is_compressed IS DISTINCT FROM o.row_compressed
+                 OR m.last_updated IS DISTINCT FROM o.dest_last_updated)
+            AND o.idx IN {}",
+        dialect.numbers()
+    )
 }
 
 /// The mirror takes over the time that a trigger has written.
-macro_rules! retime {
-    ($db:ident) => {
-        concat!(
-            r#"UPDATE windlass_objects
-                  SET dest_last_updated = (
-                      SELECT m.last_updated FROM archive_metadata m
-                       WHERE m.bucket = windlass_objects.bucket
-                         AND m."archiveId" = windlass_objects.archive_id
-                         AND m."userId" = windlass_objects.user_id
-                         AND m."documentName" = windlass_objects.document_name)
-                WHERE task_id = $1 AND idx IN "#,
-            idx_list!($db)
-        )
-    };
+fn retime(dialect: &dyn Dialect) -> String {
+    format!(
+        r#"UPDATE windlass_objects
+              SET dest_last_updated = (
+                  SELECT m.last_updated FROM archive_metadata m
+                   WHERE m.bucket = windlass_objects.bucket
+                     AND m."archiveId" = windlass_objects.archive_id
+                     AND m."userId" = windlass_objects.user_id
+                     AND m."documentName" = windlass_objects.document_name)
+            WHERE task_id = $1 AND idx IN {}"#,
+        dialect.numbers()
+    )
 }
 
 /// Rows that were not swapped: whether they had been before, and whether they still are as planned.
-macro_rules! unmoved {
-    ($db:ident) => {
-        concat!(
-            "SELECT o.idx, o.phase IN ('committed', 'source-deleted') AS is_committed,
-                    (m.content_url IS NOT DISTINCT FROM o.source_url
-                     AND m.digest IS NOT DISTINCT FROM o.source_digest
-                     AND m.size IS NOT DISTINCT FROM o.source_size
-                     AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
-                     AND m.last_updated IS NOT DISTINCT FROM o.last_updated) AS is_as_planned
-               FROM windlass_objects o",
-            join_row!(),
-            "    WHERE o.task_id = $1 AND o.idx IN ",
-            idx_list!($db)
-        )
-    };
+fn unmoved(dialect: &dyn Dialect) -> String {
+    format!(
+        "SELECT o.idx, o.phase IN ('committed', 'source-deleted') AS is_committed,
+                (m.content_url IS NOT DISTINCT FROM o.source_url
+                 AND m.digest IS NOT DISTINCT FROM o.source_digest
+                 AND m.size IS NOT DISTINCT FROM o.source_size
+                 AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
+                 AND m.last_updated IS NOT DISTINCT FROM o.last_updated) AS is_as_planned
+           FROM windlass_objects o {JOIN_ROW}
+          WHERE o.task_id = $1 AND o.idx IN {}",
+        dialect.numbers()
+    )
 }
 
-/// What follows the swap in its transaction, in each database's words.
-struct Statements {
-    altered: &'static str,
-    retime: &'static str,
-    unmoved: &'static str,
-    touch: &'static str,
-}
-
-const POSTGRES: Statements = Statements {
-    altered: altered!(postgres),
-    retime: retime!(postgres),
-    unmoved: unmoved!(postgres),
-    touch: "UPDATE tasks SET last_updated = now() AT TIME ZONE 'utc' WHERE id = $1",
-};
-
-const SQLITE: Statements = Statements {
-    altered: altered!(sqlite),
-    retime: retime!(sqlite),
-    unmoved: unmoved!(sqlite),
-    touch: "UPDATE tasks SET last_updated = strftime('%Y-%m-%d %H:%M:%f000', 'now')
-             WHERE id = $1",
-};
-
-/// Both counters, by rows really moved. `tasks.last_updated` is Anchore's sign of life.
+/// Both counters, by rows really moved.
 const COUNT: [&str; 2] = [
     "UPDATE archive_migration_tasks
         SET archive_documents_migrated = coalesce(archive_documents_migrated, 0) + $2
@@ -177,11 +83,13 @@ pub(super) enum Tried {
     RolledBack(Answers<Arc<CatalogError>>),
 }
 
-/// Rows to swap in one transaction.
-pub(super) struct Batch<'a> {
-    pub task_id: i64,
-    pub epoch: i32,
-    pub swaps: &'a [&'a Swap],
+/// A row that was not swapped.
+#[derive(sqlx::FromRow)]
+struct Unmoved {
+    idx: i64,
+    /// An earlier try has swapped it, whose answer was lost.
+    is_committed: bool,
+    is_as_planned: bool,
 }
 
 /// A swapped row as it stands, where that is not as it was to be.
@@ -236,74 +144,93 @@ fn tell_that_times_are_kept() {
     }
 }
 
-/// Looks at what the swap has made, counts it, and ends the transaction one way or the other.
-/// `$moved` are rows that were swapped, each with whether the mirror has it.
-macro_rules! conclude {
-    ($batch:expr, $transaction:ident, $sql:expr, $moved:expr) => {{
-        let batch: &Batch<'_> = $batch;
-        let moved: HashMap<u64, bool> = $moved;
+/// Swaps the rows of a batch in one transaction, looks at what came of it, counts it, and ends the
+/// transaction one way or the other.
+pub(super) async fn try_swap(
+    connection: &mut Connection<'_>,
+    batch: &Batch<'_>,
+) -> Result<Tried, sqlx::Error> {
+    let mut transaction = connection.begin(Begin::Immediate).await?;
+    let mut within = transaction.connection();
+    let moved = backend::move_rows(&mut within, batch).await?;
+    let refused = batch.refused(&mut within, &moved).await?;
+    if !refused.is_empty() {
+        transaction.rollback().await?;
+        return Ok(Tried::RolledBack(refused));
+    }
+    if !moved.is_empty() {
+        batch.count(&mut within, moved.len()).await?;
+    }
+    let unmoved = batch.unmoved(&mut within, &moved).await?;
+    crash::point("swap-before-commit");
+    transaction.commit().await?;
+    crash::point("swap-after-commit");
+    Ok(Tried::Committed(batch.answers(&moved, &unmoved)))
+}
+
+impl Batch<'_> {
+    /// Rows that were swapped and can't stand: the mirror did not take them, or a trigger has made
+    /// something else of them. Where only their time is another, the mirror takes that over.
+    async fn refused(
+        &self,
+        connection: &mut Connection<'_>,
+        moved: &HashMap<u64, bool>,
+    ) -> Result<Answers<Arc<CatalogError>>, sqlx::Error> {
         let mut refused = Answers::new();
         for (idx, _) in moved.iter().filter(|(_, is_marked)| !**is_marked) {
             refused.insert(*idx, Arc::new(CatalogError::RowUnmoved("windlass_objects")));
         }
-        if !moved.is_empty() {
-            let altered: Vec<Altered> = sqlx::query_as($sql.altered)
-                .bind(batch.task_id)
-                .bind(format!("{:?}", moved.keys().collect::<Vec<_>>()))
-                .fetch_all(&mut *$transaction)
-                .await?;
-            let retimed = batch.judge(altered, &mut refused);
-            if !retimed.is_empty() {
-                tell_that_times_are_kept();
-                sqlx::query($sql.retime)
-                    .bind(batch.task_id)
-                    .bind(format!("{retimed:?}"))
-                    .execute(&mut *$transaction)
-                    .await?;
-            }
+        if moved.is_empty() {
+            return Ok(refused);
         }
-        if !refused.is_empty() {
-            $transaction.rollback().await?;
-            return Ok(Tried::RolledBack(refused));
-        }
-        if !moved.is_empty() {
-            for count in COUNT {
-                sqlx::query(count)
-                    .bind(batch.task_id)
-                    .bind(moved.len() as i64)
-                    .execute(&mut *$transaction)
-                    .await?;
-            }
-            sqlx::query($sql.touch)
-                .bind(batch.task_id)
-                .execute(&mut *$transaction)
+        let dialect = dialect_of(connection);
+        let idxs: Vec<u64> = moved.keys().copied().collect();
+        let statement = Statement::new(altered(dialect)).bind(self.task_id);
+        let altered: Vec<Altered> = connection.all(statement.bind(Numbers(&idxs))).await?;
+        let retimed = self.judge(altered, &mut refused);
+        if !retimed.is_empty() {
+            tell_that_times_are_kept();
+            let statement = Statement::new(retime(dialect)).bind(self.task_id);
+            connection
+                .execute(statement.bind(Numbers(&retimed)))
                 .await?;
         }
-        let unmoved = batch.swaps.iter().map(|swap| swap.idx);
-        let unmoved: Vec<u64> = unmoved.filter(|idx| !moved.contains_key(idx)).collect();
-        let mut found: Vec<(i64, bool, bool)> = Vec::new();
-        if !unmoved.is_empty() {
-            found = sqlx::query_as($sql.unmoved)
-                .bind(batch.task_id)
-                .bind(format!("{unmoved:?}"))
-                .fetch_all(&mut *$transaction)
-                .await?;
-        }
-        crash::point("swap-before-commit");
-        $transaction.commit().await?;
-        crash::point("swap-after-commit");
-        Ok(Tried::Committed(batch.answers(&moved, &found)))
-    }};
-}
+        Ok(refused)
+    }
 
-impl Batch<'_> {
-    fn column<T>(&self, of: impl Fn(&Swap) -> T) -> Vec<T> {
-        self.swaps.iter().map(|swap| of(swap)).collect()
+    /// `tasks.last_updated` is Anchore's sign of life.
+    async fn count(
+        &self,
+        connection: &mut Connection<'_>,
+        moved: usize,
+    ) -> Result<(), sqlx::Error> {
+        for count in COUNT {
+            let statement = Statement::new(count).bind(self.task_id);
+            connection.execute(statement.bind(moved as i64)).await?;
+        }
+        let now = dialect_of(connection).now_of_anchore();
+        let touch = format!("UPDATE tasks SET last_updated = {now} WHERE id = $1");
+        let touch = Statement::new(touch).bind(self.task_id);
+        connection.execute(touch).await.map(drop)
+    }
+
+    async fn unmoved(
+        &self,
+        connection: &mut Connection<'_>,
+        moved: &HashMap<u64, bool>,
+    ) -> Result<Vec<Unmoved>, sqlx::Error> {
+        let idxs = self.swaps.iter().map(|swap| swap.idx);
+        let idxs: Vec<u64> = idxs.filter(|idx| !moved.contains_key(idx)).collect();
+        if idxs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let statement = Statement::new(unmoved(dialect_of(connection))).bind(self.task_id);
+        connection.all(statement.bind(Numbers(&idxs))).await
     }
 
     /// Sorts rows that are not as they were to be: those that can't stand go to `refused`, those of
     /// which only the time is another are returned.
-    fn judge(&self, altered: Vec<Altered>, refused: &mut Answers<Arc<CatalogError>>) -> Vec<i64> {
+    fn judge(&self, altered: Vec<Altered>, refused: &mut Answers<Arc<CatalogError>>) -> Vec<u64> {
         let mut retimed = Vec::new();
         for row in altered {
             let swap = self.swaps.iter().find(|swap| swap.idx == row.idx as u64);
@@ -312,7 +239,7 @@ impl Batch<'_> {
                     let altered = Arc::new(CatalogError::RowAltered(what));
                     refused.entry(row.idx as u64).or_insert(altered);
                 }
-                None => retimed.push(row.idx),
+                None => retimed.push(row.idx as u64),
             }
         }
         retimed
@@ -321,13 +248,16 @@ impl Batch<'_> {
     fn answers(
         &self,
         moved: &HashMap<u64, bool>,
-        unmoved: &[(i64, bool, bool)],
+        unmoved: &[Unmoved],
     ) -> Answers<Result<Swapped, Arc<CatalogError>>> {
-        let chosen = |of: fn(&(i64, bool, bool)) -> bool| {
+        let chosen = |of: fn(&Unmoved) -> bool| {
             let chosen = unmoved.iter().filter(|row| of(row));
-            chosen.map(|row| row.0 as u64).collect::<HashSet<u64>>()
+            chosen.map(|row| row.idx as u64).collect::<HashSet<u64>>()
         };
-        let (before, as_planned) = (chosen(|row| row.1), chosen(|row| row.2));
+        let (before, as_planned) = (
+            chosen(|row| row.is_committed),
+            chosen(|row| row.is_as_planned),
+        );
         let answer = |idx: u64| match () {
             () if moved.contains_key(&idx) || before.contains(&idx) => Ok(Swapped::Moved),
             () if as_planned.contains(&idx) => {
@@ -337,114 +267,5 @@ impl Batch<'_> {
         };
         let idxs = self.swaps.iter().map(|swap| swap.idx);
         idxs.map(|idx| (idx, answer(idx))).collect()
-    }
-
-    pub(super) async fn swap_postgres(&self, pg: &mut PgConnection) -> Result<Tried, sqlx::Error> {
-        let mut transaction = pg.begin().await?;
-        let moved: Vec<(i64, bool)> = sqlx::query_as(SWAP_POSTGRES)
-            .bind(self.task_id)
-            .bind(self.column(|s| s.idx as i64))
-            .bind(self.column(|s| s.key.user.clone()))
-            .bind(self.column(|s| s.key.bucket.clone()))
-            .bind(self.column(|s| s.key.id.clone()))
-            .bind(self.column(|s| s.key.document.clone()))
-            .bind(self.column(|s| s.from.url.clone()))
-            .bind(self.column(|s| s.from.digest.clone()))
-            .bind(self.column(|s| s.from.size))
-            .bind(self.column(|s| s.from.compressed))
-            .bind(self.column(|s| s.from.last_updated))
-            .bind(self.column(|s| s.to.url.clone()))
-            .bind(self.column(|s| s.to.digest.clone()))
-            .bind(self.column(|s| s.to.size as i64))
-            .bind(self.column(|s| s.to.compressed))
-            .bind(self.column(|s| s.to.content_sha256.clone()))
-            .bind(self.column(|s| s.to.content_size as i64))
-            .bind(self.column(|s| s.seq as i64))
-            .bind(self.column(|s| s.copied_at.clone()))
-            .bind(self.column(|s| s.verified_at.clone()))
-            .bind(self.column(|s| s.row.digest.clone()))
-            .bind(self.column(|s| s.row.size))
-            .bind(self.column(|s| s.row.compressed))
-            .bind(self.column(|s| s.row.last_updated))
-            .bind(self.epoch)
-            .fetch_all(&mut *transaction)
-            .await?;
-        let moved: HashMap<u64, bool> = moved
-            .into_iter()
-            .map(|(idx, is_marked)| (idx as u64, is_marked))
-            .collect();
-        if !moved.is_empty() {
-            // What is put off to the end happens before the rows are looked at again.
-            sqlx::query("SET CONSTRAINTS ALL IMMEDIATE")
-                .execute(&mut *transaction)
-                .await?;
-        }
-        conclude!(self, transaction, POSTGRES, moved)
-    }
-
-    pub(super) async fn swap_sqlite(
-        &self,
-        sqlite: &mut SqliteConnection,
-    ) -> Result<Tried, sqlx::Error> {
-        let mut transaction = sqlite.begin_with("BEGIN IMMEDIATE").await?;
-        let mut moved = HashMap::new();
-        for swap in self.swaps {
-            match self.swap_one(&mut transaction, swap).await {
-                Ok(None) => {}
-                Ok(Some(is_marked)) => drop(moved.insert(swap.idx, is_marked)),
-                Err(error) => {
-                    keep_count_after_failure(&mut transaction).await;
-                    return Err(error);
-                }
-            }
-        }
-        conclude!(self, transaction, SQLITE, moved)
-    }
-
-    /// Whether the row was swapped, and whether the mirror has it.
-    async fn swap_one(
-        &self,
-        sqlite: &mut SqliteConnection,
-        swap: &Swap,
-    ) -> Result<Option<bool>, sqlx::Error> {
-        let swapped = sqlx::query(SWAP_SQLITE)
-            .bind(&swap.key.user)
-            .bind(&swap.key.bucket)
-            .bind(&swap.key.id)
-            .bind(&swap.key.document)
-            .bind(&swap.row.url)
-            .bind(&swap.row.digest)
-            .bind(swap.row.size)
-            .bind(swap.row.compressed)
-            .bind(swap.row.last_updated)
-            .bind(&swap.from.url)
-            .bind(&swap.from.digest)
-            .bind(swap.from.size)
-            .bind(swap.from.compressed)
-            .bind(swap.from.last_updated)
-            .execute(&mut *sqlite)
-            .await?;
-        if swapped.rows_affected() == 0 {
-            return Ok(None);
-        }
-        let marked = sqlx::query(MARK_SQLITE)
-            .bind(self.task_id)
-            .bind(swap.idx as i64)
-            .bind(&swap.to.digest)
-            .bind(swap.to.size as i64)
-            .bind(swap.to.compressed)
-            .bind(swap.row.last_updated)
-            .bind(&swap.to.content_sha256)
-            .bind(swap.to.content_size as i64)
-            .bind(&swap.copied_at)
-            .bind(&swap.verified_at)
-            .bind(self.epoch)
-            .bind(swap.seq as i64)
-            .bind(&swap.row.digest)
-            .bind(swap.row.size)
-            .bind(swap.row.compressed)
-            .execute(sqlite)
-            .await?;
-        Ok(Some(marked.rows_affected() > 0))
     }
 }

@@ -1,7 +1,9 @@
 //! The objects of a task, with their rows as they are now, a page at a time.
 
-use super::sql::join_row;
-use super::{Catalog, CatalogError, ListedRow, on_either};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::listing::ListedRow;
+use super::sql::{JOIN_ROW, Statement};
 use crate::model::ObjectKey;
 
 /// An object of a task.
@@ -47,27 +49,27 @@ struct Raw {
     size: Option<i64>,
 }
 
-const PAGE: &str = concat!(
-    r#"
+fn page() -> String {
+    format!(
+        "
     SELECT o.idx, o.user_id, o.bucket, o.archive_id, o.document_name, o.source_url, o.dest_url,
            m.bucket IS NOT NULL AS has_row, m.content_url, m.digest, m.size
-      FROM windlass_objects o"#,
-    join_row!(),
-    r#"     WHERE o.task_id = $1 AND o.idx > $2
-     ORDER BY o.idx LIMIT $3"#
-);
+      FROM windlass_objects o {JOIN_ROW} WHERE o.task_id = $1 AND o.idx > $2
+     ORDER BY o.idx LIMIT $3"
+    )
+}
 
-const PLACES: &str = concat!(
-    r#"
+fn places() -> String {
+    format!(
+        "
     SELECT count(CASE WHEN m.content_url = o.source_url THEN 1 END) AS source,
            count(CASE WHEN m.content_url = o.dest_url THEN 1 END) AS destination,
            count(CASE WHEN m.bucket IS NOT NULL AND (m.content_url IS NULL
                  OR m.content_url NOT IN (o.source_url, o.dest_url)) THEN 1 END) AS elsewhere,
            count(CASE WHEN m.bucket IS NULL THEN 1 END) AS removed
-      FROM windlass_objects o"#,
-    join_row!(),
-    r#"     WHERE o.task_id = $1"#
-);
+      FROM windlass_objects o {JOIN_ROW} WHERE o.task_id = $1"
+    )
+}
 
 impl Catalog {
     /// The objects of a task behind number `after`, at most `limit` of them, by number.
@@ -78,24 +80,25 @@ impl Catalog {
         limit: u32,
     ) -> Result<Vec<ListedObject>, CatalogError> {
         let after = after.map_or(-1, |idx| idx as i64);
-        let rows: Vec<Raw> = on_either!(&self.db, pool => {
-            sqlx::query_as(PAGE)
-                .bind(task_id)
-                .bind(after)
-                .bind(i64::from(limit))
-                .fetch_all(pool)
-                .await
-        })
-        .map_err(CatalogError::of("list the objects of the task"))?;
+        let rows: Vec<Raw> = self
+            .all(
+                "list the objects of the task",
+                Statement::new(page())
+                    .bind(task_id)
+                    .bind(after)
+                    .bind(i64::from(limit)),
+            )
+            .await?;
         Ok(rows.into_iter().map(ListedObject::from).collect())
     }
 
     /// Where the rows of a task's objects point now.
     pub async fn row_places(&self, task_id: i64) -> Result<RowPlaces, CatalogError> {
-        on_either!(&self.db, pool => {
-            sqlx::query_as(PLACES).bind(task_id).fetch_one(pool).await
-        })
-        .map_err(CatalogError::of("see where the rows of the task point"))
+        self.one(
+            "see where the rows of the task point",
+            Statement::new(places()).bind(task_id),
+        )
+        .await
     }
 }
 

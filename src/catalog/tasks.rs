@@ -3,9 +3,12 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Catalog, CatalogError, on_either};
+use super::backend::dialect_of;
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::sql::{Begin, Connection, Statement};
 use crate::crash;
-use crate::database::{Session, SessionConnection};
+use crate::database::Session;
 use crate::model::{Policy, TaskKind, TaskState};
 
 /// A task as the catalog has it.
@@ -111,37 +114,33 @@ impl TryFrom<RawTask> for TaskRow {
     }
 }
 
-macro_rules! select_task {
-    () => {
-        "SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, parent_uuid, state,
+const SELECT_TASK: &str = "
+    SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, parent_uuid, state,
            source_driver, source_place, source_fingerprint, source_config, source_section,
            destination_driver, destination_place, destination_fingerprint, destination_config,
            destination_section, destination_was_empty, policy, planned, planned_bytes
-      FROM windlass_tasks t "
-    };
-}
-
-const SELECT_TASK: &str = concat!(
-    select_task!(),
-    "WHERE CAST(task_id AS text) = $1 OR uuid = $1"
-);
+      FROM windlass_tasks t";
 
 /// The tasks that move documents and that no other task undoes, the latest first.
-const STANDING_TASKS: &str = concat!(
-    select_task!(),
-    "WHERE kind <> 'delete-source' AND NOT EXISTS (
+const STANDING: &str = "
+     WHERE kind <> 'delete-source' AND NOT EXISTS (
            SELECT 1 FROM windlass_tasks r WHERE r.parent_uuid = t.uuid AND r.kind = 'reverse')
-     ORDER BY 1 DESC"
-);
+     ORDER BY 1 DESC";
 
 impl Catalog {
     /// A task by its id or its UUID. The error names the tasks that there are.
     pub async fn task(&self, wanted: &str) -> Result<TaskRow, CatalogError> {
         let raw: Option<RawTask> = match self.has_schema().await? {
-            true => on_either!(&self.db, pool => {
-                sqlx::query_as(SELECT_TASK).bind(wanted).fetch_optional(pool).await
-            })
-            .map_err(CatalogError::of("look for the task"))?,
+            true => {
+                self.optional(
+                    "look for the task",
+                    Statement::new(format!(
+                        "{SELECT_TASK} WHERE CAST(task_id AS text) = $1 OR uuid = $1"
+                    ))
+                    .bind(wanted),
+                )
+                .await?
+            }
             false => None,
         };
         match raw {
@@ -155,15 +154,15 @@ impl Catalog {
 
     /// The task that undoes this one, where there is one.
     pub async fn reverse_of(&self, task: Uuid) -> Result<Option<TaskRow>, CatalogError> {
-        let found: Option<(String,)> = on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT uuid FROM windlass_tasks WHERE parent_uuid = $1 AND kind = 'reverse'",
+        let found: Option<(String,)> = self
+            .optional(
+                "look for a task that undoes this one",
+                Statement::new(
+                    "SELECT uuid FROM windlass_tasks WHERE parent_uuid = $1 AND kind = 'reverse'",
+                )
+                .bind(task.to_string()),
             )
-            .bind(task.to_string())
-            .fetch_optional(pool)
-            .await
-        })
-        .map_err(CatalogError::of("look for a task that undoes this one"))?;
+            .await?;
         match found {
             Some((uuid,)) => Ok(Some(self.task(&uuid).await?)),
             None => Ok(None),
@@ -175,10 +174,12 @@ impl Catalog {
         if !self.has_schema().await? {
             return Ok(Vec::new());
         }
-        let raw: Vec<RawTask> = on_either!(&self.db, pool => {
-            sqlx::query_as(STANDING_TASKS).fetch_all(pool).await
-        })
-        .map_err(CatalogError::of("look for earlier tasks"))?;
+        let raw: Vec<RawTask> = self
+            .all(
+                "look for earlier tasks",
+                Statement::new(format!("{SELECT_TASK}{STANDING}")),
+            )
+            .await?;
         raw.into_iter().map(TaskRow::try_from).collect()
     }
 
@@ -186,15 +187,15 @@ impl Catalog {
         if !self.has_schema().await? {
             return Ok("windlass has not been used on it".into());
         }
-        let ids: Vec<(String, String)> = on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT CAST(task_id AS text), state FROM windlass_tasks
+        let ids: Vec<(String, String)> = self
+            .all(
+                "list the tasks",
+                Statement::new(
+                    "SELECT CAST(task_id AS text), state FROM windlass_tasks
                   ORDER BY windlass_tasks.task_id DESC LIMIT 20",
+                ),
             )
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("list the tasks"))?;
+            .await?;
         let ids: Vec<_> = ids
             .iter()
             .map(|(id, state)| format!("{id} ({state})"))
@@ -243,16 +244,8 @@ impl Catalog {
         by: By<'_>,
     ) -> Result<(), CatalogError> {
         let mut guard = session.lock().await?;
-        let statements = async {
-            match &mut *guard {
-                SessionConnection::Postgres(pg) => {
-                    set_state_in(pg, state_sql(true), task_id, state, by).await
-                }
-                SessionConnection::Sqlite(sqlite) => {
-                    set_state_in_sqlite(sqlite, state_sql(false), task_id, state, by).await
-                }
-            }
-        };
+        let mut connection = Connection::from(&mut *guard);
+        let statements = set_state(&mut connection, task_id, state, by);
         session
             .watch(statements)
             .await
@@ -269,94 +262,59 @@ enum By<'a> {
     Ended(Uuid),
 }
 
-const EXECUTOR_ID: &str = "UPDATE tasks SET executor_id = $2 WHERE id = $1";
+/// Shards that were begun belong to nobody until somebody goes on. The lease stays: it says that the
+/// shard was begun.
+const SHARDS: &str = "UPDATE windlass_shards SET owner = NULL
+                       WHERE task_id = $1 AND NOT done AND owner IS NOT NULL";
 
-/// The statements that set a state, in one string each so that both databases share the code.
-struct StateSql {
-    anchore: &'static str,
-    own: &'static str,
-    executor: &'static str,
-    shards: &'static str,
-}
-
-fn state_sql(postgres: bool) -> StateSql {
+async fn set_state(
+    connection: &mut Connection<'_>,
+    task_id: i64,
+    state: TaskState,
+    by: By<'_>,
+) -> Result<(), sqlx::Error> {
+    let dialect = dialect_of(connection);
+    let (now, now_of_anchore) = (dialect.now(), dialect.now_of_anchore());
     // Anchore's enum knows no "interrupted": a clean stop is `pending`, with last_state running.
-    // The lease stays: it says that the shard was begun.
-    const SHARDS: &str = "UPDATE windlass_shards SET owner = NULL
-                           WHERE task_id = $1 AND NOT done AND owner IS NOT NULL";
-    match postgres {
-        true => StateSql {
-            anchore: "UPDATE tasks SET last_state = state, state = $2::task_states,
-                             last_updated = now() AT TIME ZONE 'utc',
-                             ended_at = CASE WHEN $3 THEN now() AT TIME ZONE 'utc' END
-                       WHERE id = $1",
-            own: "UPDATE windlass_tasks SET state = $2, updated_at = now() WHERE task_id = $1",
-            executor: "UPDATE windlass_executors SET ended_at = now(), heartbeat = now()
-                        WHERE task_id = $1 AND executor = $2",
-            shards: SHARDS,
-        },
-        false => StateSql {
-            anchore: "UPDATE tasks SET last_state = state, state = $2,
-                             last_updated = strftime('%Y-%m-%d %H:%M:%f000', 'now'),
-                             ended_at = CASE WHEN $3
-                                        THEN strftime('%Y-%m-%d %H:%M:%f000', 'now') END
-                       WHERE id = $1",
-            own: "UPDATE windlass_tasks
-                     SET state = $2, updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-                   WHERE task_id = $1",
-            executor: "UPDATE windlass_executors
-                          SET ended_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'),
-                              heartbeat = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
-                        WHERE task_id = $1 AND executor = $2",
-            shards: SHARDS,
-        },
-    }
-}
-
-macro_rules! set_state_on {
-    ($name:ident, $connection:ty) => {
-        async fn $name(
-            connection: &mut $connection,
-            sql: StateSql,
-            task_id: i64,
-            state: TaskState,
-            by: By<'_>,
-        ) -> Result<(), sqlx::Error> {
-            let anchore_state = match state {
-                TaskState::Running => "running",
-                TaskState::Interrupted => "pending",
-                TaskState::Complete => "complete",
-                TaskState::Failed => "failed",
-            };
-            let mut transaction = sqlx::Connection::begin(connection).await?;
-            sqlx::query(sql.anchore)
-                .bind(task_id)
-                .bind(anchore_state)
-                .bind(matches!(state, TaskState::Complete | TaskState::Failed))
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query(sql.own)
-                .bind(task_id)
-                .bind(state.name())
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query(sql.shards)
-                .bind(task_id)
-                .execute(&mut *transaction)
-                .await?;
-            let (statement, who) = match by {
-                By::Ended(executor) => (sql.executor, executor.to_string()),
-                By::Resumed(executor_id) => (EXECUTOR_ID, executor_id.to_owned()),
-            };
-            sqlx::query(statement)
-                .bind(task_id)
-                .bind(who)
-                .execute(&mut *transaction)
-                .await?;
-            crash::point("task-before-end-commit");
-            transaction.commit().await
-        }
+    let state_of_anchore = match state {
+        TaskState::Running => "running",
+        TaskState::Interrupted => "pending",
+        TaskState::Complete => "complete",
+        TaskState::Failed => "failed",
     };
+    let is_over = matches!(state, TaskState::Complete | TaskState::Failed);
+    let of_anchore = format!(
+        "UPDATE tasks SET last_state = state, state = {}, last_updated = {now_of_anchore},
+                ended_at = CASE WHEN $3 THEN {now_of_anchore} END
+          WHERE id = $1",
+        dialect.task_state("$2")
+    );
+    let own =
+        format!("UPDATE windlass_tasks SET state = $2, updated_at = {now} WHERE task_id = $1");
+    let (of_executor, who) = match by {
+        By::Ended(executor) => (
+            format!(
+                "UPDATE windlass_executors SET ended_at = {now}, heartbeat = {now}
+                  WHERE task_id = $1 AND executor = $2"
+            ),
+            executor.to_string(),
+        ),
+        By::Resumed(executor_id) => (
+            "UPDATE tasks SET executor_id = $2 WHERE id = $1".into(),
+            executor_id.to_owned(),
+        ),
+    };
+    let of_task = |sql: String| Statement::new(sql).bind(task_id);
+    let mut transaction = connection.begin(Begin::Deferred).await?;
+    let mut within = transaction.connection();
+    for statement in [
+        of_task(of_anchore).bind(state_of_anchore).bind(is_over),
+        of_task(own).bind(state.name()),
+        of_task(SHARDS.into()),
+        of_task(of_executor).bind(who),
+    ] {
+        within.execute(statement).await?;
+    }
+    crash::point("task-before-end-commit");
+    transaction.commit().await
 }
-set_state_on!(set_state_in, sqlx::PgConnection);
-set_state_on!(set_state_in_sqlite, sqlx::SqliteConnection);

@@ -1,7 +1,9 @@
 //! Unfinished uploads, as the mirror knows them: what a checkpoint that was lost can't say.
 
-use super::ownership::on_either_as_owner;
-use super::{Catalog, CatalogError, Writer, on_either};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::request::Writer;
+use super::sql::Statement;
 
 /// That an object's upload has begun, or that nothing is left of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,15 +44,14 @@ impl Catalog {
         note: &UploadNote,
     ) -> Result<(), CatalogError> {
         let sql = if note.open { OPEN } else { OVER };
-        on_either_as_owner!(self, "note an upload", writer, transaction => {
-            sqlx::query(sql)
-                .bind(writer.task_id)
-                .bind(note.idx as i64)
-                .bind(&note.upload_id)
-                .execute(&mut *transaction)
-                .await
-                .map(drop)?
+        let note = Statement::new(sql)
+            .bind(writer.task_id)
+            .bind(note.idx as i64)
+            .bind(&note.upload_id);
+        self.as_owner("note an upload", writer, async |connection| {
+            connection.execute(note).await.map(drop)
         })
+        .await
     }
 
     /// Notes that an upload of a task that is undone is over: nobody goes on with that task.
@@ -60,31 +61,29 @@ impl Catalog {
         idx: u64,
         upload_id: &str,
     ) -> Result<(), CatalogError> {
-        on_either!(&self.db, pool => {
-            sqlx::query(OVER)
+        self.execute(
+            "note an upload",
+            Statement::new(OVER)
                 .bind(task_id)
                 .bind(idx as i64)
-                .bind(upload_id)
-                .execute(pool)
-                .await
-                .map(drop)
-        })
-        .map_err(CatalogError::of("note an upload"))
+                .bind(upload_id),
+        )
+        .await
     }
 
     /// The uploads of a task that are not known to be over.
     pub async fn open_uploads(&self, task_id: i64) -> Result<Vec<OpenUpload>, CatalogError> {
-        let found: Vec<(i64, String, String)> = on_either!(&self.db, pool => {
-            sqlx::query_as(
-                "SELECT u.idx, u.upload_id, o.dest_url FROM windlass_uploads u
+        let found: Vec<(i64, String, String)> = self
+            .all(
+                "look for unfinished uploads",
+                Statement::new(
+                    "SELECT u.idx, u.upload_id, o.dest_url FROM windlass_uploads u
                    JOIN windlass_objects o ON o.task_id = u.task_id AND o.idx = u.idx
                   WHERE u.task_id = $1 ORDER BY u.idx",
+                )
+                .bind(task_id),
             )
-            .bind(task_id)
-            .fetch_all(pool)
-            .await
-        })
-        .map_err(CatalogError::of("look for unfinished uploads"))?;
+            .await?;
         let open = |(idx, upload_id, dest_url): (i64, String, String)| OpenUpload {
             idx: idx as u64,
             upload_id,

@@ -183,7 +183,7 @@ fn speaks_sql(path: &str) -> bool {
     ["/src/catalog/", "/src/database/", "/src/driver/db/"]
         .iter()
         .any(|home| path.contains(home))
-        && !path.ends_with("_sqlite.rs")
+        && !path.contains("/catalog/sqlite/")
         // What people are told to type.
         && !path.ends_with("/advice.rs")
 }

@@ -1,11 +1,10 @@
 //! The plan on SQLite, which has no `md5()`: rows pass through here a page at a time.
 
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Row as _};
 
-use super::plan::{
-    COUNT_MARKS, KEY_MAX_BYTES, MARK_SHARED, PlanNotices, PlanRequest, REFUSE_MEETING, REFUSE_TAKEN,
-};
+use crate::catalog::marks::{MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN, mark};
+use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, PlanRequest};
+use crate::catalog::sql::{Columns, Connection, Get, Statement, Value};
 use crate::digest::md5_hex;
 use crate::model::{ObjectKey, RowImage};
 
@@ -27,7 +26,7 @@ struct MetadataRow {
     last_updated: Option<i64>,
 }
 
-pub(super) async fn plan(
+pub(in crate::catalog) async fn plan(
     sqlite: &mut SqliteConnection,
     task_id: i64,
     request: &PlanRequest,
@@ -42,18 +41,11 @@ pub(super) async fn plan(
         insert(sqlite, task_id, idx, &objects).await?;
         idx += objects.len() as i64;
     }
-    for mark in [MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN] {
-        sqlx::query(mark)
-            .bind(task_id)
-            .execute(&mut *sqlite)
-            .await?;
-    }
-    let marks = sqlx::query(COUNT_MARKS)
-        .bind(task_id)
-        .fetch_one(&mut *sqlite)
-        .await?;
-    notices.refused = marks.get::<i64, _>(0) as u64;
-    notices.shared = marks.get::<i64, _>(1) as u64;
+    let mut connection = Connection::Sqlite(sqlite);
+    let marks = [MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN];
+    let marked = mark(&mut connection, task_id, &marks).await?;
+    notices.refused = marked.refused as u64;
+    notices.shared = marked.shared as u64;
     Ok(notices)
 }
 
@@ -128,6 +120,21 @@ fn choose(page: Vec<MetadataRow>, request: &PlanRequest, notices: &mut PlanNotic
     chosen
 }
 
+/// A planned object as it is inserted; `task_id` and `idx` stand before these.
+const PLANNED: Columns<Chosen> = Columns(&[
+    ("user_id", Get::Text(|o| Some(o.key.user.clone()))),
+    ("bucket", Get::Text(|o| Some(o.key.bucket.clone()))),
+    ("archive_id", Get::Text(|o| Some(o.key.id.clone()))),
+    ("document_name", Get::Text(|o| Some(o.key.document.clone()))),
+    ("source_url", Get::Text(|o| Some(o.row.url.clone()))),
+    ("source_digest", Get::Text(|o| o.row.digest.clone())),
+    ("source_size", Get::Int8(|o| o.row.size)),
+    ("source_compressed", Get::Bool(|o| o.row.compressed)),
+    ("created_at", Get::Int8(|o| o.row.created_at)),
+    ("last_updated", Get::Int8(|o| o.row.last_updated)),
+    ("dest_url", Get::Text(|o| Some(o.dest_url.clone()))),
+]);
+
 async fn insert(
     sqlite: &mut SqliteConnection,
     task_id: i64,
@@ -137,29 +144,15 @@ async fn insert(
     if objects.is_empty() {
         return Ok(());
     }
-    let mut query = QueryBuilder::<sqlx::Sqlite>::new(
-        "INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
-             source_url, source_digest, source_size, source_compressed, created_at,
-             last_updated, dest_url) ",
-    );
-    query.push_values(
-        objects.iter().enumerate(),
-        |mut values, (offset, object)| {
-            values
-                .push_bind(task_id)
-                .push_bind(first_idx + offset as i64)
-                .push_bind(&object.key.user)
-                .push_bind(&object.key.bucket)
-                .push_bind(&object.key.id)
-                .push_bind(&object.key.document)
-                .push_bind(&object.row.url)
-                .push_bind(&object.row.digest)
-                .push_bind(object.row.size)
-                .push_bind(object.row.compressed)
-                .push_bind(object.row.created_at)
-                .push_bind(object.row.last_updated)
-                .push_bind(&object.dest_url);
-        },
-    );
-    query.build().execute(sqlite).await.map(drop)
+    let rows = objects.iter().enumerate().map(|(offset, object)| {
+        let idx = first_idx + offset as i64;
+        let of_task: [(&'static str, Value); 2] =
+            [("task_id", task_id.into()), ("idx", idx.into())];
+        of_task.into_iter().chain(PLANNED.row(object)).collect()
+    });
+    let statement = Statement::insert("windlass_objects", rows.collect());
+    Connection::Sqlite(sqlite)
+        .execute(statement)
+        .await
+        .map(drop)
 }

@@ -1,0 +1,43 @@
+//! The mirror's batches on PostgreSQL: one statement for all updates.
+
+use sqlx::postgres::PgConnection;
+
+use crate::catalog::request::{MirrorUpdate, UPDATE};
+use crate::catalog::sql::{Connection, Statement};
+
+const SET: &str = "
+    UPDATE windlass_objects o
+       SET phase = coalesce(u.phase, o.phase), outcome = u.outcome,
+           attempts = coalesce(u.attempts, o.attempts),
+           failure_class = u.failure_class, last_error = u.last_error, cause = u.cause,
+           dest_digest = coalesce(u.dest_digest, o.dest_digest),
+           dest_size = coalesce(u.dest_size, o.dest_size),
+           dest_compressed = coalesce(u.dest_compressed, o.dest_compressed),
+           content_sha256 = coalesce(u.content_sha256, o.content_sha256),
+           content_size = coalesce(u.content_size, o.content_size),
+           copied_at = coalesce(u.copied_at::timestamptz, o.copied_at),
+           verified_at = coalesce(u.verified_at::timestamptz, o.verified_at),
+           source_deleted_at = coalesce(u.source_deleted_at::timestamptz, o.source_deleted_at),
+           journaled = true, epoch = $2, seq = u.seq";
+
+const WHERE: &str = "
+     WHERE o.task_id = $1 AND o.idx = u.idx AND (o.epoch, o.seq) < ($2, u.seq)
+       AND (u.phase IS NULL OR (o.phase IN ('committed', 'source-deleted'))
+                               = (u.phase IN ('committed', 'source-deleted')))";
+
+/// Applies updates that are newer than what stands there.
+pub(in crate::catalog) async fn update(
+    pg: &mut PgConnection,
+    task_id: i64,
+    epoch: i32,
+    updates: &[MirrorUpdate],
+) -> Result<(), sqlx::Error> {
+    if updates.is_empty() {
+        return Ok(());
+    }
+    let sql = format!("{SET} FROM {} {WHERE}", UPDATE.unnest("u", 3));
+    let updates: Vec<&MirrorUpdate> = updates.iter().collect();
+    let statement = Statement::new(sql).bind(task_id).bind(epoch);
+    let statement = UPDATE.bind_arrays(statement, &updates);
+    Connection::Postgres(pg).execute(statement).await.map(drop)
+}

@@ -1,0 +1,151 @@
+//! The plan on PostgreSQL: `INSERT … SELECT`, so that no object crosses the wire.
+
+use sqlx::postgres::PgConnection;
+
+use super::Postgres;
+use crate::catalog::marks::{MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN, mark};
+use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, PlanRequest};
+use crate::catalog::sql::{Connection, Dialect as _, Statement, Value};
+use crate::model::{DriverKind, Place};
+
+/// The SQL for `Place::url_for`, over the columns of `archive_metadata`; `base` names a parameter.
+fn url_expression(place: &Place, base: &str) -> String {
+    match place.driver {
+        DriverKind::Localfs => format!(
+            r#"{base} || md5("userId") || '/' || bucket || '/' || substr(md5("archiveId"), 1, 2)
+               || '/' || md5("archiveId") || '.json'"#
+        ),
+        _ => format!(r#"{base} || "userId" || '/' || bucket || '/' || "archiveId""#),
+    }
+}
+
+/// Rows that the operator's `--bucket` and `--user` let in.
+const CHOSEN: &str = r#"(cardinality(:buckets::text[]) = 0 OR bucket = ANY(:buckets))
+    AND (cardinality(:users::text[]) = 0 OR "userId" = ANY(:users))"#;
+
+const KEY_BYTES: &str = r#"octet_length("userId") + octet_length(bucket)
+    + octet_length("archiveId") + octet_length("documentName")"#;
+
+/// The characters at which Anchore's URL parsing loses the rest.
+fn misread_expression(place: &Place) -> &'static str {
+    match place.driver {
+        DriverKind::Db | DriverKind::Db2 => "false",
+        DriverKind::Localfs => r"bucket ~ '[?#\t\r\n]'",
+        DriverKind::S3 | DriverKind::Swift => r"(user_id || bucket || archive_id) ~ '[?#\t\r\n]'",
+    }
+}
+
+/// Rows that are not in the plan.
+#[derive(sqlx::FromRow)]
+struct LeftOut {
+    elsewhere: i64,
+    without_url: i64,
+    keys_too_long: i64,
+}
+
+/// What a request looks for, as conditions over `archive_metadata`.
+struct Wanted<'a> {
+    request: &'a PlanRequest,
+    in_place: String,
+    elsewhere: String,
+    dest: String,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(request: &'a PlanRequest) -> Self {
+        let in_place = url_expression(&request.from.place, ":from::text");
+        let in_place = format!("content_url = {in_place}");
+        let dest = url_expression(&request.to.place, ":to::text");
+        // What lies at its destination already must not become its own source.
+        let elsewhere = format!(
+            "left(content_url, length(:scheme::text)) = :scheme AND NOT ({in_place})
+             AND content_url <> {dest}"
+        );
+        Self {
+            request,
+            in_place,
+            elsewhere,
+            dest,
+        }
+    }
+
+    fn chosen(&self) -> String {
+        let (in_place, elsewhere) = (&self.in_place, &self.elsewhere);
+        format!("({in_place} OR (:include_elsewhere AND {elsewhere}))")
+    }
+
+    fn insert(&self, task_id: i64) -> Statement {
+        let sql = format!(
+            r#"INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id,
+                   document_name, source_url, source_digest, source_size, source_compressed,
+                   created_at, last_updated, dest_url)
+               SELECT :task_id, row_number() OVER () - 1, "userId", bucket, "archiveId",
+                   "documentName", content_url, digest, size, is_compressed,
+                   created_at, last_updated, {}
+                 FROM archive_metadata
+                WHERE {} AND {CHOSEN} AND {KEY_BYTES} <= {KEY_MAX_BYTES}"#,
+            self.dest,
+            self.chosen()
+        );
+        self.statement(&sql, task_id)
+    }
+
+    fn left_out(&self, task_id: i64) -> Statement {
+        let sql = format!(
+            r#"SELECT count(*) FILTER (WHERE {} AND NOT :include_elsewhere) AS elsewhere,
+                      count(*) FILTER (WHERE content_url IS NULL) AS without_url,
+                      count(*) FILTER (WHERE {} AND {KEY_BYTES} > {KEY_MAX_BYTES})
+                          AS keys_too_long
+                 FROM archive_metadata WHERE {CHOSEN}"#,
+            self.elsewhere,
+            self.chosen()
+        );
+        self.statement(&sql, task_id)
+    }
+
+    fn statement(&self, sql: &str, task_id: i64) -> Statement {
+        let names = |names: &[String]| Value::Texts(names.iter().cloned().map(Some).collect());
+        let (from, to) = (&self.request.from.place, &self.request.to.place);
+        let policy = &self.request.policy;
+        let values = [
+            ("task_id", (task_id as i32).into()),
+            ("from", (&from.base).into()),
+            ("to", (&to.base).into()),
+            ("scheme", format!("{}://", from.driver.scheme()).into()),
+            ("buckets", names(&policy.buckets)),
+            ("users", names(&policy.users)),
+            ("include_elsewhere", policy.include_elsewhere.into()),
+        ];
+        Statement::named(sql, values)
+    }
+}
+
+pub(in crate::catalog) async fn plan(
+    pg: &mut PgConnection,
+    task_id: i64,
+    request: &PlanRequest,
+) -> Result<PlanNotices, sqlx::Error> {
+    let mut connection = Connection::Postgres(pg);
+    let wanted = Wanted::new(request);
+    connection.execute(wanted.insert(task_id)).await?;
+    for statement in Postgres.after_inserts() {
+        connection.execute(Statement::new(*statement)).await?;
+    }
+    let marks = [MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN];
+    let marked = mark(&mut connection, task_id, &marks).await?;
+    let left_out: LeftOut = connection.one(wanted.left_out(task_id)).await?;
+    let misread = format!(
+        "SELECT count(*) FROM windlass_objects WHERE task_id = $1 AND {}",
+        misread_expression(&request.to.place)
+    );
+    let misread = Statement::new(misread).bind(task_id);
+    let (misread,): (i64,) = connection.one(misread).await?;
+    Ok(PlanNotices {
+        elsewhere: left_out.elsewhere as u64,
+        without_url: left_out.without_url as u64,
+        unreadable_by_anchore: misread as u64,
+        keys_too_long: left_out.keys_too_long as u64,
+        refused: marked.refused as u64,
+        shared: marked.shared as u64,
+    })
+}

@@ -1,0 +1,60 @@
+//! The swap on PostgreSQL: one statement for all rows of a batch.
+
+use std::collections::HashMap;
+
+use sqlx::postgres::PgConnection;
+
+use crate::catalog::request::{Batch, SWAP};
+use crate::catalog::sql::{Connection, Statement};
+
+const MOVE: &str = r#"
+    moved AS (
+        UPDATE archive_metadata m
+           SET content_url = w.dest_url, digest = w.row_digest, size = w.row_size,
+               is_compressed = w.row_compressed, last_updated = w.row_last_updated
+          FROM want w
+         WHERE m.bucket = w.bucket AND m."archiveId" = w.archive_id
+           AND m."userId" = w.user_id AND m."documentName" = w.document_name
+           AND m.content_url = w.source_url
+           AND m.digest IS NOT DISTINCT FROM w.source_digest
+           AND m.size IS NOT DISTINCT FROM w.source_size
+           AND m.is_compressed IS NOT DISTINCT FROM w.source_compressed
+           AND m.last_updated IS NOT DISTINCT FROM w.last_updated
+        RETURNING w.idx),
+    marked AS (
+        UPDATE windlass_objects o
+           SET phase = 'committed', outcome = NULL, failure_class = NULL, last_error = NULL,
+               dest_digest = w.dest_digest, dest_size = w.dest_size,
+               dest_compressed = w.dest_compressed, row_digest = w.row_digest,
+               row_size = w.row_size, row_compressed = w.row_compressed,
+               dest_last_updated = w.row_last_updated,
+               content_sha256 = w.content_sha256, content_size = w.content_size,
+               copied_at = coalesce(w.copied_at::timestamptz, o.copied_at),
+               verified_at = coalesce(w.verified_at::timestamptz, o.verified_at),
+               committed_at = now(), journaled = false, epoch = $2, seq = w.seq
+          FROM moved JOIN want w USING (idx)
+         WHERE o.task_id = $1 AND o.idx = moved.idx
+        RETURNING o.idx)
+    SELECT moved.idx, marked.idx IS NOT NULL FROM moved LEFT JOIN marked ON marked.idx = moved.idx"#;
+
+/// The rows that were swapped, each with whether the mirror has it.
+pub(in crate::catalog) async fn move_rows(
+    pg: &mut PgConnection,
+    batch: &Batch<'_>,
+) -> Result<HashMap<u64, bool>, sqlx::Error> {
+    let want = SWAP.unnest("w", 3);
+    let sql = format!("WITH want AS (SELECT * FROM {want}), {MOVE}");
+    let statement = Statement::new(sql).bind(batch.task_id).bind(batch.epoch);
+    let statement = SWAP.bind_arrays(statement, batch.swaps);
+    let mut connection = Connection::Postgres(pg);
+    let moved: Vec<(i64, bool)> = connection.all(statement).await?;
+    if !moved.is_empty() {
+        // Deferred constraints and triggers run now, before the rows are looked at again.
+        let all = Statement::new("SET CONSTRAINTS ALL IMMEDIATE");
+        connection.execute(all).await?;
+    }
+    let moved = moved.into_iter();
+    Ok(moved
+        .map(|(idx, is_marked)| (idx as u64, is_marked))
+        .collect())
+}

@@ -1,0 +1,15 @@
+//! The values that go into the statements, and what comes of them.
+
+mod mirror;
+mod plan;
+mod swap;
+
+pub(super) use mirror::UPDATE;
+pub use mirror::{Heartbeat, MirrorUpdate, Writer};
+pub(super) use plan::KEY_MAX_BYTES;
+pub use plan::{
+    FollowUp, FollowUpNotices, PlanNotices, PlanRequest, Planned, PlannedBucket, SharedWith, Side,
+    TaskPlan,
+};
+pub(super) use swap::{Batch, SWAP};
+pub use swap::{Deletable, Swap, Swapped};

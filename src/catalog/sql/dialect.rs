@@ -1,0 +1,84 @@
+//! What the two databases say in different words.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+/// The row of Anchore's that belongs to object `o`, or none: through the primary key.
+pub(in crate::catalog) const JOIN_ROW: &str = r#"
+      LEFT JOIN archive_metadata m
+        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
+       AND m."userId" = o.user_id AND m."documentName" = o.document_name
+"#;
+
+/// Pieces of SQL in one database's words.
+pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
+    /// Whether a transaction locks single rows: on SQLite one transaction writes at a time.
+    fn locks_rows(&self) -> bool;
+
+    /// This moment, as windlass's own tables have times.
+    fn now(&self) -> &'static str;
+
+    /// This moment in UTC, as Anchore's `tasks` has times.
+    fn now_of_anchore(&self) -> &'static str;
+
+    /// So many seconds ago, as windlass's own tables have times.
+    fn seconds_ago(&self, seconds: u32) -> String;
+
+    /// Five minutes from now: the end of a lease.
+    fn end_of_lease(&self) -> &'static str;
+
+    /// Whole seconds since a time.
+    fn age_s(&self, time: &str) -> String;
+
+    /// Seconds since a time, with what is behind the point.
+    fn exact_age_s(&self, time: &str) -> String;
+
+    /// A time as milliseconds since 1970.
+    fn ms(&self, time: &str) -> String;
+
+    /// A time in RFC 3339, UTC.
+    fn rfc3339(&self, time: &str) -> String;
+
+    /// The numbers in parameter `$2`, a [`Numbers`](super::Numbers).
+    fn numbers(&self) -> &'static str;
+
+    /// Behind a SELECT: keeps the row from others until the transaction ends.
+    fn for_update(&self) -> &'static str;
+
+    /// Behind a SELECT: the same, without the rows that others keep.
+    fn for_update_skip_locked(&self) -> &'static str;
+
+    /// A row if there is the table `$1`.
+    fn find_table(&self) -> &'static str;
+
+    /// The name, the type and the needs of each column of the table `$1`.
+    fn columns_of_table(&self) -> &'static str;
+
+    /// Whether columns have types that hold.
+    fn has_types(&self) -> bool;
+
+    /// The first columns of Anchore's `list-migrations`, of `tasks` t and
+    /// `archive_migration_tasks` a.
+    fn columns_of_migrations(&self) -> &'static str;
+
+    /// The type that Anchore's `tasks.state` has.
+    fn task_state(&self, value: &str) -> String;
+
+    /// How an open shard's objects are joined to it: each shard's range by itself.
+    fn objects_of_open_shards(&self, which: &str) -> String;
+
+    /// What is said at the beginning of a transaction that only reads, and all of one instant.
+    fn begin_reading(&self) -> &'static [&'static str];
+
+    /// What a plan's transaction says first: how long it may take, and wait for a lock.
+    fn limits_of_plan(&self, patience: Duration) -> Vec<String>;
+
+    /// What is said before statements over the objects that were inserted a moment ago.
+    fn after_inserts(&self) -> &'static [&'static str];
+
+    /// The scripts that make windlass's own tables, in their order.
+    fn own_tables(&self) -> [&'static str; 4];
+
+    /// Whether users have rights, and a limited number of connections.
+    fn has_rights(&self) -> bool;
+}

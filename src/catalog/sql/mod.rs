@@ -1,0 +1,14 @@
+//! Statements as values: what is said to a database, apart from which one it is.
+//!
+//! A [`Statement`] carries its SQL and what is bound to it. Only this room knows how each database
+//! takes a value ([`run`]); where the two need different SQL, a [`Dialect`] has the words.
+
+mod columns;
+mod dialect;
+mod run;
+mod statement;
+
+pub(super) use columns::{Columns, Get};
+pub(super) use dialect::{Dialect, JOIN_ROW};
+pub(super) use run::{Begin, Connection, Pooled, within_limit};
+pub(super) use statement::{Numbers, Record, Statement, Value};

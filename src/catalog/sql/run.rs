@@ -1,0 +1,190 @@
+//! Where statements run: over the pool, or on one connection and in a transaction there.
+
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::PgConnection;
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection as _, Postgres, Sqlite};
+
+use super::{Record, Statement};
+use crate::database::{Database, SessionConnection};
+
+/// One connection to either database.
+pub(in crate::catalog) enum Connection<'c> {
+    Postgres(&'c mut PgConnection),
+    Sqlite(&'c mut SqliteConnection),
+}
+
+/// A connection of the pool.
+pub(in crate::catalog) enum Pooled {
+    Postgres(crate::database::Pooled),
+    Sqlite(PoolConnection<Sqlite>),
+}
+
+/// A transaction; dropped, it is rolled back.
+pub(in crate::catalog) enum Transaction<'c> {
+    Postgres(sqlx::Transaction<'c, Postgres>),
+    Sqlite(sqlx::Transaction<'c, Sqlite>),
+}
+
+/// When a transaction takes its turn to write, where only one at a time may: on SQLite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::catalog) enum Begin {
+    /// With its first statement that writes.
+    Deferred,
+    /// At once: one that has read first could not be made to wait for its turn.
+    Immediate,
+}
+
+impl Statement {
+    /// All rows, over the pool.
+    pub async fn all<T: Record>(self, db: &Database) -> Result<Vec<T>, sqlx::Error> {
+        match db {
+            Database::Postgres(pool) => self.postgres_as()?.fetch_all(pool).await,
+            Database::Sqlite(pool) => self.sqlite_as()?.fetch_all(pool).await,
+        }
+    }
+
+    /// The one row, over the pool.
+    pub async fn one<T: Record>(self, db: &Database) -> Result<T, sqlx::Error> {
+        match db {
+            Database::Postgres(pool) => self.postgres_as()?.fetch_one(pool).await,
+            Database::Sqlite(pool) => self.sqlite_as()?.fetch_one(pool).await,
+        }
+    }
+
+    /// The first row, if any, over the pool.
+    pub async fn optional<T: Record>(self, db: &Database) -> Result<Option<T>, sqlx::Error> {
+        match db {
+            Database::Postgres(pool) => self.postgres_as()?.fetch_optional(pool).await,
+            Database::Sqlite(pool) => self.sqlite_as()?.fetch_optional(pool).await,
+        }
+    }
+
+    /// No rows, over the pool.
+    pub async fn execute(self, db: &Database) -> Result<(), sqlx::Error> {
+        match db {
+            Database::Postgres(pool) => self.postgres()?.execute(pool).await.map(drop),
+            Database::Sqlite(pool) => self.sqlite()?.execute(pool).await.map(drop),
+        }
+    }
+}
+
+impl Connection<'_> {
+    /// All rows.
+    pub async fn all<T: Record>(&mut self, statement: Statement) -> Result<Vec<T>, sqlx::Error> {
+        match self {
+            Self::Postgres(pg) => statement.postgres_as()?.fetch_all(&mut **pg).await,
+            Self::Sqlite(sqlite) => statement.sqlite_as()?.fetch_all(&mut **sqlite).await,
+        }
+    }
+
+    /// The one row.
+    pub async fn one<T: Record>(&mut self, statement: Statement) -> Result<T, sqlx::Error> {
+        match self {
+            Self::Postgres(pg) => statement.postgres_as()?.fetch_one(&mut **pg).await,
+            Self::Sqlite(sqlite) => statement.sqlite_as()?.fetch_one(&mut **sqlite).await,
+        }
+    }
+
+    /// The first row, if any.
+    pub async fn optional<T: Record>(
+        &mut self,
+        statement: Statement,
+    ) -> Result<Option<T>, sqlx::Error> {
+        match self {
+            Self::Postgres(pg) => statement.postgres_as()?.fetch_optional(&mut **pg).await,
+            Self::Sqlite(sqlite) => statement.sqlite_as()?.fetch_optional(&mut **sqlite).await,
+        }
+    }
+
+    /// How many rows it has changed.
+    pub async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
+        match self {
+            Self::Postgres(pg) => {
+                let done = statement.postgres()?.execute(&mut **pg).await?;
+                Ok(done.rows_affected())
+            }
+            Self::Sqlite(sqlite) => {
+                let done = statement.sqlite()?.execute(&mut **sqlite).await?;
+                Ok(done.rows_affected())
+            }
+        }
+    }
+
+    /// Several statements in one string, with nothing bound.
+    pub async fn script(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Postgres(pg) => sqlx::raw_sql(sql).execute(&mut **pg).await.map(drop),
+            Self::Sqlite(sqlite) => sqlx::raw_sql(sql).execute(&mut **sqlite).await.map(drop),
+        }
+    }
+
+    pub async fn begin(&mut self, begin: Begin) -> Result<Transaction<'_>, sqlx::Error> {
+        Ok(match self {
+            Self::Postgres(pg) => Transaction::Postgres(pg.begin().await?),
+            Self::Sqlite(sqlite) => Transaction::Sqlite(match begin {
+                Begin::Deferred => sqlite.begin().await?,
+                Begin::Immediate => sqlite.begin_with("BEGIN IMMEDIATE").await?,
+            }),
+        })
+    }
+}
+
+impl<'c> From<&'c mut SessionConnection> for Connection<'c> {
+    fn from(connection: &'c mut SessionConnection) -> Self {
+        match connection {
+            SessionConnection::Postgres(pg) => Self::Postgres(pg),
+            SessionConnection::Sqlite(sqlite) => Self::Sqlite(sqlite),
+        }
+    }
+}
+
+impl Pooled {
+    pub async fn acquire(db: &Database) -> Result<Self, sqlx::Error> {
+        Ok(match db {
+            Database::Postgres(pool) => Self::Postgres(pool.acquire().await?),
+            Database::Sqlite(pool) => Self::Sqlite(pool.acquire().await?),
+        })
+    }
+
+    pub fn connection(&mut self) -> Connection<'_> {
+        match self {
+            Self::Postgres(pg) => Connection::Postgres(&mut *pg),
+            Self::Sqlite(sqlite) => Connection::Sqlite(&mut *sqlite),
+        }
+    }
+}
+
+/// Awaits what runs on a connection of the pool, as long as one statement may take.
+pub(in crate::catalog) async fn within_limit<T>(
+    db: &Database,
+    statements: impl Future<Output = T>,
+) -> Result<T, sqlx::Error> {
+    match db {
+        Database::Postgres(pool) => pool.bounded(statements).await,
+        Database::Sqlite(_) => Ok(statements.await),
+    }
+}
+
+impl Transaction<'_> {
+    pub fn connection(&mut self) -> Connection<'_> {
+        match self {
+            Self::Postgres(pg) => Connection::Postgres(&mut *pg),
+            Self::Sqlite(sqlite) => Connection::Sqlite(&mut *sqlite),
+        }
+    }
+
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Postgres(pg) => pg.commit().await,
+            Self::Sqlite(sqlite) => sqlite.commit().await,
+        }
+    }
+
+    pub async fn rollback(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Postgres(pg) => pg.rollback().await,
+            Self::Sqlite(sqlite) => sqlite.rollback().await,
+        }
+    }
+}
