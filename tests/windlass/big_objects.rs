@@ -183,6 +183,28 @@ async fn killed_in_the_middle_only_the_missing_parts_are_sent() {
     assert!(killed_peak < 192 && peak < 192, "{killed_peak} {peak} MiB");
 }
 
+/// A place that holds something else already is asked whether the key is free, which is one cheap request;
+/// the source is read once, for the copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn into_a_place_that_is_not_empty_it_is_read_once() {
+    let big = Big::new().await;
+    let hollow = Hollow::new(20 * MIB + 1);
+    big.add(&hollow, 1).await;
+    let (s3, bucket) = big.memory_s3().await;
+    let there = big.migrate(&big.localfs(&big.dir), &bucket, &[]);
+    there.wait().await.expect_code(0);
+    let archive = big.program.home().join("archive");
+    std::fs::create_dir(&archive).expect("a directory");
+    std::fs::write(archive.join("somebody-elses"), b"kept").expect("a file");
+    let before = calls(&s3, "GetObject");
+    let back = big.migrate(&bucket, &big.localfs(&archive), &[]);
+    back.wait().await.expect_code(0);
+    assert_eq!(calls(&s3, "GetObject") - before, 1);
+    let rows = big.rows().await;
+    assert_eq!(rows[0].0, hollow.md5_hex(1));
+    assert!(rows[0].1.starts_with("file://"), "{rows:?}");
+}
+
 /// Many at once, from a directory to another store: its peak is below the limit.
 async fn many_under_the_limit(count: u64, size_mib: u64, limit_mib: u64, to_bucket: bool) {
     let big = Big::new().await;

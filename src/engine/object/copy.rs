@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 
 use crate::crash;
 use crate::driver::bounded;
-use crate::driver::{Reader, StoreErrorKind, Upload};
+use crate::driver::{Reader, Stat, StoreErrorKind, Upload};
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::limits::WHOLE_MAX_BYTES;
 use crate::engine::object::context::Context;
@@ -187,9 +187,12 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
         context.stores.destination.in_one_piece(),
     );
     let mut measured = None;
-    if must_look || in_one_piece {
+    // A free key is found out by one cheap request; only what lies there has to be compared, for which the
+    // whole source is read.
+    let lies_there = must_look && look(context, item).await?.is_some();
+    if lies_there || in_one_piece {
         let facts = pass(context, item, compressed, None).await?;
-        if must_look && is_there_already(context, item, &facts).await? {
+        if lies_there && is_there_already(context, item, &facts).await? {
             return Ok(Copy::found(facts));
         }
         measured = Some(facts).filter(|_| in_one_piece);
@@ -313,6 +316,12 @@ async fn pass(
     Ok(facts)
 }
 
+/// What lies at the destination.
+async fn look(context: &Context, item: &Item) -> Result<Option<Stat>, StepError> {
+    let stat = context.stores.destination.stat(&item.object.dest_url);
+    stat.await.map_err(StepError::store(Side::Destination))
+}
+
 /// Whether what lies at the destination is this copy already. Other content is refused, unless
 /// the operator allowed to replace it and no row points at it.
 async fn is_there_already(
@@ -321,13 +330,9 @@ async fn is_there_already(
     facts: &Facts,
 ) -> Result<bool, StepError> {
     let url = &item.object.dest_url;
-    let stat = context
-        .stores
-        .destination
-        .stat(url)
-        .await
-        .map_err(StepError::store(Side::Destination))?;
-    let Some(stat) = stat else { return Ok(false) };
+    let Some(stat) = look(context, item).await? else {
+        return Ok(false);
+    };
     refuse_namesakes(context, facts).await?;
     if stat.size == facts.size {
         let (md5, size) = digest_of(context, facts).await?;
