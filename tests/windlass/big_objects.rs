@@ -194,8 +194,9 @@ async fn into_a_place_that_is_not_empty_it_is_read_once() {
     let there = big.migrate(&big.localfs(&big.dir), &bucket, &[]);
     there.wait().await.expect_code(0);
     let archive = big.program.home().join("archive");
-    std::fs::create_dir(&archive).expect("a directory");
-    std::fs::write(archive.join("somebody-elses"), b"kept").expect("a file");
+    let folder = archive.join("0".repeat(32));
+    std::fs::create_dir_all(&folder).expect("a folder as Anchore makes them");
+    std::fs::write(folder.join("somebody-elses"), b"kept").expect("a file");
     let before = calls(&s3, "GetObject");
     let back = big.migrate(&bucket, &big.localfs(&archive), &[]);
     back.wait().await.expect_code(0);
