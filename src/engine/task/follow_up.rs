@@ -3,7 +3,7 @@
 
 use crate::catalog::{Catalog, FollowUp, Planned, TaskPlan, TaskRow};
 use crate::engine::ConfiguredStore;
-use crate::engine::flow::lock::{Lease, take_lock};
+use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::recover;
 use crate::engine::run::reversed::refuse_reversed;
@@ -59,14 +59,13 @@ pub async fn follow_up(
             false => retry_store(async || old.driver.prepare_to_read().await).await?,
         }
     }
-    let session = take_lock(&catalog, settings).await?;
-    lease.begin(session.clone());
-    let (from, to) = if is_reverse { (new, old) } else { (old, new) };
+    let stores = if is_reverse { (new, old) } else { (old, new) };
+    let held = Held::take(&lease, catalog, stores, settings).await?;
     let locked = async {
-        catalog.ensure_schema().await?;
-        refuse(&catalog, request.kind, after).await?;
+        held.catalog.ensure_schema().await?;
+        refuse(&held.catalog, request.kind, after).await?;
         if !dry_run {
-            recover::catch_up(&catalog, after, settings).await?;
+            recover::catch_up(&held.catalog, after, settings).await?;
         }
         let work = NewTask {
             kind: request.kind,
@@ -78,13 +77,7 @@ pub async fn follow_up(
             policy: request.policy.clone(),
             dry_run,
             earlier: Vec::new(),
-            held: Held {
-                session,
-                lease: lease.clone(),
-                catalog,
-                from,
-                to,
-            },
+            held,
         };
         start(work, settings, |_| Ok(TaskPlan::Keep), announce).await
     };

@@ -5,7 +5,7 @@ use crate::crash;
 use crate::database::Session;
 use crate::driver::{self, Fence};
 use crate::engine::ConfiguredStore;
-use crate::engine::flow::lock::Lease;
+use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::run::opening::host;
 use crate::engine::{EngineError, Settings, Store};
 use crate::journal::Journal;
@@ -18,6 +18,26 @@ pub struct Held {
     pub catalog: Catalog,
     pub from: Store,
     pub to: Store,
+}
+
+impl Held {
+    /// Takes the lock for stores that were opened for this lease. Whoever has it ends the lease.
+    pub async fn take(
+        lease: &Lease,
+        catalog: Catalog,
+        (from, to): (Store, Store),
+        settings: &Settings,
+    ) -> Result<Self, EngineError> {
+        let session = take_lock(&catalog, settings).await?;
+        lease.begin(session.clone());
+        Ok(Self {
+            session,
+            lease: lease.clone(),
+            catalog,
+            from,
+            to,
+        })
+    }
 }
 
 /// Opens a store for a run.

@@ -3,7 +3,7 @@
 use std::cell::{Cell, OnceCell};
 
 use crate::catalog::{Catalog, Planned, TaskPlan, TaskRow};
-use crate::engine::flow::lock::{Lease, take_lock};
+use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::report::RunReport;
 use crate::engine::task::earlier::Earlier;
@@ -93,15 +93,7 @@ async fn once(
         settings.state_dir.prepare()?;
         retry_store(async || to.driver.prepare().await).await?;
     }
-    let session = take_lock(&catalog, settings).await?;
-    lease.begin(session.clone());
-    let held = Held {
-        session,
-        lease: lease.clone(),
-        catalog,
-        from,
-        to,
-    };
+    let held = Held::take(&lease, catalog, (from, to), settings).await?;
     let result = locked(request, settings, held, announce).await;
     lease.end().await;
     result

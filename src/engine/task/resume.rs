@@ -4,7 +4,7 @@ use crate::catalog::{Catalog, TaskRow};
 use crate::crash;
 use crate::database::Session;
 use crate::engine::ConfiguredStore;
-use crate::engine::flow::lock::{Lease, take_lock};
+use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::opening::{self, executor_id, resumed};
 use crate::engine::run::recover::{
@@ -67,15 +67,7 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     settings.state_dir.prepare()?;
     retry_store(async || from.driver.prepare_to_read().await).await?;
     retry_store(async || to.driver.prepare_to_read().await).await?;
-    let session = take_lock(&catalog, settings).await?;
-    lease.begin(session.clone());
-    let held = Held {
-        session,
-        lease: lease.clone(),
-        catalog,
-        from,
-        to,
-    };
+    let held = Held::take(&lease, catalog, (from, to), settings).await?;
     let result = locked(&request.task, settings, held).await;
     lease.end().await;
     result
