@@ -4,19 +4,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
+use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
     BehaviorVersion, Builder, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     SharedCredentialsProvider, StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::config::{RuntimeComponents, SharedHttpClient};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 
 use super::answers::ShortAnswers;
+use super::direct::Direct;
+use super::keys::Keys;
 use super::region;
 use crate::config::{S3Auth, S3Config, Secret};
 use crate::driver::StoreErrorKind;
@@ -28,9 +31,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// One request, up to its answer's first byte; the body of an answer is watched by itself.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client, and what is to be known of the way to the server.
+/// The ways to the server.
 pub(super) struct Connection {
     pub sdk: aws_sdk_s3::Client,
+    pub direct: Direct,
     /// Where the requests go through a proxy: its host and port.
     pub proxy: Option<String>,
 }
@@ -51,12 +55,21 @@ pub(super) async fn connect(config: &S3Config) -> Result<Connection, Failure> {
             port: None,
         }),
     };
-    let http = http_client(&trusted, proxy.as_ref())?;
+    let credentials = credentials(config, &region, &trusted).await?;
+    let connectors = Connectors::new(trusted, proxy.as_ref())?;
+    let settings = HttpConnectorSettings::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(REQUEST_TIMEOUT);
+    let direct = Direct::new(
+        connectors.connector(Some(settings.build())),
+        Keys::new(credentials.clone()),
+        config.url.clone(),
+    );
     let mut builder = Builder::new()
         .behavior_version(BehaviorVersion::latest())
-        .credentials_provider(credentials(config, &region, &trusted).await?)
+        .credentials_provider(credentials)
         .region(region)
-        .http_client(http)
+        .http_client(connectors.client())
         .interceptor(ShortAnswers)
         // The SDK's default trailers were stored inside objects by one server and refused by
         // others; what we send carries a Content-MD5 instead.
@@ -78,6 +91,7 @@ pub(super) async fn connect(config: &S3Config) -> Result<Connection, Failure> {
     }
     Ok(Connection {
         sdk: aws_sdk_s3::Client::from_conf(builder.build()),
+        direct,
         proxy: proxy.as_ref().map(proxy::shown),
     })
 }
@@ -110,7 +124,13 @@ async fn found_by_aws(
 ) -> Result<SharedCredentialsProvider, Failure> {
     let mut chain = aws_config::defaults(BehaviorVersion::latest())
         // Those who hand out credentials are other hosts than the store.
-        .http_client(proxied(trusted.clone(), ProxyConfig::from_env()))
+        .http_client(
+            Connectors {
+                trusted: trusted.clone(),
+                proxy: ProxyConfig::from_env(),
+            }
+            .client(),
+        )
         .region(region.clone());
     if let Some(name) = region::profile_name() {
         chain = chain.profile_name(name);
@@ -121,36 +141,44 @@ async fn found_by_aws(
     })
 }
 
-fn http_client(trusted: &TlsContext, proxy: Option<&Secret>) -> Result<SharedHttpClient, Failure> {
-    let Some(proxy) = proxy else {
-        return Ok(aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .tls_context(trusted.clone())
-            .build_https());
-    };
-    // What it says of a wrong one may hold the password.
-    let config = ProxyConfig::all(proxy.expose()).map_err(|_| {
-        let message = format!(
-            "the proxy {:?} of the environment is no http:// or https:// URL: check HTTP_PROXY, \
-             HTTPS_PROXY and NO_PROXY",
-            proxy::shown(proxy)
-        );
-        Failure::new(StoreErrorKind::Misconfigured, message)
-    })?;
-    Ok(proxied(trusted.clone(), config))
+/// What makes connections: whom they trust, and the proxy that they go through.
+#[derive(Debug, Clone)]
+struct Connectors {
+    trusted: TlsContext,
+    proxy: ProxyConfig,
 }
 
-fn proxied(trusted: TlsContext, proxy: ProxyConfig) -> SharedHttpClient {
-    let client = aws_smithy_http_client::Builder::new();
-    client.build_with_connector_fn(move |settings, components| {
+impl Connectors {
+    fn new(trusted: TlsContext, proxy: Option<&Secret>) -> Result<Self, Failure> {
+        let Some(url) = proxy else {
+            let proxy = ProxyConfig::disabled();
+            return Ok(Self { trusted, proxy });
+        };
+        // What it says of a wrong one may hold the password.
+        let proxy = ProxyConfig::all(url.expose()).map_err(|_| {
+            let message = format!(
+                "the proxy {:?} of the environment is no http:// or https:// URL: check \
+                 HTTP_PROXY, HTTPS_PROXY and NO_PROXY",
+                proxy::shown(url)
+            );
+            Failure::new(StoreErrorKind::Misconfigured, message)
+        })?;
+        Ok(Self { trusted, proxy })
+    }
+
+    fn connector(&self, settings: Option<HttpConnectorSettings>) -> Connector {
         let mut connector = Connector::builder()
             .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .tls_context(trusted.clone())
-            .proxy_config(proxy.clone());
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+            .tls_context(self.trusted.clone())
+            .proxy_config(self.proxy.clone());
+        connector.set_connector_settings(settings);
         connector.build()
-    })
+    }
+
+    fn client(self) -> SharedHttpClient {
+        let client = aws_smithy_http_client::Builder::new();
+        client.build_with_connector_fn(move |settings, _| self.connector(settings.cloned()))
+    }
 }
 
 /// The system's certificates, and those of a private authority where one is named.

@@ -29,9 +29,9 @@ where
             status @ 400.. => answered(status, "", ""),
             _ => unreadable(&error),
         },
-        SdkError::TimeoutError(_) => Failure::new(Kind::Unavailable, "no answer in time"),
-        SdkError::ConstructionFailure(_) => not_sent(&error, Kind::Unsupported),
-        _ => not_sent(&error, Kind::Unavailable),
+        SdkError::TimeoutError(_) => not_in_time(),
+        SdkError::ConstructionFailure(_) => not_sent_or(&error, Kind::Unsupported),
+        _ => not_sent(&error),
     }
 }
 
@@ -219,7 +219,16 @@ fn advise(kind: Kind, code: &str, said: &str) -> String {
     }
 }
 
-fn not_sent(error: &(dyn Error + 'static), otherwise: Kind) -> Failure {
+pub(super) fn not_in_time() -> Failure {
+    Failure::new(Kind::Unavailable, "no answer in time")
+}
+
+/// A request that has not come to the server, or got no answer there.
+pub(super) fn not_sent(error: &(dyn Error + 'static)) -> Failure {
+    not_sent_or(error, Kind::Unavailable)
+}
+
+fn not_sent_or(error: &(dyn Error + 'static), otherwise: Kind) -> Failure {
     let mut at = Some(error);
     while let Some(cause) = at {
         if cause.is::<CredentialsError>() {

@@ -4,7 +4,9 @@ mod address;
 mod answers;
 mod client;
 mod delete;
+mod direct;
 mod error;
+mod keys;
 mod multipart;
 mod prepare;
 mod region;
@@ -21,16 +23,15 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::head_object::HeadObjectOutput;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::ServerSideEncryption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures::TryStreamExt as _;
 use futures::future::join_all;
-use futures::stream;
+use http_body_util::BodyExt as _;
 
 use self::address::Address;
+use self::direct::{Answer, Direct, Request};
 use self::multipart::S3Upload;
 use self::region::Clients;
 use self::single::SinglePut;
@@ -46,6 +47,7 @@ const CONTENT_TYPE: &str = "binary/octet-stream";
 
 /// The metadata that names the task which has written an object.
 const MARK: &str = "windlass-task";
+const MARK_HEADER: &str = "x-amz-meta-windlass-task";
 
 /// The s3 driver.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ pub(super) struct S3 {
 #[derive(Debug)]
 struct Server {
     clients: Clients,
+    direct: Direct,
     bucket: String,
     prefix: String,
     create_bucket: bool,
@@ -79,7 +82,7 @@ impl S3 {
     pub(super) async fn new(config: &S3Config) -> Result<Self, StoreError> {
         let place = Place::bucket(DriverKind::S3, &config.bucket, &config.prefix);
         let connection = client::connect(config).await;
-        let client::Connection { sdk, proxy } =
+        let client::Connection { sdk, direct, proxy } =
             connection.at(DriverKind::S3, "open", &place.base)?;
         let on_aws = config.url.is_none();
         let location = sdk.config().region().map(|region| region.to_string());
@@ -87,6 +90,7 @@ impl S3 {
         let host = host.map_or("AWS".into(), |url| host_of(url.expose()));
         let server = Arc::new(Server {
             clients: Clients::new(sdk),
+            direct,
             is_unlistable: AtomicBool::new(false),
             no_multipart: AtomicBool::new(false),
             bucket: config.bucket.clone(),
@@ -144,10 +148,7 @@ impl Server {
     async fn get(&self, url: &str) -> Result<Reader, Failure> {
         let address = Address::of(url)?;
         let elsewhere = address.bucket != self.bucket;
-        let object = self.in_its_region(&address.bucket, |sdk| {
-            let request = sdk.get_object().bucket(&address.bucket);
-            request.key(&address.key).send()
-        });
+        let object = self.ask("GET", &address);
         let object = object.await.map_err(|failure| {
             match failure.kind {
                 // Only a row that points to another bucket is wrong, not the whole store.
@@ -164,13 +165,9 @@ impl Server {
             }
             object => object?,
         };
-        let size = object.content_length.and_then(|n| u64::try_from(n).ok());
-        let body = stream::try_unfold(object.body, |mut body| async move {
-            match body.next().await.transpose() {
-                Ok(piece) => Ok(piece.map(|piece| (piece, body))),
-                Err(error) => Err(Failure::broken_body(&root_cause(&error))),
-            }
-        });
+        let size = length(&object);
+        let body = object.into_body().into_data_stream();
+        let body = body.map_err(|error| Failure::broken_body(&root_cause(&*error)));
         Ok(Reader {
             size,
             stream: watched(body, DriverKind::S3, url),
@@ -181,18 +178,30 @@ impl Server {
     /// is a right one. The MD5 is among the signed headers and thereby binds the body, so that a
     /// SHA-256 of it would only double the cost: Anchore's own library leaves it out as well.
     async fn put(&self, address: &Address, body: Bytes, md5: [u8; 16]) -> Result<(), Failure> {
-        let put = self.in_its_region(&address.bucket, |sdk| {
-            let request = sdk
-                .put_object()
-                .bucket(&address.bucket)
-                .key(&address.key)
-                .content_type(CONTENT_TYPE)
-                .set_metadata(self.marked())
-                .content_md5(STANDARD.encode(md5))
-                .body(ByteStream::from(body.clone()));
-            request.customize().disable_payload_signing().send()
-        });
-        put.await.map(drop).map_err(error::as_of_a_write)
+        let mut headers = vec![
+            ("content-type", CONTENT_TYPE.to_owned()),
+            ("content-md5", STANDARD.encode(md5)),
+        ];
+        headers.extend(self.mark.get().map(|mark| (MARK_HEADER, mark.clone())));
+        let request = Request {
+            method: "PUT",
+            address,
+            headers,
+            body,
+        };
+        let put = self.direct.send(&self.clients, &request).await;
+        put.map(drop).map_err(error::as_of_a_write)
+    }
+
+    /// Asks for an object, or about it.
+    async fn ask(&self, method: &'static str, address: &Address) -> Result<Answer, Failure> {
+        let request = Request {
+            method,
+            address,
+            headers: Vec::new(),
+            body: Bytes::new(),
+        };
+        self.direct.send(&self.clients, &request).await
     }
 
     /// The metadata of a new object.
@@ -203,15 +212,11 @@ impl Server {
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, Failure> {
         let address = Address::of(url)?;
-        let head = self.in_its_region(&address.bucket, |sdk| {
-            let request = sdk.head_object().bucket(&address.bucket);
-            request.key(&address.key).send()
-        });
-        match head.await {
+        match self.ask("HEAD", &address).await {
             Ok(head) => Ok(Some(Stat {
-                size: head.content_length().unwrap_or(0).max(0) as u64,
+                size: length(&head).unwrap_or(0),
                 md5: md5_of(&head),
-                mark: head.metadata().and_then(|kept| kept.get(MARK)).cloned(),
+                mark: head.headers().get(MARK_HEADER).map(str::to_owned),
             })),
             Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(None),
             // So is every key that is missing, where the bucket can't be listed.
@@ -251,16 +256,19 @@ impl Server {
     }
 }
 
+/// The length that an answer tells.
+fn length(answer: &Answer) -> Option<u64> {
+    answer.headers().get("content-length")?.parse().ok()
+}
+
 /// The MD5 of the object, where its ETag is one: not after a multipart upload, nor under a key
 /// of the customer's or of KMS.
-fn md5_of(head: &HeadObjectOutput) -> Option<String> {
-    let keyed = head.sse_customer_algorithm().is_some()
-        || head.ssekms_key_id().is_some()
-        || matches!(
-            head.server_side_encryption(),
-            Some(encryption) if *encryption != ServerSideEncryption::Aes256
-        );
-    let etag = head.e_tag()?.trim_matches('"');
+fn md5_of(answer: &Answer) -> Option<String> {
+    let said = |name: &str| answer.headers().get(name);
+    let keyed = said("x-amz-server-side-encryption-customer-algorithm").is_some()
+        || said("x-amz-server-side-encryption-aws-kms-key-id").is_some()
+        || said("x-amz-server-side-encryption").is_some_and(|how| how != "AES256");
+    let etag = said("etag")?.trim_matches('"');
     let digits = etag.len() == 32 && etag.bytes().all(|byte| byte.is_ascii_hexdigit());
     (digits && !keyed).then(|| etag.to_ascii_lowercase())
 }

@@ -14,6 +14,9 @@ use aws_sdk_s3::error::SdkError;
 /// What AWS itself takes where nobody names one, and other servers don't look at.
 const DEFAULT: &str = "us-east-1";
 
+/// Where an answer names the bucket's region, even without a body.
+pub(super) const REGION_HEADER: &str = "x-amz-bucket-region";
+
 /// A name is put into the host of requests to AWS.
 const NAME_MAX_BYTES: usize = 64;
 
@@ -66,10 +69,15 @@ impl Clients {
         elsewhere.get(bucket).unwrap_or(&self.first).clone()
     }
 
-    /// Takes to heart what an answer says of a bucket's region; whether that is news. The server
-    /// stays the configured one: on AWS, and on AWS alone, its host follows from the region.
+    /// Takes to heart what an answer says of a bucket's region; whether that is news.
     pub(super) fn learn<E>(&self, bucket: &str, error: &SdkError<E, HttpResponse>) -> bool {
-        let Some(named) = region_in(error) else {
+        region_in(error).is_some_and(|named| self.learn_region(bucket, named))
+    }
+
+    /// The same of a region that an answer names. The server stays the configured one: on AWS,
+    /// and on AWS alone, its host follows from the region.
+    pub(super) fn learn_region(&self, bucket: &str, named: &str) -> bool {
+        let Some(named) = checked(named) else {
             return false;
         };
         let known = self.of(bucket);
@@ -91,14 +99,14 @@ impl Clients {
 }
 
 /// The region that a refusal names: in a header, or in its words.
-fn region_in<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
+fn region_in<E>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
     let answer = error.raw_response()?;
-    if let Some(region) = answer.headers().get("x-amz-bucket-region") {
-        return checked(region);
+    if let Some(region) = answer.headers().get(REGION_HEADER) {
+        return Some(region);
     }
     let words = std::str::from_utf8(answer.body().bytes()?).ok()?;
     let (_, rest) = words.split_once("<Region>")?;
-    checked(rest.split_once("</Region>")?.0)
+    Some(rest.split_once("</Region>")?.0)
 }
 
 fn checked(region: &str) -> Option<String> {
