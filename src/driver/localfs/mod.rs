@@ -294,8 +294,9 @@ fn explain(operation: &'static str, url: &str, trouble: Trouble) -> StoreError {
     };
     let writing = matches!(operation, "put" | "upload");
     let (kind, message) = match io.kind() {
-        // A write makes what is missing below the root, so it is the root that is gone.
-        io::ErrorKind::NotFound if writing => (
+        // A write makes what is missing below the root, and a delete takes it for deleted: so it is
+        // the root that is gone.
+        io::ErrorKind::NotFound if writing || operation == "delete" => (
             StoreErrorKind::NoSuchPlace,
             "archive_data_dir is no longer there: is its disk mounted?".into(),
         ),

@@ -1,7 +1,7 @@
 //! Writing and removing below one directory, so that neither a reader nor a power cut ever sees
 //! half a file, and what was acknowledged stays.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -110,59 +110,95 @@ impl Tree {
 
     /// Removes files, and the directories that this leaves empty. One answer for each, in order.
     pub(super) fn remove(&self, targets: &[PathBuf]) -> Vec<Result<(), Trouble>> {
-        let mut answers: Vec<_> = targets.iter().map(|target| self.unlink(target)).collect();
-        crash::point("file-unlinked");
-        let dirs: BTreeSet<_> = targets
+        let mut inside = HashSet::new();
+        let unlinked = targets
             .iter()
-            .filter_map(|target| target.parent())
-            .collect();
+            .map(|target| self.unlink(target, &mut inside));
+        let mut answers: Vec<_> = unlinked.collect();
+        crash::point("file-unlinked");
+        // What was unlinked in a directory that is gone is gone with it, so that only the one above
+        // has to be synced: one for many, where each file had a directory of its own.
+        let mut left: BTreeMap<&Path, Vec<&Path>> = BTreeMap::new();
+        let dirs: BTreeSet<_> = targets.iter().filter_map(|t| t.parent()).collect();
         for dir in dirs {
-            if let Err(error) = sync_dir(dir) {
-                if error.kind() == io::ErrorKind::NotFound {
-                    continue;
-                }
+            left.entry(self.prune(dir)).or_default().push(dir);
+        }
+        crash::point("directories-pruned");
+        for (at, dirs) in left {
+            if let Err(error) = self.sync_what_is_left(at) {
                 for (target, answer) in targets.iter().zip(&mut answers) {
-                    if target.parent() == Some(dir) {
+                    if target.parent().is_some_and(|dir| dirs.contains(&dir)) {
                         *answer = Err(io::Error::new(error.kind(), error.to_string()).into());
                     }
                 }
-                continue;
             }
-            self.prune(dir);
         }
         answers
     }
 
-    fn unlink(&self, target: &Path) -> Result<(), Trouble> {
+    fn unlink<'a>(&self, target: &'a Path, inside: &mut HashSet<&'a Path>) -> Result<(), Trouble> {
         let absent = |error: &io::Error| {
             matches!(
                 error.kind(),
                 io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
             )
         };
-        let dir = parent(target)?;
-        if !self.known().dirs.contains(dir) {
-            match self.stays_inside(dir) {
-                Err(Trouble::Io(error)) if absent(&error) => return Ok(()),
-                other => other?,
-            }
-        }
-        match replaceable(target).and_then(|()| Ok(fs::remove_file(target)?)) {
+        let removed = self
+            .lies_inside(parent(target)?, inside)
+            .and_then(|()| replaceable(target))
+            .and_then(|()| Ok(fs::remove_file(target)?));
+        match removed {
             Err(Trouble::Io(error)) if absent(&error) => Ok(()),
             other => other,
         }
     }
 
-    /// Removes `dir` and what is above it, up to the root, as far as it is empty. Somebody may
-    /// be putting a file there at this moment, so nothing that fails here is an error.
-    fn prune(&self, dir: &Path) {
-        for dir in dir.ancestors().take_while(|dir| *dir != self.root) {
+    /// Removes `dir` and what is above it, up to the root, as far as it is empty; what is left of
+    /// that way. Somebody may be putting a file there at this moment, so nothing that fails here is
+    /// an error.
+    fn prune<'a>(&self, dir: &'a Path) -> &'a Path {
+        for at in dir.ancestors() {
+            if at == self.root {
+                return at;
+            }
             let mut known = self.known();
-            known.forget(dir);
-            if fs::remove_dir(dir).is_err() {
-                return;
+            known.forget(at);
+            match fs::remove_dir(at) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => return at,
             }
         }
+        dir
+    }
+
+    /// Syncs a directory, or the nearest above it where somebody else has removed it meanwhile.
+    fn sync_what_is_left(&self, dir: &Path) -> io::Result<()> {
+        for at in dir.ancestors() {
+            match sync_dir(at) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && at != self.root => {}
+                other => return other,
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a directory lies inside the root by what it is and not only by its letters. `inside`
+    /// keeps those of which that is known.
+    fn lies_inside<'a>(
+        &self,
+        dir: &'a Path,
+        inside: &mut HashSet<&'a Path>,
+    ) -> Result<(), Trouble> {
+        if dir == self.root || inside.contains(dir) || self.known().dirs.contains(dir) {
+            return Ok(());
+        }
+        self.lies_inside(parent(dir)?, inside)?;
+        if fs::symlink_metadata(dir)?.is_symlink() {
+            self.stays_inside(dir)?;
+        }
+        inside.insert(dir);
+        Ok(())
     }
 
     /// Sees to it that `dir` is there, lies inside the root, and stays after a power cut.

@@ -41,7 +41,12 @@ const POINTS: &[&str] = &[
 ];
 
 /// Those of a source in a directory.
-const POINTS_OF_A_SOURCE: &[&str] = &["file-unlinked", "source-delete-after", "swap-after-commit"];
+const POINTS_OF_A_SOURCE: &[&str] = &[
+    "file-unlinked",
+    "directories-pruned",
+    "source-delete-after",
+    "swap-after-commit",
+];
 
 /// Come to when a task is taken up again.
 const SECOND_POINTS: &[&str] = &[
