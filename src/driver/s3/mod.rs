@@ -33,13 +33,13 @@ use futures::stream;
 use self::address::Address;
 use self::multipart::S3Upload;
 use self::region::Clients;
-use self::single::SinglePut;
 use super::body::watched;
 use super::error::{At as _, Failure, root_cause};
-use super::{Driver, Lack, Reader, Stat, StoreError, StoreErrorKind, Upload, UploadLog};
+use super::{Driver, Lack, Reader, Stat, StoreError, StoreErrorKind};
+use super::{ResumableUploads, Upload, UploadsInOnePiece};
 use crate::batch::Batcher;
 use crate::config::S3Config;
-use crate::model::{DriverKind, Place, Unfinished};
+use crate::model::{DriverKind, Place};
 
 /// What Anchore's own library sends.
 const CONTENT_TYPE: &str = "binary/octet-stream";
@@ -309,54 +309,15 @@ impl Driver for S3 {
         Ok(Box::new(S3Upload::new(self.server.clone(), url, address)))
     }
 
-    async fn upload_logged(
-        &self,
-        url: &str,
-        begun: Option<Unfinished>,
-        log: Arc<dyn UploadLog>,
-    ) -> Result<Box<dyn Upload>, StoreError> {
-        let address = self.server.own_address(url);
-        let address = address.at(DriverKind::S3, "upload", url)?;
-        let upload = S3Upload::new(self.server.clone(), url, address);
-        Ok(Box::new(upload.logged(begun, log)))
+    fn resumable(&self) -> Option<&dyn ResumableUploads> {
+        Some(self)
     }
 
-    fn in_one_piece(&self) -> bool {
-        self.server.no_multipart.load(Ordering::Relaxed)
-    }
-
-    async fn upload_in_one_piece(
-        &self,
-        url: &str,
-        size: u64,
-        md5: [u8; 16],
-    ) -> Result<Box<dyn Upload>, StoreError> {
-        let begun = self.server.own_address(url).and_then(|address| {
-            let server = self.server.clone();
-            SinglePut::begin(server, url, address, size, md5)
-        });
-        let begun = begun.at(DriverKind::S3, "upload", url)?;
-        Ok(Box::new(begun))
-    }
-
-    async fn still_has(
-        &self,
-        url: &str,
-        begun: Unfinished,
-    ) -> Result<Option<Unfinished>, StoreError> {
-        let found = async {
-            let address = self.server.own_address(url)?;
-            self.server.still_has(&address, begun).await
-        };
-        found.await.at(DriverKind::S3, "upload", url)
-    }
-
-    async fn abort_upload(&self, url: &str, id: &str) -> Result<(), StoreError> {
-        let aborted = async {
-            let address = self.server.own_address(url)?;
-            self.server.abort(&address, id).await
-        };
-        aborted.await.at(DriverKind::S3, "abort the upload of", url)
+    fn in_one_piece(&self) -> Option<&dyn UploadsInOnePiece> {
+        match self.server.no_multipart.load(Ordering::Relaxed) {
+            true => Some(self),
+            false => None,
+        }
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {

@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use super::client::{REQUEST_TIMEOUT, timeouts};
 use super::{Address, CONTENT_TYPE, Server, error};
 use crate::driver::error::{At as _, Failure};
-use crate::driver::{StoreError, StoreErrorKind, Upload, UploadLog, WRITE_DEADLINE};
+use crate::driver::{ResumableUpload, Upload, UploadLog};
+use crate::driver::{StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::model::{DriverKind, Part, Unfinished};
 
 /// The first thousand parts have this size, the next thousand twice that, and so on: the end is
@@ -220,13 +221,14 @@ impl Upload for S3Upload {
             begun.abort(self.server.clone(), self.address.clone()).await;
         }
     }
+}
 
+#[async_trait]
+impl ResumableUpload for S3Upload {
     async fn suspend(mut self: Box<Self>) {
-        match (&self.log, self.begun.take()) {
-            (_, None) => {}
+        if let Some(mut begun) = self.begun.take() {
             // None of its parts may still arrive when the next run sends them again.
-            (Some(_), Some(mut begun)) => begun.under_way.shutdown().await,
-            (None, Some(begun)) => begun.abort(self.server.clone(), self.address.clone()).await,
+            begun.under_way.shutdown().await;
         }
     }
 }
