@@ -4,6 +4,7 @@
 
 mod body;
 pub mod bounded;
+mod bucket;
 pub mod compression;
 #[doc(hidden)]
 pub mod conformance;

@@ -27,17 +27,16 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::future::join_all;
 use futures::stream;
 
-use self::address::Address;
+use self::address::URLS;
 use self::multipart::S3Upload;
 use self::region::Clients;
 use super::body::watched;
+use super::bucket::{Address, Deletes};
 use super::error::{At as _, Failure, root_cause};
 use super::{Driver, Lack, Reader, Stat, StoreError, StoreErrorKind};
 use super::{ResumableUploads, Upload, UploadsInOnePiece};
-use crate::batch::Batcher;
 use crate::config::S3Config;
 use crate::model::{DriverKind, Place};
 
@@ -52,7 +51,7 @@ const MARK: &str = "windlass-task";
 pub(super) struct S3 {
     place: Place,
     server: Arc<Server>,
-    deletes: Batcher<Address, Result<(), Failure>>,
+    deletes: Deletes,
 }
 
 /// A bucket at a server.
@@ -100,22 +99,11 @@ impl S3 {
             },
             mark: OnceLock::new(),
         });
-        let deletes = Batcher::new(delete::LIMITS, {
-            let server = server.clone();
-            move |batch| delete::batch(server.clone(), batch)
-        });
         Ok(Self {
             place,
+            deletes: Deletes::new(DriverKind::S3, delete::LIMITS, server.clone()),
             server,
-            deletes,
         })
-    }
-
-    async fn delete_one(&self, url: &str) -> Result<(), Failure> {
-        let address = Address::of(url)?;
-        address.is_distinct(self.server.on_aws)?;
-        let answer = self.deletes.submit(address, 1).await;
-        answer.unwrap_or_else(|| Err(Failure::broken_off()))
     }
 }
 
@@ -130,19 +118,13 @@ fn host_of(url: &str) -> String {
 impl Server {
     /// Where a write goes: into the configured bucket, under a key that no other can meet.
     fn own_address(&self, url: &str) -> Result<Address, Failure> {
-        let address = Address::of(url)?;
+        let address = URLS.address_in(&self.bucket, url)?;
         address.is_distinct(self.on_aws)?;
-        match address.bucket == self.bucket {
-            true => Ok(address),
-            false => Err(Failure::new(
-                StoreErrorKind::Unsupported,
-                format!("does not lie in the configured bucket {:?}", self.bucket),
-            )),
-        }
+        Ok(address)
     }
 
     async fn get(&self, url: &str) -> Result<Reader, Failure> {
-        let address = Address::of(url)?;
+        let address = URLS.address(url)?;
         let elsewhere = address.bucket != self.bucket;
         let object = self.in_its_region(&address.bucket, |sdk| {
             let request = sdk.get_object().bucket(&address.bucket);
@@ -202,7 +184,7 @@ impl Server {
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, Failure> {
-        let address = Address::of(url)?;
+        let address = URLS.address(url)?;
         let head = self.in_its_region(&address.bucket, |sdk| {
             let request = sdk.head_object().bucket(&address.bucket);
             request.key(&address.key).send()
@@ -326,11 +308,12 @@ impl Driver for S3 {
     }
 
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {
-        let deletes = urls.iter().map(async |url| {
-            let deleted = self.delete_one(url).await;
-            deleted.at(DriverKind::S3, "delete", url)
+        let deleted = self.deletes.delete(urls, |url| {
+            let address = URLS.address(url)?;
+            address.is_distinct(self.server.on_aws)?;
+            Ok(address)
         });
-        join_all(deletes).await
+        deleted.await
     }
 
     async fn lacking(&self) -> Result<Vec<Lack>, StoreError> {
@@ -346,6 +329,6 @@ impl Driver for S3 {
 
 /// The bucket and the key of a URL.
 pub(super) fn key_of(url: &str) -> Option<(String, String)> {
-    let address = Address::of(url).ok()?;
+    let address = URLS.address(url).ok()?;
     Some((address.bucket, address.key))
 }

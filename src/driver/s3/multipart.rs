@@ -16,7 +16,7 @@ use md5::Digest as _;
 use tokio::task::JoinSet;
 
 use super::client::{REQUEST_TIMEOUT, timeouts};
-use super::{Address, CONTENT_TYPE, Server, error};
+use super::{Address, CONTENT_TYPE, Server, URLS, error};
 use crate::driver::error::{At as _, Failure};
 use crate::driver::{ResumableUpload, Upload, UploadLog};
 use crate::driver::{StoreError, StoreErrorKind, WRITE_DEADLINE};
@@ -194,10 +194,9 @@ impl Begun {
         self.under_way.shutdown().await;
         if let Err(failure) = server.abort(&address, &self.id).await {
             tracing::warn!(
-                "s3: the unfinished upload {} of s3://{}/{} could not be aborted: {}",
+                "s3: the unfinished upload {} of {} could not be aborted: {}",
                 self.id,
-                address.bucket,
-                address.key,
+                URLS.url(&address),
                 failure.message
             );
         }
