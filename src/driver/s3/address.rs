@@ -4,6 +4,7 @@ use crate::driver::bucket::{Address, Urls, unsupported};
 use crate::driver::error::Failure;
 use crate::model::DriverKind;
 
+/// `s3://bucket/key`.
 pub(super) const URLS: Urls = Urls {
     driver: DriverKind::S3,
     bucket: "bucket",

@@ -1,10 +1,10 @@
-//! What Swift makes of a name, and how a request says it.
+//! What Swift makes of a name, and how a request names it.
 
 use crate::driver::bucket::{Address, Urls, unsupported};
 use crate::driver::error::Failure;
 use crate::model::DriverKind;
 
-/// Swift's words for a bucket and a key.
+/// `swift://container/name`.
 pub(super) const URLS: Urls = Urls {
     driver: DriverKind::Swift,
     bucket: "container",
