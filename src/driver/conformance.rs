@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use md5::Digest as _;
 
-use super::{Driver, StoreError, StoreErrorKind, Upload, UploadLog};
+use super::{Driver, ResumableUpload, StoreError, StoreErrorKind, UploadLog};
 use crate::model::{ObjectKey, Part, Unfinished};
 
 /// Sizes around what drivers treat differently: small batches, pieces, slices, parts.
@@ -155,6 +155,13 @@ async fn overwrite(driver: &dyn Driver) {
 async fn uploads(driver: &dyn Driver) {
     let url = url(driver, "uploads");
     let body: Vec<u8> = (0..UPLOAD_BYTES).map(|at| (at % 251) as u8).collect();
+    // Given up where there was nothing, it leaves nothing.
+    let mut upload = driver.upload(&url).await.expect("upload");
+    let bytes = Bytes::from(vec![1; UPLOAD_BYTES]);
+    upload.write(bytes).await.expect("write");
+    upload.abort().await;
+    is_absent(driver, &url).await;
+
     for size in [0, 1, 8 << 20, UPLOAD_BYTES] {
         let mut upload = driver.upload(&url).await.expect("upload");
         for piece in body[..size].chunks(PIECE_BYTES) {
@@ -202,17 +209,20 @@ impl UploadLog for Told {
 }
 
 /// Suspended in the middle, an upload shows nothing; gone on with, it is whole; aborted, it is
-/// gone. Whether a store can go on or begins anew, it comes to the same.
+/// gone.
 async fn uploads_that_go_on(driver: &dyn Driver) {
+    let Some(uploads) = driver.resumable() else {
+        return;
+    };
     let url = url(driver, "going on");
     let body: Vec<u8> = (0..2 * UPLOAD_BYTES).map(|at| (at % 253) as u8).collect();
     let told = Arc::new(Told::default());
     let begin = async |begun| {
         let log = told.clone();
-        let upload = driver.upload_logged(&url, begun, log).await;
-        upload.expect("upload_logged")
+        let upload = uploads.upload(&url, begun, log).await;
+        upload.expect("upload")
     };
-    let write = async |upload: &mut Box<dyn Upload>, bytes: &[u8]| {
+    let write = async |upload: &mut Box<dyn ResumableUpload>, bytes: &[u8]| {
         for piece in bytes.chunks(PIECE_BYTES) {
             let piece = Bytes::copy_from_slice(piece);
             upload.write(piece).await.expect("write");
@@ -220,7 +230,7 @@ async fn uploads_that_go_on(driver: &dyn Driver) {
     };
     let still_there = async || {
         let known = told.0.lock().expect("no panic").clone()?;
-        let found = driver.still_has(&url, known).await;
+        let found = uploads.still_has(&url, known).await;
         found.expect("still_has")
     };
     let mut upload = begin(None).await;
@@ -239,9 +249,9 @@ async fn uploads_that_go_on(driver: &dyn Driver) {
     upload.suspend().await;
     let id = told.0.lock().expect("no panic").clone();
     let id = id.map_or_else(|| "never-begun".to_owned(), |begun| begun.id);
-    driver.abort_upload(&url, &id).await.expect("abort_upload");
+    uploads.abort(&url, &id).await.expect("abort");
     assert_eq!(still_there().await, None, "aborted");
-    driver.abort_upload(&url, &id).await.expect("abort_upload");
+    uploads.abort(&url, &id).await.expect("abort");
     holds(driver, &url, &body).await;
     delete(driver, &url).await;
     is_absent(driver, &url).await;

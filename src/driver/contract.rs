@@ -57,54 +57,16 @@ pub trait Driver: Send + Sync + 'static {
     /// Begins to store an object whose parts come one after the other.
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError>;
 
-    /// The same, and tells `log` of each step, so that another run can go on with it. `begun` is
-    /// what [`still_has`](Self::still_has) has found of an earlier one: the whole object is
-    /// written once more, and only what is missing or differs is sent.
-    ///
-    /// A store that can't be gone on with in the middle of an object begins anew.
-    async fn upload_logged(
-        &self,
-        url: &str,
-        begun: Option<Unfinished>,
-        log: Arc<dyn UploadLog>,
-    ) -> Result<Box<dyn Upload>, StoreError> {
-        drop((begun, log));
-        self.upload(url).await
+    /// Uploads that another run can go on with; `None` where they begin anew, and leave nothing
+    /// behind that would have to be cleared away.
+    fn resumable(&self) -> Option<&dyn ResumableUploads> {
+        None
     }
 
-    /// Whether this store has turned out to take an object of any size with one request only,
-    /// which names its length and MD5 beforehand. An upload that finds it out fails, and may be
-    /// tried again.
-    fn in_one_piece(&self) -> bool {
-        false
-    }
-
-    /// Begins to store an object of which so much is known, at such a store.
-    async fn upload_in_one_piece(
-        &self,
-        url: &str,
-        size: u64,
-        md5: [u8; 16],
-    ) -> Result<Box<dyn Upload>, StoreError> {
-        let _ = (size, md5);
-        self.upload(url).await
-    }
-
-    /// What the store still has of an unfinished upload; `None` where it knows of none, because
-    /// it was aborted, or completed.
-    async fn still_has(
-        &self,
-        url: &str,
-        begun: Unfinished,
-    ) -> Result<Option<Unfinished>, StoreError> {
-        drop((url, begun));
-        Ok(None)
-    }
-
-    /// Clears an unfinished upload away; one that is gone counts as cleared away.
-    async fn abort_upload(&self, url: &str, id: &str) -> Result<(), StoreError> {
-        let _ = (url, id);
-        Ok(())
+    /// Uploads in one piece, where the store has turned out to take an object of any size in no
+    /// other way. An upload that finds it out fails, and may be tried again.
+    fn in_one_piece(&self) -> Option<&dyn UploadsInOnePiece> {
+        None
     }
 
     /// What the store says of an object without sending it; `None` where there is none.
@@ -185,11 +147,39 @@ pub trait Upload: Send {
 
     /// Gives up, and clears away what has been sent.
     async fn abort(self: Box<Self>);
+}
 
-    /// Ends for now. What has been sent and told to a log stays, for another run to go on with.
-    async fn suspend(self: Box<Self>) {
-        self.abort().await;
-    }
+/// Uploads that can be gone on with in the middle of an object. The store keeps what it has of one
+/// until it is finished or aborted, whatever becomes of the run that has begun it.
+#[async_trait]
+pub trait ResumableUploads: Send + Sync {
+    /// Begins to store an object, and tells `log` of each step, so that another run can go on with
+    /// it. `begun` is what [`still_has`](Self::still_has) has found of an earlier one: the whole
+    /// object is written once more, and only what is missing or differs is sent.
+    async fn upload(
+        &self,
+        url: &str,
+        begun: Option<Unfinished>,
+        log: Arc<dyn UploadLog>,
+    ) -> Result<Box<dyn ResumableUpload>, StoreError>;
+
+    /// What the store still has of an unfinished upload; `None` where it knows of none, because
+    /// it was aborted, or completed.
+    async fn still_has(
+        &self,
+        url: &str,
+        begun: Unfinished,
+    ) -> Result<Option<Unfinished>, StoreError>;
+
+    /// Clears an unfinished upload away; one that is gone counts as cleared away.
+    async fn abort(&self, url: &str, id: &str) -> Result<(), StoreError>;
+}
+
+/// An upload whose steps are told to a log. Dropped without an end, it is as if suspended.
+#[async_trait]
+pub trait ResumableUpload: Upload {
+    /// Ends for now. What has been sent and told to the log stays, for another run to go on with.
+    async fn suspend(self: Box<Self>);
 }
 
 /// Keeps what has become of an upload, so that another run can go on with it.
@@ -200,6 +190,18 @@ pub trait UploadLog: Send + Sync {
 
     /// The store has a part of it.
     async fn sent(&self, part: Part);
+}
+
+/// Uploads that go with one request only, which names their length and MD5 beforehand.
+#[async_trait]
+pub trait UploadsInOnePiece: Send + Sync {
+    /// Begins to store an object of which so much is known.
+    async fn upload(
+        &self,
+        url: &str,
+        size: u64,
+        md5: [u8; 16],
+    ) -> Result<Box<dyn Upload>, StoreError>;
 }
 
 /// The stored bytes of an object, as they come.

@@ -4,6 +4,7 @@
 
 mod body;
 pub mod bounded;
+mod bucket;
 pub mod compression;
 #[doc(hidden)]
 pub mod conformance;
@@ -25,7 +26,8 @@ use std::time::Duration;
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::Database;
 
-pub use contract::{Driver, Lack, Namesakes, Reader, Stat, Upload, UploadLog};
+pub use contract::{Driver, Lack, Namesakes, Reader, Stat};
+pub use contract::{ResumableUpload, ResumableUploads, Upload, UploadLog, UploadsInOnePiece};
 pub use error::{StoreError, StoreErrorKind};
 pub use fence::{Fence, FenceSlot};
 

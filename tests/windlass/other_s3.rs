@@ -83,7 +83,8 @@ async fn an_upload_whose_parts_are_not_told_is_aborted_by_its_id() {
         let lists = operation.starts_with("List");
         lists.then_some(FaultReply::Error(403, "AccessDenied"))
     });
-    let found = driver.still_has(&url, Unfinished::new(&id)).await;
+    let uploads = driver.resumable().expect("uploads that go on");
+    let found = uploads.still_has(&url, Unfinished::new(&id)).await;
     assert_eq!(found.expect("an answer"), None);
     let left = memory.with_store(|store| store.uploads(BUCKET).unwrap().len());
     assert_eq!(left, 0, "its parts would stay for good");

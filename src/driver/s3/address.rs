@@ -1,30 +1,17 @@
-//! Where an object lies, by its URL taken raw.
+//! What an S3 server makes of a key.
 
-use crate::driver::StoreErrorKind;
+use crate::driver::bucket::{Address, Urls, unsupported};
 use crate::driver::error::Failure;
+use crate::model::DriverKind;
 
-/// A bucket and a key, verbatim.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Address {
-    pub bucket: String,
-    pub key: String,
-}
+/// `s3://bucket/key`.
+pub(super) const URLS: Urls = Urls {
+    driver: DriverKind::S3,
+    bucket: "bucket",
+    key: "key",
+};
 
 impl Address {
-    /// Takes `s3://bucket/key` apart. As in Anchore the bucket is the URL's, not the
-    /// configuration's.
-    pub(super) fn of(url: &str) -> Result<Self, Failure> {
-        let (bucket, key) = url
-            .strip_prefix("s3://")
-            .and_then(|rest| rest.split_once('/'))
-            .filter(|(bucket, key)| !bucket.is_empty() && !key.is_empty())
-            .ok_or_else(|| unsupported("is not of the form s3://bucket/key"))?;
-        Ok(Self {
-            bucket: bucket.into(),
-            key: key.into(),
-        })
-    }
-
     /// Whether this very key can be written or deleted without touching another.
     ///
     /// Servers other than AWS keep keys as paths: SeaweedFS takes `a//b` and `a\b` for `a/b`, so
@@ -35,7 +22,7 @@ impl Address {
             part == ".." || (!on_aws && (matches!(part, "" | ".") || part.contains('\\')))
         };
         match self.key.split('/').find(|part| merged(part)) {
-            Some(part) => Err(unsupported(&format!(
+            Some(part) => Err(unsupported(format!(
                 "its key has the part {part:?} between slashes, which this server may not keep \
                  apart from other keys: nothing is written or deleted under it"
             ))),
@@ -51,21 +38,17 @@ impl Address {
     }
 }
 
-fn unsupported(why: &str) -> Failure {
-    Failure::new(StoreErrorKind::Unsupported, why)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn urls_are_taken_raw() {
-        let address = Address::of("s3://b/pre u/a?b#c%20/é").unwrap();
+        let address = URLS.address("s3://b/pre u/a?b#c%20/é").unwrap();
         assert_eq!(address.bucket, "b");
         assert_eq!(address.key, "pre u/a?b#c%20/é");
         for wrong in ["s3://b", "s3://b/", "s3:///k", "swift://b/k"] {
-            assert!(Address::of(wrong).is_err(), "{wrong}");
+            assert!(URLS.address(wrong).is_err(), "{wrong}");
         }
     }
 
@@ -81,7 +64,7 @@ mod tests {
             ("a\u{1}", false),
             ("a\u{ffff}", false),
         ] {
-            let address = Address::of(&format!("s3://b/{key}")).unwrap();
+            let address = URLS.address(&format!("s3://b/{key}")).unwrap();
             assert_eq!(address.fits_xml(), fits, "{key:?}");
         }
     }
@@ -89,7 +72,7 @@ mod tests {
     #[test]
     fn keys_that_a_server_may_merge_are_refused() {
         let distinct = |key: &str, on_aws| {
-            let address = Address::of(&format!("s3://b/{key}")).unwrap();
+            let address = URLS.address(&format!("s3://b/{key}")).unwrap();
             address.is_distinct(on_aws).is_ok()
         };
         for key in ["a//b", "/a", "a/", "a/./b", "a\\b"] {

@@ -1,18 +1,18 @@
 //! Deletes, many at a time.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use futures::{StreamExt, stream};
 use md5::Digest as _;
 
-use super::{Address, Server, error};
+use super::{Server, error};
 use crate::batch::BatchLimits;
 use crate::driver::StoreErrorKind;
+use crate::driver::bucket::{Address, DeletesInBucket, one_by_one};
 use crate::driver::error::Failure;
 
 /// A thousand is what one request may name.
@@ -22,60 +22,35 @@ pub(super) const LIMITS: BatchLimits = BatchLimits {
     in_flight: 2,
 };
 
-/// Single deletes at once, where a server has no batches.
-const SINGLES_IN_FLIGHT: usize = 16;
-
-/// Deletes objects of any buckets; one answer for each, in order.
-pub(super) async fn batch(
-    server: Arc<Server>,
-    addresses: Vec<Address>,
-) -> Vec<Result<(), Failure>> {
-    let mut buckets: HashMap<&str, Vec<usize>> = HashMap::new();
-    let mut singles = Vec::new();
-    for (at, address) in addresses.iter().enumerate() {
-        match address.fits_xml() {
-            true => buckets.entry(&address.bucket).or_default().push(at),
-            false => singles.push(at),
-        }
+#[async_trait]
+impl DeletesInBucket for Server {
+    async fn delete_in(&self, bucket: &str, addresses: &[&Address]) -> Vec<Result<(), Failure>> {
+        let fitting = addresses.iter().filter(|address| address.fits_xml());
+        let keys: Vec<_> = fitting.map(|address| &*address.key).collect();
+        let said = self.delete_many(bucket, &keys).await;
+        one_by_one(addresses, async |address| match said.get(&*address.key) {
+            Some(answer) => answer.clone(),
+            None => self.delete_single(address).await,
+        })
+        .await
     }
-    let mut answers = vec![Ok(()); addresses.len()];
-    for (bucket, members) in buckets {
-        let keys: Vec<_> = members.iter().map(|&at| &*addresses[at].key).collect();
-        match server.delete_many(bucket, &keys).await {
-            None => singles.extend(members),
-            Some(said) => {
-                for (at, answer) in members.into_iter().zip(said) {
-                    answers[at] = answer;
-                }
-            }
-        }
-    }
-    let deleted: Vec<_> = stream::iter(singles)
-        .map(async |at| (at, server.delete_single(&addresses[at]).await))
-        .buffer_unordered(SINGLES_IN_FLIGHT)
-        .collect()
-        .await;
-    for (at, answer) in deleted {
-        answers[at] = answer;
-    }
-    answers
 }
 
 impl Server {
-    /// One request for all; `None` where the keys should be deleted one by one.
-    async fn delete_many(&self, bucket: &str, keys: &[&str]) -> Option<Vec<Result<(), Failure>>> {
-        if keys.len() == 1 {
-            return None;
-        }
-        let named = keys
-            .iter()
-            .map(|key| ObjectIdentifier::builder().key(*key).build());
-        let named = named.collect::<Result<Vec<_>, _>>().ok()?;
-        let wanted = Delete::builder()
-            .set_objects(Some(named))
-            .quiet(true)
-            .build()
-            .ok()?;
+    /// One request for all, and what was said of each. Of none, where the keys should be deleted
+    /// one by one.
+    async fn delete_many<'a>(
+        &self,
+        bucket: &str,
+        keys: &[&'a str],
+    ) -> HashMap<&'a str, Result<(), Failure>> {
+        let each = |answer: Result<(), Failure>| {
+            let answers = keys.iter().map(|key| (*key, answer.clone()));
+            answers.collect::<HashMap<_, _>>()
+        };
+        let Some(wanted) = all_of(keys).filter(|_| keys.len() > 1) else {
+            return HashMap::new();
+        };
         let sdk = self.clients.of(bucket);
         let request = sdk.delete_objects().bucket(bucket).delete(wanted);
         // The SDK sends a CRC32, which is what AWS asks for today; older servers know only the
@@ -91,22 +66,21 @@ impl Server {
             Err(SdkError::ServiceError(refused))
                 if has_no_batches(refused.raw().status().as_u16()) =>
             {
-                return None;
+                return HashMap::new();
             }
-            Err(error) => return Some(vec![Err(error::failure(error)); keys.len()]),
+            Err(error) => return each(Err(error::failure(error))),
         };
-        let failed: HashMap<_, _> = said
-            .errors()
-            .iter()
-            .filter_map(|failed| {
-                let code = failed.code().unwrap_or_default();
-                let failure = error::answered(200, code, failed.message().unwrap_or_default());
-                let absent = failure.kind == StoreErrorKind::NotFound;
-                (!absent).then_some((failed.key()?, failure))
-            })
-            .collect();
-        let answer = |key: &&str| failed.get(key).cloned().map_or(Ok(()), Err);
-        Some(keys.iter().map(answer).collect())
+        let mut answers = each(Ok(()));
+        for failed in said.errors() {
+            let code = failed.code().unwrap_or_default();
+            let failure = error::answered(200, code, failed.message().unwrap_or_default());
+            if failure.kind != StoreErrorKind::NotFound
+                && let Some(answer) = failed.key().and_then(|key| answers.get_mut(key))
+            {
+                *answer = Err(failure);
+            }
+        }
+        answers
     }
 
     pub(super) async fn delete_single(&self, address: &Address) -> Result<(), Failure> {
@@ -121,6 +95,16 @@ impl Server {
             _ => Ok(()),
         }
     }
+}
+
+/// What one request asks for.
+fn all_of(keys: &[&str]) -> Option<Delete> {
+    let named = keys
+        .iter()
+        .map(|key| ObjectIdentifier::builder().key(*key).build());
+    let named = named.collect::<Result<Vec<_>, _>>().ok()?;
+    let wanted = Delete::builder().set_objects(Some(named)).quiet(true);
+    wanted.build().ok()
 }
 
 /// A server without batches, or one that trips over something in this one, refuses it as such.

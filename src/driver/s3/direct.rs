@@ -22,22 +22,14 @@ use aws_smithy_types::endpoint::Endpoint;
 use aws_smithy_xml::decode::{Document, try_data};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::client::REQUEST_TIMEOUT;
 use super::keys::Keys;
-use super::{Address, error, region};
+use super::{error, region};
 use crate::config::EndpointUrl;
 use crate::driver::StoreErrorKind;
+use crate::driver::bucket::{Address, encode_path};
 use crate::driver::error::{Failure, SMALL_ANSWER_MAX_BYTES, root_cause};
-
-/// What stands in the path of a request as it is: a key's slashes are part of it.
-const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~')
-    .remove(b'/');
 
 /// A request about one object.
 #[derive(Debug)]
@@ -183,7 +175,7 @@ impl Direct {
     }
 
     async fn signed(&self, origin: &Origin, request: &Request<'_>) -> Result<HttpRequest, Failure> {
-        let key = utf8_percent_encode(&request.address.key, ENCODED);
+        let key = encode_path(&request.address.key);
         let url = format!("{}{key}", origin.base);
         let identity = self.keys.get().await?.into();
         let params = v4::SigningParams::builder()

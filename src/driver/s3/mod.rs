@@ -27,20 +27,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
-use futures::future::join_all;
 use http_body_util::BodyExt as _;
 
-use self::address::Address;
+use self::address::URLS;
 use self::direct::{Answer, Direct, Request};
 use self::multipart::S3Upload;
 use self::region::Clients;
-use self::single::SinglePut;
 use super::body::watched;
+use super::bucket::{Address, Deletes};
 use super::error::{At as _, Failure, root_cause};
-use super::{Driver, Lack, Reader, Stat, StoreError, StoreErrorKind, Upload, UploadLog};
-use crate::batch::Batcher;
+use super::{Driver, Lack, Reader, Stat, StoreError, StoreErrorKind};
+use super::{ResumableUploads, Upload, UploadsInOnePiece};
 use crate::config::S3Config;
-use crate::model::{DriverKind, Place, Unfinished};
+use crate::model::{DriverKind, Place};
 
 /// What Anchore's own library sends.
 const CONTENT_TYPE: &str = "binary/octet-stream";
@@ -54,7 +53,7 @@ const MARK_HEADER: &str = "x-amz-meta-windlass-task";
 pub(super) struct S3 {
     place: Place,
     server: Arc<Server>,
-    deletes: Batcher<Address, Result<(), Failure>>,
+    deletes: Deletes,
 }
 
 /// A bucket at a server.
@@ -104,22 +103,11 @@ impl S3 {
             },
             mark: OnceLock::new(),
         });
-        let deletes = Batcher::new(delete::LIMITS, {
-            let server = server.clone();
-            move |batch| delete::batch(server.clone(), batch)
-        });
         Ok(Self {
             place,
+            deletes: Deletes::new(DriverKind::S3, delete::LIMITS, server.clone()),
             server,
-            deletes,
         })
-    }
-
-    async fn delete_one(&self, url: &str) -> Result<(), Failure> {
-        let address = Address::of(url)?;
-        address.is_distinct(self.server.on_aws)?;
-        let answer = self.deletes.submit(address, 1).await;
-        answer.unwrap_or_else(|| Err(Failure::broken_off()))
     }
 }
 
@@ -134,19 +122,13 @@ fn host_of(url: &str) -> String {
 impl Server {
     /// Where a write goes: into the configured bucket, under a key that no other can meet.
     fn own_address(&self, url: &str) -> Result<Address, Failure> {
-        let address = Address::of(url)?;
+        let address = URLS.address_in(&self.bucket, url)?;
         address.is_distinct(self.on_aws)?;
-        match address.bucket == self.bucket {
-            true => Ok(address),
-            false => Err(Failure::new(
-                StoreErrorKind::Unsupported,
-                format!("does not lie in the configured bucket {:?}", self.bucket),
-            )),
-        }
+        Ok(address)
     }
 
     async fn get(&self, url: &str) -> Result<Reader, Failure> {
-        let address = Address::of(url)?;
+        let address = URLS.address(url)?;
         let elsewhere = address.bucket != self.bucket;
         let object = self.ask("GET", &address);
         let object = object.await.map_err(|failure| {
@@ -211,7 +193,7 @@ impl Server {
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, Failure> {
-        let address = Address::of(url)?;
+        let address = URLS.address(url)?;
         match self.ask("HEAD", &address).await {
             Ok(head) => Ok(Some(Stat {
                 size: length(&head).unwrap_or(0),
@@ -317,54 +299,15 @@ impl Driver for S3 {
         Ok(Box::new(S3Upload::new(self.server.clone(), url, address)))
     }
 
-    async fn upload_logged(
-        &self,
-        url: &str,
-        begun: Option<Unfinished>,
-        log: Arc<dyn UploadLog>,
-    ) -> Result<Box<dyn Upload>, StoreError> {
-        let address = self.server.own_address(url);
-        let address = address.at(DriverKind::S3, "upload", url)?;
-        let upload = S3Upload::new(self.server.clone(), url, address);
-        Ok(Box::new(upload.logged(begun, log)))
+    fn resumable(&self) -> Option<&dyn ResumableUploads> {
+        Some(self)
     }
 
-    fn in_one_piece(&self) -> bool {
-        self.server.no_multipart.load(Ordering::Relaxed)
-    }
-
-    async fn upload_in_one_piece(
-        &self,
-        url: &str,
-        size: u64,
-        md5: [u8; 16],
-    ) -> Result<Box<dyn Upload>, StoreError> {
-        let begun = self.server.own_address(url).and_then(|address| {
-            let server = self.server.clone();
-            SinglePut::begin(server, url, address, size, md5)
-        });
-        let begun = begun.at(DriverKind::S3, "upload", url)?;
-        Ok(Box::new(begun))
-    }
-
-    async fn still_has(
-        &self,
-        url: &str,
-        begun: Unfinished,
-    ) -> Result<Option<Unfinished>, StoreError> {
-        let found = async {
-            let address = self.server.own_address(url)?;
-            self.server.still_has(&address, begun).await
-        };
-        found.await.at(DriverKind::S3, "upload", url)
-    }
-
-    async fn abort_upload(&self, url: &str, id: &str) -> Result<(), StoreError> {
-        let aborted = async {
-            let address = self.server.own_address(url)?;
-            self.server.abort(&address, id).await
-        };
-        aborted.await.at(DriverKind::S3, "abort the upload of", url)
+    fn in_one_piece(&self) -> Option<&dyn UploadsInOnePiece> {
+        match self.server.no_multipart.load(Ordering::Relaxed) {
+            true => Some(self),
+            false => None,
+        }
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
@@ -373,11 +316,12 @@ impl Driver for S3 {
     }
 
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {
-        let deletes = urls.iter().map(async |url| {
-            let deleted = self.delete_one(url).await;
-            deleted.at(DriverKind::S3, "delete", url)
+        let deleted = self.deletes.delete(urls, |url| {
+            let address = URLS.address(url)?;
+            address.is_distinct(self.server.on_aws)?;
+            Ok(address)
         });
-        join_all(deletes).await
+        deleted.await
     }
 
     async fn lacking(&self) -> Result<Vec<Lack>, StoreError> {
@@ -393,6 +337,6 @@ impl Driver for S3 {
 
 /// The bucket and the key of a URL.
 pub(super) fn key_of(url: &str) -> Option<(String, String)> {
-    let address = Address::of(url).ok()?;
+    let address = URLS.address(url).ok()?;
     Some((address.bucket, address.key))
 }

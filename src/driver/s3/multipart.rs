@@ -16,9 +16,10 @@ use md5::Digest as _;
 use tokio::task::JoinSet;
 
 use super::client::{REQUEST_TIMEOUT, timeouts};
-use super::{Address, CONTENT_TYPE, Server, error};
+use super::{Address, CONTENT_TYPE, Server, URLS, error};
 use crate::driver::error::{At as _, Failure};
-use crate::driver::{StoreError, StoreErrorKind, Upload, UploadLog, WRITE_DEADLINE};
+use crate::driver::{ResumableUpload, Upload, UploadLog};
+use crate::driver::{StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::model::{DriverKind, Part, Unfinished};
 
 /// The first thousand parts have this size, the next thousand twice that, and so on: the end is
@@ -193,10 +194,9 @@ impl Begun {
         self.under_way.shutdown().await;
         if let Err(failure) = server.abort(&address, &self.id).await {
             tracing::warn!(
-                "s3: the unfinished upload {} of s3://{}/{} could not be aborted: {}",
+                "s3: the unfinished upload {} of {} could not be aborted: {}",
                 self.id,
-                address.bucket,
-                address.key,
+                URLS.url(&address),
                 failure.message
             );
         }
@@ -220,13 +220,14 @@ impl Upload for S3Upload {
             begun.abort(self.server.clone(), self.address.clone()).await;
         }
     }
+}
 
+#[async_trait]
+impl ResumableUpload for S3Upload {
     async fn suspend(mut self: Box<Self>) {
-        match (&self.log, self.begun.take()) {
-            (_, None) => {}
+        if let Some(mut begun) = self.begun.take() {
             // None of its parts may still arrive when the next run sends them again.
-            (Some(_), Some(mut begun)) => begun.under_way.shutdown().await,
-            (None, Some(begun)) => begun.abort(self.server.clone(), self.address.clone()).await,
+            begun.under_way.shutdown().await;
         }
     }
 }

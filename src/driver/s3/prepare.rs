@@ -5,7 +5,7 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use uuid::Uuid;
 
-use super::{Address, Server, error};
+use super::{Address, Server, URLS, error};
 use crate::driver::StoreErrorKind;
 use crate::driver::error::Failure;
 use crate::driver::whole_store::WholeStore;
@@ -24,7 +24,7 @@ impl Server {
         let (probe, store) = (self.probe(), self.whole_store());
         let put = self.put(&probe, Bytes::new(), Md5::digest(b"").into());
         let get = async {
-            let url = format!("s3://{}/{}", probe.bucket, probe.key);
+            let url = URLS.url(&probe);
             let probe = self.get(&url).await?.at_most(0, DriverKind::S3, &url);
             probe.bytes().await?;
             Ok(())
@@ -59,10 +59,7 @@ impl Server {
     }
 
     fn probe(&self) -> Address {
-        Address {
-            bucket: self.bucket.clone(),
-            key: format!("{PROBE_PREFIX}{}", Uuid::new_v4()),
-        }
+        Address::new(&self.bucket, &format!("{PROBE_PREFIX}{}", Uuid::new_v4()))
     }
 
     async fn is_missing(&self) -> Result<bool, Failure> {

@@ -1,14 +1,14 @@
 //! What the credentials may do: asked where an answer alone does not tell, and tried out one by
 //! one for `check`.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use uuid::Uuid;
 
-use super::{Address, Server, delete};
+use super::{Address, Server};
+use crate::driver::bucket::DeletesInBucket as _;
 use crate::driver::error::Failure;
 use crate::driver::{Lack, StoreErrorKind};
 
@@ -74,7 +74,7 @@ impl Server {
     }
 
     /// Tries what a migration asks for beside writing, reading and deleting one object.
-    pub(super) async fn lacking(self: &Arc<Self>) -> Result<Vec<Lack>, Failure> {
+    pub(super) async fn lacking(&self) -> Result<Vec<Lack>, Failure> {
         let mut lacks = Vec::new();
         let mut note = |lack: Option<Lack>| lacks.extend(lack);
         note(self.try_to_list().await?);
@@ -95,10 +95,8 @@ impl Server {
     }
 
     fn own_key(&self) -> Address {
-        Address {
-            bucket: self.bucket.clone(),
-            key: format!("{}__windlass_check__{}", self.prefix, Uuid::new_v4()),
-        }
+        let key = format!("{}__windlass_check__{}", self.prefix, Uuid::new_v4());
+        Address::new(&self.bucket, &key)
     }
 
     async fn try_to_list(&self) -> Result<Option<Lack>, Failure> {
@@ -187,9 +185,9 @@ impl Server {
         Ok(lacks)
     }
 
-    async fn try_a_batch_of_deletes(self: &Arc<Self>) -> Result<Option<Lack>, Failure> {
-        let wanted = vec![self.own_key(), self.own_key()];
-        let answers = delete::batch(self.clone(), wanted).await;
+    async fn try_a_batch_of_deletes(&self) -> Result<Option<Lack>, Failure> {
+        let wanted = [&self.own_key(), &self.own_key()];
+        let answers = self.delete_in(&self.bucket, &wanted).await;
         let Some(failure) = answers.into_iter().find_map(Result::err) else {
             return Ok(None);
         };

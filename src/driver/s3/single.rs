@@ -18,10 +18,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::client::timeouts;
-use super::{Address, CONTENT_TYPE, Server, error};
+use super::{Address, CONTENT_TYPE, S3, Server, error};
 use crate::driver::body::STALLED_AFTER;
 use crate::driver::error::{At as _, Failure};
-use crate::driver::{StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
+use crate::driver::{StoreError, StoreErrorKind, Upload, UploadsInOnePiece, WRITE_DEADLINE};
 use crate::model::DriverKind;
 
 /// The most that one PUT may carry, by S3's own rules.
@@ -32,6 +32,23 @@ const WAITING_PIECES: usize = 4;
 
 /// The sender watches that it goes on; this is only to be longer than any of them.
 const WHOLE_LIMIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+#[async_trait]
+impl UploadsInOnePiece for S3 {
+    async fn upload(
+        &self,
+        url: &str,
+        size: u64,
+        md5: [u8; 16],
+    ) -> Result<Box<dyn Upload>, StoreError> {
+        let begun = self.server.own_address(url).and_then(|address| {
+            let server = self.server.clone();
+            SinglePut::begin(server, url, address, size, md5)
+        });
+        let begun = begun.at(DriverKind::S3, "upload", url)?;
+        Ok(Box::new(begun))
+    }
+}
 
 /// The body of the request.
 struct Pieces(mpsc::Receiver<Option<Bytes>>);
@@ -53,7 +70,7 @@ impl Body for Pieces {
 }
 
 /// One PUT under way.
-pub(super) struct SinglePut {
+struct SinglePut {
     url: String,
     /// `None` is the end; a sender that is just dropped breaks the request off.
     pieces: Option<mpsc::Sender<Option<Bytes>>>,
@@ -65,7 +82,7 @@ pub(super) struct SinglePut {
 }
 
 impl SinglePut {
-    pub(super) fn begin(
+    fn begin(
         server: Arc<Server>,
         url: &str,
         address: Address,

@@ -1,17 +1,55 @@
 //! Multipart uploads that did not come to their end: found again, or cleared away.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::{Address, Server, error};
-use crate::driver::StoreErrorKind;
-use crate::driver::error::Failure;
-use crate::model::Unfinished;
+use super::multipart::S3Upload;
+use super::{Address, S3, Server, error};
+use crate::driver::error::{At as _, Failure};
+use crate::driver::{ResumableUpload, ResumableUploads, StoreError, StoreErrorKind, UploadLog};
+use crate::model::{DriverKind, Unfinished};
 
 /// Pages of a listing that are looked at: an upload has ten thousand parts at most.
 const PAGES_MAX: usize = 16;
+
+#[async_trait]
+impl ResumableUploads for S3 {
+    async fn upload(
+        &self,
+        url: &str,
+        begun: Option<Unfinished>,
+        log: Arc<dyn UploadLog>,
+    ) -> Result<Box<dyn ResumableUpload>, StoreError> {
+        let address = self.server.own_address(url);
+        let address = address.at(DriverKind::S3, "upload", url)?;
+        let upload = S3Upload::new(self.server.clone(), url, address);
+        Ok(Box::new(upload.logged(begun, log)))
+    }
+
+    async fn still_has(
+        &self,
+        url: &str,
+        begun: Unfinished,
+    ) -> Result<Option<Unfinished>, StoreError> {
+        let found = async {
+            let address = self.server.own_address(url)?;
+            self.server.still_has(&address, begun).await
+        };
+        found.await.at(DriverKind::S3, "upload", url)
+    }
+
+    async fn abort(&self, url: &str, id: &str) -> Result<(), StoreError> {
+        let aborted = async {
+            let address = self.server.own_address(url)?;
+            self.server.abort(&address, id).await
+        };
+        aborted.await.at(DriverKind::S3, "abort the upload of", url)
+    }
+}
 
 impl Server {
     /// What is still there of an upload; `None` where the server does not know it, or does not

@@ -1,42 +1,26 @@
-//! Where an object lies, by its URL taken raw, and how a request names it.
+//! What Swift makes of a name, and how a request names it.
 
-use crate::driver::StoreErrorKind;
+use crate::driver::bucket::{Address, Urls, encode, encode_path, unsupported};
 use crate::driver::error::Failure;
+use crate::model::DriverKind;
 
-/// A container and a name, verbatim.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Address {
-    pub container: String,
-    pub name: String,
-}
+/// `swift://container/name`.
+pub(super) const URLS: Urls = Urls {
+    driver: DriverKind::Swift,
+    bucket: "container",
+    key: "name",
+};
 
 impl Address {
-    pub(super) fn new(container: &str, name: &str) -> Self {
-        Self {
-            container: container.into(),
-            name: name.into(),
-        }
-    }
-
-    /// Takes `swift://container/name` apart. As in Anchore the container is the URL's.
-    pub(super) fn of(url: &str) -> Result<Self, Failure> {
-        let (container, name) = url
-            .strip_prefix("swift://")
-            .and_then(|rest| rest.split_once('/'))
-            .filter(|(container, name)| !container.is_empty() && !name.is_empty())
-            .ok_or_else(|| unsupported("is not of the form swift://container/name"))?;
-        Ok(Self::new(container, name))
-    }
-
     /// Refuses what Swift cannot hold: it says 400 or 412 to it, in words for programmers.
     pub(super) fn fits(&self, name_max_bytes: usize) -> Result<(), Failure> {
-        if self.name.len() > name_max_bytes {
-            return Err(unsupported(&format!(
+        if self.key.len() > name_max_bytes {
+            return Err(unsupported(format!(
                 "its name has {} bytes, and this server takes {name_max_bytes} at most",
-                self.name.len()
+                self.key.len()
             )));
         }
-        match self.name.contains('\0') {
+        match self.key.contains('\0') {
             true => Err(unsupported("its name has a NUL, which Swift cannot hold")),
             false => Ok(()),
         }
@@ -45,31 +29,13 @@ impl Address {
     /// The path of a request, below the account.
     pub(super) fn path(&self) -> String {
         // What goes through a URL loses `.` and `..` between slashes, written or encoded.
-        let has_dots = self.name.split('/').any(|part| matches!(part, "." | ".."));
-        let name = encode(&self.name, !has_dots);
-        format!("/{}/{name}", encode(&self.container, false))
+        let has_dots = self.key.split('/').any(|part| matches!(part, "." | ".."));
+        let name = match has_dots {
+            true => encode(&self.key),
+            false => encode_path(&self.key),
+        };
+        format!("/{}/{name}", encode(&self.bucket))
     }
-}
-
-/// Percent-encodes all but what RFC 3986 leaves unreserved, and slashes where they may stay.
-pub(super) fn encode(text: &str, keep_slashes: bool) -> String {
-    use std::fmt::Write as _;
-    let mut encoded = String::with_capacity(text.len() + 16);
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            b'/' if keep_slashes => encoded.push('/'),
-            // Writing to a string cannot fail.
-            _ => _ = write!(encoded, "%{byte:02X}"),
-        }
-    }
-    encoded
-}
-
-fn unsupported(why: &str) -> Failure {
-    Failure::new(StoreErrorKind::Unsupported, why)
 }
 
 #[cfg(test)]
@@ -78,10 +44,10 @@ mod tests {
 
     #[test]
     fn urls_are_taken_raw() {
-        let address = Address::of("swift://c/pre u/a?b#c%20/é").unwrap();
+        let address = URLS.address("swift://c/pre u/a?b#c%20/é").unwrap();
         assert_eq!(address, Address::new("c", "pre u/a?b#c%20/é"));
         for wrong in ["swift://c", "swift://c/", "swift:///n", "s3://c/n"] {
-            assert!(Address::of(wrong).is_err(), "{wrong}");
+            assert!(URLS.address(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -10,11 +10,13 @@ use reqwest::{Certificate, Client, Identity, Method, RequestBuilder, Response, S
 use serde_json::Value;
 use tokio::sync::{Mutex, OnceCell};
 
-use super::address::{Address, encode};
+use super::address::URLS;
 use super::auth::{Access, Login};
 use super::error;
 use crate::config::SwiftConfig;
 use crate::driver::body::watched;
+use crate::driver::bucket::Address;
+use crate::driver::bucket::encode;
 use crate::driver::error::{Failure, has_scheme};
 use crate::driver::proxy::{self, Asked};
 use crate::driver::{Reader, StoreErrorKind, WRITE_DEADLINE};
@@ -173,13 +175,13 @@ impl Server {
     }
 
     pub(super) async fn get(&self, url: &str) -> Result<Reader, Failure> {
-        let address = Address::of(url)?;
+        let address = URLS.address(url)?;
         let response = self
             .send(Method::GET, &address.path(), REQUEST_TIMEOUT, |request| {
                 request
             })
             .await?;
-        if response.status() == StatusCode::NOT_FOUND && address.container == self.container {
+        if response.status() == StatusCode::NOT_FOUND && address.bucket == self.container {
             // One status for both: an object that is gone, or all of them.
             if !self.has_container(&self.container).await? {
                 return Err(error::no_container(&self.container));
@@ -217,7 +219,7 @@ impl Server {
         match response.status() {
             // 202: a newer write of the same name has won, and ours is gone.
             status if status.is_success() => Ok(()),
-            StatusCode::NOT_FOUND => Err(error::no_container(&address.container)),
+            StatusCode::NOT_FOUND => Err(error::no_container(&address.bucket)),
             _ => Err(error::refused(response).await),
         }
     }
@@ -248,7 +250,7 @@ impl Server {
             .map_err(error::not_answered)?;
         match response.status() {
             status if status.is_success() => Ok(etag(&response)),
-            StatusCode::NOT_FOUND => Err(error::no_container(&address.container)),
+            StatusCode::NOT_FOUND => Err(error::no_container(&address.bucket)),
             StatusCode::UNAUTHORIZED if self.login.is_renewable() => {
                 // What has been sent cannot be sent again from here.
                 self.drop_access(&access).await;
@@ -289,7 +291,7 @@ impl Server {
     }
 
     pub(super) async fn has_container(&self, container: &str) -> Result<bool, Failure> {
-        let path = format!("/{}", encode(container, false));
+        let path = format!("/{}", encode(container));
         let response = self
             .send(Method::HEAD, &path, REQUEST_TIMEOUT, |request| request)
             .await?;
@@ -301,7 +303,7 @@ impl Server {
     }
 
     pub(super) async fn make_container(&self, container: &str) -> Result<(), Failure> {
-        let path = format!("/{}", encode(container, false));
+        let path = format!("/{}", encode(container));
         let response = self
             .send(Method::PUT, &path, WRITE_DEADLINE, |request| {
                 request.header(CONTENT_LENGTH, 0)
@@ -345,8 +347,8 @@ impl Server {
     pub(super) async fn is_empty(&self) -> Result<bool, Failure> {
         let path = format!(
             "/{}?format=json&limit=1&prefix={}",
-            encode(&self.container, false),
-            encode(&self.prefix, false)
+            encode(&self.container),
+            encode(&self.prefix)
         );
         let response = self
             .send(Method::GET, &path, REQUEST_TIMEOUT, |request| request)

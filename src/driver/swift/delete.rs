@@ -1,16 +1,13 @@
 //! Deletes, many at a time where the server takes them so.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use futures::{StreamExt, stream};
+use async_trait::async_trait;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::address::Address;
 use super::client::Server;
 use super::error;
 use crate::batch::BatchLimits;
+use crate::driver::bucket::{Address, DeletesInBucket, one_by_one};
 use crate::driver::error::Failure;
 use crate::driver::{StoreErrorKind, WRITE_DEADLINE};
 
@@ -21,50 +18,22 @@ pub(super) const LIMITS: BatchLimits = BatchLimits {
     in_flight: 4,
 };
 
-const SINGLES_IN_FLIGHT: usize = 16;
-
-/// Deletes objects; one answer for each, in order.
-pub(super) async fn batch(
-    server: Arc<Server>,
-    addresses: Vec<Address>,
-) -> Vec<Result<(), Failure>> {
-    let mut answers = vec![Ok(()); addresses.len()];
-    let mut singles = Vec::new();
-    for (container, members) in by_container(&addresses) {
-        match server.may_hold_segmented(container).await {
-            // A bulk delete would leave the segments of a large object behind.
-            Ok(true) => singles.extend(members.into_iter().map(|at| (at, true))),
-            Ok(false) => {
-                let named: Vec<_> = members.iter().map(|&at| &addresses[at]).collect();
-                if !server.delete_many(&named).await {
-                    singles.extend(members.into_iter().map(|at| (at, false)));
-                }
-            }
-            Err(failure) => members
-                .into_iter()
-                .for_each(|at| answers[at] = Err(failure.clone())),
+#[async_trait]
+impl DeletesInBucket for Server {
+    async fn delete_in(&self, container: &str, addresses: &[&Address]) -> Vec<Result<(), Failure>> {
+        let may_be_segmented = match self.may_hold_segmented(container).await {
+            Ok(may_be) => may_be,
+            Err(failure) => return vec![Err(failure); addresses.len()],
+        };
+        // A bulk delete would leave the segments of a large object behind.
+        if !may_be_segmented && self.delete_many(addresses).await {
+            return vec![Ok(()); addresses.len()];
         }
-    }
-    let deleted: Vec<_> = stream::iter(singles)
-        .map(async |(at, may_be_segmented)| {
-            let deleted = server.delete_single(&addresses[at], may_be_segmented);
-            (at, deleted.await)
+        one_by_one(addresses, async |address| {
+            self.delete_single(address, may_be_segmented).await
         })
-        .buffer_unordered(SINGLES_IN_FLIGHT)
-        .collect()
-        .await;
-    for (at, answer) in deleted {
-        answers[at] = answer;
+        .await
     }
-    answers
-}
-
-fn by_container(addresses: &[Address]) -> HashMap<&str, Vec<usize>> {
-    let mut containers: HashMap<&str, Vec<usize>> = HashMap::new();
-    for (at, address) in addresses.iter().enumerate() {
-        containers.entry(&address.container).or_default().push(at);
-    }
-    containers
 }
 
 impl Server {

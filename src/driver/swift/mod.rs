@@ -14,14 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::future::join_all;
 
-use self::address::Address;
+use self::address::URLS;
 use self::client::Server;
 use self::upload::SwiftUpload;
+use super::bucket::{Address, Deletes};
 use super::error::{At as _, Failure};
-use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload, WRITE_DEADLINE};
-use crate::batch::Batcher;
+use super::{Driver, Reader, Stat, StoreError, Upload, WRITE_DEADLINE};
 use crate::config::SwiftConfig;
 use crate::model::{DriverKind, Place};
 
@@ -30,7 +29,7 @@ use crate::model::{DriverKind, Place};
 pub(super) struct Swift {
     place: Place,
     server: Arc<Server>,
-    deletes: Batcher<Address, Result<(), Failure>>,
+    deletes: Deletes,
     too_large: TooLarge,
 }
 
@@ -60,30 +59,17 @@ impl Swift {
         let server = Server::new(config);
         let server = server.at(DriverKind::Swift, "open", &place.base)?;
         let server = Arc::new(server);
-        let deletes = Batcher::new(delete::LIMITS, {
-            let server = server.clone();
-            move |batch| delete::batch(server.clone(), batch)
-        });
         Ok(Self {
             place,
+            deletes: Deletes::new(DriverKind::Swift, delete::LIMITS, server.clone()),
             server,
-            deletes,
             too_large: TooLarge::default(),
         })
     }
 
     /// Where a write goes: into the configured container, under a name that Swift can hold.
     async fn own_address(&self, url: &str) -> Result<Address, Failure> {
-        let address = Address::of(url)?;
-        if address.container != self.server.container {
-            return Err(Failure::new(
-                StoreErrorKind::Unsupported,
-                format!(
-                    "does not lie in the configured container {:?}",
-                    self.server.container
-                ),
-            ));
-        }
+        let address = URLS.address_in(&self.server.container, url)?;
         address.fits(self.server.limits().await?.name_max_bytes)?;
         Ok(address)
     }
@@ -95,11 +81,6 @@ impl Swift {
         put.await?;
         self.server.delete_segments(old).await;
         Ok(())
-    }
-
-    async fn delete_one(&self, url: &str) -> Result<(), Failure> {
-        let answer = self.deletes.submit(Address::of(url)?, 1).await;
-        answer.unwrap_or_else(|| Err(Failure::broken_off()))
     }
 }
 
@@ -147,7 +128,7 @@ impl Driver for Swift {
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
         let head = async {
-            let address = Address::of(url)?;
+            let address = URLS.address(url)?;
             self.server.head(&address).await
         };
         let head = head.await.at(DriverKind::Swift, "stat", url)?;
@@ -159,11 +140,7 @@ impl Driver for Swift {
     }
 
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {
-        let deletes = urls.iter().map(async |url| {
-            let deleted = self.delete_one(url).await;
-            deleted.at(DriverKind::Swift, "delete", url)
-        });
-        join_all(deletes).await
+        self.deletes.delete(urls, |url| URLS.address(url)).await
     }
 
     async fn is_empty(&self) -> Result<bool, StoreError> {
@@ -174,7 +151,7 @@ impl Driver for Swift {
 
 /// The container and the name of a URL, and the path by which a request names them.
 pub(super) fn name_of(url: &str) -> Option<(String, String, String)> {
-    let address = Address::of(url).ok()?;
+    let address = URLS.address(url).ok()?;
     let path = address.path();
-    Some((address.container, address.name, path))
+    Some((address.bucket, address.key, path))
 }

@@ -4,9 +4,10 @@ use bytes::Bytes;
 use md5::{Digest as _, Md5};
 use uuid::Uuid;
 
-use super::address::Address;
+use super::address::URLS;
 use super::client::Server;
 use super::error;
+use crate::driver::bucket::Address;
 use crate::driver::error::Failure;
 use crate::driver::whole_store::WholeStore;
 use crate::driver::{StoreErrorKind, WRITE_DEADLINE};
@@ -35,7 +36,7 @@ impl Server {
         let md5 = Md5::digest(b"").into();
         let put = self.put(&probe, Bytes::new(), md5, WRITE_DEADLINE);
         let get = async {
-            let url = format!("swift://{}/{}", probe.container, probe.name);
+            let url = URLS.url(&probe);
             let probe = self.get(&url).await?.at_most(0, DriverKind::Swift, &url);
             probe.bytes().await?;
             Ok(())

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::address::Address;
+use super::address::URLS;
 use super::client::{Server, segments_container};
 use super::error;
 use crate::digest::md5_hex;
+use crate::driver::bucket::Address;
 use crate::driver::error::Failure;
 use crate::driver::{StoreErrorKind, WRITE_DEADLINE};
 
@@ -45,7 +46,7 @@ struct Sent {
 impl Segments {
     pub(super) fn new(server: Arc<Server>, address: Address) -> Self {
         // The object's own name would not always fit with more behind it.
-        let stem = format!("windlass/{}/{}", md5_hex(&address.name), Uuid::new_v4());
+        let stem = format!("windlass/{}/{}", md5_hex(&address.key), Uuid::new_v4());
         Self {
             server,
             address,
@@ -63,7 +64,7 @@ impl Segments {
     }
 
     fn segment_address(&self, number: usize) -> Address {
-        let container = segments_container(&self.address.container);
+        let container = segments_container(&self.address.bucket);
         Address::new(&container, &format!("{}/{number:08}", self.stem))
     }
 
@@ -89,7 +90,7 @@ impl Segments {
 
     async fn send_segment(&mut self) -> Result<(), Failure> {
         if self.sent == 0 {
-            let container = segments_container(&self.address.container);
+            let container = segments_container(&self.address.bucket);
             let made = self.server.make_container(&container).await;
             made.map_err(|failure| Failure {
                 message: format!(
@@ -155,9 +156,9 @@ impl Segments {
             .done
             .iter()
             .map(|sent| {
-                let Address { container, name } = self.segment_address(sent.number);
+                let Address { bucket, key } = self.segment_address(sent.number);
                 json!({
-                    "path": format!("/{container}/{name}"),
+                    "path": format!("/{bucket}/{key}"),
                     "etag": sent.md5,
                     "size_bytes": sent.size_bytes,
                 })
@@ -217,14 +218,14 @@ impl Server {
         let response = put.await?;
         match response.status() {
             status if status.is_success() => Ok(()),
-            StatusCode::NOT_FOUND => Err(error::no_container(&address.container)),
+            StatusCode::NOT_FOUND => Err(error::no_container(&address.bucket)),
             _ => Err(error::refused(response).await),
         }
     }
 
     /// The segments of what lies at an address; none unless it is a static large object.
     pub(super) async fn segments_of(&self, address: &Address) -> Result<Vec<Address>, Failure> {
-        if !self.may_hold_segmented(&address.container).await? {
+        if !self.may_hold_segmented(&address.bucket).await? {
             return Ok(Vec::new());
         }
         if !self.head(address).await?.is_some_and(|head| head.is_slo) {
@@ -257,9 +258,8 @@ impl Server {
             for address in chunk {
                 if let Err(failure) = self.delete_single(address, false).await {
                     tracing::warn!(
-                        "swift: the segment swift://{}/{} is left behind: {}",
-                        address.container,
-                        address.name,
+                        "swift: the segment {} is left behind: {}",
+                        URLS.url(address),
                         failure.message
                     );
                 }

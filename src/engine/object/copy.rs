@@ -8,16 +8,17 @@ use md5::{Digest as _, Md5};
 
 use crate::crash;
 use crate::driver::bounded;
-use crate::driver::{Reader, Stat, StoreErrorKind, Upload};
+use crate::driver::{Reader, Stat, StoreErrorKind};
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::limits::WHOLE_MAX_BYTES;
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
 use crate::engine::object::restore;
+use crate::engine::object::sending::Sending;
 use crate::engine::object::transform::{BadSource, Transform, make_whole};
 use crate::engine::object::uploads::{self, Earlier};
 use crate::model::{Cause, Event, FailureClass, Phase};
-use crate::model::{Facts, Returned, Unfinished, Verified, VerifyMode};
+use crate::model::{Facts, Returned, Verified, VerifyMode};
 
 /// Above this a digest or a compression is worth a thread of its own.
 const BLOCKING_BYTES: usize = 256 << 10;
@@ -182,102 +183,40 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
         (None, _, Some(size)) => form.compresses(u64::try_from(size).unwrap_or(0)),
     };
     let earlier = uploads::earlier(context, item).await?;
-    let (must_look, in_one_piece) = (
-        context.must_look(item) || earlier == Earlier::Gone,
-        context.stores.destination.in_one_piece(),
-    );
+    let must_look = context.must_look(item) || earlier == Earlier::Gone;
+    let in_one_piece = context.stores.destination.in_one_piece();
     let mut measured = None;
     // A free key is found out by one cheap request; only what lies there has to be compared, for which the
     // whole source is read.
     let lies_there = must_look && look(context, item).await?.is_some();
-    if lies_there || in_one_piece {
+    if lies_there || in_one_piece.is_some() {
         let facts = pass(context, item, compressed, None).await?;
         if lies_there && is_there_already(context, item, &facts).await? {
             return Ok(Copy::found(facts));
         }
-        measured = Some(facts).filter(|_| in_one_piece);
+        measured = Some(facts);
     }
     // It clears away what another has begun under the same key.
     may_write(context).await?;
-    let mut sending = match &measured {
-        Some(facts) => Sending::begin_in_one_piece(context, facts).await?,
+    let mut sending = match in_one_piece.zip(measured) {
+        Some((store, facts)) => Sending::in_one_piece(context, store, &facts).await?,
         None => Sending::begin(context, item, earlier).await?,
     };
     match pass(context, item, compressed, Some(&mut sending)).await {
         Ok(facts) => {
             if let Err(error) = may_write(context).await {
-                sending.upload.suspend().await;
+                sending.end_for_now().await;
                 return Err(error);
             }
             crash::point("upload-before-finish");
-            let finished = sending.upload.finish().await;
-            finished.map_err(StepError::store(Side::Destination))?;
+            sending.finish().await?;
             crash::point("upload-after-finish");
             Ok(Copy::written(facts))
         }
         Err(error) => {
-            // The next try goes on with it, or clears it away.
-            sending.upload.suspend().await;
+            sending.end_for_now().await;
             Err(error)
         }
-    }
-}
-
-/// An object on its way to the destination.
-struct Sending<'a> {
-    context: &'a Context,
-    upload: Box<dyn Upload>,
-    /// Bytes from here on that the destination is thought to have: they need not go out again.
-    there_bytes: u64,
-}
-
-impl<'a> Sending<'a> {
-    async fn begin(context: &'a Context, item: &Item, earlier: Earlier) -> Result<Self, StepError> {
-        let begun = match earlier {
-            Earlier::Open(begun) => Some(begun),
-            Earlier::None | Earlier::Gone => None,
-        };
-        let there_bytes = begun.as_ref().map_or(0, Unfinished::leading_bytes);
-        let (url, log) = (&item.object.dest_url, uploads::log(context, item));
-        let upload = context
-            .stores
-            .destination
-            .upload_logged(url, begun, log)
-            .await;
-        Ok(Self {
-            context,
-            upload: upload.map_err(StepError::store(Side::Destination))?,
-            there_bytes,
-        })
-    }
-
-    async fn begin_in_one_piece(context: &'a Context, facts: &Facts) -> Result<Self, StepError> {
-        let mut md5 = [0; 16];
-        hex::decode_to_slice(&facts.digest, &mut md5).map_err(|error| {
-            StepError::permanent(
-                Side::Source,
-                Cause::Other,
-                format!("{}: {error}", facts.digest),
-            )
-        })?;
-        let upload = context
-            .stores
-            .destination
-            .upload_in_one_piece(&facts.url, facts.size, md5);
-        Ok(Self {
-            context,
-            upload: upload.await.map_err(StepError::store(Side::Destination))?,
-            there_bytes: 0,
-        })
-    }
-
-    async fn write(&mut self, bytes: Bytes) -> Result<(), StepError> {
-        let length = bytes.len() as u64;
-        let there = self.there_bytes.min(length);
-        self.there_bytes -= there;
-        self.context.control.may_stream(length - there).await;
-        let written = self.upload.write(bytes).await;
-        written.map_err(StepError::store(Side::Destination))
     }
 }
 

@@ -8,6 +8,7 @@ pub mod error;
 pub mod item;
 pub mod ledger;
 mod restore;
+mod sending;
 pub mod stores;
 pub mod strays;
 pub mod transform;

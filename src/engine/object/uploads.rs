@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::catalog::{CatalogError, OpenUpload, UploadNote};
-use crate::driver::UploadLog;
+use crate::driver::{Driver, StoreError, UploadLog};
 use crate::engine::flow::mirror::Mirroring;
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::object::context::Context;
@@ -35,13 +35,11 @@ pub async fn earlier(context: &Context, item: &Item) -> Result<Earlier, StepErro
         return Ok(Earlier::None);
     };
     let (id, parts) = (known.id.clone(), known.parts.len());
-    let found = context
-        .stores
-        .destination
-        .still_has(&item.object.dest_url, known)
-        .await
-        .map_err(StepError::store(Side::Destination))?;
-    let Some(open) = found else {
+    let found = match context.stores.destination.resumable() {
+        Some(resumable) => resumable.still_has(&item.object.dest_url, known).await,
+        None => Ok(None),
+    };
+    let Some(open) = found.map_err(StepError::store(Side::Destination))? else {
         tracing::info!("{}: the store has its upload no more", item.object.key);
         over(context, idx, id).await;
         return Ok(Earlier::Gone);
@@ -113,12 +111,8 @@ async fn clear_undone(context: &Context) {
     } in open
     {
         // What it has written is what this task reads.
-        if let Err(error) = context
-            .stores
-            .source
-            .abort_upload(&dest_url, &upload_id)
-            .await
-        {
+        let source = context.stores.source.as_ref();
+        if let Err(error) = abort_at(source, &dest_url, &upload_id).await {
             tracing::warn!("{error}; its parts are still there, as upload {upload_id}");
             continue;
         }
@@ -141,10 +135,17 @@ async fn clear(context: &Context, keep: impl Fn(u64, &str) -> bool) {
 }
 
 async fn abort(context: &Context, idx: u64, url: &str, id: String) {
-    match context.stores.destination.abort_upload(url, &id).await {
+    match abort_at(context.stores.destination.as_ref(), url, &id).await {
         Ok(()) => over(context, idx, id).await,
         // The mirror keeps it: it is tried again at the end, and when the task is resumed.
         Err(error) => tracing::warn!("{error}; its parts are still there, as upload {id}"),
+    }
+}
+
+async fn abort_at(store: &dyn Driver, url: &str, id: &str) -> Result<(), StoreError> {
+    match store.resumable() {
+        Some(resumable) => resumable.abort(url, id).await,
+        None => Ok(()),
     }
 }
 
