@@ -9,14 +9,11 @@ use std::borrow::Cow;
 use super::backend::{self, dialect, dialect_of};
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::ownership::is_taken_over;
+use super::ownership::owner;
 use super::request::{Heartbeat, MirrorUpdate};
 use super::sql::{Begin, Connection, Numbers, Pooled, Statement, within_limit};
 use crate::crash;
 use crate::model::Phase;
-
-/// What stands there of the head.
-const SEQ: &str = "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2";
 
 /// Objects of a batch that the journal has as committed and the database has not.
 const LOST: &str = "SELECT count(*) FROM windlass_objects
@@ -42,13 +39,52 @@ impl Catalog {
         let mut pooled = Pooled::acquire(&self.db)
             .await
             .map_err(CatalogError::of(what))?;
+        let work = self.mirror_batch(pooled.connection(), task_id, heartbeat, updates);
+        let done = within_limit(&self.db, work).await;
+        done.map_err(CatalogError::of(what))??;
+        pooled.give_back();
+        Ok(())
+    }
+
+    /// One transaction; dropped on an error, it is rolled back.
+    async fn mirror_batch(
+        &self,
+        mut connection: Connection<'_>,
+        task_id: i64,
+        heartbeat: &Heartbeat,
+        updates: &[MirrorUpdate],
+    ) -> Result<(), CatalogError> {
+        let what = "mirror the journal";
+        let of = CatalogError::of;
+        let transaction = connection.begin(Begin::Immediate).await;
+        let mut transaction = transaction.map_err(of(what))?;
+        let mut within = transaction.connection();
+        let owner = owner(&mut within, &heartbeat.writer(task_id)).await;
+        let owner = owner.map_err(of(what))?;
+        if owner.is_taken_over {
+            return Err(CatalogError::TakenOver { task_id });
+        }
+        let acknowledged = heartbeat.acknowledged.unwrap_or(0);
+        if owner.seq.unwrap_or(0) < acknowledged
+            || has_lost(&mut within, task_id, heartbeat, updates)
+                .await
+                .map_err(of("hold the mirror against the journal"))?
+        {
+            return Err(CatalogError::WentBack);
+        }
+        // As late as it may be: commits wait for it.
         let _many_rows = match dialect(&self.db).locks_rows() {
             true => Some(self.many_rows.lock().await),
             false => None,
         };
-        let work = mirror_batch(pooled.connection(), task_id, heartbeat, updates);
-        let done = within_limit(&self.db, work).await;
-        done.map_err(CatalogError::of(what))?
+        let updated = backend::update_mirror(&mut within, task_id, heartbeat.epoch, updates).await;
+        updated.map_err(of(what))?;
+        let head = head(dialect_of(&within).now(), task_id, heartbeat);
+        within.execute(head).await.map_err(of(what))?;
+        crash::point("mirror-before-commit");
+        transaction.commit().await.map_err(of(what))?;
+        crash::point("mirror-after-commit");
+        Ok(())
     }
 
     /// Words that the database cannot hold are written out: an update that it refuses would keep
@@ -70,53 +106,17 @@ impl Catalog {
     }
 }
 
-/// One transaction; dropped on an error, it is rolled back.
-async fn mirror_batch(
-    mut connection: Connection<'_>,
-    task_id: i64,
-    heartbeat: &Heartbeat,
-    updates: &[MirrorUpdate],
-) -> Result<(), CatalogError> {
-    let what = "mirror the journal";
-    let of = CatalogError::of;
-    let transaction = connection.begin(Begin::Immediate).await;
-    let mut transaction = transaction.map_err(of(what))?;
-    let mut within = transaction.connection();
-    let taken_over = is_taken_over(&mut within, &heartbeat.writer(task_id)).await;
-    if taken_over.map_err(of(what))? {
-        return Err(CatalogError::TakenOver { task_id });
-    }
-    let gone_back = has_gone_back(&mut within, task_id, heartbeat, updates).await;
-    if gone_back.map_err(of("hold the mirror against the journal"))? {
-        return Err(CatalogError::WentBack);
-    }
-    let updated = backend::update_mirror(&mut within, task_id, heartbeat.epoch, updates).await;
-    updated.map_err(of(what))?;
-    let head = head(dialect_of(&within).now(), task_id, heartbeat);
-    within.execute(head).await.map_err(of(what))?;
-    crash::point("mirror-before-commit");
-    transaction.commit().await.map_err(of(what))?;
-    crash::point("mirror-after-commit");
-    Ok(())
-}
-
-/// Asks, in the transaction of a batch, whether the database still has all that it had
+/// Asks, in the transaction of a batch, whether the database still has the commits that it had
 /// acknowledged. Over a gap the head must not go: what the journal has in it would never be
 /// replayed. A commit that the journal has and the mirror's guard keeps out is such a gap, too.
-async fn has_gone_back(
+async fn has_lost(
     connection: &mut Connection<'_>,
     task_id: i64,
     heartbeat: &Heartbeat,
     updates: &[MirrorUpdate],
 ) -> Result<bool, sqlx::Error> {
-    let Some(acknowledged) = heartbeat.acknowledged else {
+    if heartbeat.acknowledged.is_none() {
         return Ok(false);
-    };
-    let seq = Statement::new(SEQ).bind(task_id);
-    let seq = seq.bind(heartbeat.executor.to_string());
-    let there: Option<(i64,)> = connection.optional(seq).await?;
-    if there.map_or(0, |(seq,)| seq as u64) < acknowledged {
-        return Ok(true);
     }
     let committed = updates
         .iter()

@@ -17,12 +17,20 @@ use super::sql::{Begin, Connection, Pooled, Statement, within_limit};
 const LATER: &str = "SELECT count(*) FROM windlass_executors
      WHERE task_id = $1 AND executor <> $2 AND epoch >= $3";
 
-/// Whether another executor has taken the task over; asked at the beginning of a transaction that
-/// writes, and true until it ends.
-pub(super) async fn is_taken_over(
+/// What stands of the mirror's writer.
+pub(super) struct Owner {
+    /// Whether another executor has taken the task over.
+    pub is_taken_over: bool,
+    /// How far the database has its journal.
+    pub seq: Option<u64>,
+}
+
+/// Looks who owns the task; asked at the beginning of a transaction that writes, and true until it
+/// ends.
+pub(super) async fn owner(
     connection: &mut Connection<'_>,
     writer: &Writer,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Owner, sqlx::Error> {
     let own_row = format!(
         "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2{}",
         dialect_of(connection).for_update()
@@ -31,10 +39,13 @@ pub(super) async fn is_taken_over(
         let statement = Statement::new(sql).bind(writer.task_id);
         statement.bind(writer.executor.to_string())
     };
-    let _locked: Option<(i64,)> = connection.optional(of_writer(own_row)).await?;
+    let locked: Option<(i64,)> = connection.optional(of_writer(own_row)).await?;
     let later = of_writer(LATER.into()).bind(writer.epoch);
     let (later,): (i64,) = connection.one(later).await?;
-    Ok(later > 0)
+    Ok(Owner {
+        is_taken_over: later > 0,
+        seq: locked.map(|(seq,)| seq as u64),
+    })
 }
 
 impl Catalog {
@@ -55,7 +66,7 @@ impl Catalog {
             let mut connection = pooled.connection();
             let mut transaction = connection.begin(Begin::Immediate).await?;
             let mut within = transaction.connection();
-            if is_taken_over(&mut within, writer).await? {
+            if owner(&mut within, writer).await?.is_taken_over {
                 return Ok(None);
             }
             let done = statements(&mut within).await?;
@@ -65,6 +76,9 @@ impl Catalog {
         let done = within_limit(&self.db, work).await.and_then(|done| done);
         let task_id = writer.task_id;
         let done = done.map_err(CatalogError::of(what))?;
+        if done.is_some() {
+            pooled.give_back();
+        }
         done.ok_or(CatalogError::TakenOver { task_id })
     }
 }

@@ -64,14 +64,6 @@ fn unmoved(dialect: &dyn Dialect) -> String {
     )
 }
 
-/// Both counters, by rows really moved.
-const COUNT: [&str; 2] = [
-    "UPDATE archive_migration_tasks
-        SET archive_documents_migrated = coalesce(archive_documents_migrated, 0) + $2
-      WHERE id = $1",
-    "UPDATE windlass_tasks SET moved = moved + $2 WHERE task_id = $1",
-];
-
 /// What became of each row of a batch, by its number.
 pub(super) type Answers<T> = HashMap<u64, T>;
 
@@ -144,22 +136,19 @@ fn tell_that_times_are_kept() {
     }
 }
 
-/// Swaps the rows of a batch in one transaction, looks at what came of it, counts it, and ends the
-/// transaction one way or the other.
+/// Swaps the rows of a batch in one transaction, looks at what came of it, and ends the transaction one
+/// way or the other.
 pub(super) async fn try_swap(
     connection: &mut Connection<'_>,
     batch: &Batch<'_>,
 ) -> Result<Tried, sqlx::Error> {
-    let mut transaction = connection.begin(Begin::Immediate).await?;
+    let mut transaction = connection.begin(Begin::Checked).await?;
     let mut within = transaction.connection();
     let moved = backend::move_rows(&mut within, batch).await?;
     let refused = batch.refused(&mut within, &moved).await?;
     if !refused.is_empty() {
         transaction.rollback().await?;
         return Ok(Tried::RolledBack(refused));
-    }
-    if !moved.is_empty() {
-        batch.count(&mut within, moved.len()).await?;
     }
     let unmoved = batch.unmoved(&mut within, &moved).await?;
     crash::point("swap-before-commit");
@@ -196,22 +185,6 @@ impl Batch<'_> {
                 .await?;
         }
         Ok(refused)
-    }
-
-    /// `tasks.last_updated` is Anchore's sign of life.
-    async fn count(
-        &self,
-        connection: &mut Connection<'_>,
-        moved: usize,
-    ) -> Result<(), sqlx::Error> {
-        for count in COUNT {
-            let statement = Statement::new(count).bind(self.task_id);
-            connection.execute(statement.bind(moved as i64)).await?;
-        }
-        let now = dialect_of(connection).now_of_anchore();
-        let touch = format!("UPDATE tasks SET last_updated = {now} WHERE id = $1");
-        let touch = Statement::new(touch).bind(self.task_id);
-        connection.execute(touch).await.map(drop)
     }
 
     async fn unmoved(

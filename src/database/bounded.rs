@@ -86,7 +86,11 @@ impl BoundedPool {
         statement: impl AsyncFnOnce(&mut Pooled) -> Result<T, sqlx::Error>,
     ) -> Result<T, sqlx::Error> {
         let mut connection = self.acquire().await?;
-        self.bounded(statement(&mut connection)).await?
+        let answer = self.bounded(statement(&mut connection)).await?;
+        if answer.is_ok() {
+            connection.is_at_rest();
+        }
+        answer
     }
 }
 

@@ -24,6 +24,10 @@ const GROW_AFTER: Duration = Duration::from_secs(30);
 /// How long opening a further connection may take.
 const FURTHER_LIMIT: Duration = Duration::from_secs(10);
 
+/// How long a connection that has answered is taken to live, unasked: to ask costs whoever needs it a
+/// round trip, and tells nothing of the next moment.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// How long to wait for one that is just being given back, before another is opened.
 const RETURN_LIMIT: Duration = Duration::from_millis(50);
 
@@ -66,7 +70,28 @@ struct State {
 #[derive(Debug)]
 struct Live {
     connection: PgConnection,
+    /// When it has last answered.
+    answered: Instant,
+    /// Whether its last statement has had its whole answer: nothing is left to be read, or to be rolled
+    /// back.
+    is_at_rest: bool,
     _counted: Counted,
+}
+
+impl Live {
+    /// Whether it can be used.
+    async fn answers(&mut self) -> bool {
+        if self.is_at_rest && self.answered.elapsed() < FRESH {
+            return true;
+        }
+        let heard = tokio::time::timeout(ALIVE_TIMEOUT, self.connection.ping()).await;
+        let answers = heard.is_ok_and(|alive| alive.is_ok());
+        if answers {
+            self.answered = Instant::now();
+            self.is_at_rest = true;
+        }
+        answers
+    }
 }
 
 /// Weak: what lies idle belongs to the pool, and must not keep it.
@@ -109,8 +134,22 @@ impl Deref for Pooled {
 impl DerefMut for Pooled {
     fn deref_mut(&mut self) -> &mut PgConnection {
         match &mut self.live {
-            Some((live, _)) => &mut live.connection,
+            Some((live, _)) => {
+                live.is_at_rest = false;
+                &mut live.connection
+            }
             None => unreachable!("it is there until it is dropped"),
+        }
+    }
+}
+
+impl Pooled {
+    /// What was asked has been answered whole, and no transaction is open: the next may use it
+    /// without asking whether it lives.
+    pub fn is_at_rest(&mut self) {
+        if let Some((live, _)) = &mut self.live {
+            live.is_at_rest = true;
+            live.answered = Instant::now();
         }
     }
 }
@@ -205,12 +244,8 @@ impl Pool {
         let given_up = async {
             loop {
                 let given_back = self.inner.given_back.notified();
-                if let Some(Live {
-                    connection,
-                    _counted,
-                }) = self.idle().await
-                {
-                    return drop(connection.close().await);
+                if let Some(live) = self.idle().await {
+                    return drop(live.connection.close().await);
                 }
                 if self.inner.state().open == 0 {
                     return;
@@ -249,7 +284,7 @@ impl Pool {
             };
             match next {
                 Some(mut live) => {
-                    if answers(&mut live.connection).await {
+                    if live.answers().await {
                         return Some(live);
                     }
                 }
@@ -278,6 +313,8 @@ impl Pool {
         self.inner.state().open += 1;
         Live {
             connection,
+            answered: Instant::now(),
+            is_at_rest: true,
             _counted: Counted(Arc::downgrade(&self.inner)),
         }
     }
@@ -327,7 +364,7 @@ impl Pool {
         live.connection.shrink_buffers();
         // What lies silent must not keep its place in the pool; what was cut off is read to its
         // end, or rolled back.
-        let is_kept = answers(&mut live.connection).await && !self.inner.permits.is_closed();
+        let is_kept = live.answers().await && !self.inner.permits.is_closed();
         let gone = {
             let mut state = self.inner.state();
             state.returning -= 1;
@@ -343,9 +380,4 @@ impl Pool {
         self.inner.given_back.notify_waiters();
         drop(permit);
     }
-}
-
-async fn answers(connection: &mut PgConnection) -> bool {
-    let heard = tokio::time::timeout(ALIVE_TIMEOUT, connection.ping()).await;
-    heard.is_ok_and(|alive| alive.is_ok())
 }

@@ -34,10 +34,22 @@ const MOVE: &str = r#"
                committed_at = now(), journaled = false, epoch = $2, seq = w.seq
           FROM moved JOIN want w USING (idx)
          WHERE o.task_id = $1 AND o.idx = moved.idx
-        RETURNING o.idx)
+        RETURNING o.idx),
+    counted AS (
+        UPDATE archive_migration_tasks
+           SET archive_documents_migrated =
+               coalesce(archive_documents_migrated, 0) + (SELECT count(*) FROM moved)
+         WHERE id = $1 AND EXISTS (SELECT 1 FROM moved)),
+    counted_here AS (
+        UPDATE windlass_tasks t SET moved = t.moved + (SELECT count(*) FROM moved)
+         WHERE task_id = $1 AND EXISTS (SELECT 1 FROM moved)),
+    touched AS (
+        UPDATE tasks SET last_updated = now() AT TIME ZONE 'utc'
+         WHERE id = $1 AND EXISTS (SELECT 1 FROM moved))
     SELECT moved.idx, marked.idx IS NOT NULL FROM moved LEFT JOIN marked ON marked.idx = moved.idx"#;
 
-/// The rows that were swapped, each with whether the mirror has it.
+/// The rows that were swapped, each with whether the mirror has it. They are counted in the same
+/// statement, each of which is a round trip.
 pub(in crate::catalog) async fn move_rows(
     pg: &mut PgConnection,
     batch: &Batch<'_>,
@@ -48,11 +60,6 @@ pub(in crate::catalog) async fn move_rows(
     let statement = SWAP.bind_arrays(statement, batch.swaps);
     let mut connection = Connection::Postgres(pg);
     let moved: Vec<(i64, bool)> = connection.all(statement).await?;
-    if !moved.is_empty() {
-        // Deferred constraints and triggers run now, before the rows are looked at again.
-        let all = Statement::new("SET CONSTRAINTS ALL IMMEDIATE");
-        connection.execute(all).await?;
-    }
     let moved = moved.into_iter();
     Ok(moved
         .map(|(idx, is_marked)| (idx as u64, is_marked))

@@ -33,7 +33,12 @@ pub(in crate::catalog) enum Begin {
     Deferred,
     /// At once: one that has read first could not be made to wait for its turn.
     Immediate,
+    /// The same, and constraints and triggers that are put off to its end come with each statement.
+    Checked,
 }
+
+/// Both in one round trip.
+const BEGIN_CHECKED: &str = "BEGIN; SET CONSTRAINTS ALL IMMEDIATE";
 
 impl Statement {
     /// All rows, over the pool.
@@ -121,10 +126,13 @@ impl Connection<'_> {
 
     pub async fn begin(&mut self, begin: Begin) -> Result<Transaction<'_>, sqlx::Error> {
         Ok(match self {
-            Self::Postgres(pg) => Transaction::Postgres(pg.begin().await?),
+            Self::Postgres(pg) => Transaction::Postgres(match begin {
+                Begin::Deferred | Begin::Immediate => pg.begin().await?,
+                Begin::Checked => pg.begin_with(BEGIN_CHECKED).await?,
+            }),
             Self::Sqlite(sqlite) => Transaction::Sqlite(match begin {
                 Begin::Deferred => sqlite.begin().await?,
-                Begin::Immediate => sqlite.begin_with("BEGIN IMMEDIATE").await?,
+                Begin::Immediate | Begin::Checked => sqlite.begin_with("BEGIN IMMEDIATE").await?,
             }),
         })
     }
@@ -151,6 +159,13 @@ impl Pooled {
         match self {
             Self::Postgres(pg) => Connection::Postgres(&mut *pg),
             Self::Sqlite(sqlite) => Connection::Sqlite(&mut *sqlite),
+        }
+    }
+
+    /// Gives it back after a transaction that has been committed.
+    pub fn give_back(self) {
+        if let Self::Postgres(mut pg) = self {
+            pg.is_at_rest();
         }
     }
 }

@@ -33,7 +33,16 @@ const MARK: &str = "
            epoch = :epoch, seq = :seq
      WHERE task_id = :task_id AND idx = :idx";
 
-/// The rows that were swapped, each with whether the mirror has it.
+/// Both counters, and Anchore's sign of life.
+const COUNT: [&str; 3] = [
+    "UPDATE archive_migration_tasks
+        SET archive_documents_migrated = coalesce(archive_documents_migrated, 0) + :moved
+      WHERE id = :task_id",
+    "UPDATE windlass_tasks SET moved = moved + :moved WHERE task_id = :task_id",
+    "UPDATE tasks SET last_updated = strftime('%Y-%m-%d %H:%M:%f000', 'now') WHERE id = :task_id",
+];
+
+/// The rows that were swapped, each with whether the mirror has it, and counted.
 pub(in crate::catalog) async fn move_rows(
     sqlite: &mut SqliteConnection,
     batch: &Batch<'_>,
@@ -47,6 +56,16 @@ pub(in crate::catalog) async fn move_rows(
                 keep_count_after_failure(sqlite).await;
                 return Err(error);
             }
+        }
+    }
+    if !moved.is_empty() {
+        let mut connection = Connection::Sqlite(sqlite);
+        for count in COUNT {
+            let values = [
+                ("task_id", batch.task_id.into()),
+                ("moved", (moved.len() as i64).into()),
+            ];
+            connection.execute(Statement::named(count, values)).await?;
         }
     }
     Ok(moved)
