@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::catalog::{CatalogError, Loaded};
 use crate::engine::flow::retry::{StepError, Verdict};
@@ -23,9 +23,10 @@ const GRACE: Duration = Duration::from_millis(2_500);
 /// Runs every object that is not at its end, until there is none or the run is asked to end.
 pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
     let mut objects = JoinSet::new();
-    let mut after = None;
-    while let Some((shard, loaded)) = next_shard_unless_stopped(context, after).await {
-        after = Some(shard.shard);
+    let mut next = Claiming::start(context, None);
+    while let Some((shard, loaded)) = next.unless_stopped(context).await {
+        // The one behind it is loaded while this one's objects are under way.
+        next = Claiming::start(context, Some(shard.shard));
         let left = Arc::new(ShardAtWork::new(context.clone(), shard, loaded.len()));
         for (lease, loaded) in loaded {
             let item = Item::new(loaded, lease);
@@ -84,19 +85,23 @@ impl ShardAtWork {
 
 type Checked = Vec<(uuid::Uuid, Loaded)>;
 
-/// In a task of its own: a database that is away may take minutes to say so, and a wait for a
-/// connection must not be dropped half-way.
-async fn next_shard_unless_stopped(
-    context: &Arc<Context>,
-    after: Option<u64>,
-) -> Option<(Shard, Checked)> {
-    let claiming = {
+/// A shard that is being claimed, in a task of its own: a database that is away may take minutes to
+/// say so, and a wait for a connection must not be dropped half-way.
+struct Claiming(JoinHandle<Option<(Shard, Checked)>>);
+
+impl Claiming {
+    fn start(context: &Arc<Context>, after: Option<u64>) -> Self {
         let context = context.clone();
-        tokio::spawn(async move { next_shard(&context, after).await })
-    };
-    tokio::select! {
-        next = claiming => next.ok().flatten(),
-        () = context.control.stop.asked() => None,
+        Self(tokio::spawn(
+            async move { next_shard(&context, after).await },
+        ))
+    }
+
+    async fn unless_stopped(self, context: &Context) -> Option<(Shard, Checked)> {
+        tokio::select! {
+            next = self.0 => next.ok().flatten(),
+            () = context.control.stop.asked() => None,
+        }
     }
 }
 
