@@ -61,7 +61,7 @@ async fn main() -> anyhow::Result<()> {
         let put_body = body.clone();
         measure("PUT", size_bytes, objects, &s3, move |s3, url| {
             let body = put_body.clone();
-            async move { Ok(s3.put(&url, body, md5).await?) }
+            async move { Ok(s3.put(&url, body, md5).await.map(drop)?) }
         })
         .await?;
         measure("GET", size_bytes, objects, &s3, move |s3, url| async move {

@@ -59,7 +59,11 @@ fn url(driver: &dyn Driver, id: &str) -> String {
 
 async fn put(driver: &dyn Driver, url: &str, body: &[u8]) -> Result<(), StoreError> {
     let md5 = md5::Md5::digest(body).into();
-    driver.put(url, Bytes::copy_from_slice(body), md5).await
+    let put = driver.put(url, Bytes::copy_from_slice(body), md5);
+    if let Some(said) = put.await?.md5 {
+        assert_eq!(said, hex::encode(md5), "the MD5 of what was sent");
+    }
+    Ok(())
 }
 
 async fn get(driver: &dyn Driver, url: &str, size: Option<u64>) -> Result<Bytes, StoreError> {

@@ -52,7 +52,7 @@ pub trait Driver: Send + Sync + 'static {
     async fn get(&self, url: &str, size: Option<u64>) -> Result<Reader, StoreError>;
 
     /// Stores a whole object, replacing what was there. `md5` is the digest of `body`.
-    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), StoreError>;
+    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<Receipt, StoreError>;
 
     /// Begins to store an object whose parts come one after the other.
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError>;
@@ -121,6 +121,13 @@ impl Default for Namesakes {
             differing: Vec::new(),
         }
     }
+}
+
+/// What a store says of an object that it has just taken.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Receipt {
+    /// MD5 in hex of the bytes as it has them, where it has computed that itself and says so.
+    pub md5: Option<String>,
 }
 
 /// What a store says of an object.

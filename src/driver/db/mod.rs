@@ -24,7 +24,7 @@ use self::form::{Form, RowKey, Value};
 use self::rows::{Rows, Stored};
 use self::statements::Statements;
 use super::error::Failure;
-use super::{Driver, Fence, Namesakes, Reader, Stat, StoreError, StoreErrorKind, Upload};
+use super::{Driver, Fence, Namesakes, Reader, Receipt, Stat, StoreError, StoreErrorKind, Upload};
 use crate::batch::{BatchLimits, Batcher};
 use crate::database::Database;
 use crate::model::Place;
@@ -195,7 +195,7 @@ impl Driver for Db {
         reader.map_err(|failure| self.error("get", url, failure))
     }
 
-    async fn put(&self, url: &str, body: Bytes, _md5: [u8; 16]) -> Result<(), StoreError> {
+    async fn put(&self, url: &str, body: Bytes, _md5: [u8; 16]) -> Result<Receipt, StoreError> {
         let key = self.key("put", url)?;
         let value = self.rows.encode(body);
         let weight = key.len_bytes() + value.len_bytes();
@@ -205,7 +205,8 @@ impl Driver for Db {
         let answer = self.puts.submit((key, value), weight).await;
         answer
             .unwrap_or_else(|| Err(Failure::broken_off()))
-            .map_err(|failure| self.error("put", url, failure))
+            .map_err(|failure| self.error("put", url, failure))?;
+        Ok(Receipt::default())
     }
 
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError> {

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 
 use self::tree::{Staged, Tree};
-use super::{Driver, Reader, Stat, StoreError, StoreErrorKind, Upload};
+use super::{Driver, Reader, Receipt, Stat, StoreError, StoreErrorKind, Upload};
 use crate::config::LocalfsConfig;
 use crate::crash;
 use crate::model::{DriverKind, Place};
@@ -117,7 +117,7 @@ impl Driver for Localfs {
         })
     }
 
-    async fn put(&self, url: &str, body: Bytes, _md5: [u8; 16]) -> Result<(), StoreError> {
+    async fn put(&self, url: &str, body: Bytes, _md5: [u8; 16]) -> Result<Receipt, StoreError> {
         let target = self.own_path("put", url)?;
         self.on_tree("put", url, move |tree| {
             let mut staged = tree.stage(&target)?;
@@ -125,7 +125,8 @@ impl Driver for Localfs {
             crash::point("file-written");
             tree.publish(staged)
         })
-        .await
+        .await?;
+        Ok(Receipt::default())
     }
 
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError> {

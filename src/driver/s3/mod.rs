@@ -36,7 +36,7 @@ use self::region::Clients;
 use super::body::watched;
 use super::bucket::{Address, Deletes};
 use super::error::{At as _, Failure, root_cause};
-use super::{Driver, Lack, Reader, Stat, StoreError, StoreErrorKind};
+use super::{Driver, Lack, Reader, Receipt, Stat, StoreError, StoreErrorKind};
 use super::{ResumableUploads, Upload, UploadsInOnePiece};
 use crate::config::S3Config;
 use crate::model::{DriverKind, Place};
@@ -159,7 +159,7 @@ impl Server {
     /// One PUT. The server checks the MD5 against what arrived, so that an acknowledged write
     /// is a right one. The MD5 is among the signed headers and thereby binds the body, so that a
     /// SHA-256 of it would only double the cost: Anchore's own library leaves it out as well.
-    async fn put(&self, address: &Address, body: Bytes, md5: [u8; 16]) -> Result<(), Failure> {
+    async fn put(&self, address: &Address, body: Bytes, md5: [u8; 16]) -> Result<Receipt, Failure> {
         let mut headers = vec![
             ("content-type", CONTENT_TYPE.to_owned()),
             ("content-md5", STANDARD.encode(md5)),
@@ -172,7 +172,10 @@ impl Server {
             body,
         };
         let put = self.direct.send(&self.clients, &request).await;
-        put.map(drop).map_err(error::as_of_a_write)
+        let answer = put.map_err(error::as_of_a_write)?;
+        Ok(Receipt {
+            md5: md5_of(&answer),
+        })
     }
 
     /// Asks for an object, or about it.
@@ -285,7 +288,7 @@ impl Driver for S3 {
         reader.at(DriverKind::S3, "get", url)
     }
 
-    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), StoreError> {
+    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<Receipt, StoreError> {
         let put = async {
             let address = self.server.own_address(url)?;
             self.server.put(&address, body, md5).await

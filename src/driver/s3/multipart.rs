@@ -148,7 +148,7 @@ impl S3Upload {
         if self.begun.is_none() {
             let body = Bytes::from(std::mem::take(&mut self.part));
             let md5 = md5::Md5::digest(&body).into();
-            return self.server.put(&self.address, body, md5).await;
+            return self.server.put(&self.address, body, md5).await.map(drop);
         }
         if !self.part.is_empty() {
             self.send_part().await?;

@@ -198,27 +198,28 @@ impl Server {
         })
     }
 
-    /// One PUT. The server checks the MD5 against what arrived.
+    /// One PUT. The server checks the MD5 against what arrived; its own of it.
     pub(super) async fn put(
         &self,
         address: &Address,
         body: Bytes,
         md5: [u8; 16],
         limit: Duration,
-    ) -> Result<(), Failure> {
-        let (etag, path) = (hex::encode(md5), address.path());
+    ) -> Result<Option<String>, Failure> {
+        let (md5, path) = (hex::encode(md5), address.path());
         let put = self.send(Method::PUT, &path, limit, |request| {
             self.marked(request)
                 .header("content-type", CONTENT_TYPE)
-                .header("etag", &etag)
+                .header("etag", &md5)
                 // Left out for an empty body otherwise, and Swift wants it.
                 .header(CONTENT_LENGTH, body.len())
                 .body(body.clone())
         });
         let response = put.await?;
         match response.status() {
+            StatusCode::CREATED => Ok(etag(&response)),
             // 202: a newer write of the same name has won, and ours is gone.
-            status if status.is_success() => Ok(()),
+            status if status.is_success() => Ok(None),
             StatusCode::NOT_FOUND => Err(error::no_container(&address.bucket)),
             _ => Err(error::refused(response).await),
         }

@@ -20,7 +20,7 @@ use self::client::Server;
 use self::upload::SwiftUpload;
 use super::bucket::{Address, Deletes};
 use super::error::{At as _, Failure};
-use super::{Driver, Reader, Stat, StoreError, Upload, WRITE_DEADLINE};
+use super::{Driver, Reader, Receipt, Stat, StoreError, Upload, WRITE_DEADLINE};
 use crate::config::SwiftConfig;
 use crate::model::{DriverKind, Place};
 
@@ -74,13 +74,13 @@ impl Swift {
         Ok(address)
     }
 
-    async fn put_whole(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), Failure> {
+    async fn put_whole(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<Receipt, Failure> {
         let address = self.own_address(url).await?;
         let old = self.server.segments_of(&address).await?;
         let put = self.server.put(&address, body, md5, WRITE_DEADLINE);
-        put.await?;
+        let md5 = put.await?;
         self.server.delete_segments(old).await;
-        Ok(())
+        Ok(Receipt { md5 })
     }
 }
 
@@ -114,7 +114,7 @@ impl Driver for Swift {
         reader.at(DriverKind::Swift, "get", url)
     }
 
-    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<(), StoreError> {
+    async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<Receipt, StoreError> {
         let put = self.put_whole(url, body, md5).await;
         put.at(DriverKind::Swift, "put", url)
     }

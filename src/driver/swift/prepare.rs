@@ -1,6 +1,7 @@
 //! Whether the container is there and lets us work in it.
 
 use bytes::Bytes;
+use futures::TryFutureExt as _;
 use md5::{Digest as _, Md5};
 use uuid::Uuid;
 
@@ -34,7 +35,9 @@ impl Server {
         }
         let (probe, store) = (self.probe(), self.whole_store());
         let md5 = Md5::digest(b"").into();
-        let put = self.put(&probe, Bytes::new(), md5, WRITE_DEADLINE);
+        let put = self
+            .put(&probe, Bytes::new(), md5, WRITE_DEADLINE)
+            .map_ok(drop);
         let get = async {
             let url = URLS.url(&probe);
             let probe = self.get(&url).await?.at_most(0, DriverKind::Swift, &url);

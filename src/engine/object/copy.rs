@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 
 use crate::crash;
 use crate::driver::bounded;
-use crate::driver::{Reader, Stat, StoreErrorKind};
+use crate::driver::{Reader, Receipt, Stat, StoreErrorKind};
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::limits::WHOLE_MAX_BYTES;
 use crate::engine::object::context::Context;
@@ -27,26 +27,45 @@ const BLOCKING_BYTES: usize = 256 << 10;
 pub struct Copy {
     /// What is known of it.
     pub facts: Facts,
-    /// It was there already, and has been read to its end.
-    pub read_back: Option<Verified>,
+    /// Whether it lay there before.
+    pub was_there: bool,
+    /// Its proof, where it needs no further one.
+    pub proof: Option<Verified>,
 }
 
 impl Copy {
     fn written(facts: Facts) -> Self {
         Self {
             facts,
-            read_back: None,
+            was_there: false,
+            proof: None,
         }
     }
 
+    /// It was there already, and has been read to its end.
     fn found(facts: Facts) -> Self {
         Self {
-            read_back: Some(Verified {
-                method: "full".into(),
-                bytes: facts.size,
-            }),
+            was_there: true,
+            proof: Some(verified("full", facts.size)),
             facts,
         }
+    }
+
+    /// Just written; with `--verify checksum` the MD5 in the store's own answer is the proof.
+    fn acknowledged(facts: Facts, receipt: &Receipt, verify: VerifyMode) -> Self {
+        let is_proof =
+            verify == VerifyMode::Checksum && receipt.md5.as_ref() == Some(&facts.digest);
+        Self {
+            proof: is_proof.then(|| verified("checksum", facts.size)),
+            ..Self::written(facts)
+        }
+    }
+}
+
+fn verified(method: &str, bytes: u64) -> Verified {
+    Verified {
+        method: method.into(),
+        bytes,
     }
 }
 
@@ -99,9 +118,10 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
                             .destination
                             .put(&object.dest_url, whole.bytes, whole.md5);
                     crash::point("put-before");
-                    put.await.map_err(StepError::store(Side::Destination))?;
+                    let receipt = put.await.map_err(StepError::store(Side::Destination))?;
                     crash::point("put-after");
-                    Ok(Copy::written(whole.facts))
+                    let verify = context.task.policy.verify;
+                    Ok(Copy::acknowledged(whole.facts, &receipt, verify))
                 }
                 None => stream(context, item).await,
             }
@@ -336,10 +356,7 @@ pub async fn verify(context: &Context, facts: &Facts) -> Result<Proof, StepError
     }
     match digest_of(context, facts).await {
         Ok((md5, size)) if md5 == facts.digest && size == facts.size => {
-            Ok(Proof::Equal(Verified {
-                method: "full".into(),
-                bytes: size,
-            }))
+            Ok(Proof::Equal(verified("full", size)))
         }
         Ok((md5, size)) => Ok(Proof::Unequal(format!(
             "{}: read back {size} bytes with MD5 {md5}, stored were {} with {}",
@@ -378,10 +395,7 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
         return Ok(None);
     };
     Ok(Some(match md5 == facts.digest && stat.size == facts.size {
-        true => Proof::Equal(Verified {
-            method: "checksum".into(),
-            bytes: stat.size,
-        }),
+        true => Proof::Equal(verified("checksum", stat.size)),
         false => Proof::Unequal(format!(
             "{}: the store has {} bytes with MD5 {md5}, sent were {} with {}",
             facts.url, stat.size, facts.size, facts.digest

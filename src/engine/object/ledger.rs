@@ -5,7 +5,7 @@ use crate::engine::flow::mirror::Mirroring;
 use crate::engine::object::error::RunError;
 use crate::engine::object::item::Item;
 use crate::engine::{Stop, StopReason};
-use crate::journal::{Journal, JournalError, NewEntry};
+use crate::journal::{Appended, Journal, JournalError, NewEntry};
 use crate::model::{Event, Object};
 
 /// The journal, and the way to the mirror.
@@ -22,27 +22,32 @@ impl Ledger {
     /// Journals an event about an object, takes it in and hands it to the mirror. It is durable
     /// when this returns; only then may the next step's effect begin.
     pub async fn record(&self, item: &mut Item, event: Event) -> Result<(), RunError> {
-        let object = Some(item.object.entry_object());
+        self.record_all(item, vec![event]).await
+    }
+
+    /// The same of events that are known together, one behind the other: all of them or none.
+    pub async fn record_all(&self, item: &mut Item, events: Vec<Event>) -> Result<(), RunError> {
+        let object = item.object.entry_object();
         // The journal forgets it with the entry.
-        let upload = match &event {
-            Event::Copied(_) => self.journal.upload(item.object.idx),
-            _ => None,
+        let upload = match events.iter().any(|event| matches!(event, Event::Copied(_))) {
+            true => self.journal.upload(item.object.idx),
+            false => None,
         };
-        let appended = self
-            .append(NewEntry {
-                object,
-                event: event.clone(),
-            })
-            .await?;
-        let update = item
-            .apply(&event, &appended.head, &appended.at)
-            .map_err(|illegal| {
+        let entries = events.iter().map(|event| NewEntry {
+            object: Some(object.clone()),
+            event: event.clone(),
+        });
+        let appended = self.append(entries.collect()).await?;
+        for (event, appended) in events.iter().zip(appended) {
+            let update = item.apply(event, &appended.head, &appended.at);
+            let update = update.map_err(|illegal| {
                 fatal(
                     &self.stop,
                     format!("{}: {illegal}; this is a bug in windlass", item.object.key),
                 )
             })?;
-        self.mirror.note(appended.head, Some(update));
+            self.mirror.note(appended.head, Some(update));
+        }
         if let Some(done) = upload {
             self.mirror.upload(UploadNote {
                 idx: item.object.idx,
@@ -61,26 +66,27 @@ impl Ledger {
             object: about,
             event: event.clone(),
         };
-        let appended = self.append(entry).await?;
-        let update = MirrorUpdate::of(object.idx, appended.head.seq, &appended.at, &event);
-        self.mirror.note(appended.head, Some(update));
+        for appended in self.append(vec![entry]).await? {
+            let update = MirrorUpdate::of(object.idx, appended.head.seq, &appended.at, &event);
+            self.mirror.note(appended.head, Some(update));
+        }
         Ok(())
     }
 
     /// Journals an event about the task.
     pub async fn record_task(&self, event: Event) -> Result<(), RunError> {
-        let appended = self
-            .append(NewEntry {
-                object: None,
-                event,
-            })
-            .await?;
-        self.mirror.note(appended.head, None);
+        let entry = NewEntry {
+            object: None,
+            event,
+        };
+        for appended in self.append(vec![entry]).await? {
+            self.mirror.note(appended.head, None);
+        }
         Ok(())
     }
 
-    async fn append(&self, entry: NewEntry) -> Result<crate::journal::Appended, RunError> {
-        match self.journal.append_one(entry.object, entry.event).await {
+    async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<Appended>, RunError> {
+        match self.journal.append(entries).await {
             Ok(appended) => Ok(appended),
             Err(error @ JournalError::TooLarge { .. }) => {
                 Err(RunError::TooLarge(error.to_string()))

@@ -67,9 +67,10 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
         match perform_with_tries(context, item, action, lease).await? {
             Step::Again => {}
             Step::Copied(copied) => copied_and_read_back(context, item, copied, lease).await?,
-            Step::Found(copied, verified) => {
-                context.ledger.record(item, Event::Copied(copied)).await?;
-                happened(context, item, Event::Verified(verified), lease).await?;
+            Step::Proven(copied, verified) => {
+                item.proven_in = Some(lease);
+                let both = [Event::Copied(copied), Event::Verified(verified)];
+                context.ledger.record_all(item, both.into()).await?;
             }
             Step::Happened(event) => happened(context, item, event, lease).await?,
         }
@@ -181,8 +182,9 @@ async fn lease(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunEr
 enum Step {
     /// The destination has acknowledged the copy.
     Copied(Copied),
-    /// The copy lay there already, and has been read to its end.
-    Found(Copied, Verified),
+    /// The same, and it needs no further proof: it lay there and was read to its end, or the
+    /// destination's answer names its checksum.
+    Proven(Copied, Verified),
     /// Something to journal.
     Happened(Event),
     /// Nothing has happened; the state decides anew.
@@ -237,22 +239,18 @@ async fn perform(
         Action::Copy => {
             crash::point("copy-before");
             let copy = copy::copy(context, item).await?;
-            if copy.read_back.is_some() {
-                // It was there: what was begun is not needed.
+            if copy.was_there {
+                // What was begun is not needed.
                 uploads::give_up(context, item).await;
             }
             context.control.health.record_success(Side::Source);
             context.control.health.record_success(Side::Destination);
             // What lay there already has not moved.
-            let moved = if copy.read_back.is_some() {
-                0
-            } else {
-                copy.facts.size
-            };
+            let moved = if copy.was_there { 0 } else { copy.facts.size };
             context.control.progress.copied(moved);
             let copied = item.object.copied(&copy.facts);
-            Ok(match copy.read_back {
-                Some(verified) => Step::Found(copied, verified),
+            Ok(match copy.proof {
+                Some(verified) => Step::Proven(copied, verified),
                 None => Step::Copied(copied),
             })
         }
