@@ -142,6 +142,7 @@ async fn abort(context: &Context, idx: u64, url: &str, id: String) {
     }
 }
 
+/// Where a store has no uploads that go on, none has been left behind.
 async fn abort_at(store: &dyn Driver, url: &str, id: &str) -> Result<(), StoreError> {
     match store.resumable() {
         Some(resumable) => resumable.abort(url, id).await,
