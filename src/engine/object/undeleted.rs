@@ -144,7 +144,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::driver::{Reader, Stat, Upload};
+    use crate::driver::{Reader, Receipt, Stat, Upload};
     use crate::model::{DriverKind, Place};
 
     /// A store that keeps what its URL says it keeps.
@@ -167,8 +167,8 @@ mod tests {
         async fn get(&self, _: &str, _: Option<u64>) -> Result<Reader, StoreError> {
             Ok(Reader::whole(Bytes::new()))
         }
-        async fn put(&self, _: &str, _: Bytes, _: [u8; 16]) -> Result<(), StoreError> {
-            Ok(())
+        async fn put(&self, _: &str, _: Bytes, _: [u8; 16]) -> Result<Receipt, StoreError> {
+            Ok(Receipt::default())
         }
         async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError> {
             Err(still_there(self, url))
