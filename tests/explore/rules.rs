@@ -66,6 +66,9 @@ rules! {
     SwapUnderLock,
     /// A copy is read back again in each lease before its source is deleted.
     ReadBackBeforeDelete,
+    /// A new lease does not begin while a source is being deleted on the strength of an older one; a
+    /// copy under way it need not wait for.
+    DeletesEndWithTheLease,
     /// A source is deleted only while its row is, by the whole tuple, what the commit wrote.
     DeleteAsksForOwnRow,
     /// A source is deleted only if no other row points at it.

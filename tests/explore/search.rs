@@ -8,6 +8,7 @@ use crate::check;
 use crate::engine::{self, Found};
 use crate::faults::{self, Disturbance};
 use crate::mirroring;
+use crate::rules::Rule;
 use crate::setup::Setup;
 use crate::world::{Stage, Step, World};
 
@@ -107,7 +108,12 @@ fn of_process(world: &World, setup: &Setup, m: usize, found: &mut Vec<Move>) {
     if process.believes && world.lock != Some(m) {
         found.push(Move::NoticeLoss(m));
     }
-    let between_steps = items().all(|item| matches!(item.step, Step::Ready | Step::AtRest));
+    // A copy may be under way: what it proves is asked for afterwards, in the new lease.
+    let between_steps = items().all(|item| match item.step {
+        Step::Ready | Step::AtRest | Step::Putting(_) => true,
+        Step::Deleting => !setup.rules.hold(Rule::DeletesEndWithTheLease),
+        Step::Written { .. } => false,
+    });
     if !process.believes && world.lock.is_none() && between_steps {
         found.push(Move::Regain(m));
     }

@@ -299,6 +299,7 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         | Rule::RereadRowBeforeWritingAgain
         | Rule::ReadBackBeforeCommit
         | Rule::ReadBackBeforeDelete
+        | Rule::DeletesEndWithTheLease
         | Rule::AdoptOwnCommit
         | Rule::DeleteAsksForOwnRow => &AMONG_OTHERS,
         Rule::DeleteAsksForOtherRows => &SHARING,
