@@ -3,6 +3,7 @@
 use super::backend::{dialect, dialect_of, lock_is_held};
 use super::error::CatalogError;
 use super::handle::Catalog;
+use super::schema::SERVICES_TABLE;
 use super::sql::{Connection, Statement};
 use serde::Serialize;
 
@@ -109,10 +110,7 @@ impl Catalog {
         now_s: i64,
         max_age_s: i64,
     ) -> Result<Vec<LiveService>, CatalogError> {
-        let find = dialect(&self.db).find_table();
-        let find = Statement::new(find).bind("services");
-        let exists: Option<(i32,)> = self.optional("look for Anchore's services", find).await?;
-        if exists.is_none() {
+        if !self.has_table(SERVICES_TABLE).await? {
             return Ok(Vec::new());
         }
         self.all(

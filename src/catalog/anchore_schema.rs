@@ -2,6 +2,8 @@
 //! Enterprise is known only by what its documents say, and any release may change it: a column that
 //! is missing, or that has become something else, is told by name before the first byte is moved.
 
+use std::collections::HashMap;
+
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
@@ -141,6 +143,7 @@ const LEFT_EMPTY: [&str; 3] = [
 /// A column as the database has it.
 #[derive(Debug, sqlx::FromRow)]
 struct Column {
+    table_name: String,
     name: String,
     /// PostgreSQL's name of the type, of a domain's what is below it; on SQLite as declared.
     type_name: String,
@@ -171,8 +174,9 @@ impl Catalog {
             tables.push(&OBJECT_STORAGE);
         }
         let mut findings = SchemaFindings::default();
+        let mut found = self.columns_of(&tables).await?;
         for table in tables {
-            let columns = self.columns_of(table.name).await?;
+            let columns = found.remove(table.name).unwrap_or_default();
             // A deployment that never had services has no table for them.
             if !columns.is_empty() {
                 let has_types = dialect(&self.db).has_types();
@@ -186,13 +190,22 @@ impl Catalog {
         Ok(findings)
     }
 
-    async fn columns_of(&self, table: &'static str) -> Result<Vec<Column>, CatalogError> {
-        let sql = dialect(&self.db).columns_of_table();
-        self.all(
-            "look at the columns of Anchore's tables",
-            Statement::new(sql).bind(table),
-        )
-        .await
+    /// By the tables' names.
+    async fn columns_of(
+        &self,
+        tables: &[&Table],
+    ) -> Result<HashMap<String, Vec<Column>>, CatalogError> {
+        let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+        let statement = Statement::new(dialect(&self.db).columns_of_tables());
+        let statement = statement.bind(serde_json::json!(names).to_string());
+        let what = "look at the columns of Anchore's tables";
+        let columns: Vec<Column> = self.all(what, statement).await?;
+        let mut found: HashMap<String, Vec<Column>> = HashMap::new();
+        for column in columns {
+            let table = found.entry(column.table_name.clone()).or_default();
+            table.push(column);
+        }
+        Ok(found)
     }
 }
 

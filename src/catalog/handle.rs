@@ -1,5 +1,6 @@
 //! The catalog itself: a database, and how statements run over its pool.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
@@ -19,6 +20,8 @@ pub struct Catalog {
     /// own: each locks its rows in the order that the database likes, and together they would
     /// deadlock, which the database notices only after a second.
     pub(super) many_rows: Arc<Mutex<()>>,
+    /// Tables that have been found: they do not go away.
+    pub(super) found: Arc<std::sync::Mutex<HashSet<String>>>,
 }
 
 impl Catalog {

@@ -1,7 +1,7 @@
 //! windlass's own tables: made on first use, never changed behind a newer version's back.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
@@ -20,6 +20,19 @@ const FIRST_TABLE: &str = "windlass_tasks";
 
 const ANCHORE_TABLES: [&str; 3] = ["archive_metadata", "tasks", "archive_migration_tasks"];
 
+/// Those that nearly every command asks for.
+const TABLES_IN_USE: [&str; 6] = [
+    "archive_metadata",
+    "tasks",
+    "archive_migration_tasks",
+    SERVICES_TABLE,
+    MIGRATIONS_TABLE,
+    FIRST_TABLE,
+];
+
+/// Anchore's, of which a deployment may have none.
+pub(super) const SERVICES_TABLE: &str = "services";
+
 /// Version and description of each script in [`Dialect::own_tables`].
 const MIGRATIONS: [(i64, &str); 4] = [
     (1, "tasks"),
@@ -34,7 +47,9 @@ impl Catalog {
         let catalog = Self {
             db,
             many_rows: Arc::default(),
+            found: Arc::default(),
         };
+        catalog.look_for_tables(&TABLES_IN_USE).await?;
         catalog.require_anchore_tables().await?;
         catalog.refuse_newer_schema().await?;
         Ok(catalog)
@@ -46,7 +61,30 @@ impl Catalog {
     /// SQLite the loser finds the tables there when it tries again.
     pub async fn ensure_schema(&self) -> Result<(), CatalogError> {
         self.refuse_newer_schema().await?;
-        migrate(&self.db, &migrator(dialect(&self.db))).await
+        let migrator = migrator(dialect(&self.db));
+        match self.has_table(MIGRATIONS_TABLE).await? && self.is_up_to_date(&migrator).await? {
+            true => Ok(()),
+            false => migrate(&self.db, &migrator).await,
+        }
+    }
+
+    /// Whether all that the migrator would do has been done: it takes a dozen statements to find
+    /// that out.
+    async fn is_up_to_date(&self, migrator: &Migrator) -> Result<bool, CatalogError> {
+        let applied: Vec<(i64, Vec<u8>)> = self
+            .all(
+                "read the versions of windlass's tables",
+                Statement::new(
+                    "SELECT version, checksum FROM windlass_migrations
+                      WHERE success ORDER BY version",
+                ),
+            )
+            .await?;
+        let wanted = migrator.iter().map(|one| (one.version, &*one.checksum));
+        let applied = applied
+            .iter()
+            .map(|(version, checksum)| (*version, &**checksum));
+        Ok(wanted.eq(applied))
     }
 
     /// Whether windlass's tables are there. The table of migrations alone says nothing: it is made
@@ -81,19 +119,39 @@ impl Catalog {
         }
     }
 
-    async fn has_table(&self, table: &str) -> Result<bool, CatalogError> {
-        let find = dialect(&self.db).find_table();
-        let find = Statement::new(find).bind(table);
-        let found: Option<(i32,)> = self.optional("look for a table", find).await?;
-        Ok(found.is_some())
+    pub(super) async fn has_table(&self, table: &str) -> Result<bool, CatalogError> {
+        if !self.is_found(table) {
+            self.look_for_tables(&[table]).await?;
+        }
+        Ok(self.is_found(table))
     }
+
+    fn is_found(&self, table: &str) -> bool {
+        let found = self.found.lock();
+        found
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains(table)
+    }
+
+    async fn look_for_tables(&self, tables: &[&str]) -> Result<(), CatalogError> {
+        let there: Vec<(String,)> = self
+            .all("look for tables", find(dialect(&self.db), tables))
+            .await?;
+        let found = self.found.lock();
+        let mut found = found.unwrap_or_else(PoisonError::into_inner);
+        found.extend(there.into_iter().map(|(name,)| name));
+        Ok(())
+    }
+}
+
+fn find(dialect: &dyn Dialect, tables: &[&str]) -> Statement {
+    Statement::new(dialect.find_tables()).bind(serde_json::json!(tables).to_string())
 }
 
 /// Makes windlass's tables within the transaction of the connection, where there are none.
 pub(super) async fn make_missing(connection: &mut Connection<'_>) -> Result<(), sqlx::Error> {
     let dialect = dialect_of(connection);
-    let find = Statement::new(dialect.find_table()).bind(FIRST_TABLE);
-    let found: Option<(i32,)> = connection.optional(find).await?;
+    let found: Option<(String,)> = connection.optional(find(dialect, &[FIRST_TABLE])).await?;
     if found.is_none() {
         for script in dialect.own_tables() {
             connection.script(script).await?;

@@ -1,7 +1,7 @@
 //! Anchore's advisory lock on PostgreSQL: `pg_advisory_lock(2, 1)`, held by the session.
 
 use sqlx::postgres::{PgConnection, PgRow};
-use sqlx::{Executor as _, Row as _};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::Holder;
 
@@ -37,8 +37,34 @@ const HOLDER: &str = "SELECT l.pid, a.application_name, host(a.client_addr) AS c
 /// A server that follows another takes the lock and no writes.
 const STANDBY: &str = "SELECT pg_is_in_recovery()";
 
+/// All of them in one statement: those that the server does not know are passed over.
+fn all_at_once() -> String {
+    let settings = [REQUIRED].into_iter().chain(WISHED);
+    let settings = settings.filter_map(|set| set.strip_prefix("SET ")?.split_once(" = "));
+    let values = settings.map(|(name, value)| format!("('{name}', '{value}')"));
+    let values = values.collect::<Vec<_>>().join(", ");
+    format!(
+        "SELECT set_config(s.name, w.value, false) \
+         FROM (VALUES {values}) AS w (name, value) JOIN pg_settings s ON s.name = w.name"
+    )
+}
+
 /// Sets the session up, before it takes the lock; whether its server is a standby.
 pub(super) async fn prepare(pg: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match sqlx::raw_sql(AssertSqlSafe(all_at_once()))
+        .execute(&mut *pg)
+        .await
+    {
+        Ok(_) => {}
+        Err(sqlx::Error::Database(_)) => set_one_by_one(pg).await?,
+        Err(error) => return Err(error),
+    }
+    let row = sqlx::raw_sql(STANDBY).fetch_one(pg).await?;
+    row.try_get(0)
+}
+
+/// Where one of them is refused.
+async fn set_one_by_one(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
     pg.execute(REQUIRED).await?;
     for setting in WISHED {
         match pg.execute(setting).await {
@@ -47,8 +73,7 @@ pub(super) async fn prepare(pg: &mut PgConnection) -> Result<bool, sqlx::Error> 
             Err(error) => return Err(error),
         }
     }
-    let row = sqlx::raw_sql(STANDBY).fetch_one(pg).await?;
-    row.try_get(0)
+    Ok(())
 }
 
 /// The backend that got the lock, or who holds it.

@@ -79,9 +79,13 @@ struct Live {
 }
 
 impl Live {
+    fn is_fresh(&self) -> bool {
+        self.is_at_rest && self.answered.elapsed() < FRESH
+    }
+
     /// Whether it can be used.
     async fn answers(&mut self) -> bool {
-        if self.is_at_rest && self.answered.elapsed() < FRESH {
+        if self.is_fresh() {
             return true;
         }
         let heard = tokio::time::timeout(ALIVE_TIMEOUT, self.connection.ping()).await;
@@ -157,10 +161,20 @@ impl Pooled {
 impl Drop for Pooled {
     fn drop(&mut self) {
         // Outside of a runtime nobody could ask it anything: it is closed.
-        if let (Some((live, permit)), Ok(runtime)) =
+        if let (Some((mut live, permit)), Ok(runtime)) =
             (self.live.take(), tokio::runtime::Handle::try_current())
         {
             let pool = self.pool.clone();
+            // Its buffers stay as large as the largest document that went through, in each
+            // connection, and nobody has counted that.
+            live.connection.shrink_buffers();
+            // At once, so that whoever asks one thing after the other gets the same one, which has
+            // the statements prepared.
+            if live.is_fresh() && !pool.inner.permits.is_closed() {
+                pool.inner.state().idle.push(live);
+                pool.inner.given_back.notify_waiters();
+                return drop(permit);
+            }
             pool.inner.state().returning += 1;
             runtime.spawn(async move { pool.take_back(live, permit).await });
         }
@@ -359,9 +373,6 @@ impl Pool {
     }
 
     async fn take_back(&self, mut live: Live, permit: OwnedSemaphorePermit) {
-        // Its buffers stay as large as the largest document that went through, in each
-        // connection, and nobody has counted that.
-        live.connection.shrink_buffers();
         // What lies silent must not keep its place in the pool; what was cut off is read to its
         // end, or rolled back.
         let is_kept = live.answers().await && !self.inner.permits.is_closed();

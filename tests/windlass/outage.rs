@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use hyper::Method;
+
 use crate::support::counting_proxy::Fault;
 use crate::support::postgres::OwnServer;
 use crate::world::{World, seeded, seeded_on_own_server, until};
@@ -184,6 +186,40 @@ async fn a_lost_lock_is_taken_again_and_everything_is_proven_anew() {
     assert_eq!(journal.count("failed"), 0);
     let twice = world.document_puts().into_iter().filter(|put| put.1 > 1);
     assert!(twice.count() <= 3 * 4, "only what was in flight");
+}
+
+/// A large document is slow to begin; the lock is lost, and comes back while it still is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_lease_does_not_wait_for_the_slowest_copy() {
+    let mut world = seeded(DOCUMENTS).await;
+    let large = vec![b'x'; 9 << 20];
+    let deployment = &mut world.deployment;
+    deployment
+        .add_db_document("admin", "analysis_data", "the-large-one", &large)
+        .await;
+    world
+        .proxy
+        .set_fault_on(Method::POST, Fault::Stall(Duration::from_secs(20)));
+    let mut running = world.spawn(&["--concurrency", "4", "--new-task"]);
+    until("rows have moved", async || world.moved().await >= 10).await;
+    until("the lock is held again", async || {
+        running.has_ended() || end_the_locks_session(&world).await
+    })
+    .await;
+    let small = DOCUMENTS as u64;
+    until("all small documents have moved", async || {
+        world.moved().await >= small
+    })
+    .await;
+    let large_moved = "SELECT count(*) FROM archive_metadata
+                        WHERE \"archiveId\" = 'the-large-one' AND content_url LIKE 's3://%'";
+    assert_eq!(world.count(large_moved).await, 0, "it is still stalled");
+    world.proxy.set_fault_on(Method::POST, Fault::None);
+    running.wait().await.expect_code(0);
+    assert_eq!(world.count(large_moved).await, 1);
+    let journal = world.expect_moved_and_sound().await;
+    assert_eq!(journal.count("resumed"), 1, "one new lease");
+    assert_eq!(journal.count("failed"), 0);
 }
 
 async fn database_restarts(stop: impl Fn(&OwnServer)) {

@@ -63,14 +63,15 @@ impl Dialect for Postgres {
         " FOR UPDATE SKIP LOCKED"
     }
 
-    fn find_table(&self) -> &'static str {
-        "SELECT 1 WHERE to_regclass($1) IS NOT NULL"
+    fn find_tables(&self) -> &'static str {
+        "SELECT value FROM json_array_elements_text($1::json) WHERE to_regclass(value) IS NOT NULL"
     }
 
     /// By the catalog itself: `information_schema` hides what the role may not use, and would call
     /// it missing. Identity columns it alone can tell on every version.
-    fn columns_of_table(&self) -> &'static str {
-        "SELECT a.attname::text AS name, coalesce(b.typname, t.typname)::text AS type_name,
+    fn columns_of_tables(&self) -> &'static str {
+        "SELECT c.relname::text AS table_name, a.attname::text AS name, 
+                coalesce(b.typname, t.typname)::text AS type_name,
                 a.attnotnull AND NOT a.atthasdef AND coalesce(i.is_identity, 'NO') = 'NO'
                     AS needs_value
            FROM pg_attribute a
@@ -81,7 +82,9 @@ impl Dialect for Postgres {
            LEFT JOIN information_schema.columns i
                   ON i.table_schema = n.nspname::text AND i.table_name = c.relname::text
                  AND i.column_name = a.attname::text
-          WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
+          WHERE a.attrelid IN (
+                    SELECT to_regclass(value) FROM json_array_elements_text($1::json))
+            AND a.attnum > 0 AND NOT a.attisdropped
           ORDER BY a.attnum"
     }
 

@@ -48,11 +48,12 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     /// Behind a SELECT: the same, without the rows that others keep.
     fn for_update_skip_locked(&self) -> &'static str;
 
-    /// A row if there is the table `$1`.
-    fn find_table(&self) -> &'static str;
+    /// Of the names in `$1`, a list as JSON, those of tables that are there.
+    fn find_tables(&self) -> &'static str;
 
-    /// The name, the type and the needs of each column of the table `$1`.
-    fn columns_of_table(&self) -> &'static str;
+    /// The table, the name, the type and the needs of each column of the tables in `$1`, a list as
+    /// JSON.
+    fn columns_of_tables(&self) -> &'static str;
 
     /// Whether columns have types that hold.
     fn has_types(&self) -> bool;

@@ -57,16 +57,17 @@ impl Dialect for Sqlite {
         ""
     }
 
-    fn find_table(&self) -> &'static str {
-        "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1"
+    fn find_tables(&self) -> &'static str {
+        "SELECT name FROM sqlite_master
+          WHERE type = 'table' AND name IN (SELECT value FROM json_each($1))"
     }
 
     /// A key of one integer numbers itself.
-    fn columns_of_table(&self) -> &'static str {
-        "SELECT name, type AS type_name,
+    fn columns_of_tables(&self) -> &'static str {
+        "SELECT w.value AS table_name, name, p.type AS type_name,
                 \"notnull\" = 1 AND dflt_value IS NULL AND NOT (pk = 1 AND upper(type) = 'INTEGER')
                     AS needs_value
-           FROM pragma_table_info($1) ORDER BY cid"
+           FROM json_each($1) w, pragma_table_info(w.value) p ORDER BY cid"
     }
 
     fn has_types(&self) -> bool {

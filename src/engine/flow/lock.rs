@@ -196,7 +196,7 @@ impl Lease {
         self.slot.send_replace(Some(session));
     }
 
-    /// A step on an object, begun in this lease: the next lease begins only when it is over.
+    /// The next lease begins only when this is dropped.
     pub async fn step(&self) -> OwnedRwLockReadGuard<()> {
         self.steps.clone().read_owned().await
     }

@@ -111,7 +111,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
                         return Ok(Copy::found(whole.facts));
                     }
                     context.control.may_put(whole.facts.size).await;
-                    may_write(context).await?;
+                    may_write(context, item).await?;
                     let put =
                         context
                             .stores
@@ -133,13 +133,27 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
     }
 }
 
-/// Nothing is done at a store that was decided upon before this process stood still, and another took
-/// its task over or undid it.
-async fn may_write(context: &Context) -> Result<(), StepError> {
-    match context.lease.is_sure().await {
+/// Nothing becomes visible at a store that was decided upon before this process stood still, or in an
+/// earlier lease: another may have taken its task over meanwhile, undone it, or changed the row.
+async fn may_write(context: &Context, item: &Item) -> Result<(), StepError> {
+    let may = context.lease.is_sure().await
+        && (context.lease.id() == Some(item.checked_in) || is_as_looked_at(context, item).await?);
+    match may {
         true => Ok(()),
         false => Err(StepError::no_lock()),
     }
+}
+
+/// Whether the object's row is what it was when it was looked at.
+async fn is_as_looked_at(context: &Context, item: &Item) -> Result<bool, StepError> {
+    let idx = item.object.idx;
+    let loaded = context.catalog.load(context.task.task_id, idx, idx).await;
+    let loaded = loaded.map_err(StepError::from)?.into_iter().next();
+    Ok(loaded.is_some_and(|now| {
+        now.row_as_planned
+            && now.object.state.phase < Phase::Committed
+            && now.dest_in_use == item.dest_in_use
+    }))
 }
 
 fn panicked(error: tokio::task::JoinError) -> StepError {
@@ -217,14 +231,14 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
         measured = Some(facts);
     }
     // It clears away what another has begun under the same key.
-    may_write(context).await?;
+    may_write(context, item).await?;
     let mut sending = match in_one_piece.zip(measured) {
         Some((store, facts)) => Sending::in_one_piece(context, store, &facts).await?,
         None => Sending::begin(context, item, earlier).await?,
     };
     match pass(context, item, compressed, Some(&mut sending)).await {
         Ok(facts) => {
-            if let Err(error) = may_write(context).await {
+            if let Err(error) = may_write(context, item).await {
                 sending.end_for_now().await;
                 return Err(error);
             }

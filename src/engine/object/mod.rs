@@ -53,28 +53,65 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
         let Some(lease) = lease(context, item).await? else {
             return Ok(());
         };
-        // Held from the first look at the state until what happened is journaled: a new lease
-        // begins between two steps, never within one.
-        let step_of_lease = context.lease.step().await;
-        if context.lease.id() != Some(lease) {
-            continue;
-        }
         item.object.state.proven = item.proven_in == Some(lease);
-        let Some(action) = item.object.state.next(context.task.policy.nodelete) else {
-            context.control.progress.settled();
-            return Ok(());
-        };
-        match perform_with_tries(context, item, action, lease).await? {
-            Step::Again => {}
-            Step::Copied(copied) => copied_and_read_back(context, item, copied, lease).await?,
-            Step::Proven(copied, verified) => {
-                item.proven_in = Some(lease);
-                let both = [Event::Copied(copied), Event::Verified(verified)];
-                context.ledger.record_all(item, both.into()).await?;
+        match item.object.state.next(context.task.policy.nodelete) {
+            None => {
+                context.control.progress.settled();
+                return Ok(());
             }
-            Step::Happened(event) => happened(context, item, event, lease).await?,
+            Some(action @ (Action::Copy | Action::Verify)) => {
+                move_bytes(context, item, action, lease).await?;
+            }
+            Some(action) => use_lock(context, item, action, lease).await?,
         }
-        drop(step_of_lease);
+    }
+}
+
+/// A step that needs no lock: it may take as long as its bytes do, and a new lease does not wait for
+/// it. What it came to is journaled in the lease of then; a proof counts only in its own.
+async fn move_bytes(
+    context: &Arc<Context>,
+    item: &mut Item,
+    action: Action,
+    lease: Uuid,
+) -> Result<(), RunError> {
+    let step = perform_with_tries(context, item, action, lease).await?;
+    if let Step::Copied(copied) = step {
+        return copied_and_read_back(context, item, copied, lease).await;
+    }
+    let _between_leases = context.lease.step().await;
+    let is_same = context.lease.id() == Some(lease);
+    match step {
+        Step::Proven(copied, _) if !is_same => {
+            context.ledger.record(item, Event::Copied(copied)).await
+        }
+        Step::Proven(copied, verified) => {
+            item.proven_in = Some(lease);
+            let both = [Event::Copied(copied), Event::Verified(verified)];
+            context.ledger.record_all(item, both.into()).await
+        }
+        // Decided in another lease: the state decides anew.
+        Step::Happened(_) if !is_same => Ok(()),
+        Step::Happened(event) => happened(context, item, event, lease).await,
+        Step::Copied(_) | Step::Again => Ok(()),
+    }
+}
+
+/// A step that is one only under the lock: it begins and ends in one lease, from the first look at the
+/// state until what happened is journaled.
+async fn use_lock(
+    context: &Arc<Context>,
+    item: &mut Item,
+    action: Action,
+    lease: Uuid,
+) -> Result<(), RunError> {
+    let _in_one_lease = context.lease.step().await;
+    if context.lease.id() != Some(lease) {
+        return Ok(());
+    }
+    match perform_with_tries(context, item, action, lease).await? {
+        Step::Happened(event) => happened(context, item, event, lease).await,
+        Step::Again | Step::Copied(_) | Step::Proven(..) => Ok(()),
     }
 }
 
@@ -370,18 +407,21 @@ async fn copied_and_read_back(
     lease: Uuid,
 ) -> Result<(), RunError> {
     let facts = Facts::from(&copied);
-    let (journaled, proof) = tokio::join!(
-        context.ledger.record(item, Event::Copied(copied)),
-        copy::verify(context, &facts),
-    );
+    let journal = async {
+        let _between_leases = context.lease.step().await;
+        context.ledger.record(item, Event::Copied(copied)).await
+    };
+    let (journaled, proof) = tokio::join!(journal, copy::verify(context, &facts));
     journaled?;
     crash::point("copied-and-read-back");
-    match proof {
-        Ok(Proof::Equal(verified)) => {
-            context.control.health.record_success(Side::Destination);
-            happened(context, item, Event::Verified(verified), lease).await
-        }
-        Ok(Proof::Unequal(_)) | Err(_) => Ok(()),
+    let Ok(Proof::Equal(verified)) = proof else {
+        return Ok(());
+    };
+    context.control.health.record_success(Side::Destination);
+    let _in_one_lease = context.lease.step().await;
+    match context.lease.id() == Some(lease) {
+        true => happened(context, item, Event::Verified(verified), lease).await,
+        false => Ok(()),
     }
 }
 

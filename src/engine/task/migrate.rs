@@ -27,7 +27,7 @@ pub async fn migrate(
     preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     let mut reports = Vec::new();
     loop {
-        let migrated = once(request, settings, &announce).await?;
+        let migrated = once(request, settings, &catalog, &announce).await?;
         match migrated {
             Migrated::WentOn(went_on) => reports.extend(went_on),
             Migrated::Ran(report, _) if !reports.is_empty() => {
@@ -45,19 +45,23 @@ pub async fn migrate(
         }
         // From here on a signal finds nothing in flight, and ends the program at once.
         settings.progress.start_over();
-        if !has_more(request, settings).await? {
+        if !has_more(request, settings, &catalog).await? {
             return Ok(Migrated::WentOn(reports));
         }
     }
 }
 
 /// Whether a migration would have something to do.
-async fn has_more(request: &MigrateRequest, settings: &Settings) -> Result<bool, EngineError> {
+async fn has_more(
+    request: &MigrateRequest,
+    settings: &Settings,
+    catalog: &Catalog,
+) -> Result<bool, EngineError> {
     let dry = MigrateRequest {
         dry_run: true,
         ..request.clone()
     };
-    match once(&dry, settings, &|_: &Planned| ()).await? {
+    match once(&dry, settings, catalog, &|_: &Planned| ()).await? {
         Migrated::OnlyPlanned(plan) => {
             if plan.planned > 0 {
                 tracing::warn!(
@@ -75,6 +79,7 @@ async fn has_more(request: &MigrateRequest, settings: &Settings) -> Result<bool,
 async fn once(
     request: &MigrateRequest,
     settings: &Settings,
+    catalog: &Catalog,
     announce: &impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
     let lease = Lease::default();
@@ -82,18 +87,17 @@ async fn once(
     let to = open_store(&request.to, settings, &lease).await?;
     preflight::refuse_same_place(&from, &to)?;
     preflight::refuse_unsafe_elsewhere(&from, &to, &request.policy)?;
-    let catalog = Catalog::open(settings.database.clone()).await?;
-    preflight::refuse_missing_rights(&catalog, &from, &to).await?;
-    selection::refuse_unmatched(&catalog, &request.policy).await?;
+    preflight::refuse_missing_rights(catalog, &from, &to).await?;
+    selection::refuse_unmatched(catalog, &request.policy).await?;
     // A dry run is for the time before the services are stopped.
     let may_be_live = settings.force_live_services || request.dry_run;
-    preflight::refuse_live_services(&catalog, may_be_live).await?;
+    preflight::refuse_live_services(catalog, may_be_live).await?;
     retry_store(async || from.driver.prepare_to_read().await).await?;
     if !request.dry_run {
         settings.state_dir.prepare()?;
         retry_store(async || to.driver.prepare().await).await?;
     }
-    let held = Held::take(&lease, catalog, (from, to), settings).await?;
+    let held = Held::take(&lease, catalog.clone(), (from, to), settings).await?;
     let result = locked(request, settings, held, announce).await;
     lease.end().await;
     result
