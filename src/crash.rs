@@ -88,7 +88,7 @@ mod listed {
         "source-delete-before",
         "row-deleted",
         "file-unlinked",
-        "directories-pruned",
+        "file-directories-pruned",
         "source-delete-after",
         // The mirror.
         "mirror-before",

@@ -65,7 +65,7 @@ impl Dialect for Sqlite {
     /// A key of one integer numbers itself.
     fn columns_of_tables(&self) -> &'static str {
         "SELECT w.value AS table_name, name, p.type AS type_name,
-                \"notnull\" = 1 AND dflt_value IS NULL AND NOT (pk = 1 AND upper(type) = 'INTEGER')
+                \"notnull\" = 1 AND dflt_value IS NULL AND NOT (p.pk = 1 AND upper(p.type) = 'INTEGER')
                     AS needs_value
            FROM json_each($1) w, pragma_table_info(w.value) p ORDER BY cid"
     }

@@ -123,7 +123,7 @@ impl Tree {
         for dir in dirs {
             left.entry(self.prune(dir)).or_default().push(dir);
         }
-        crash::point("directories-pruned");
+        crash::point("file-directories-pruned");
         for (at, dirs) in left {
             if let Err(error) = self.sync_what_is_left(at) {
                 for (target, answer) in targets.iter().zip(&mut answers) {

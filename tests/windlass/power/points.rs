@@ -43,7 +43,7 @@ const POINTS: &[&str] = &[
 /// Those of a source in a directory.
 const POINTS_OF_A_SOURCE: &[&str] = &[
     "file-unlinked",
-    "directories-pruned",
+    "file-directories-pruned",
     "source-delete-after",
     "swap-after-commit",
 ];
