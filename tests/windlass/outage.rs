@@ -7,7 +7,7 @@ use hyper::Method;
 
 use crate::support::counting_proxy::Fault;
 use crate::support::postgres::OwnServer;
-use crate::world::{World, seeded, seeded_on_own_server, until};
+use crate::world::{World, end_the_locks_session, seeded, seeded_on_own_server, until};
 
 const DOCUMENTS: usize = 150;
 
@@ -147,19 +147,6 @@ async fn copies_that_read_back_damaged_for_a_while_are_made_again() {
         world.resume(&world.task().await).await.expect_code(0);
     }
     world.expect_moved_and_sound().await;
-}
-
-/// Ends the session that holds the migration lock, as a server's operator would.
-async fn end_the_locks_session(world: &World) -> bool {
-    let ended: Option<bool> = sqlx::query_scalar(
-        "SELECT pg_terminate_backend(pid) FROM pg_locks
-          WHERE locktype = 'advisory' AND classid = 2 AND objid = 1 AND objsubid = 2 AND granted
-            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
-    )
-    .fetch_optional(&world.database.pool)
-    .await
-    .expect("the database answers");
-    ended == Some(true)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,9 +1,12 @@
 //! Rows that the database refuses, swallows or makes something else of: each fails alone, with the
 //! database's own words, and in nobody's way.
 
+use std::time::Duration;
+
 use crate::sqlite;
+use crate::support::counting_proxy::Fault;
 use crate::support::deployment::DocumentKey;
-use crate::world::{World, seeded};
+use crate::world::{World, end_the_locks_session, seeded, until};
 
 fn ids(keys: impl Iterator<Item = DocumentKey>) -> Vec<String> {
     keys.map(|key| key.id).collect()
@@ -382,4 +385,50 @@ async fn a_row_of_the_mirror_that_is_refused_holds_nobody_else_up() {
     world.sql("DROP FUNCTION frozen CASCADE").await;
     world.resume(&task).await.expect_code(0);
     world.expect_moved_and_sound().await;
+}
+
+/// Its commit is in the database and in the journal, and the mirror is not let know that it is: a new
+/// lease must not take it for one whose answer was lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_the_mirror_may_not_show_is_journaled_once() {
+    let world = seeded(120).await;
+    // The first to be taken.
+    let bad: String = sqlx::query_scalar(r#"SELECT "archiveId" FROM archive_metadata LIMIT 1"#)
+        .fetch_one(&world.database.pool)
+        .await
+        .expect("a row");
+    world.make_tables().await;
+    world
+        .sql(&format!(
+            r#"CREATE FUNCTION unshown() RETURNS trigger LANGUAGE plpgsql AS
+                   $$ BEGIN RAISE EXCEPTION 'not this one'; END $$;
+               CREATE TRIGGER unshown BEFORE UPDATE ON windlass_objects FOR EACH ROW
+                   WHEN (NEW.archive_id = '{bad}' AND NEW.journaled AND OLD.phase = 'committed')
+                   EXECUTE PROCEDURE unshown();"#
+        ))
+        .await;
+    let unshown = format!(
+        "SELECT count(*) FROM windlass_objects
+          WHERE archive_id = '{bad}' AND phase = 'committed' AND NOT journaled"
+    );
+    let pause = Duration::from_millis(100);
+    world.proxy.set_fault(Fault::Stall(pause));
+    let mut running = world.spawn(&["--concurrency", "4"]);
+    until("the commit is there", async || {
+        running.has_ended() || world.count(&unshown).await == 1
+    })
+    .await;
+    // The mirror has tried by now.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert!(
+        end_the_locks_session(&world).await,
+        "the run ended too soon"
+    );
+    world.proxy.set_fault(Fault::None);
+    running.wait().await.expect_code(3);
+    world.sql("DROP FUNCTION unshown CASCADE").await;
+    world.resume(&world.task().await).await.expect_code(0);
+    let journal = world.expect_moved_and_sound().await;
+    assert!(journal.count("resumed") >= 2, "a new lease, and the resume");
+    assert_eq!(journal.count("committed"), 120);
 }

@@ -197,6 +197,19 @@ pub async fn seeded_on(database: postgres::Database, documents: usize) -> World 
     world
 }
 
+/// Ends the session that holds the migration lock, as a server's operator would.
+pub async fn end_the_locks_session(world: &World) -> bool {
+    let ended: Option<bool> = sqlx::query_scalar(
+        "SELECT pg_terminate_backend(pid) FROM pg_locks
+          WHERE locktype = 'advisory' AND classid = 2 AND objid = 1 AND objsubid = 2 AND granted
+            AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+    )
+    .fetch_optional(&world.database.pool)
+    .await
+    .expect("the database answers");
+    ended == Some(true)
+}
+
 /// Waits for something to be so; a run that never gets there fails the test.
 pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let started = std::time::Instant::now();

@@ -17,7 +17,7 @@ use crate::crash;
 use crate::engine::Stop;
 use crate::engine::stop::StopReason;
 use crate::journal::Head;
-use crate::model::Shard;
+use crate::model::{Phase, Shard};
 
 /// How long a transition may wait to be mirrored.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -38,11 +38,20 @@ enum Message {
     Flush(oneshot::Sender<Result<(), String>>),
 }
 
+/// What the database refuses of an object's row in the mirror.
+#[derive(Debug, Clone)]
+pub struct Refused {
+    /// Its words.
+    pub why: String,
+    /// Whether the journal has a commit of it that the mirror does not show.
+    pub is_committed: bool,
+}
+
 /// The way to the mirroring task. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Mirroring {
     messages: mpsc::UnboundedSender<Message>,
-    unmirrored: Arc<Mutex<BTreeMap<u64, String>>>,
+    unmirrored: Arc<Mutex<BTreeMap<u64, Refused>>>,
 }
 
 impl Mirroring {
@@ -88,9 +97,8 @@ impl Mirroring {
         let _ = self.messages.send(Message::ShardAtRest(shard));
     }
 
-    /// Objects whose row of the mirror the database refuses, as of the last flush, each with its
-    /// words.
-    pub fn unmirrored(&self) -> BTreeMap<u64, String> {
+    /// Objects whose row of the mirror the database refuses, as of the last flush.
+    pub fn unmirrored(&self) -> BTreeMap<u64, Refused> {
         lock(&self.unmirrored).clone()
     }
 
@@ -113,8 +121,8 @@ pub fn unmirrored_words(idx: u64, why: &str) -> String {
 }
 
 fn lock(
-    unmirrored: &Mutex<BTreeMap<u64, String>>,
-) -> std::sync::MutexGuard<'_, BTreeMap<u64, String>> {
+    unmirrored: &Mutex<BTreeMap<u64, Refused>>,
+) -> std::sync::MutexGuard<'_, BTreeMap<u64, Refused>> {
     unmirrored.lock().unwrap_or_else(|e| e.into_inner())
 }
 
@@ -128,7 +136,7 @@ struct Task {
     /// What the database has acknowledged of it.
     mirrored: Head,
     /// Objects of which the database refuses what they have come to.
-    unmirrored: Arc<Mutex<BTreeMap<u64, String>>>,
+    unmirrored: Arc<Mutex<BTreeMap<u64, Refused>>>,
     /// Entries handed over out of turn.
     ahead: BTreeMap<u64, Head>,
     updates: HashMap<u64, MirrorUpdate>,
@@ -213,14 +221,17 @@ impl Task {
 
     /// What the database has refused is tried again with the next flush; the head waits for it.
     fn keep(&mut self, unmirrored: Vec<Unmirrored>) {
-        let refused = unmirrored
-            .into_iter()
-            .map(|refused| (refused.idx, refused.why));
-        let refused: BTreeMap<u64, String> = refused.collect();
+        let refused = unmirrored.into_iter().map(|refused| {
+            let update = self.updates.get(&refused.idx);
+            let is_committed = update.is_some_and(|update| update.phase >= Some(Phase::Committed));
+            let why = refused.why;
+            (refused.idx, Refused { why, is_committed })
+        });
+        let refused: BTreeMap<u64, Refused> = refused.collect();
         self.updates.retain(|idx, _| refused.contains_key(idx));
         let mut before = lock(&self.unmirrored);
-        for (idx, why) in refused.iter().filter(|(idx, _)| !before.contains_key(idx)) {
-            tracing::error!("{}", unmirrored_words(*idx, why));
+        for (idx, what) in refused.iter().filter(|(idx, _)| !before.contains_key(idx)) {
+            tracing::error!("{}", unmirrored_words(*idx, &what.why));
         }
         *before = refused;
     }

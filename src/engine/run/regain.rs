@@ -45,7 +45,13 @@ async fn check_ownership(context: &Context) -> Result<Option<String>, EngineErro
         Err(error @ EngineError::Reversed { .. }) => return Ok(Some(error.to_string())),
         other => other?,
     }
+    let unmirrored = context.ledger.mirror.unmirrored();
     for loaded in catalog.unjournaled_commits(task_id).await? {
+        // The journal has it; that the mirror does not show it is the database's refusal.
+        let refused = unmirrored.get(&loaded.object.idx);
+        if refused.is_some_and(|refused| refused.is_committed) {
+            continue;
+        }
         if context.ledger.record_commit(&loaded.object).await.is_err() {
             return Ok(None);
         }

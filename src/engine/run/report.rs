@@ -145,7 +145,7 @@ fn with_unmirrored(context: &Context, mut summary: Summary) -> Summary {
 
 pub async fn unmirrored_failures(context: &Context) -> Vec<ReportedFailure> {
     let mut failures = Vec::new();
-    for (idx, why) in context.ledger.mirror.unmirrored() {
+    for (idx, refused) in context.ledger.mirror.unmirrored() {
         let loaded = context.catalog.load(context.task.task_id, idx, idx).await;
         let loaded = loaded.unwrap_or_default().into_iter().next();
         let object = loaded.as_ref().map(|loaded| loaded.object.key.to_string());
@@ -157,7 +157,7 @@ pub async fn unmirrored_failures(context: &Context) -> Vec<ReportedFailure> {
                 .to_owned(),
             class: FailureClass::Permanent.name().to_owned(),
             cause: Cause::RefusedByDatabase.name().to_owned(),
-            error: unmirrored_words(idx, &why),
+            error: unmirrored_words(idx, &refused.why),
         });
     }
     failures
