@@ -12,7 +12,7 @@ use crate::reconcile::{
 };
 use crate::rules::Rule;
 use crate::setup::Setup;
-use crate::world::{Item, OBJECTS, Object, Process, Stage, Step, TaskState, World, checkpoint_of};
+use crate::world::{Item, OBJECTS, Process, Stage, Step, Task, TaskState, World, checkpoint_of};
 
 /// Whether `resume` of a task would get beyond its gates.
 pub fn may_resume(world: &World, setup: &Setup, m: usize, task: usize) -> bool {
@@ -77,8 +77,8 @@ fn open_checkpoint(
         let has_head =
             checkpoint.epoch == row.epoch && checkpoint.hash_at(row.head) == Some(row.hash);
         let is_latest = has_head || !setup.rules.hold(Rule::SetAsideOldCheckpoint);
-        let has_entries = has_entries(checkpoint, &row.objects)
-            || !setup.rules.hold(Rule::SetAsideWithoutEntries);
+        let has_entries =
+            has_entries(checkpoint, &row, setup) || !setup.rules.hold(Rule::SetAsideWithoutEntries);
         if is_latest && has_entries {
             return Ok(row.head);
         }
@@ -99,12 +99,19 @@ fn open_checkpoint(
     Ok([0; OBJECTS])
 }
 
-/// Whether a checkpoint has every entry that the mirror's open objects name as their last.
-fn has_entries(checkpoint: &Checkpoint, objects: &[Option<Object>; OBJECTS]) -> bool {
-    let mut pairs = checkpoint.lens().into_iter().zip(objects);
-    pairs.all(|(len, object)| {
+/// Whether a checkpoint has every entry that the mirror's objects in open shards name as their last.
+/// Each object is a shard of its own here.
+fn has_entries(checkpoint: &Checkpoint, task: &Task, setup: &Setup) -> bool {
+    let shards_wait = setup.rules.hold(Rule::ShardsWaitForHead);
+    let mut all = checkpoint
+        .lens()
+        .into_iter()
+        .zip(task.head)
+        .zip(task.objects);
+    all.all(|((len, head), object)| {
         object.is_none_or(|object| {
-            is_at_its_end(&object) || object.epoch != checkpoint.epoch || object.seq <= len
+            let is_closed = is_at_its_end(&object) && (object.seq <= head || !shards_wait);
+            is_closed || object.epoch != checkpoint.epoch || object.seq <= len
         })
     })
 }
@@ -123,16 +130,18 @@ pub fn advance(world: &mut World, setup: &Setup, m: usize) -> Found {
             world.checkpoint(m).is_blank = false;
             Stage::Journaled
         }
-        Stage::Opened => {
-            replay(world, setup, m, true);
-            Stage::Replayed
-        }
+        Stage::Opened => match replay(world, setup, m, true) {
+            true => Stage::Replayed,
+            false => return give_up(world, setup, m),
+        },
         Stage::Replayed => {
             return_lost_commits(world, setup, m)?;
             Stage::Returned
         }
         Stage::Returned => {
-            replay(world, setup, m, false);
+            if !replay(world, setup, m, false) {
+                return give_up(world, setup, m);
+            }
             head_goes_out(world, m);
             Stage::Mirrored
         }
@@ -143,7 +152,9 @@ pub fn advance(world: &mut World, setup: &Setup, m: usize) -> Found {
             Stage::Journaled
         }
         Stage::Journaled => {
-            mirror_commits(world, setup, m);
+            if !mirror_commits(world, setup, m) {
+                return give_up(world, setup, m);
+            }
             head_goes_out(world, m);
             let task = process.task;
             run_at_once(world, setup, m, task);
@@ -152,6 +163,13 @@ pub fn advance(world: &mut World, setup: &Setup, m: usize) -> Found {
         Stage::Running => Stage::Running,
     };
     world.process_mut(m).stage = next;
+    Ok(())
+}
+
+/// The database refuses what the mirror lacks: the task keeps its place, and nothing is moved.
+fn give_up(world: &mut World, setup: &Setup, m: usize) -> Found {
+    world.calm_runs += 1;
+    crate::faults::leave(world, setup, m);
     Ok(())
 }
 
@@ -291,12 +309,15 @@ pub fn follow_up(world: &mut World, setup: &Setup, m: usize) -> Found {
             checkpoint.epoch == row.epoch
                 && !checkpoint.is_blank
                 && checkpoint.hash_at(row.head) == Some(row.hash)
-                && has_entries(&checkpoint, &row.objects)
+                && has_entries(&checkpoint, &row, setup)
         });
     if has_checkpoint {
         resume(world, setup, m, 0)?;
-        while world.process(m).stage != Stage::Running {
+        while world.processes[m].is_some_and(|process| process.stage != Stage::Running) {
             advance(world, setup, m)?;
+        }
+        if world.processes[m].is_none() {
+            return Ok(());
         }
         world.processes[m] = None;
         world.lock = None;

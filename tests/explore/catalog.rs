@@ -54,15 +54,18 @@ impl Update {
 }
 
 /// The guard of the mirror's `UPDATE`: nothing older, and never across the commit.
-pub fn mirror(object: &mut Object, epoch: u8, update: Update, setup: &Setup) {
-    if (object.epoch, object.seq) >= (epoch, update.seq) {
-        return;
-    }
+pub fn takes(object: &Object, epoch: u8, update: Update, setup: &Setup) -> bool {
     let is_behind = |phase: Phase| phase >= Phase::Committed;
     let crosses = update
         .phase
         .is_some_and(|phase| is_behind(phase) != is_behind(object.phase));
-    if crosses && setup.rules.hold(Rule::CommittedOnlyFromDatabase) {
+    (object.epoch, object.seq) < (epoch, update.seq)
+        && !(crosses && setup.rules.hold(Rule::CommittedOnlyFromDatabase))
+}
+
+/// The mirror's `UPDATE`.
+pub fn mirror(object: &mut Object, epoch: u8, update: Update, setup: &Setup) {
+    if !takes(object, epoch, update, setup) {
         return;
     }
     object.phase = update.phase.unwrap_or(object.phase);

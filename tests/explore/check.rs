@@ -55,7 +55,7 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
     // A failover that took the mirror, with the journal lost as well: two copies of one truth.
     let both_lost = world.failed_over && world.checkpoint_lost;
     let is_calm = !world.meddled && !both_lost;
-    let is_refused = setup.meet || setup.foreign || setup.alias;
+    let is_refused = setup.meet || setup.foreign || setup.alias || world.refused.is_some();
     let is_reversed = world.db.tasks[1].is_some_and(|task| task.kind == TaskKind::Reverse);
     for (number, task) in world.db.tasks.iter().enumerate() {
         let Some(task) = task else { continue };

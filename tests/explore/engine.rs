@@ -25,7 +25,7 @@ pub fn may_step(world: &World, m: usize, item: &Item) -> bool {
     match item.step {
         Step::Putting(_) | Step::Deleting => true,
         // Whoever knows that it has no lock waits for it.
-        Step::Ready => world.process(m).believes,
+        Step::Ready | Step::Copying(_) | Step::ReadBack => world.process(m).believes,
         Step::Written { .. } | Step::AtRest => false,
     }
 }
@@ -40,6 +40,8 @@ pub fn step(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
             setup.write(world, object.to, i, content);
             write(world, setup, m, i, What::Copied(content), false)
         }
+        Step::Copying(content) => show(world, setup, m, i, content),
+        Step::ReadBack => write(world, setup, m, i, What::Verified, false),
         Step::Deleting => {
             setup.write(world, object.planned.at, i, Content::Absent);
             write(world, setup, m, i, What::SourceDeleted, false)
@@ -48,6 +50,54 @@ pub fn step(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
         Step::Ready => act(world, setup, m, i),
         Step::Written { .. } | Step::AtRest => Ok(()),
     }
+}
+
+/// What an object's loop may have had under way when its process noticed that the lock is lost: what
+/// it reads, and writes where nobody sees it, goes on without the lock. Only then does it matter, and
+/// only then is it told apart from what has not begun.
+pub fn under_way(world: &World, setup: &Setup, m: usize, i: usize) -> Result<Option<Step>, String> {
+    let process = world.process(m);
+    let Some(item) = process.items[i] else {
+        return Ok(None);
+    };
+    if process.believes || item.step != Step::Ready || !item.checked {
+        return Ok(None);
+    }
+    let mut tried = *world;
+    match item.state.next(false) {
+        Some(Action::Copy) => {
+            act(&mut tried, setup, m, i)?;
+            Ok(match tried.item_mut(m, i).step {
+                Step::Putting(content) => Some(Step::Copying(content)),
+                // Nothing was written: in the next lease it is asked anew.
+                _ => None,
+            })
+        }
+        Some(Action::Verify) if !setup.rules.hold(Rule::ProofIsOfOneLease) => {
+            let to = world.object(process.task, i).to;
+            let is_equal = Some(setup.read(world, to, i)) == item.facts;
+            Ok(is_equal.then_some(Step::ReadBack))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `copy::may_show`: a copy that has outlived its lease becomes visible where its row still says so.
+fn show(world: &mut World, setup: &Setup, m: usize, i: usize, content: Content) -> Found {
+    let before = *world.item_mut(m, i);
+    if setup.rules.hold(Rule::LookAgainBeforeShowing) {
+        look_again(world, setup, m, i)?;
+        let item = world.item_mut(m, i);
+        if item.step == Step::AtRest {
+            return Ok(());
+        }
+        if !item.as_planned || item.dest_in_use != before.dest_in_use {
+            item.step = Step::Ready;
+            return Ok(());
+        }
+    }
+    world.item_mut(m, i).step = Step::Putting(content);
+    Ok(())
 }
 
 /// `object::lease`: the row is read again in a new lease, or before a copy is made again.
@@ -215,6 +265,10 @@ pub fn has_lock(world: &mut World, m: usize) -> bool {
 fn commit(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
     if setup.rules.hold(Rule::SwapUnderLock) && !has_lock(world, m) {
         return Ok(());
+    }
+    if world.refused == Some(i) {
+        // The swap takes its row of the mirror along, and fails alone.
+        return fail(world, setup, m, i);
     }
     let what = match swap(world, setup, m, i) {
         true => What::Committed,

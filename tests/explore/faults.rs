@@ -23,6 +23,8 @@ pub fn leave(world: &mut World, setup: &Setup, m: usize) {
         let (place, sent) = match item.step {
             Step::Putting(content) => (object.to, Sent::Put(content)),
             Step::Deleting => (object.planned.at, Sent::Delete),
+            // What no reader sees goes with the process.
+            Step::Copying(_) | Step::ReadBack => continue,
             Step::Ready | Step::Written { .. } | Step::AtRest => continue,
         };
         let late = Late {
@@ -82,6 +84,8 @@ pub enum Disturbance {
     PutCopyBack,
     ReplicaStalls,
     Failover,
+    RefuseRow(usize),
+    AllowRow,
     AnchoreMoves(usize, Place),
     Overwrite(usize, Place),
     Damage(usize, Place),
@@ -100,6 +104,9 @@ pub fn possible(world: &World, setup: &Setup) -> Vec<Disturbance> {
     }
     if world.old_copy.is_some() && world.processes[0].is_none() {
         found.push(Disturbance::PutCopyBack);
+    }
+    if world.refused.is_some() {
+        found.push(Disturbance::AllowRow);
     }
     if world.left == 0 {
         return found;
@@ -132,7 +139,7 @@ fn of_processes(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
         };
         for i in 0..setup.objects {
             let commits = process.items[i].is_some_and(|item| may_commit(&item));
-            if !commits || world.lock != Some(m) {
+            if !commits || world.lock != Some(m) || world.refused == Some(i) {
                 continue;
             }
             if setup.may(Fault::AnswerLoss) {
@@ -163,6 +170,9 @@ fn of_checkpoints(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
     }
     if setup.may(Fault::Failover) && world.replica.is_none() && !world.failed_over {
         found.push(Disturbance::ReplicaStalls);
+    }
+    if setup.may(Fault::MirrorRefuses) && world.refused.is_none() {
+        found.extend((0..setup.objects).map(Disturbance::RefuseRow));
     }
 }
 
@@ -222,6 +232,8 @@ fn is_quiet(world: &World, setup: &Setup, place: Place, i: usize) -> bool {
                 Step::Putting(_) => Some(object.to),
                 Step::Deleting => Some(object.planned.at),
                 Step::Ready => will_put(process.believes, &item).then_some(object.to),
+                // Looked at once more before it is seen.
+                Step::Copying(_) | Step::ReadBack => None,
                 Step::Written { .. } | Step::AtRest => None,
             };
             if about_to_write.is_some_and(|place| setup.slot(place, other) == slot) {
@@ -238,7 +250,10 @@ fn will_put(believes: bool, item: &Item) -> bool {
 
 /// Lets a disturbance happen.
 pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) -> Found {
-    let is_free = matches!(what, Disturbance::Failover | Disturbance::PutCopyBack);
+    let is_free = matches!(
+        what,
+        Disturbance::Failover | Disturbance::PutCopyBack | Disturbance::AllowRow
+    );
     world.left -= u8::from(!is_free);
     world.calm_runs = 0;
     match what {
@@ -281,6 +296,8 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) -> Found {
         Disturbance::PutCopyBack => put_copy_back(world),
         Disturbance::ReplicaStalls => world.replica = Some(world.db),
         Disturbance::Failover => fail_over(world, setup),
+        Disturbance::RefuseRow(i) => world.refused = Some(i),
+        Disturbance::AllowRow => world.refused = None,
         Disturbance::AnchoreMoves(i, to) => anchore_moves(world, setup, i, to),
         Disturbance::Overwrite(i, place) => overwrite(world, setup, i, place),
         Disturbance::Damage(i, place) => {

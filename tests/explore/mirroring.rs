@@ -21,7 +21,16 @@ pub fn to_mirror(world: &World, setup: &Setup, m: usize) -> Option<[u8; OBJECTS]
     (head != process.acknowledged).then_some(head)
 }
 
-/// A batch of the mirroring task, with its head, in one transaction.
+/// Whether a flush would tell the database anything: where it refuses a row, what it lacks is tried
+/// again and again.
+pub fn has_news(world: &World, setup: &Setup, m: usize) -> bool {
+    let mut after = *world;
+    to_mirror(world, setup, m).is_some()
+        && (world.refused.is_none() || flush(&mut after, setup, m).is_err() || after != *world)
+}
+
+/// A batch of the mirroring task, with its head, in one transaction. What the database refuses is
+/// left out of it, as by `mirror_apart`, and then the head stays where it is.
 pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
     let process = *world.process(m);
     let checkpoint = *world.checkpoint(m);
@@ -41,6 +50,7 @@ pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
         return Ok(());
     };
     let before = world.db;
+    let mut is_unmirrored = false;
     for (i, &last) in head.iter().enumerate().take(setup.objects) {
         let mut update: Option<Update> = None;
         for (seq, entry) in checkpoint.entries[i].after(process.acknowledged[i]) {
@@ -55,6 +65,7 @@ pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
             }
         }
         if let Some(update) = update {
+            let refuses = world.refused == Some(i);
             let object = world.object_mut(task, i);
             let is_lost = catalog::is_lost_commit(object, checkpoint.epoch, update);
             if is_lost && setup.rules.hold(Rule::MirrorFindsLostCommits) {
@@ -62,8 +73,15 @@ pub fn flush(world: &mut World, setup: &Setup, m: usize) -> Found {
                 interrupt(world, setup, m);
                 return Ok(());
             }
-            catalog::mirror(object, checkpoint.epoch, update, setup);
+            if refuses && catalog::takes(object, checkpoint.epoch, update, setup) {
+                is_unmirrored = true;
+            } else {
+                catalog::mirror(object, checkpoint.epoch, update, setup);
+            }
         }
+    }
+    if is_unmirrored && setup.rules.hold(Rule::HeadWaitsForRefused) {
+        return Ok(());
     }
     if is_latest && !is_behind(head, world.task(task).head) {
         let entry = world.task_mut(task);
@@ -120,10 +138,14 @@ pub fn finish(world: &mut World, setup: &Setup, m: usize) -> Found {
 
 /// `Summary::is_complete` and what else a run's end comes to.
 fn state_of(world: &World, setup: &Setup, task: usize) -> TaskState {
-    let objects = (0..setup.objects).filter_map(|i| world.task(task).objects[i]);
     let mut state = TaskState::Complete;
-    for object in objects.filter(|object| !is_at_its_end(object)) {
-        if object.outcome != Some(Outcome::Failed) {
+    for i in 0..setup.objects {
+        let object = world.task(task).objects[i];
+        let Some(object) = object.filter(|object| !is_at_its_end(object)) else {
+            continue;
+        };
+        // `with_unmirrored`: a row that is refused counts as failed.
+        if object.outcome != Some(Outcome::Failed) && world.refused != Some(i) {
             return TaskState::Interrupted;
         }
         state = TaskState::Failed;
@@ -142,6 +164,9 @@ fn agree(world: &mut World, setup: &Setup, m: usize) -> Found {
         let Some(object) = world.task(task).objects[i].filter(ours) else {
             continue;
         };
+        if world.refused == Some(i) {
+            continue;
+        }
         let told = checkpoint.told(i, checkpoint.entries[i].len())?;
         if (told.phase, told.outcome) != (object.phase, object.outcome) {
             return Err(format!(

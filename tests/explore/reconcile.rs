@@ -9,11 +9,16 @@ use crate::rules::Rule;
 use crate::setup::Setup;
 use crate::world::World;
 
+/// Whether the database takes what it is told: a task whose mirror can't be brought up to its journal
+/// is not gone on with.
+type Taken = bool;
+
 /// `Replay`: what entries beyond the mirrored head say, on either side of the commit.
-pub fn replay(world: &mut World, setup: &Setup, m: usize, is_first: bool) {
+pub fn replay(world: &mut World, setup: &Setup, m: usize, is_first: bool) -> Taken {
     if !setup.rules.hold(Rule::ReplayBeyondMirror) {
-        return;
+        return true;
     }
+    let rolled_back = world.db;
     let process = *world.process(m);
     let checkpoint = *world.checkpoint(m);
     for i in 0..setup.objects {
@@ -22,12 +27,28 @@ pub fn replay(world: &mut World, setup: &Setup, m: usize, is_first: bool) {
         }
         let entries = checkpoint.entries[i].after(process.acknowledged[i]);
         let Sides { before, behind } = sides(entries);
-        let object = world.object_mut(process.task, i);
         let update = if is_first { before } else { behind.or(before) };
-        if let Some(update) = update {
-            catalog::mirror(object, checkpoint.epoch, update, setup);
+        if let Some(update) = update
+            && !tell(world, setup, m, i, update)
+        {
+            world.db = rolled_back;
+            return false;
         }
     }
+    true
+}
+
+/// One update; false where the database refuses it.
+fn tell(world: &mut World, setup: &Setup, m: usize, i: usize, update: Update) -> Taken {
+    let task = world.process(m).task;
+    let epoch = world.checkpoint(m).epoch;
+    let refuses = world.refused == Some(i);
+    let object = world.object_mut(task, i);
+    if refuses && catalog::takes(object, epoch, update, setup) {
+        return false;
+    }
+    catalog::mirror(object, epoch, update, setup);
+    true
 }
 
 #[derive(Default)]
@@ -112,7 +133,7 @@ pub fn journal_commits(world: &mut World, setup: &Setup, m: usize, only_cut_off:
             continue;
         };
         let is_wanted = match only_cut_off {
-            true => !object.journaled,
+            true => !object.journaled && !is_refused(world, setup, m, i),
             // What a task began with as committed was not committed by it.
             false => object.phase == Phase::Committed && object.swapped,
         };
@@ -123,17 +144,30 @@ pub fn journal_commits(world: &mut World, setup: &Setup, m: usize, only_cut_off:
     Ok(())
 }
 
-pub fn mirror_commits(world: &mut World, setup: &Setup, m: usize) {
+/// Whether the last flush has left something of an object out, since the database refuses its row: all
+/// that the mirror lacks of it then is in the journal.
+fn is_refused(world: &mut World, setup: &Setup, m: usize, i: usize) -> bool {
     let task = world.process(m).task;
+    let checkpoint = world.checkpoint(m);
+    let told = (checkpoint.epoch, checkpoint.entries[i].len());
+    let there = world.object(task, i);
+    let is_left_out = world.refused == Some(i) && (there.epoch, there.seq) < told;
+    is_left_out && setup.rules.hold(Rule::RefusedIsNotCutOff)
+}
+
+pub fn mirror_commits(world: &mut World, setup: &Setup, m: usize) -> Taken {
+    let rolled_back = world.db;
     let checkpoint = *world.checkpoint(m);
     for i in 0..setup.objects {
         let entries = &checkpoint.entries[i];
         let last = entries.after(entries.len().saturating_sub(1)).next();
         if let Some((seq, entry)) = last
             && entry.what == What::Committed
+            && !tell(world, setup, m, i, Update::of(seq, entry))
         {
-            let object = world.object_mut(task, i);
-            catalog::mirror(object, checkpoint.epoch, Update::of(seq, entry), setup);
+            world.db = rolled_back;
+            return false;
         }
     }
+    true
 }

@@ -30,6 +30,9 @@ rules! {
     RereadRowBeforeWrite,
     /// The same once more before a copy that read back unequal is made again.
     RereadRowBeforeWritingAgain,
+    /// A copy that was under way when the lock was lost is shown to readers only after another look
+    /// at its row, in the lease in which it is shown.
+    LookAgainBeforeShowing,
     /// An entry is durable before the next step's effect begins.
     DurableBeforeNextEffect,
     /// The mirror's head never goes out before the journal's sync.
@@ -40,11 +43,17 @@ rules! {
     /// Nor is it led on where an object that the journal has as committed is not so in the
     /// database.
     MirrorFindsLostCommits,
+    /// Nor over an entry that the mirror lacks, since the database refuses the object's row: the
+    /// head waits, and a resume finds in the journal what is missing.
+    HeadWaitsForRefused,
     /// A checkpoint that does not have the mirror's head is an old copy, and set aside.
     SetAsideOldCheckpoint,
     /// So is one that does not have the entries that the mirror's objects name as their last: a
     /// commit may be ahead of the head.
     SetAsideWithoutEntries,
+    /// While the head waits no shard is closed, so that the entries of the objects in it still tell
+    /// an old copy from the right one.
+    ShardsWaitForHead,
     /// What the journal has beyond the mirror is replayed into it.
     ReplayBeyondMirror,
     /// `committed` is believed only from the database: no mirrored entry crosses the commit.
@@ -54,10 +63,15 @@ rules! {
     ReturnLostCommits,
     /// A commit whose entry a crash cut off is journaled before anything else happens.
     JournalCutOffCommits,
+    /// One that the mirror does not show because the database refuses its row is no such commit: a
+    /// new lease does not journal it again.
+    RefusedIsNotCutOff,
     /// A commit whose answer was lost is recognised by the mirror's row.
     RecogniseOwnCommit,
     /// A copy is read back again in each lease before it is committed.
     ReadBackBeforeCommit,
+    /// What was read back while the lock changed hands proves nothing in the new lease.
+    ProofIsOfOneLease,
     /// The swap compares the content's digest and size.
     SwapComparesDigest,
     /// The swap compares `last_updated`.

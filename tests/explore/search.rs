@@ -10,7 +10,7 @@ use crate::faults::{self, Disturbance};
 use crate::mirroring;
 use crate::rules::Rule;
 use crate::setup::Setup;
-use crate::world::{Stage, Step, World};
+use crate::world::{Item, Stage, Step, World};
 
 /// One transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum Move {
     Arrive(usize),
     Vanish(usize),
     NoticeLoss(usize),
+    /// What an object's loop had under way by then comes to something without the lock.
+    GoOnWithoutLock(usize, usize),
     Begin(usize),
     Step(usize, usize),
     Sync(usize),
@@ -102,20 +104,25 @@ fn of_process(world: &World, setup: &Setup, m: usize, found: &mut Vec<Move>) {
         found.push(Move::Finish(m));
         return;
     }
-    if mirroring::to_mirror(world, setup, m).is_some() {
+    if mirroring::has_news(world, setup, m) {
         found.push(Move::Flush(m));
     }
     if process.believes && world.lock != Some(m) {
         found.push(Move::NoticeLoss(m));
     }
-    // A copy may be under way: what it proves is asked for afterwards, in the new lease.
-    let between_steps = items().all(|item| match item.step {
-        Step::Ready | Step::AtRest | Step::Putting(_) => true,
-        Step::Deleting => !setup.rules.hold(Rule::DeletesEndWithTheLease),
-        Step::Written { .. } => false,
-    });
-    if !process.believes && world.lock.is_none() && between_steps {
+    // A new lease waits for what must be in one: a delete, and the entry about a step.
+    let holds_up = |item: &Item| match item.step {
+        Step::Deleting => setup.rules.hold(Rule::DeletesEndWithTheLease),
+        Step::Written { .. } => true,
+        _ => false,
+    };
+    if !process.believes && world.lock.is_none() && !items().any(holds_up) {
         found.push(Move::Regain(m));
+    }
+    for i in 0..setup.objects {
+        if engine::under_way(world, setup, m, i) != Ok(None) {
+            found.push(Move::GoOnWithoutLock(m, i));
+        }
     }
 }
 
@@ -124,6 +131,11 @@ fn carry_out(world: &mut World, setup: &Setup, next: Move) -> Found {
         Move::Arrive(at) => faults::land(world, setup, at),
         Move::Vanish(at) => world.late[at] = None,
         Move::NoticeLoss(m) => world.process_mut(m).believes = false,
+        Move::GoOnWithoutLock(m, i) => {
+            if let Some(step) = engine::under_way(world, setup, m, i)? {
+                world.item_mut(m, i).step = step;
+            }
+        }
         Move::Begin(m) => beginning::advance(world, setup, m)?,
         Move::Step(m, i) => engine::step(world, setup, m, i)?,
         Move::Sync(m) => engine::sync(world, setup, m)?,

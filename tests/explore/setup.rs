@@ -23,6 +23,9 @@ pub enum Fault {
     OldCheckpoint,
     /// The database fails over to a replica that had stopped following.
     Failover,
+    /// A trigger refuses every change of an object's row of the mirror, for good or until somebody
+    /// removes it.
+    MirrorRefuses,
     /// Anchore's own tool moves an object.
     AnchoreMoves,
     /// Somebody stores another document under an object's key, at `A`.
@@ -60,6 +63,8 @@ pub struct Setup {
     pub twin: bool,
     /// Whether stores keep with an object which task has written it.
     pub marks: bool,
+    /// The object whose row of the mirror the database refuses from the start on.
+    pub refused: Option<usize>,
     /// The task that may follow, whenever the migration's process is gone.
     pub follow_up: Option<TaskKind>,
     pub faults: &'static [Fault],
@@ -81,6 +86,7 @@ pub const PLAIN: Setup = Setup {
     foreign: false,
     twin: false,
     marks: true,
+    refused: None,
     follow_up: None,
     faults: &[],
     disturbances: 0,
@@ -174,6 +180,7 @@ impl Setup {
             checkpoints: [None; 3],
             old_copy: None,
             late: [None; 2],
+            refused: self.refused,
             left: self.disturbances,
             calm_runs: 0,
             clock: 0,

@@ -108,6 +108,19 @@ const ON_TWO_MACHINES: Setup = Setup {
     ..PLAIN
 };
 
+const REFUSED_IN_THE_MIRROR: Setup = Setup {
+    name: "one object, its row of the mirror refused",
+    faults: &[
+        Fault::Kill,
+        Fault::PowerCut,
+        Fault::LockLoss,
+        Fault::CheckpointLoss,
+        Fault::MirrorRefuses,
+    ],
+    disturbances: 3,
+    ..PLAIN
+};
+
 const REVERSED: Setup = Setup {
     name: "one object, reversed",
     follow_up: Some(TaskKind::Reverse),
@@ -188,6 +201,7 @@ pub const ONE_OBJECT: &[Setup] = &[
     WITHOUT_DIGESTS,
     WITHIN_A_SECOND,
     ON_TWO_MACHINES,
+    REFUSED_IN_THE_MIRROR,
     REVERSED,
     REVERSED_AMONG_OTHERS,
     REVERSED_BESIDE_A_CLONE,
@@ -231,6 +245,13 @@ const TWO_REVERSED: Setup = Setup {
     ..TWO
 };
 
+const TWO_ONE_REFUSED: Setup = Setup {
+    name: "two objects, one's row of the mirror refused",
+    refused: Some(0),
+    faults: &[Fault::Kill, Fault::OldCheckpoint],
+    ..TWO
+};
+
 const SHARING: Setup = Setup {
     name: "two rows with one source",
     shared: true,
@@ -249,6 +270,7 @@ const MEETING: Setup = Setup {
 pub const TWO_OBJECTS: &[Setup] = &[
     TWO_CRASHING,
     TWO_FAILING_OVER,
+    TWO_ONE_REFUSED,
     TWO_REVERSED,
     SHARING,
     MEETING,
@@ -257,12 +279,14 @@ pub const TWO_OBJECTS: &[Setup] = &[
 /// Further than a test without an optimizer should go.
 pub const DEEPER: &[Setup] = &[
     TWO_WITH_OLD_CHECKPOINTS,
+    deeper(TWO_ONE_REFUSED),
     deeper(TWO_CRASHING),
     deeper(CRASHING),
     deeper(LOSING_CHECKPOINTS),
     deeper(FAILING_OVER),
     deeper(AMONG_OTHERS),
     deeper(ON_TWO_MACHINES),
+    deeper(REFUSED_IN_THE_MIRROR),
     deeper(REVERSED),
     deeper(REVERSED_AMONG_OTHERS),
     deeper(REVERSED_AFTER_LOSS),
@@ -295,8 +319,12 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         | Rule::MirrorFindsLostCommits
         | Rule::CommittedOnlyFromDatabase
         | Rule::ReturnLostCommits => &FAILING_OVER,
+        Rule::HeadWaitsForRefused | Rule::RefusedIsNotCutOff => &REFUSED_IN_THE_MIRROR,
+        Rule::ShardsWaitForHead => &TWO_ONE_REFUSED,
         Rule::RereadRowBeforeWrite
         | Rule::RereadRowBeforeWritingAgain
+        | Rule::LookAgainBeforeShowing
+        | Rule::ProofIsOfOneLease
         | Rule::ReadBackBeforeCommit
         | Rule::ReadBackBeforeDelete
         | Rule::DeletesEndWithTheLease

@@ -109,6 +109,10 @@ pub struct Database {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Step {
     Ready,
+    /// A copy is under way since before the lock was lost, and no reader sees it yet.
+    Copying(Content),
+    /// A copy was being read back when the lock was lost, and is equal.
+    ReadBack,
     /// A write was sent.
     Putting(Content),
     /// A delete was sent.
@@ -195,6 +199,8 @@ pub struct World {
     pub checkpoints: [Option<Checkpoint>; 3],
     pub old_copy: Option<Checkpoint>,
     pub late: [Option<Late>; 2],
+    /// The object whose row of the mirror the database refuses to change.
+    pub refused: Option<usize>,
     /// Disturbances left.
     pub left: u8,
     /// Runs that ended without success since the last disturbance.
