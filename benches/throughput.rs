@@ -11,7 +11,7 @@ mod support;
 mod lab;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lab::{
     Measured, Median, Net, Set, documents, localfs_to_s3, median, migrate, rclone, spec,

@@ -274,7 +274,11 @@ impl Lease {
         session: Session,
         regained: impl Fn() -> BoxFuture<'static, bool>,
     ) -> bool {
-        let _between_steps = self.steps.write().await;
+        let _between_steps = tokio::select! {
+            between_steps = self.steps.write() => between_steps,
+            // A delete may take a while to end, and meanwhile nobody else asks after the session.
+            () = self.until_lost(&session) => return false,
+        };
         let may_begin = regained().await;
         match may_begin {
             true => {

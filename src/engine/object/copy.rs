@@ -136,9 +136,15 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
 /// Nothing becomes visible at a store that was decided upon before this process stood still, or in an
 /// earlier lease: another may have taken its task over meanwhile, undone it, or changed the row.
 async fn may_write(context: &Context, item: &Item) -> Result<(), StepError> {
-    let may = context.lease.is_sure().await
-        && (context.lease.id() == Some(item.checked_in) || is_as_looked_at(context, item).await?);
-    match may {
+    // What has been read and sent so far is worth waiting for the lock.
+    let Some(session) = context.lease.held(&context.control.stop).await else {
+        return Err(StepError::no_lock());
+    };
+    let lease = session.lease();
+    let is_as_looked_at = lease == item.checked_in || is_as_looked_at(context, item).await?;
+    // Asked last: the look may have taken a while.
+    let is_sure = context.lease.is_sure().await && context.lease.id() == Some(lease);
+    match is_as_looked_at && is_sure {
         true => Ok(()),
         false => Err(StepError::no_lock()),
     }
