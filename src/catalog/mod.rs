@@ -71,5 +71,5 @@ pub use schemes::RowGroup;
 pub use speed::{FailureCount, Recent};
 pub use summary::{FailedObject, Failure};
 pub use task_listing::{ListedObject, RowPlaces};
-pub use tasks::{TaskRow, TaskSide};
+pub use tasks::{ExecutorEnd, TaskRow, TaskSide};
 pub use uploads::{OpenUpload, UploadNote};

@@ -230,9 +230,9 @@ impl Catalog {
         session: &Session,
         task_id: i64,
         state: TaskState,
-        executor: Uuid,
+        end: ExecutorEnd,
     ) -> Result<(), CatalogError> {
-        self.set_state(session, task_id, state, By::Ended(executor))
+        self.set_state(session, task_id, state, By::Ended(end))
             .await
     }
 
@@ -253,13 +253,22 @@ impl Catalog {
     }
 }
 
+/// How an executor ends.
+#[derive(Debug, Clone, Copy)]
+pub enum ExecutorEnd {
+    /// Nothing that it has sent can still arrive.
+    Clean(Uuid),
+    /// Requests of it may still take effect: another task has to wait for them, as after a crash.
+    Unclean(Uuid),
+}
+
 /// Who sets a state.
 #[derive(Clone, Copy)]
 enum By<'a> {
     /// A process that goes on with the task, as Anchore names it.
     Resumed(&'a str),
     /// The executor that comes to its end.
-    Ended(Uuid),
+    Ended(ExecutorEnd),
 }
 
 /// Shards that were begun belong to nobody until somebody goes on. The lease stays: it says that the
@@ -292,9 +301,16 @@ async fn set_state(
     let own =
         format!("UPDATE windlass_tasks SET state = $2, updated_at = {now} WHERE task_id = $1");
     let (of_executor, who) = match by {
-        By::Ended(executor) => (
+        By::Ended(ExecutorEnd::Clean(executor)) => (
             format!(
                 "UPDATE windlass_executors SET ended_at = {now}, heartbeat = {now}
+                  WHERE task_id = $1 AND executor = $2"
+            ),
+            executor.to_string(),
+        ),
+        By::Ended(ExecutorEnd::Unclean(executor)) => (
+            format!(
+                "UPDATE windlass_executors SET heartbeat = {now}
                   WHERE task_id = $1 AND executor = $2"
             ),
             executor.to_string(),

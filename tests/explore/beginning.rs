@@ -34,20 +34,24 @@ pub fn may_resume(world: &World, setup: &Setup, m: usize, task: usize) -> bool {
         && has_outlasted(world, setup, task)
 }
 
-/// `gates::wait_for_neighbours`: nothing that another task has sent can still arrive, and a
-/// process of it that has lost the lock has noticed that.
+/// `preflight::wait_for_neighbours`: nothing that another task has sent can still arrive, and a
+/// process of it that has lost the lock has noticed that. Whether there is anything to wait for,
+/// the database tells.
 fn has_outlasted(world: &World, setup: &Setup, task: usize) -> bool {
     if !setup.rules.hold(Rule::OutlastLateEffects) {
         return true;
     }
-    let is_late = world.late.iter().flatten().any(|late| late.task != task);
+    let mut late = world.late.iter().flatten();
+    let is_late = late.any(|late| late.task != task && world.task(late.task).unclean);
     let mut others = world.processes.iter().flatten();
     !is_late
         && !others.any(|process| {
             let mut items = process.items.iter().flatten();
             let is_sending =
                 items.any(|item| matches!(item.step, Step::Putting(_) | Step::Deleting));
-            process.task != task && (process.believes || is_sending)
+            process.task != task
+                && world.task(process.task).unclean
+                && (process.believes || is_sending)
         })
 }
 
@@ -55,6 +59,7 @@ fn has_outlasted(world: &World, setup: &Setup, task: usize) -> bool {
 pub fn resume(world: &mut World, setup: &Setup, m: usize, task: usize) -> Found {
     world.lock = Some(m);
     let acknowledged = open_checkpoint(world, setup, m, task)?;
+    world.task_mut(task).unclean = true;
     world.processes[m] = Some(Process {
         task,
         stage: Stage::Opened,

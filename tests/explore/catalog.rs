@@ -203,6 +203,7 @@ fn new_task(kind: TaskKind, objects: [Option<Object>; OBJECTS]) -> Task {
         epoch: 1,
         head: [0; OBJECTS],
         hash: 0,
+        unclean: true,
         hash_before: None,
     }
 }

@@ -5,7 +5,7 @@ use windlass::model::{Action, Phase};
 use crate::engine::{self, Found};
 use crate::rules::Rule;
 use crate::setup::{Fault, Setup};
-use crate::world::{Content, Database, Item, Late, Place, Row, Sent, Step, World};
+use crate::world::{Content, Database, Item, Late, Place, Row, Sent, Stage, Step, World};
 
 /// A process ends. What it had sent is still on the wire; its lock is free.
 pub fn leave(world: &mut World, setup: &Setup, m: usize) {
@@ -73,6 +73,7 @@ pub fn land(world: &mut World, setup: &Setup, at: usize) {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
     Kill(usize),
+    Stop(usize),
     PowerCut(usize),
     LockLoss,
     AnswerLoss(usize, usize),
@@ -128,6 +129,9 @@ fn of_processes(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
         let Some(process) = process else { continue };
         if setup.may(Fault::Kill) {
             found.push(Disturbance::Kill(m));
+        }
+        if setup.may(Fault::Stop) && process.stage == Stage::Running {
+            found.push(Disturbance::Stop(m));
         }
         if setup.may(Fault::PowerCut) {
             found.push(Disturbance::PowerCut(m));
@@ -262,6 +266,7 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) -> Found {
             world.checkpoint(m).sync();
             leave(world, setup, m);
         }
+        Disturbance::Stop(m) => crate::mirroring::interrupt(world, setup, m),
         Disturbance::PowerCut(m) => {
             world.checkpoint(m).cut_off();
             leave(world, setup, m);

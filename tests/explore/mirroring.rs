@@ -102,13 +102,27 @@ fn is_behind(head: [u8; OBJECTS], other: [u8; OBJECTS]) -> bool {
 }
 
 /// The run ends early, in good order.
-fn interrupt(world: &mut World, setup: &Setup, m: usize) {
+pub fn interrupt(world: &mut World, setup: &Setup, m: usize) {
     let task = world.process(m).task;
     world.checkpoint(m).sync();
     if world.lock == Some(m) {
         world.task_mut(task).state = TaskState::Interrupted;
+        end_executor(world, setup, m);
     }
     crate::faults::leave(world, setup, m);
+}
+
+/// Tells of a clean end, where it is one.
+fn end_executor(world: &mut World, setup: &Setup, m: usize) {
+    let process = world.process(m);
+    let task = process.task;
+    let mut items = process.items.iter().flatten();
+    let abandons = items.any(|item| matches!(item.step, Step::Putting(_) | Step::Deleting));
+    let is_late = world.late.iter().flatten().any(|late| late.task == task);
+    let rules = setup.rules;
+    let is_unclean = (abandons && rules.hold(Rule::AbandonedIsUnclean))
+        || (is_late && rules.hold(Rule::EarlierRunsCount));
+    world.task_mut(task).unclean = is_unclean;
 }
 
 /// Whether every object of a process has come to rest.
@@ -126,6 +140,7 @@ pub fn finish(world: &mut World, setup: &Setup, m: usize) -> Found {
     let task = world.process(m).task;
     if has_lock(world, m) {
         world.task_mut(task).state = state_of(world, setup, task);
+        end_executor(world, setup, m);
         let checkpoint = *world.checkpoint(m);
         if world.task(task).epoch == checkpoint.epoch {
             agree(world, setup, m)?;

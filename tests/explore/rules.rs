@@ -96,6 +96,11 @@ rules! {
     YieldToSuccessor,
     /// A different task waits until nothing that a dead one has sent can still arrive.
     OutlastLateEffects,
+    /// An executor whose run abandons what it has sent does not tell of a clean end.
+    AbandonedIsUnclean,
+    /// Nor does one that goes on after an unclean end, as long as what was sent before may still
+    /// arrive.
+    EarlierRunsCount,
     /// A task that has been reversed can be neither resumed nor cleaned up.
     ReversedIsFinal,
     /// A leftover copy is deleted only after reading the document where its row has it, and only

@@ -11,6 +11,8 @@ use crate::world::{Content, Database, OBJECTS, Place, Row, World};
 pub enum Fault {
     /// The process is killed; what it has written stays.
     Kill,
+    /// The operator stops it; what it has sent is abandoned.
+    Stop,
     /// The machine loses its power; what it has not synced is gone.
     PowerCut,
     /// The server ends the connection that holds the lock.

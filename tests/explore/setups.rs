@@ -13,6 +13,14 @@ const CRASHES: &[Fault] = &[
     Fault::AnswerLoss,
 ];
 
+const STOPS_AND_CRASHES: &[Fault] = &[
+    Fault::Kill,
+    Fault::Stop,
+    Fault::PowerCut,
+    Fault::LockLoss,
+    Fault::AnswerLoss,
+];
+
 const CHECKPOINTS: &[Fault] = &[
     Fault::Kill,
     Fault::PowerCut,
@@ -124,7 +132,7 @@ const REFUSED_IN_THE_MIRROR: Setup = Setup {
 const REVERSED: Setup = Setup {
     name: "one object, reversed",
     follow_up: Some(TaskKind::Reverse),
-    faults: CRASHES,
+    faults: STOPS_AND_CRASHES,
     disturbances: 2,
     ..PLAIN
 };
@@ -332,7 +340,11 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         | Rule::DeleteAsksForOwnRow => &AMONG_OTHERS,
         Rule::DeleteAsksForOtherRows => &SHARING,
         Rule::YieldToSuccessor => &ON_TWO_MACHINES,
-        Rule::SwapUnderLock | Rule::OutlastLateEffects | Rule::ReversedIsFinal => &REVERSED,
+        Rule::SwapUnderLock
+        | Rule::OutlastLateEffects
+        | Rule::AbandonedIsUnclean
+        | Rule::EarlierRunsCount
+        | Rule::ReversedIsFinal => &REVERSED,
         Rule::LeftoverOnlyIfUnused => &REVERSED_AMONG_OTHERS,
         Rule::LookForStrays => &TWO_REVERSED,
         Rule::LeftoverOnlyIfOurs => &REVERSED_BESIDE_A_CLONE,

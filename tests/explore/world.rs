@@ -90,6 +90,8 @@ pub struct Task {
     pub state: TaskState,
     pub objects: [Option<Object>; OBJECTS],
     pub epoch: u8,
+    /// Whether an executor of it has begun and not told of a clean end (`ended_at` is null).
+    pub unclean: bool,
     /// The mirrored head: entries about each object, and what stands for the hash of them all.
     pub head: [u8; OBJECTS],
     pub hash: u32,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::catalog::ExecutorEnd;
 use crate::crash;
 use crate::engine::object::context::Context;
 use crate::engine::run::report::{
@@ -17,12 +18,13 @@ use crate::journal::JournalError;
 const END_LIMIT_ON_SIGNAL: Duration = Duration::from_millis(600);
 const END_LIMIT: Duration = Duration::from_secs(30);
 
-/// Ends a run whose objects are at rest. `keeper` is the task that keeps the lock.
+/// Ends a run whose objects are at rest, or abandoned. `keeper` is the task that keeps the lock.
 pub async fn end(
     context: &Context,
     stop: &Stop,
     started: Instant,
     keeper: JoinHandle<()>,
+    end: ExecutorEnd,
 ) -> Result<RunReport, EngineError> {
     let limit = limit(context, stop);
     let mut report = blank_report(context, started, stop);
@@ -40,7 +42,7 @@ pub async fn end(
     crash::point("ending-journaled");
     // A database that could not be asked can't be told either.
     if counted == Ok(true) {
-        let closed = timeout(limit, close_in_database(context, &mut report)).await;
+        let closed = timeout(limit, close_in_database(context, &mut report, end)).await;
         if closed.is_err() {
             tracing::warn!("the database does not answer: the task stays `running` in it");
         }

@@ -7,12 +7,13 @@ pub mod recover;
 mod regain;
 pub mod report;
 pub mod reversed;
-mod scheduler;
+pub mod scheduler;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Instant;
 
-use crate::catalog::{Catalog, TaskRow, Writer};
+use crate::catalog::{Catalog, ExecutorEnd, TaskRow, Writer};
 use crate::crash;
 use crate::engine::flow::bandwidth::Bandwidth;
 use crate::engine::flow::control::Control;
@@ -27,10 +28,12 @@ use crate::engine::object::stores::Stores;
 use crate::engine::object::uploads;
 use crate::engine::run::in_flight::Limits;
 use crate::engine::run::report::RunReport;
+use crate::engine::run::scheduler::Left;
 use crate::engine::{EngineError, Settings, Store};
 use crate::journal::{Head, Journal};
 use crate::model::{Event, Summary};
 use futures::FutureExt;
+use uuid::Uuid;
 
 /// What a run works with: the task, its two stores and its open checkpoint.
 pub struct Job {
@@ -47,6 +50,8 @@ pub struct Job {
     pub lease: Lease,
     /// Whether the checkpoint was made anew from the mirror.
     pub rebuilt: bool,
+    /// Until when what an earlier process of this executor has sent may still arrive.
+    pub late_until: Option<Instant>,
 }
 
 /// Runs a job: `opening` are the entries that it begins with. Once it has begun, whatever ends
@@ -56,8 +61,8 @@ pub async fn run(
     settings: &Settings,
     opening: Vec<Event>,
 ) -> Result<RunReport, EngineError> {
-    let started = std::time::Instant::now();
-    let before = &job.so_far;
+    let started = Instant::now();
+    let (before, late_until) = (&job.so_far, job.late_until);
     settings.progress.of_task(job.task.task_id);
     settings.progress.begin(
         job.task.planned,
@@ -73,9 +78,21 @@ pub async fn run(
     }
     uploads::abort_unknown(&context).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
-    scheduler::run(&context, &limits).await;
+    let left = scheduler::run(&context, &limits).await;
     crash::point("all-at-rest");
-    ending::end(&context, &settings.stop, started, keeper).await
+    let executor = context.ledger.journal.executor();
+    let end = executor_end(executor, left, late_until);
+    ending::end(&context, &settings.stop, started, keeper, end).await
+}
+
+/// Another task begins right after a clean end: then nothing of this one may still arrive, neither
+/// of what was abandoned now nor of what an earlier process had sent when it died.
+pub fn executor_end(executor: Uuid, left: Left, late_until: Option<Instant>) -> ExecutorEnd {
+    let is_late = late_until.is_some_and(|late_until| Instant::now() < late_until);
+    match left {
+        Left::Nothing if !is_late => ExecutorEnd::Clean(executor),
+        _ => ExecutorEnd::Unclean(executor),
+    }
 }
 
 fn context(job: Job, settings: &Settings) -> Context {

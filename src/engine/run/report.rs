@@ -3,7 +3,7 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::catalog::{Failure, FailureCount};
+use crate::catalog::{ExecutorEnd, Failure, FailureCount};
 use crate::crash;
 use crate::engine::flow::mirror::unmirrored_words;
 use crate::engine::object::context::Context;
@@ -208,7 +208,7 @@ pub fn ending(report: &RunReport) -> Event {
 
 /// Says in the database how the run ended. One that is away can't be told; the task stays
 /// `running` there, as after a crash, and resuming it works the same.
-pub async fn close_in_database(context: &Context, report: &mut RunReport) {
+pub async fn close_in_database(context: &Context, report: &mut RunReport, end: ExecutorEnd) {
     if let Err(error) = context.ledger.mirror.flush().await {
         tracing::warn!("{error}");
     }
@@ -233,11 +233,10 @@ pub async fn close_in_database(context: &Context, report: &mut RunReport) {
         tracing::warn!("the migration lock is not held: the task stays `running` in the database");
         return;
     };
-    let executor = context.ledger.journal.executor();
     crash::point("task-before-end");
     if let Err(error) = context
         .catalog
-        .task_ends(&session, task_id, report.state, executor)
+        .task_ends(&session, task_id, report.state, end)
         .await
     {
         tracing::warn!("{error}; the task stays `running` in the database");

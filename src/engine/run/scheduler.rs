@@ -20,8 +20,17 @@ use crate::model::Shard;
 /// end. Then it is abandoned, which is as safe as a crash is.
 const GRACE: Duration = Duration::from_millis(2_500);
 
+/// Whether anything that was sent may still arrive when the scheduler returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Every object that was begun has come to the end of its step.
+    Nothing,
+    /// Steps were abandoned: their requests may still take effect.
+    StepsInFlight,
+}
+
 /// Runs every object that is not at its end, until there is none or the run is asked to end.
-pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
+pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) -> Left {
     let mut objects = JoinSet::new();
     let mut next = Claiming::start(context, None);
     while let Some((shard, loaded)) = next.unless_stopped(context).await {
@@ -48,13 +57,15 @@ pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) {
     let all_at_rest = async { while objects.join_next().await.is_some() {} };
     tokio::pin!(all_at_rest);
     tokio::select! {
-        () = &mut all_at_rest => return,
+        () = &mut all_at_rest => return Left::Nothing,
         () = context.control.stop.asked() => {}
     }
-    if tokio::time::timeout(GRACE, all_at_rest).await.is_err() {
-        tracing::warn!("abandoning what is still in flight");
-        // Dropping the set ends its tasks where they wait.
+    if tokio::time::timeout(GRACE, all_at_rest).await.is_ok() {
+        return Left::Nothing;
     }
+    tracing::warn!("abandoning what is still in flight");
+    // Dropping the set ends its tasks where they wait.
+    Left::StepsInFlight
 }
 
 /// Counts a shard's objects down; the last one closes it.

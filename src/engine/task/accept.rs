@@ -5,12 +5,14 @@
 use crate::catalog::{Catalog, FailedObject, FailureCount, MirrorUpdate, TaskRow};
 use crate::database::Session;
 use crate::engine::flow::lock::{Lease, take_lock};
+use crate::engine::run::executor_end;
 use crate::engine::run::opening::resumed;
 use crate::engine::run::recover::{head_goes_out, heartbeat};
 use crate::engine::run::reversed::refuse_reversed;
-use crate::engine::task::resume::take_up;
+use crate::engine::run::scheduler::Left;
+use crate::engine::task::resume::{TakenUp, take_up};
 use crate::engine::{EngineError, Settings};
-use crate::journal::{Journal, NewEntry};
+use crate::journal::NewEntry;
 use crate::model::{
     Accepted, Cause, Completed, EndedFailed, Event, Interrupted, Summary, TaskState,
 };
@@ -118,13 +120,12 @@ async fn locked(
         let there = catalog.failure_counts(task.task_id).await?;
         return Ok(Accepting::NothingSuch(there));
     }
-    let (journal, epoch) = take_up(&task, settings, session, catalog).await?;
+    let taken_up = take_up(&task, settings, session, catalog).await?;
     let accepting = Accept {
         request,
         catalog,
         task: &task,
-        journal: &journal,
-        epoch,
+        taken_up: &taken_up,
     };
     let accepted_now = accepting.objects().await?;
     let (state, summary) = accepting.end(session).await?;
@@ -138,7 +139,7 @@ async fn locked(
         summary,
         causes: catalog.failure_counts(task.task_id).await?,
     };
-    journal.close().await?;
+    taken_up.journal.close().await?;
     Ok(Accepting::Done(Box::new(report)))
 }
 
@@ -170,8 +171,7 @@ struct Accept<'a> {
     request: &'a AcceptRequest,
     catalog: &'a Catalog,
     task: &'a TaskRow,
-    journal: &'a Journal,
-    epoch: i32,
+    taken_up: &'a TakenUp,
 }
 
 impl Accept<'_> {
@@ -179,6 +179,7 @@ impl Accept<'_> {
     /// the next resume brings together.
     async fn objects(&self) -> Result<u64, EngineError> {
         let task_id = self.task.task_id;
+        let TakenUp { journal, epoch, .. } = self.taken_up;
         let phases = self.catalog.summary(task_id).await?.phases;
         self.journal_task(Event::Resumed(resumed(phases))).await?;
         let (mut accepted, mut after_idx) = (0, None);
@@ -191,14 +192,14 @@ impl Accept<'_> {
             accepted += page.len() as u64;
             let entries = page.into_iter().map(|failed| self.request.entry(failed));
             let entries: Vec<NewEntry> = entries.collect();
-            let appended = self.journal.append(entries.clone()).await?;
+            let appended = journal.append(entries.clone()).await?;
             let updates = entries.iter().zip(&appended).filter_map(|(new, appended)| {
                 let idx = new.object.as_ref()?.idx;
                 let (seq, at) = (appended.head.seq, &appended.at);
                 Some(MirrorUpdate::of(idx, seq, at, &new.event))
             });
             let updates: Vec<MirrorUpdate> = updates.collect();
-            let heartbeat = heartbeat(self.journal, self.epoch, self.journal.head());
+            let heartbeat = heartbeat(journal, *epoch, journal.head());
             self.catalog.mirror(task_id, &heartbeat, &updates).await?;
         }
     }
@@ -239,11 +240,15 @@ impl Accept<'_> {
             }
         };
         self.journal_task(event).await?;
-        head_goes_out(self.catalog, self.task, self.journal, self.epoch).await?;
-        let executor = self.journal.executor();
-        self.catalog
-            .task_ends(session, task_id, state, executor)
-            .await?;
+        let TakenUp {
+            journal,
+            epoch,
+            late_until,
+        } = self.taken_up;
+        head_goes_out(self.catalog, self.task, journal, *epoch).await?;
+        // Nothing is sent to a store here.
+        let end = executor_end(journal.executor(), Left::Nothing, *late_until);
+        self.catalog.task_ends(session, task_id, state, end).await?;
         Ok((state, summary))
     }
 
@@ -252,7 +257,7 @@ impl Accept<'_> {
             object: None,
             event,
         };
-        self.journal.append(vec![entry]).await?;
+        self.taken_up.journal.append(vec![entry]).await?;
         Ok(())
     }
 }

@@ -198,11 +198,17 @@ async fn time_to_wait(
     let Some(age_s) = catalog.unclean_neighbour_age_s(task_id).await? else {
         return Ok(None);
     };
+    Ok(may_still_arrive(age_s, connect).map(|rest| (age_s, rest)))
+}
+
+/// For how long what a process has sent to a store can still arrive, `age_s` seconds after the last
+/// sign of it.
+pub fn may_still_arrive(age_s: i64, connect: &ConnectOptions) -> Option<Duration> {
     let age = Duration::from_secs(u64::try_from(age_s).unwrap_or(0));
     // It may have been cut off from the database alone, and have gone on until it noticed: when it
     // asked after the lock again, and, with options like ours, gave the answer up.
     let settled = WRITE_DEADLINE + HEARTBEAT + connect.silence_limit();
-    Ok(settled.checked_sub(age).map(|rest| (age_s, rest)))
+    settled.checked_sub(age)
 }
 
 /// Whether the destination holds nothing. Where that can't be told it counts as if it did, and each

@@ -1,6 +1,8 @@
 //! `resume`: bring checkpoint and mirror together, and go on.
 
-use crate::catalog::{Catalog, TaskRow};
+use std::time::Instant;
+
+use crate::catalog::{Catalog, Executor, TaskRow};
 use crate::crash;
 use crate::database::Session;
 use crate::engine::ConfiguredStore;
@@ -95,7 +97,11 @@ pub async fn locked(
     refuse_reversed(&catalog, &task).await?;
     preflight::wait_for_neighbours(&catalog, Some(task.task_id), &settings.connect).await?;
     to.driver.mark_writes(task.uuid.to_string());
-    let (journal, epoch) = take_up(&task, settings, &session, &catalog).await?;
+    let TakenUp {
+        journal,
+        epoch,
+        late_until,
+    } = take_up(&task, settings, &session, &catalog).await?;
     catalog
         .task_resumes(&session, task.task_id, &executor_id())
         .await?;
@@ -120,18 +126,27 @@ pub async fn locked(
         lease,
         // Also in later runs: the first may not have come far.
         rebuilt: epoch > 1,
+        late_until,
     };
     Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
 }
 
-/// Opens a task's checkpoint and brings it together with the mirror, under the lock: the journal and
-/// its epoch. From here on each knows what the other does.
+/// A task's checkpoint, open, together with the mirror.
+pub struct TakenUp {
+    pub journal: Journal,
+    pub epoch: i32,
+    /// Until when what an earlier process of this executor has sent may still arrive.
+    pub late_until: Option<Instant>,
+}
+
+/// Opens a task's checkpoint and brings it together with the mirror, under the lock. From here on
+/// each knows what the other does.
 pub async fn take_up(
     task: &TaskRow,
     settings: &Settings,
     session: &Session,
     catalog: &Catalog,
-) -> Result<(Journal, i32), EngineError> {
+) -> Result<TakenUp, EngineError> {
     let checkpoint = open_checkpoint(task, settings, catalog).await?;
     crash::point("checkpoint-opened");
     let Checkpoint {
@@ -140,6 +155,12 @@ pub async fn take_up(
         mirrored,
         rebuilt,
     } = checkpoint;
+    let executors = catalog.executors(task.task_id).await?;
+    let is_unclean = |e: &&Executor| e.executor == journal.executor() && !e.ended;
+    let late_until = executors.iter().find(is_unclean).and_then(|earlier| {
+        let rest = preflight::may_still_arrive(earlier.heartbeat_age_s, &settings.connect)?;
+        Some(Instant::now() + rest)
+    });
     begin(catalog, session, task.task_id, &journal, epoch).await?;
     match rebuilt {
         Some(rebuilt) => {
@@ -164,5 +185,9 @@ pub async fn take_up(
             journal_commits(catalog, task, &journal, epoch, committed).await?;
         }
     }
-    Ok((journal, epoch))
+    Ok(TakenUp {
+        journal,
+        epoch,
+        late_until,
+    })
 }

@@ -220,6 +220,7 @@ async fn begin_run(
         so_far,
         lease,
         rebuilt: false,
+        late_until: None,
     };
     run(job, settings, opening).await
 }
