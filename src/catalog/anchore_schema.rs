@@ -167,12 +167,21 @@ impl Catalog {
         drivers: &[DriverKind],
     ) -> Result<SchemaFindings, CatalogError> {
         let mut tables = vec![&METADATA, &TASKS, &MIGRATION_TASKS, &SERVICES];
-        if drivers.contains(&DriverKind::Db) {
-            tables.push(&DOCUMENT);
-        }
-        if drivers.contains(&DriverKind::Db2) {
-            tables.push(&OBJECT_STORAGE);
-        }
+        tables.extend(documents_of(drivers));
+        self.look_at_tables(tables).await
+    }
+
+    /// The same of what rows are read with, and nothing is moved.
+    pub async fn look_at_schema_to_read(
+        &self,
+        drivers: &[DriverKind],
+    ) -> Result<SchemaFindings, CatalogError> {
+        let mut tables = vec![&METADATA];
+        tables.extend(documents_of(drivers));
+        self.look_at_tables(tables).await
+    }
+
+    async fn look_at_tables(&self, tables: Vec<&Table>) -> Result<SchemaFindings, CatalogError> {
         let mut findings = SchemaFindings::default();
         let mut found = self.columns_of(&tables).await?;
         for table in tables {
@@ -207,6 +216,17 @@ impl Catalog {
         }
         Ok(found)
     }
+}
+
+fn documents_of(drivers: &[DriverKind]) -> Vec<&'static Table> {
+    let tables = [
+        (DriverKind::Db, &DOCUMENT),
+        (DriverKind::Db2, &OBJECT_STORAGE),
+    ];
+    let used = tables
+        .into_iter()
+        .filter(|(kind, _)| drivers.contains(kind));
+    used.map(|(_, table)| table).collect()
 }
 
 fn compare(table: &Table, columns: &[Column], has_types: bool, findings: &mut SchemaFindings) {

@@ -32,6 +32,16 @@ pub enum CatalogError {
         /// The newest migration known.
         known: i64,
     },
+    /// An older windlass was here.
+    #[error(
+        "the windlass tables in this database are of version {found}, this windlass reads {known}:          windlass resume, migrate and reverse bring them up to date; until then look with the          windlass that made them"
+    )]
+    OlderSchema {
+        /// The newest migration applied.
+        found: i64,
+        /// The newest migration known.
+        known: i64,
+    },
     /// A migration could not be applied.
     #[error("catalog: cannot make windlass's own tables: {}", of_migration(.0))]
     Schema(#[from] sqlx::migrate::MigrateError),

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use super::backend::{dialect, dialect_of};
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Begin, Connection, Dialect, Pooled, Statement};
+use super::sql::{Begin, Connection, Dialect, Pooled, Statement, within_limit};
 use super::summary::{Sizes, add};
 use crate::model::{Phase, Summary};
 
@@ -135,7 +135,8 @@ impl Catalog {
         most: u32,
         with_times: bool,
     ) -> Result<Told, CatalogError> {
-        let read = async {
+        // A server that has gone silent must not keep a report waiting for ever.
+        let read = within_limit(&self.db, async {
             let mut pooled = Pooled::acquire(&self.db).await?;
             let mut connection = pooled.connection();
             let mut transaction = connection.begin(Begin::Deferred).await?;
@@ -144,8 +145,8 @@ impl Catalog {
                 within.execute(Statement::new(*statement)).await?;
             }
             read(&mut within, task_id, most, with_times).await
-        };
-        let raw: Result<Raw, sqlx::Error> = read.await;
+        });
+        let raw: Result<Raw, sqlx::Error> = read.await.and_then(|raw| raw);
         raw.map_err(CatalogError::of("read the task for a report"))?
             .told()
     }

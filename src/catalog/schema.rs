@@ -41,6 +41,9 @@ const MIGRATIONS: [(i64, &str); 4] = [
     (4, "causes"),
 ];
 
+/// The newest of them.
+const KNOWN: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
+
 impl Catalog {
     /// The catalog in a database, which must be Anchore's. Changes nothing.
     pub async fn open(db: Database) -> Result<Self, CatalogError> {
@@ -103,8 +106,29 @@ impl Catalog {
     }
 
     async fn refuse_newer_schema(&self) -> Result<(), CatalogError> {
+        match self.schema_version().await? {
+            Some(found) if found > KNOWN => Err(CatalogError::NewerSchema {
+                found,
+                known: KNOWN,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses tables that lack columns: for commands that only read, and so may not add them.
+    pub async fn refuse_older_schema(&self) -> Result<(), CatalogError> {
+        match self.schema_version().await? {
+            Some(found) if found < KNOWN => Err(CatalogError::OlderSchema {
+                found,
+                known: KNOWN,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    async fn schema_version(&self) -> Result<Option<i64>, CatalogError> {
         if !self.has_table(MIGRATIONS_TABLE).await? {
-            return Ok(());
+            return Ok(None);
         }
         let newest: (Option<i64>,) = self
             .one(
@@ -112,11 +136,7 @@ impl Catalog {
                 Statement::new("SELECT max(version) FROM windlass_migrations"),
             )
             .await?;
-        let known = MIGRATIONS[MIGRATIONS.len() - 1].0;
-        match newest.0 {
-            Some(found) if found > known => Err(CatalogError::NewerSchema { found, known }),
-            _ => Ok(()),
-        }
+        Ok(newest.0)
     }
 
     pub(super) async fn has_table(&self, table: &str) -> Result<bool, CatalogError> {

@@ -315,6 +315,13 @@ fn url_of_known_task(global: &Global, wanted: &str) -> anyhow::Result<DatabaseUr
     }
 }
 
+/// A task to be looked at, without a change to the database.
+pub async fn find_task_to_read(global: &Global, wanted: &str) -> anyhow::Result<FoundTask> {
+    let found = find_task(global, wanted).await?;
+    found.catalog.refuse_older_schema().await?;
+    Ok(found)
+}
+
 /// The database of a task file; the password is in the configuration or the environment.
 pub fn url_of(file: &TaskFile) -> anyhow::Result<DatabaseUrl> {
     let recorded = DatabaseUrl::parse(&file.database)

@@ -72,7 +72,7 @@ async fn show(
                 "the checkpoint is not on this machine: reading the mirror in the database, which \
                  has each object's latest steps only, and no chain to verify",
             );
-            let found = connect::find_task(global, &uuid.to_string()).await?;
+            let found = connect::find_task_to_read(global, &uuid.to_string()).await?;
             show_mirror(&found, &filter, format, printer).await
         }
         Err(error @ JournalError::Damaged { .. }) => Err(error).context(format!(

@@ -111,7 +111,7 @@ fn write(path: &Path, force: bool, html: &str) -> anyhow::Result<()> {
 }
 
 async fn gather(args: &ReportArgs, global: &Global) -> anyhow::Result<Report> {
-    let FoundTask { task, catalog, url } = connect::find_task(global, &args.task).await?;
+    let FoundTask { task, catalog, url } = connect::find_task_to_read(global, &args.task).await?;
     let state_dir = connect::state_dir(global)?;
     let read =
         tokio::task::block_in_place(|| read_journal(&state_dir.checkpoint(task.uuid), &task));

@@ -57,7 +57,7 @@ pub async fn run(
     global: &Global,
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
-    let FoundTask { task, catalog, .. } = connect::find_task(global, &args.task).await?;
+    let FoundTask { task, catalog, .. } = connect::find_task_to_read(global, &args.task).await?;
     let task = task.uuid.to_string();
     let status = match args.watch {
         true => watch::watch(&catalog, &task, printer).await?,

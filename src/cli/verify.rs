@@ -15,7 +15,7 @@ use crate::config::{Compression, DriverConfig, StoreConfig};
 use crate::database::Database;
 use crate::driver::{self, Driver, Fence};
 use crate::engine::ConfiguredStore;
-use crate::engine::refuse_changed_place;
+use crate::engine::{refuse_changed_place, refuse_unreadable_schema};
 use crate::model::{TaskState, in_a_line};
 use crate::progress::Progress;
 
@@ -102,6 +102,7 @@ async fn of_catalog(
     let options = connect::connect_options(global, &url);
     let database = Database::connect(&url, &options).await?;
     let catalog = Catalog::open(database.clone()).await?;
+    refuse_unreadable_schema(&catalog, &store).await?;
     let in_database = |driver| StoreConfig {
         driver,
         compression: Compression::default(),
@@ -127,7 +128,7 @@ async fn of_catalog(
 }
 
 async fn of_task(wanted: &str, args: &VerifyArgs, global: &Global) -> anyhow::Result<Look> {
-    let FoundTask { task, catalog, .. } = connect::find_task(global, wanted).await?;
+    let FoundTask { task, catalog, .. } = connect::find_task_to_read(global, wanted).await?;
     let places = catalog.row_places(task.task_id).await?;
     let moved = &args.moved;
     let source = TaskStore {

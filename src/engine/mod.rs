@@ -24,5 +24,5 @@ pub use task::accept::{AcceptReport, AcceptRequest, Accepting, accept};
 pub use task::follow_up::{FollowUpRequest, follow_up};
 pub use task::migrate::migrate;
 pub use task::outcome::{MigrateRequest, Migrated, PlanReport};
-pub use task::preflight::{refuse_changed_place, refuse_other_schema};
+pub use task::preflight::{refuse_changed_place, refuse_other_schema, refuse_unreadable_schema};
 pub use task::resume::{ResumeRequest, Resumed, resume};

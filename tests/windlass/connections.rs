@@ -43,6 +43,10 @@ async fn with_a_single_one_the_limit_is_named() {
         refused.elapsed
     );
     world.look().await.expect_all_at("db", 3);
+    let to = world.to.display().to_string();
+    let checked = world.program.run(&["check", &to]).await.expect_code(2);
+    let said = "two connections at once, of which one holds the migration lock";
+    assert!(checked.stderr.contains(said), "{}", checked.stderr);
     // What looks on needs one.
     world.sql("ALTER ROLE few CONNECTION LIMIT 2").await;
     world.migrate(&[]).await.expect_code(0);

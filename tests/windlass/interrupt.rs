@@ -14,6 +14,8 @@ const DOCUMENTS: usize = 150;
 /// What the issue promises.
 const WITHIN: Duration = Duration::from_secs(5);
 
+const CLEAN_ENDS: &str = "SELECT count(*) FROM windlass_executors WHERE ended_at IS NOT NULL";
+
 /// Waits for the end, from now on.
 async fn end_of(running: Running) -> (Outcome, Duration) {
     let asked = Instant::now();
@@ -68,6 +70,7 @@ async fn stops_and_goes_on(signal: impl Fn(&mut Running)) {
     let journal = world.journal(&task).await;
     journal.expect_sound();
     assert_eq!(journal.count("interrupted"), 1);
+    assert_eq!(world.count(CLEAN_ENDS).await, 1, "nothing was abandoned");
     let status = world.program.run(&["status", &task, "--json"]).await.json();
     assert_eq!(status["state"], "interrupted");
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = 2
@@ -197,6 +200,9 @@ async fn ctrl_c_while_the_store_is_away_takes_no_longer() {
         let task = world.task().await;
         assert_eq!(world.anchore_says(&task).await.0, "pending");
         assert!(printed_command(&ended).ends_with(&format!("resume {task}")));
+        // What was abandoned may still arrive: another task has to wait for it.
+        let nothing_sent = i64::from(matches!(fault, Fault::Refuse));
+        assert_eq!(world.count(CLEAN_ENDS).await, nothing_sent, "{fault:?}");
         world.proxy.set_fault(Fault::None);
         world.resume(&task).await.expect_code(0);
         world.expect_moved_and_sound().await;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::support::deployment::{Compression, StoreSpec};
 use crate::support::memory_s3::MemoryS3;
@@ -468,10 +469,62 @@ async fn tables_of_a_newer_windlass() {
     }
 }
 
+/// Commands that only read add no column; those that work do.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_an_older_windlass() {
+    let world = seeded(2).await;
+    world.migrate(&[]).await.expect_code(0);
+    world
+        .sql(
+            "ALTER TABLE windlass_objects DROP cause;
+             DELETE FROM windlass_migrations WHERE version > 3",
+        )
+        .await;
+    let to = world.to.display().to_string();
+    for command in [
+        &["status", "1"][..],
+        &["report", "1", "--output", "report.html"],
+        &["verify", "--task", "1"],
+        &["journal", "verify", "1"],
+    ] {
+        let refused = world.program.run(command).await.expect_code(2);
+        for word in ["of version 3", "bring them up to date"] {
+            assert!(refused.stderr.contains(word), "{}", refused.stderr);
+        }
+    }
+    world.program.run(&["verify", &to]).await.expect_code(0);
+    world.migrate(&[]).await.expect_code(0);
+    world.program.run(&["status", "1"]).await.expect_code(0);
+}
+
+/// No wait escapes the clock of an outage, nor that for a table while the plan is made.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_somebody_keeps_locked() {
+    let world = seeded(2).await;
+    world.make_tables().await;
+    let mut other = world.database.pool.begin().await.expect("a transaction");
+    sqlx::query("LOCK TABLE archive_metadata IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *other)
+        .await
+        .expect("the lock");
+    let refused = world.migrate(&["--max-outage", "0.03"]).await;
+    assert!(
+        refused.elapsed < Duration::from_secs(20),
+        "{:?}",
+        refused.elapsed
+    );
+    let refused = refused.expect_code(2);
+    assert!(refused.stderr.contains("lock"), "{}", refused.stderr);
+    other.rollback().await.expect("no more lock");
+    assert_eq!(world.count("SELECT count(*) FROM tasks").await, 0);
+    world.migrate(&[]).await.expect_code(0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tables_of_anchores_that_are_not_as_known() {
     let world = seeded(3).await;
     let to = world.to.display().to_string();
+    let from = world.from.display().to_string();
     let check = ["check", &to, "--db-connect", &world.database.url];
     for (change, words, back) in [
         (
@@ -502,6 +555,14 @@ async fn tables_of_anchores_that_are_not_as_known() {
         if !change.contains("archive_document") {
             let checked = world.program.run(&check).await.expect_code(2);
             assert!(checked.stderr.contains(words), "{}", checked.stderr);
+        }
+        // Who only reads needs no table of tasks.
+        let verified = world.program.run(&["verify", &from]).await;
+        if words.contains("tasks.") {
+            verified.expect_code(0);
+        } else {
+            let verified = verified.expect_code(2);
+            assert!(verified.stderr.contains(words), "{}", verified.stderr);
         }
         world.sql(back).await;
     }

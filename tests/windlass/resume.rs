@@ -102,6 +102,22 @@ async fn a_killed_run_goes_on_and_a_complete_one_says_so() {
     world.resume(&uuid).await.expect_code(0);
 }
 
+/// However soon a resume comes to its end: what the killed process had sent is as late as before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resume_soon_after_a_kill_does_not_shorten_what_others_wait() {
+    let (world, task) = killed().await;
+    world.resume(&task).await.expect_code(0);
+    let ended = "SELECT count(*) FROM windlass_executors WHERE ended_at IS NOT NULL";
+    assert_eq!(world.count(ended).await, 0);
+    let mut reversing = world.program.spawn(&["reverse", &task, "--dontask"]);
+    until("it waits", async || {
+        reversing.stderr().contains("nothing that it had sent")
+    })
+    .await;
+    reversing.interrupt();
+    reversing.wait().await.expect_code(130);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_task_is_told_with_those_that_there_are() {
     let (world, task) = interrupted().await;

@@ -28,7 +28,7 @@ struct Verified<'a> {
 
 /// A task's checkpoint against the mirror and the rows.
 pub async fn task(wanted: &str, global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
-    let FoundTask { task, catalog, .. } = connect::find_task(global, wanted).await?;
+    let FoundTask { task, catalog, .. } = connect::find_task_to_read(global, wanted).await?;
     let checkpoint = connect::state_dir(global)?.checkpoint(task.uuid);
     let proof = match prove(&task, &catalog, &checkpoint).await {
         Err(error @ AuditError::Journal(JournalError::NotFound { .. })) => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::catalog::{Catalog, LiveService, TaskRow, TaskSide};
+use crate::catalog::{Catalog, LiveService, SchemaFindings, TaskRow, TaskSide};
 use crate::config::StoreConfig;
 use crate::database::ConnectOptions;
 use crate::digest;
@@ -89,7 +89,20 @@ pub async fn refuse_other_schema(
 ) -> Result<(), EngineError> {
     let kinds = stores.map(|store| store.driver.name().parse());
     let kinds: Vec<DriverKind> = kinds.into_iter().flatten().collect();
-    let mut findings = catalog.look_at_schema(&kinds).await?;
+    refuse_findings(catalog.look_at_schema(&kinds).await?)
+}
+
+/// The same for who only reads: what a task would write to besides may be missing.
+pub async fn refuse_unreadable_schema(
+    catalog: &Catalog,
+    store: &StoreConfig,
+) -> Result<(), EngineError> {
+    let kind: Option<DriverKind> = store.driver.name().parse().ok();
+    let kinds: Vec<DriverKind> = kind.into_iter().collect();
+    refuse_findings(catalog.look_at_schema_to_read(&kinds).await?)
+}
+
+fn refuse_findings(mut findings: SchemaFindings) -> Result<(), EngineError> {
     let unknown = findings.unknown.join(", ");
     if findings.refused.is_empty() {
         if !unknown.is_empty() {
