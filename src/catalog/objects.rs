@@ -206,6 +206,29 @@ impl Catalog {
         Ok(found.into_iter().map(shard).collect())
     }
 
+    /// The destinations of a task's objects that it has left alone since their rows had changed, as
+    /// far as no row points there.
+    pub async fn unused_destinations_of_skipped(
+        &self,
+        task_id: i64,
+    ) -> Result<Vec<String>, CatalogError> {
+        let found: Vec<(String,)> = self
+            .all(
+                "look for what was skipped",
+                Statement::new(
+                    "SELECT dest_url FROM windlass_objects o
+                  WHERE task_id = $1 AND outcome = 'skipped' AND refused IS NULL
+                    AND phase IN ('pending', 'copied', 'verified')
+                    AND NOT EXISTS (SELECT 1 FROM archive_metadata m
+                                     WHERE m.content_url = o.dest_url)
+                  ORDER BY idx",
+                )
+                .bind(task_id),
+            )
+            .await?;
+        Ok(found.into_iter().map(|(url,)| url).collect())
+    }
+
     /// The objects of a shard that were never committed, each with its destination.
     pub async fn uncommitted(
         &self,

@@ -122,6 +122,29 @@ async fn copies_that_no_entry_tells_of_go_and_what_another_has_stored_stays_and_
     }
 }
 
+/// A copy whose document was changed before the commit can be proven against nothing any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_documents_that_changed_meanwhile_are_kept_and_named() {
+    let world = seeded(60).await;
+    cut_off_from_its_answers(&world, 10, 2).await;
+    world
+        .sql("UPDATE archive_metadata SET last_updated = last_updated + 5 WHERE content_url LIKE 'db:%'")
+        .await;
+    world.proxy.set_fault(Fault::None);
+    world.resume("1").await.expect_code(0);
+    let left = world.look().await.doubled;
+    assert!(left.len() >= 2, "{left:?}");
+    world.let_time_pass().await;
+
+    let done = world.follow("reverse", "1").await;
+    let named = format!("{} copies of documents that were changed", left.len());
+    assert!(done.stderr.contains(&named), "{}", done.stderr);
+    assert!(left.iter().any(|url| done.stderr.contains(url)));
+    let seen = world.look().await;
+    seen.expect_nothing_lost();
+    assert_eq!(seen.doubled.len(), left.len());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn in_a_place_without_marks_that_held_documents_before_copies_are_kept_and_named() {
     let world = sqlite::World::new(80).await;

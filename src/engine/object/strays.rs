@@ -57,7 +57,42 @@ pub async fn look(
              never committed may be left there"
         );
     }
+    warn_of_superseded(catalog, store, task_id).await?;
     Ok(found)
+}
+
+/// Names the copies of documents that were changed while the task ran: no document is left that
+/// they could be proven against, and so they are kept.
+async fn warn_of_superseded(
+    catalog: &Catalog,
+    store: &dyn Driver,
+    task_id: i64,
+) -> Result<(), EngineError> {
+    let urls = catalog.unused_destinations_of_skipped(task_id).await?;
+    let looks = urls.into_iter().map(async |url| {
+        let stat = retry_store(async || store.stat(&url).await).await;
+        (url, stat)
+    });
+    let mut looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
+    let mut left: Vec<String> = Vec::new();
+    while let Some((url, stat)) = looks.next().await {
+        match stat {
+            Ok(stat) => left.extend(stat.map(|_| url)),
+            Err(error) if error.is_retryable() => return Err(error.into()),
+            // Told of by the look at the others.
+            Err(_) => {}
+        }
+    }
+    if let Some(first) = left.first() {
+        tracing::warn!(
+            "{} of documents that were changed while task {task_id} ran: nothing proves whose they              are, so they are kept at their destinations; the first is {first}",
+            match left.len() {
+                1 => "1 copy".to_owned(),
+                n => format!("{n} copies"),
+            }
+        );
+    }
+    Ok(())
 }
 
 /// Whether an object is such a copy, for this task to clear away.
