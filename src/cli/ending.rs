@@ -22,6 +22,9 @@ struct Ending<'a> {
     report: &'a RunReport,
     #[serde(flatten)]
     aftermath: &'a Aftermath,
+    /// The tasks that the same command has gone on with before this one.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    earlier_tasks: &'a [RunReport],
 }
 
 /// Prints how a run ended, and what to do next. `sides` are its source and its destination.
@@ -32,12 +35,25 @@ pub async fn finish(
     sides: (&ConfiguredStore, &ConfiguredStore),
     report: &RunReport,
 ) -> ExitStatus {
+    finish_after(printer, global, settings, sides, (&[], report)).await
+}
+
+async fn finish_after(
+    printer: &Printer,
+    global: &Global,
+    settings: &Settings,
+    sides: (&ConfiguredStore, &ConfiguredStore),
+    (earlier_tasks, report): (&[RunReport], &RunReport),
+) -> ExitStatus {
     let aftermath = aftermath::look(&settings.database, sides, report).await;
     let aftermath = &aftermath;
     let command = |what: &str| command(global, what, report.task_id);
-    printer.result(&Ending { report, aftermath }, || {
-        report_words(report, aftermath, command)
-    });
+    let ending = Ending {
+        report,
+        aftermath,
+        earlier_tasks,
+    };
+    printer.result(&ending, || report_words(report, aftermath, command));
     match report.state {
         // A migration leaves what others have changed; who takes back wants it back.
         TaskState::Complete if report.kind == TaskKind::Reverse && moved_nothing(report) => {
@@ -65,7 +81,7 @@ pub async fn finish_each(
         let command = |what: &str| command(global, what, report.task_id);
         printer.say(&report_words(report, &Aftermath::default(), command));
     }
-    finish(printer, global, settings, sides, last).await
+    finish_after(printer, global, settings, sides, (before, last)).await
 }
 
 /// Whether every row had changed since the plan, so that none was touched.

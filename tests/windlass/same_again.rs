@@ -84,6 +84,27 @@ async fn what_was_cut_off_is_gone_on_with_at_once_and_what_is_complete_says_so()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_come_into_the_source_meanwhile_is_moved_too() {
+    let world = one_has_come_meanwhile().await;
+    let done = world.migrate("db", "localfs", &[]).await.expect_code(0);
+    expect_said(&done, "since the plan: 1;");
+    expect_said(&done, "task 1 complete");
+    expect_said(&done, "planned 1 = committed 1 ");
+    assert_eq!(tasks(&world).await, complete(&[1, 2]));
+    world.expect_all_at("file").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_is_told_of_both_tasks() {
+    let world = one_has_come_meanwhile().await;
+    let done = world.migrate("db", "localfs", &["--json"]).await;
+    let told = done.expect_code(0).json();
+    assert_eq!(told["task_id"], 2);
+    assert_eq!(told["earlier_tasks"][0]["task_id"], 1);
+    assert_eq!(told["earlier_tasks"][0]["state"], "complete");
+}
+
+/// A task that was stopped, and a document that has come since.
+async fn one_has_come_meanwhile() -> World {
     let mut world = World::new(60).await;
     interrupted(&world, &[], 10).await;
     // As a full disk, say, leaves it.
@@ -93,12 +114,7 @@ async fn what_has_come_into_the_source_meanwhile_is_moved_too() {
         .expect("windlass's own row");
     let late = ("admin", "late", "came-later".to_owned(), b"{}".to_vec());
     world.deployment.add_db_documents(&[late]).await;
-    let done = world.migrate("db", "localfs", &[]).await.expect_code(0);
-    expect_said(&done, "since the plan: 1;");
-    expect_said(&done, "task 1 complete");
-    expect_said(&done, "planned 1 = committed 1 ");
-    assert_eq!(tasks(&world).await, complete(&[1, 2]));
-    world.expect_all_at("file").await;
+    world
 }
 
 #[tokio::test(flavor = "multi_thread")]
