@@ -185,8 +185,8 @@ pub async fn wait_for_neighbours(
     if let Some((age_s, rest)) = time_to_wait(catalog, task_id, connect).await? {
         let seconds = rest.as_secs();
         tracing::warn!(
-            "another task's process died {age_s} s ago: waiting {seconds} s until nothing that \
-             it had sent to a store can still arrive"
+            "another task's process died or was stopped in mid-write; its last sign is {age_s} s \
+             old: waiting {seconds} s until nothing that it had sent to a store can still arrive"
         );
         tokio::time::sleep(rest).await;
     }
