@@ -211,7 +211,25 @@ async fn into_a_place_that_is_not_empty_it_is_read_once() {
     assert_eq!(reads.load(Ordering::Relaxed), 1);
     let rows = big.rows().await;
     assert_eq!(rows[0].0, hollow.md5_hex(1));
-    assert!(rows[0].1.starts_with("file://"), "{rows:?}");
+    let path = rows[0].1.strip_prefix("file://").expect("a file's URL");
+
+    // What has another size is another document: nothing has to be read to see that.
+    let forth = big.migrate(&big.localfs(&archive), &bucket, &[]);
+    forth.wait().await.expect_code(0);
+    std::fs::create_dir_all(std::path::Path::new(path).parent().expect("a folder"))
+        .expect("its folder");
+    std::fs::write(path, b"another").expect("another document");
+    reads.store(0, Ordering::Relaxed);
+    let refused = big.migrate(&bucket, &big.localfs(&archive), &["--new-task"]);
+    let refused = refused.wait().await.expect_code(3);
+    let said = "other content lies at the destination; migrate again with --overwrite";
+    assert!(refused.stderr.contains(said), "{}", refused.stderr);
+    assert_eq!(reads.load(Ordering::Relaxed), 0);
+    let options = ["--new-task", "--overwrite"];
+    let replaced = big.migrate(&bucket, &big.localfs(&archive), &options);
+    replaced.wait().await.expect_code(0);
+    assert_eq!(reads.load(Ordering::Relaxed), 1);
+    assert_eq!(big.rows().await, rows);
 }
 
 /// Many at once, from a directory to another store: its peak is below the limit.

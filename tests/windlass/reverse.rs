@@ -496,5 +496,7 @@ impl sqlite::World {
             self.deployment.tables().count(complete).await == 1
         })
         .await;
+        // What follows would wait for what the killed ones had sent.
+        self.let_time_pass().await;
     }
 }

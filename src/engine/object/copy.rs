@@ -8,7 +8,7 @@ use md5::{Digest as _, Md5};
 
 use crate::crash;
 use crate::driver::bounded;
-use crate::driver::{Reader, Receipt, Stat, StoreErrorKind};
+use crate::driver::{Driver, Reader, Receipt, Stat, StoreErrorKind};
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::limits::WHOLE_MAX_BYTES;
 use crate::engine::object::context::Context;
@@ -75,7 +75,9 @@ pub async fn copy(context: &Context, item: &Item) -> Result<Copy, StepError> {
     let Some(before) = &object.restore else {
         return make(context, item).await;
     };
-    if let Some(facts) = restore::standing(context, item, before).await? {
+    let destination = context.stores.destination.as_ref();
+    let overwrite = context.task.policy.overwrite;
+    if let Some(facts) = restore::standing(destination, item, before, overwrite).await? {
         return Ok(Copy::found(facts));
     }
     let made = make(context, item).await?;
@@ -92,7 +94,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
     {
         return stream(context, item).await;
     }
-    let mut reader = read_source(context, item).await?;
+    let mut reader = read_source(context.stores.source.as_ref(), item).await?;
     match gather(&mut reader, WHOLE_MAX_BYTES).await? {
         Gathered::All(stored) => {
             let (source, dest_url) = (object.source.clone(), object.dest_url.clone());
@@ -180,10 +182,10 @@ fn bad_source(item: &Item, bad: BadSource) -> StepError {
     )
 }
 
-async fn read_source(context: &Context, item: &Item) -> Result<Reader, StepError> {
-    let source = &item.object.source;
-    let size = source.size.and_then(|size| u64::try_from(size).ok());
-    let reader = bounded::read(context.stores.source.as_ref(), &source.url, size).await;
+async fn read_source(source: &dyn Driver, item: &Item) -> Result<Reader, StepError> {
+    let document = &item.object.source;
+    let size = document.size.and_then(|size| u64::try_from(size).ok());
+    let reader = bounded::read(source, &document.url, size).await;
     reader.map_err(StepError::store(Side::Source))
 }
 
@@ -212,6 +214,7 @@ async fn gather(reader: &mut Reader, most: usize) -> Result<Gathered, StepError>
 /// Copies an object that is too large to be held in memory.
 async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     let object = &item.object;
+    let destination = context.stores.destination.as_ref();
     let form = context.stores.form(item);
     let compressed = match (form.always(), object.source.compressed, object.source.size) {
         (Some(compressed), _, _) => compressed,
@@ -222,16 +225,23 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
         }
         (None, _, Some(size)) => form.compresses(u64::try_from(size).unwrap_or(0)),
     };
-    let earlier = uploads::earlier(context, item).await?;
+    let earlier = uploads::earlier(&context.ledger, destination, item).await?;
     let must_look = context.must_look(item) || earlier == Earlier::Gone;
-    let in_one_piece = context.stores.destination.in_one_piece();
+    let in_one_piece = destination.in_one_piece();
     let mut measured = None;
-    // A free key is found out by one cheap request; only what lies there has to be compared, for which the
-    // whole source is read.
-    let lies_there = must_look && look(context, item).await?.is_some();
-    if lies_there || in_one_piece.is_some() {
+    // A free key, and one with other content by its size alone, is found out by one cheap request; only
+    // what may be this very copy has to be compared, for which the whole source is read.
+    let there = match must_look {
+        true => look(destination, item).await?,
+        false => None,
+    };
+    let size = size_in_form(item, compressed);
+    let differs = |stat: &Stat| size.is_some_and(|size| size != stat.size);
+    if in_one_piece.is_none() && there.as_ref().is_some_and(differs) {
+        refuse_other_content(context, item)?;
+    } else if there.is_some() || in_one_piece.is_some() {
         let facts = pass(context, item, compressed, None).await?;
-        if lies_there && is_there_already(context, item, &facts).await? {
+        if there.is_some() && is_there_already(context, item, &facts).await? {
             return Ok(Copy::found(facts));
         }
         measured = Some(facts);
@@ -260,6 +270,15 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     }
 }
 
+/// How large a copy will be, where that is known before its source is read: it goes out as it came.
+fn size_in_form(item: &Item, compressed: bool) -> Option<u64> {
+    let source = &item.object.source;
+    match (compressed, source.compressed) {
+        (false, Some(false) | None) => source.size.and_then(|size| u64::try_from(size).ok()),
+        _ => None,
+    }
+}
+
 /// Reads the source once, from end to end, and writes what becomes of it where there is an
 /// upload. The source has been checked when this returns.
 async fn pass(
@@ -268,7 +287,7 @@ async fn pass(
     compressed: bool,
     mut sending: Option<&mut Sending<'_>>,
 ) -> Result<Facts, StepError> {
-    let mut reader = read_source(context, item).await?;
+    let mut reader = read_source(context.stores.source.as_ref(), item).await?;
     let mut transform = Transform::new(&item.object.source, compressed);
     let bad = |bad| bad_source(item, bad);
     while let Some(piece) = reader.stream.next().await {
@@ -296,8 +315,8 @@ async fn pass(
 }
 
 /// What lies at the destination.
-async fn look(context: &Context, item: &Item) -> Result<Option<Stat>, StepError> {
-    let stat = context.stores.destination.stat(&item.object.dest_url);
+async fn look(destination: &dyn Driver, item: &Item) -> Result<Option<Stat>, StepError> {
+    let stat = destination.stat(&item.object.dest_url);
     stat.await.map_err(StepError::store(Side::Destination))
 }
 
@@ -308,22 +327,29 @@ async fn is_there_already(
     item: &Item,
     facts: &Facts,
 ) -> Result<bool, StepError> {
-    let url = &item.object.dest_url;
-    let Some(stat) = look(context, item).await? else {
+    let destination = context.stores.destination.as_ref();
+    let Some(stat) = look(destination, item).await? else {
         return Ok(false);
     };
-    refuse_namesakes(context, facts).await?;
+    refuse_namesakes(destination, facts).await?;
     if stat.size == facts.size {
-        let (md5, size) = digest_of(context, facts).await?;
+        let (md5, size) = digest_of(destination, facts).await?;
         if (md5.as_str(), size) == (facts.digest.as_str(), facts.size) {
             return Ok(true);
         }
     }
+    refuse_other_content(context, item)?;
+    Ok(false)
+}
+
+/// Refuses to replace what lies at the destination, unless that is allowed.
+fn refuse_other_content(context: &Context, item: &Item) -> Result<(), StepError> {
+    let url = &item.object.dest_url;
     let in_use = item.dest_in_use || item.object.shared;
     // In a place that was empty, what nobody points at was left by this task itself.
     let may_be_replaced = context.task.policy.overwrite || context.task.destination_was_empty;
     if may_be_replaced && !in_use {
-        return Ok(false);
+        return Ok(());
     }
     let hint = match in_use {
         true => "another row points at it",
@@ -336,13 +362,9 @@ async fn is_there_already(
 
 /// What lies there under another name and is not this document, no write would replace, and a reader
 /// could take it for the document.
-async fn refuse_namesakes(context: &Context, facts: &Facts) -> Result<(), StepError> {
+async fn refuse_namesakes(destination: &dyn Driver, facts: &Facts) -> Result<(), StepError> {
     let document = (facts.size, facts.digest.clone());
-    let beside = context
-        .stores
-        .destination
-        .namesakes(&facts.url, document)
-        .await;
+    let beside = destination.namesakes(&facts.url, document).await;
     let beside = beside.map_err(StepError::store(Side::Destination))?;
     if beside.differing.is_empty() {
         return Ok(());
@@ -374,7 +396,7 @@ pub async fn verify(context: &Context, facts: &Facts) -> Result<Proof, StepError
     {
         return Ok(proof);
     }
-    match digest_of(context, facts).await {
+    match digest_of(context.stores.destination.as_ref(), facts).await {
         Ok((md5, size)) if md5 == facts.digest && size == facts.size => {
             Ok(Proof::Equal(verified("full", size)))
         }
@@ -423,8 +445,8 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
     }))
 }
 
-async fn digest_of(context: &Context, facts: &Facts) -> Result<(String, u64), StepError> {
-    let (destination, url) = (&context.stores.destination, &facts.url);
+async fn digest_of(destination: &dyn Driver, facts: &Facts) -> Result<(String, u64), StepError> {
+    let url = &facts.url;
     let reader = destination.get(url, Some(facts.size)).await;
     let reader = reader.map_err(StepError::store(Side::Destination))?;
     let mut reader = reader.at_most(facts.size, destination.kind(), url);

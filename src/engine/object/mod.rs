@@ -141,7 +141,8 @@ async fn perform_with_tries(
             Verdict::Stopping => return Err(RunError::Stopping),
             Verdict::GiveUp => {
                 if action == Action::Copy {
-                    uploads::give_up(context, item).await;
+                    let destination = context.stores.destination.as_ref();
+                    uploads::give_up(&context.ledger, destination, item).await;
                 }
                 return Ok(match is_superseded(context, item).await {
                     true => Step::skipped(SUPERSEDED),
@@ -278,7 +279,8 @@ async fn perform(
             let copy = copy::copy(context, item).await?;
             if copy.was_there {
                 // What was begun is not needed.
-                uploads::give_up(context, item).await;
+                let destination = context.stores.destination.as_ref();
+                uploads::give_up(&context.ledger, destination, item).await;
             }
             context.control.health.record_success(Side::Source);
             context.control.health.record_success(Side::Destination);
@@ -299,7 +301,7 @@ async fn perform(
 }
 
 async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
-    if strays::is_stray(context, item) {
+    if strays::is_stray(&context.task, item) {
         let found = strays::prove(context, item).await?;
         crash::point("read-back");
         context.control.health.record_success(Side::Destination);
@@ -366,7 +368,7 @@ async fn commit(context: &Context, item: &Item, lease: Uuid) -> Result<Step, Ste
 }
 
 async fn delete_source(context: &Context, item: &Item, lease: Uuid) -> Result<Step, StepError> {
-    if strays::is_stray(context, item)
+    if strays::is_stray(&context.task, item)
         && let Some(why) = strays::look_again(context, item).await?
     {
         return Ok(Step::source_kept(&why));
@@ -386,7 +388,7 @@ async fn delete_source(context: &Context, item: &Item, lease: Uuid) -> Result<St
             Step::source_kept("another row points at the source")
         }
         BatchOutcome::Done(Deletable::RowChanged) => {
-            let since = match strays::is_stray(context, item) {
+            let since = match strays::is_stray(&context.task, item) {
                 true => "plan",
                 false => "commit",
             };
@@ -462,7 +464,7 @@ async fn happened(
                 return Err(ledger::fatal(&context.control.stop, failed.error.clone()));
             }
         }
-        Event::SourceKept(kept) if strays::is_stray(context, item) => {
+        Event::SourceKept(kept) if strays::is_stray(&context.task, item) => {
             tracing::warn!("{}: {}", item.object.key, kept.why);
         }
         Event::Skipped(skipped) => {

@@ -8,22 +8,22 @@ use sha2::Sha256;
 use crate::crash;
 use crate::driver::bounded;
 use crate::driver::compression::Decoder;
-use crate::driver::{Reader, StoreErrorKind};
+use crate::driver::{Driver, Reader, StoreErrorKind};
 use crate::engine::flow::retry::{Side, StepError};
-use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
 use crate::model::{Cause, Facts, Restore};
 
 /// The facts of the document at the place that the object came from, read whole; `None` if nothing
 /// is there, or what is there may be replaced. What else lies there is refused.
 pub async fn standing(
-    context: &Context,
+    destination: &dyn Driver,
     item: &Item,
     before: &Restore,
+    overwrite: bool,
 ) -> Result<Option<Facts>, StepError> {
     let url = &item.object.dest_url;
     let size = before.size.and_then(|size| u64::try_from(size).ok());
-    let reading = bounded::read_whatever(context.stores.destination.as_ref(), url, size);
+    let reading = bounded::read_whatever(destination, url, size);
     let reader = match reading.await {
         Ok(reader) => reader,
         // Others that nobody can tell apart lie there, as they did before: what is given back lies
@@ -31,7 +31,7 @@ pub async fn standing(
         Err(error)
             if error.kind == StoreErrorKind::Unsupported
                 && !item.dest_in_use
-                && is_free(context, url).await? =>
+                && is_free(destination, url).await? =>
         {
             return Ok(None);
         }
@@ -55,8 +55,8 @@ pub async fn standing(
             crash::point("found-standing");
             Ok(Some(facts))
         }
-        _ if !item.dest_in_use && is_free(context, url).await? => Ok(None),
-        _ if context.task.policy.overwrite && !item.dest_in_use => Ok(None),
+        _ if !item.dest_in_use && is_free(destination, url).await? => Ok(None),
+        _ if overwrite && !item.dest_in_use => Ok(None),
         _ => Err(refused(
             url,
             "something else lies there now: move it away, or reverse with --overwrite",
@@ -66,12 +66,8 @@ pub async fn standing(
 
 /// Whether a write to a URL replaces nothing, though a reader finds something there: the store goes by
 /// more than the URL, and what lies there is none of what the task has moved.
-async fn is_free(context: &Context, url: &str) -> Result<bool, StepError> {
-    let beside = context
-        .stores
-        .destination
-        .namesakes(url, (0, String::new()))
-        .await;
+async fn is_free(destination: &dyn Driver, url: &str) -> Result<bool, StepError> {
+    let beside = destination.namesakes(url, (0, String::new())).await;
     let beside = beside.map_err(StepError::store(Side::Destination))?;
     Ok(!beside.own)
 }

@@ -43,7 +43,7 @@ impl<'a> Sending<'a> {
             Earlier::None | Earlier::Gone => None,
         };
         let there_bytes = begun.as_ref().map_or(0, Unfinished::leading_bytes);
-        let upload = resumable.upload(url, begun, uploads::log(context, item));
+        let upload = resumable.upload(url, begun, uploads::log(&context.ledger, item));
         let upload = upload.await.map_err(StepError::store(Side::Destination))?;
         Ok(Self {
             context,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures::{StreamExt, stream};
 use sha2::{Digest as _, Sha256};
 
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, TaskRow};
 use crate::driver::bounded;
 use crate::driver::compression::Decoder;
 use crate::driver::{Driver, Reader, StoreErrorKind};
@@ -16,6 +16,7 @@ use crate::engine::flow::retry_store::retry_store;
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
 use crate::engine::object::restore;
+use crate::engine::object::stores::Stores;
 use crate::model::{Cause, Restore, TaskKind, Verified};
 
 /// Destinations that are asked at once.
@@ -96,8 +97,8 @@ async fn warn_of_superseded(
 }
 
 /// Whether an object is such a copy, for this task to clear away.
-pub fn is_stray(context: &Context, item: &Item) -> bool {
-    item.left_over && context.task.kind == TaskKind::Reverse
+pub fn is_stray(task: &TaskRow, item: &Item) -> bool {
+    item.left_over && task.kind == TaskKind::Reverse
 }
 
 /// What became of looking at a stray.
@@ -113,16 +114,21 @@ pub async fn prove(context: &Context, item: &Item) -> Result<Found, StepError> {
     let Some(before) = &item.object.restore else {
         return Ok(Found::Kept("nothing is known of its document".into()));
     };
-    let document = read_document(context, item, before).await?;
+    let Stores {
+        source,
+        destination,
+        ..
+    } = &context.stores;
+    let document = read_document(destination.as_ref(), item, before).await?;
     let url = &item.object.source.url;
-    let stat = context.stores.source.stat(url).await;
+    let stat = source.stat(url).await;
     let Some(stat) = stat.map_err(StepError::store(Side::Source))? else {
         return Ok(Found::Ours(document.verified));
     };
     if let Some(why) = whose(context, stat.mark.as_deref()).await? {
         return Ok(Found::Kept(format!("{url} is kept: {why}")));
     }
-    let reading = bounded::read(context.stores.source.as_ref(), url, Some(stat.size));
+    let reading = bounded::read(source.as_ref(), url, Some(stat.size));
     let reader = match reading.await {
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Ok(Found::Ours(document.verified));
@@ -178,7 +184,7 @@ struct Document {
 }
 
 async fn read_document(
-    context: &Context,
+    store: &dyn Driver,
     item: &Item,
     before: &Restore,
 ) -> Result<Document, StepError> {
@@ -191,7 +197,7 @@ async fn read_document(
         StepError::permanent(Side::Destination, Cause::CopyDiffers, message)
     };
     let size = before.size.and_then(|size| u64::try_from(size).ok());
-    let reading = bounded::read_whatever(context.stores.destination.as_ref(), url, size);
+    let reading = bounded::read_whatever(store, url, size);
     let reader = match reading.await {
         Err(error) if error.kind == StoreErrorKind::NotFound => {
             return Err(unproven("the document is not there"));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::catalog::{CatalogError, OpenUpload, UploadNote};
+use crate::catalog::{Catalog, CatalogError, OpenUpload, TaskRow, UploadNote};
 use crate::driver::{Driver, StoreError, UploadLog};
 use crate::engine::flow::mirror::Mirroring;
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
-use crate::engine::object::ledger;
+use crate::engine::object::ledger::{Ledger, fatal};
 use crate::engine::stop::{Stop, StopReason};
 use crate::journal::Journal;
 use crate::model::{Part, TaskKind, Unfinished, UploadStep};
@@ -29,19 +29,23 @@ pub enum Earlier {
 }
 
 /// Looks for the upload that an earlier try, or an earlier run, has begun.
-pub async fn earlier(context: &Context, item: &Item) -> Result<Earlier, StepError> {
+pub async fn earlier(
+    ledger: &Ledger,
+    destination: &dyn Driver,
+    item: &Item,
+) -> Result<Earlier, StepError> {
     let idx = item.object.idx;
-    let Some(known) = context.ledger.journal.upload(idx) else {
+    let Some(known) = ledger.journal.upload(idx) else {
         return Ok(Earlier::None);
     };
     let (id, parts) = (known.id.clone(), known.parts.len());
-    let found = match context.stores.destination.resumable() {
+    let found = match destination.resumable() {
         Some(resumable) => resumable.still_has(&item.object.dest_url, known).await,
         None => Ok(None),
     };
     let Some(open) = found.map_err(StepError::store(Side::Destination))? else {
         tracing::info!("{}: the store has its upload no more", item.object.key);
-        over(context, idx, id).await;
+        over(ledger, idx, id).await;
         return Ok(Earlier::Gone);
     };
     tracing::info!(
@@ -53,10 +57,17 @@ pub async fn earlier(context: &Context, item: &Item) -> Result<Earlier, StepErro
 }
 
 /// Clears away what the store has of an object's upload: it failed for good, or needs none.
-pub async fn give_up(context: &Context, item: &Item) {
+pub async fn give_up(ledger: &Ledger, destination: &dyn Driver, item: &Item) {
     let idx = item.object.idx;
-    if let Some(unfinished) = context.ledger.journal.upload(idx) {
-        abort(context, idx, &item.object.dest_url, unfinished.id).await;
+    if let Some(unfinished) = ledger.journal.upload(idx) {
+        abort(
+            ledger,
+            destination,
+            idx,
+            &item.object.dest_url,
+            unfinished.id,
+        )
+        .await;
     }
 }
 
@@ -71,31 +82,31 @@ pub async fn abort_unknown(context: &Context) {
     for (idx, id) in context.ledger.journal.uploads() {
         context.ledger.mirror.upload(note(idx, id, true));
     }
-    let clear = async {
-        clear(context, is_known).await;
-        clear_undone(context).await;
-    };
     tokio::select! {
-        () = clear => {}
+        () = clear_but(context, is_known) => {}
         () = context.control.stop.asked() => {}
     }
 }
 
 /// At the end of a task nothing of an upload is left.
 pub async fn clear_all(context: &Context) {
-    clear(context, |_, _| false).await;
-    clear_undone(context).await;
+    clear_but(context, |_, _| false).await;
+}
+
+async fn clear_but(context: &Context, keep: impl Fn(u64, &str) -> bool) {
+    clear(context, keep).await;
+    let source = context.stores.source.as_ref();
+    clear_undone(&context.task, &context.catalog, source).await;
 }
 
 /// Clears away what the task that this one undoes has begun: it can't be resumed any more.
-async fn clear_undone(context: &Context) {
-    let Some(parent) = context.task.parent else {
+async fn clear_undone(task: &TaskRow, catalog: &Catalog, source: &dyn Driver) {
+    let Some(parent) = task.parent else {
         return;
     };
-    if context.task.kind != TaskKind::Reverse {
+    if task.kind != TaskKind::Reverse {
         return;
     }
-    let catalog = &context.catalog;
     let open = async {
         let parent = catalog.task(&parent.to_string()).await?.task_id;
         Ok::<_, CatalogError>((parent, catalog.open_uploads(parent).await?))
@@ -111,7 +122,6 @@ async fn clear_undone(context: &Context) {
     } in open
     {
         // What it has written is what this task reads.
-        let source = context.stores.source.as_ref();
         if let Err(error) = abort_at(source, &dest_url, &upload_id).await {
             tracing::warn!("{error}; its parts are still there, as upload {upload_id}");
             continue;
@@ -123,20 +133,26 @@ async fn clear_undone(context: &Context) {
 }
 
 async fn clear(context: &Context, keep: impl Fn(u64, &str) -> bool) {
+    let (ledger, destination) = (&context.ledger, context.stores.destination.as_ref());
     let open = match context.catalog.open_uploads(context.task.task_id).await {
         Ok(open) => open,
         Err(error) => return tracing::warn!("{error}"),
     };
     for upload in open {
         if !keep(upload.idx, &upload.upload_id) {
-            abort(context, upload.idx, &upload.dest_url, upload.upload_id).await;
+            let OpenUpload {
+                idx,
+                upload_id,
+                dest_url,
+            } = upload;
+            abort(ledger, destination, idx, &dest_url, upload_id).await;
         }
     }
 }
 
-async fn abort(context: &Context, idx: u64, url: &str, id: String) {
-    match abort_at(context.stores.destination.as_ref(), url, &id).await {
-        Ok(()) => over(context, idx, id).await,
+async fn abort(ledger: &Ledger, destination: &dyn Driver, idx: u64, url: &str, id: String) {
+    match abort_at(destination, url, &id).await {
+        Ok(()) => over(ledger, idx, id).await,
         // The mirror keeps it: it is tried again at the end, and when the task is resumed.
         Err(error) => tracing::warn!("{error}; its parts are still there, as upload {id}"),
     }
@@ -150,18 +166,14 @@ async fn abort_at(store: &dyn Driver, url: &str, id: &str) -> Result<(), StoreEr
     }
 }
 
-async fn over(context: &Context, idx: u64, id: String) {
+async fn over(ledger: &Ledger, idx: u64, id: String) {
     let is_this = |known: Unfinished| known.id == id;
-    if context.ledger.journal.upload(idx).is_some_and(is_this)
-        && let Err(error) = context
-            .ledger
-            .journal
-            .keep_upload(idx, UploadStep::Over)
-            .await
+    if ledger.journal.upload(idx).is_some_and(is_this)
+        && let Err(error) = ledger.journal.keep_upload(idx, UploadStep::Over).await
     {
-        ledger::fatal(&context.control.stop, error.to_string());
+        fatal(&ledger.stop, error.to_string());
     }
-    context.ledger.mirror.upload(note(idx, id, false));
+    ledger.mirror.upload(note(idx, id, false));
 }
 
 /// That nothing is left of an upload, or that it is open.
@@ -182,11 +194,11 @@ struct Log {
 }
 
 /// The log of an object's upload.
-pub fn log(context: &Context, item: &Item) -> Arc<dyn UploadLog> {
+pub fn log(ledger: &Ledger, item: &Item) -> Arc<dyn UploadLog> {
     Arc::new(Log {
-        journal: context.ledger.journal.clone(),
-        mirroring: context.ledger.mirror.clone(),
-        stop: context.control.stop.clone(),
+        journal: ledger.journal.clone(),
+        mirroring: ledger.mirror.clone(),
+        stop: ledger.stop.clone(),
         idx: item.object.idx,
     })
 }
