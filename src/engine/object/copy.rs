@@ -4,7 +4,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use md5::{Digest as _, Md5};
+use md5::{Digest, Md5};
+use sha2::Sha256;
 
 use crate::crash;
 use crate::driver::bounded;
@@ -333,8 +334,8 @@ async fn is_there_already(
     };
     refuse_namesakes(destination, facts).await?;
     if stat.size == facts.size {
-        let (md5, size) = digest_of(destination, facts).await?;
-        if (md5.as_str(), size) == (facts.digest.as_str(), facts.size) {
+        let found = read_back(destination, facts).await?;
+        if found.is_equal(facts) {
             return Ok(true);
         }
     }
@@ -396,14 +397,16 @@ pub async fn verify(context: &Context, facts: &Facts) -> Result<Proof, StepError
     {
         return Ok(proof);
     }
-    match digest_of(context.stores.destination.as_ref(), facts).await {
-        Ok((md5, size)) if md5 == facts.digest && size == facts.size => {
-            Ok(Proof::Equal(verified("full", size)))
+    match read_back(context.stores.destination.as_ref(), facts).await {
+        Ok(found) if found.is_equal(facts) => Ok(Proof::Equal(verified("full", found.size))),
+        Ok(found) => {
+            let (algorithm, stored) = found.digest.in_words(facts);
+            let (read, size) = (found.digest.hex(), found.size);
+            Ok(Proof::Unequal(format!(
+                "{}: read back {size} bytes with {algorithm} {read}, stored were {} with {stored}",
+                facts.url, facts.size
+            )))
         }
-        Ok((md5, size)) => Ok(Proof::Unequal(format!(
-            "{}: read back {size} bytes with MD5 {md5}, stored were {} with {}",
-            facts.url, facts.size, facts.digest
-        ))),
         Err(error) if error.class == FailureClass::Permanent => Ok(Proof::Unequal(error.message)),
         Err(error) => Err(error),
     }
@@ -445,19 +448,71 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
     }))
 }
 
-async fn digest_of(destination: &dyn Driver, facts: &Facts) -> Result<(String, u64), StepError> {
-    let url = &facts.url;
-    let reader = destination.get(url, Some(facts.size)).await;
+/// A copy, as it was read back.
+struct ReadBack {
+    digest: ReadDigest,
+    size: u64,
+}
+
+/// The digest of the bytes that were read, in hex.
+enum ReadDigest {
+    /// Of a copy whose bytes are the document's content. Processors have instructions for it, and none
+    /// for MD5.
+    Sha256(String),
+    /// Of any other: what is known of its bytes is their MD5.
+    Md5(String),
+}
+
+impl ReadDigest {
+    fn hex(&self) -> &str {
+        match self {
+            Self::Sha256(hex) | Self::Md5(hex) => hex,
+        }
+    }
+
+    /// The algorithm, and what it gave when the copy was made.
+    fn in_words<'f>(&self, facts: &'f Facts) -> (&'static str, &'f str) {
+        match self {
+            Self::Sha256(_) => ("SHA-256", &facts.content_sha256),
+            Self::Md5(_) => ("MD5", &facts.digest),
+        }
+    }
+}
+
+impl ReadBack {
+    fn is_equal(&self, facts: &Facts) -> bool {
+        let (_, stored) = self.digest.in_words(facts);
+        self.digest.hex() == stored && self.size == facts.size
+    }
+}
+
+async fn read_back(destination: &dyn Driver, facts: &Facts) -> Result<ReadBack, StepError> {
+    let reader = destination.get(&facts.url, Some(facts.size)).await;
     let reader = reader.map_err(StepError::store(Side::Destination))?;
-    let mut reader = reader.at_most(facts.size, destination.kind(), url);
-    let mut md5 = Md5::new();
-    let mut size = 0;
+    let reader = reader.at_most(facts.size, destination.kind(), &facts.url);
+    let is_content = !facts.compressed && !facts.content_sha256.is_empty();
+    Ok(match is_content {
+        true => {
+            let (digest, size) = digest_of::<Sha256>(reader).await?;
+            let digest = ReadDigest::Sha256(digest);
+            ReadBack { digest, size }
+        }
+        false => {
+            let (digest, size) = digest_of::<Md5>(reader).await?;
+            let digest = ReadDigest::Md5(digest);
+            ReadBack { digest, size }
+        }
+    })
+}
+
+async fn digest_of<D: Digest>(mut reader: Reader) -> Result<(String, u64), StepError> {
+    let (mut digest, mut size) = (D::new(), 0);
     while let Some(piece) = reader.stream.next().await {
         let piece = piece.map_err(StepError::store(Side::Destination))?;
-        md5.update(&piece);
+        digest.update(&piece);
         size += piece.len() as u64;
     }
-    Ok((hex::encode(md5.finalize()), size))
+    Ok((hex::encode(digest.finalize()), size))
 }
 
 /// The event for a copy that could not be proven: before the commit the object starts over,
