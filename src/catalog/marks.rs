@@ -12,50 +12,50 @@ pub(super) const MARK_SHARED: &str = "
 
 /// Different sources that meet at one destination key, or rows that disagree on how their common
 /// source is to be read: nobody can say which is right.
-pub(super) const REFUSE_MEETING: &str = "
+const REFUSE_MEETING: &str = "
     UPDATE windlass_objects
        SET refused = 'another object of this task, from another source or read in another way, '
                      || 'goes to the same place: ' || dest_url
      WHERE task_id = $1 AND dest_url IN (
            SELECT dest_url FROM windlass_objects WHERE task_id = $1
-            GROUP BY dest_url HAVING min(source_url) <> max(source_url)
-                OR count(DISTINCT coalesce(source_compressed, false)) > 1)";
+            GROUP BY dest_url HAVING count(*) > 1 AND (min(source_url) <> max(source_url)
+                OR max(CASE WHEN source_compressed THEN 1 ELSE 0 END)
+                   <> min(CASE WHEN source_compressed THEN 1 ELSE 0 END)))";
 
-/// A row of another key that points at the destination already.
-pub(super) const REFUSE_TAKEN: &str = r#"
+/// A row of another key that points at the destination already. `$2` is what every destination begins
+/// with, which leaves few rows to be compared.
+const REFUSE_TAKEN: &str = r#"
     UPDATE windlass_objects
        SET refused = 'another document is stored at its destination: ' || dest_url
      WHERE task_id = $1 AND refused IS NULL AND EXISTS (
            SELECT 1 FROM archive_metadata m
-            WHERE m.content_url = windlass_objects.dest_url
+            WHERE substr(m.content_url, 1, length($2)) = $2
+              AND m.content_url = windlass_objects.dest_url
               AND (m."userId" <> windlass_objects.user_id
                    OR m.bucket <> windlass_objects.bucket
                    OR m."archiveId" <> windlass_objects.archive_id))"#;
 
-/// The two counts that the marks left.
-const COUNT_MARKS: &str = "
-    SELECT count(CASE WHEN refused IS NOT NULL THEN 1 END) AS refused,
-           count(CASE WHEN shared THEN 1 END) AS shared
-      FROM windlass_objects WHERE task_id = $1";
-
-/// Planned objects with a mark.
-#[derive(Debug, Clone, Copy, sqlx::FromRow)]
-pub(super) struct Marked {
-    pub refused: i64,
-    pub shared: i64,
+/// Marks the objects of a plan that can't be moved, and those whose source another row needs. `to` is
+/// what every destination begins with.
+pub(super) async fn mark_forward(
+    connection: &mut Connection<'_>,
+    task_id: i64,
+    to: &str,
+) -> Result<(), sqlx::Error> {
+    mark(connection, task_id, &[MARK_SHARED, REFUSE_MEETING]).await?;
+    let taken = Statement::new(REFUSE_TAKEN).bind(task_id).bind(to);
+    connection.execute(taken).await.map(drop)
 }
 
-/// Carries out marks, each for the task `$1`, and counts what they left.
+/// Carries out marks, each for the task `$1`.
 pub(super) async fn mark(
     connection: &mut Connection<'_>,
     task_id: i64,
     marks: &[&'static str],
-) -> Result<Marked, sqlx::Error> {
+) -> Result<(), sqlx::Error> {
     for mark in marks {
         let statement = Statement::new(*mark).bind(task_id);
         connection.execute(statement).await?;
     }
-    connection
-        .one(Statement::new(COUNT_MARKS).bind(task_id))
-        .await
+    Ok(())
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::backend::{self, dialect_of};
 use super::error::CatalogError;
 use super::handle::{Catalog, SHARD_OBJECTS};
-use super::request::{PlanRequest, Planned, PlannedBucket, SharedWith, TaskPlan};
+use super::request::{PlanNotices, PlanRequest, Planned, PlannedBucket, SharedWith, TaskPlan};
 use super::sql::{Connection, Statement};
 use super::{anchore, plan_follow_up, schema};
 use crate::crash;
 use crate::database::{Encoding, Session};
-use crate::model::TaskKind;
+use crate::model::{DriverKind, Place, TaskKind};
 
 /// How long the end of the plan's transaction may take: it may have millions of rows to make safe.
 const END_LIMIT: Duration = Duration::from_secs(120);
@@ -92,21 +92,30 @@ async fn begin_and_plan(
     let to = request.to.place.driver.name();
     let id = request.dry_run.then_some(DRY_RUN_ID);
     let task_id = anchore::insert_task(connection, id, &request.executor_id, from, to).await?;
-    let (notices, follow_up) = match &request.after {
+    let (mut notices, follow_up) = match &request.after {
         Some(after) => {
             let kind = request.kind;
-            let (notices, found) = plan_follow_up::plan(connection, task_id, kind, after).await?;
-            (notices, Some(found))
+            let found = plan_follow_up::plan(connection, task_id, kind, after).await?;
+            (PlanNotices::default(), Some(found))
         }
         None => (backend::plan(connection, task_id, request).await?, None),
     };
-    let (objects, bytes) = count(connection, task_id).await?;
+    let counted = count(connection, task_id, request).await?;
+    let sum = |of: fn(&Counted) -> i64| counted.iter().map(of).sum::<i64>();
+    notices.shared = sum(|bucket| bucket.shared) as u64;
+    notices.refused = sum(|bucket| bucket.refused) as u64;
+    notices.unreadable_by_anchore = sum(|bucket| bucket.misread) as u64;
+    let (objects, bytes) = (sum(|bucket| bucket.objects), sum(|bucket| bucket.bytes));
     insert_own_rows(connection, task_id, request, objects, bytes).await?;
     let mut shared_with = Vec::new();
     for earlier in &request.earlier {
         shared_with.push(shared_with_earlier(connection, task_id, *earlier).await?);
     }
-    let buckets = largest_buckets(connection, task_id).await?;
+    let buckets = counted
+        .into_iter()
+        .take(BUCKETS_MAX)
+        .map(PlannedBucket::from);
+    let buckets = buckets.collect();
     let (objects, bytes) = (objects as u64, bytes as u64);
     Ok(Planned {
         task_id,
@@ -150,24 +159,65 @@ async fn shared_with_earlier(
 const DRY_RUN_ID: i64 = -1;
 
 /// Buckets that a plan names: Anchore has ten or so.
-const BUCKETS_MAX: i64 = 100;
+const BUCKETS_MAX: usize = 100;
 
-async fn largest_buckets(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-) -> Result<Vec<PlannedBucket>, sqlx::Error> {
-    let sql = "SELECT bucket, count(*) AS objects,
-                      CAST(coalesce(sum(source_size), 0) AS bigint) AS bytes
-                 FROM windlass_objects WHERE task_id = $1
-                GROUP BY bucket ORDER BY objects DESC, bucket LIMIT $2";
-    let statement = Statement::new(sql).bind(task_id).bind(BUCKETS_MAX);
-    connection.all(statement).await
+/// What is planned in one bucket.
+#[derive(sqlx::FromRow)]
+struct Counted {
+    bucket: String,
+    objects: i64,
+    bytes: i64,
+    refused: i64,
+    shared: i64,
+    misread: i64,
 }
 
-async fn count(connection: &mut Connection<'_>, task_id: i64) -> Result<(i64, i64), sqlx::Error> {
-    let sql = "SELECT count(*), CAST(coalesce(sum(source_size), 0) AS bigint)
-                 FROM windlass_objects WHERE task_id = $1";
-    connection.one(Statement::new(sql).bind(task_id)).await
+impl From<Counted> for PlannedBucket {
+    fn from(counted: Counted) -> Self {
+        Self {
+            bucket: counted.bucket,
+            objects: counted.objects,
+            bytes: counted.bytes,
+        }
+    }
+}
+
+/// The plan by bucket, the one with the most objects first: one pass over the objects, for everything
+/// that is to be said of them.
+async fn count(
+    connection: &mut Connection<'_>,
+    task_id: i64,
+    request: &PlanRequest,
+) -> Result<Vec<Counted>, sqlx::Error> {
+    let misread = match request.kind {
+        TaskKind::Forward => misread(connection, &request.to.place),
+        TaskKind::Reverse | TaskKind::DeleteSource => NEVER.into(),
+    };
+    let sql = format!(
+        "SELECT bucket, count(*) AS objects,
+                CAST(coalesce(sum(source_size), 0) AS bigint) AS bytes,
+                count(CASE WHEN refused IS NOT NULL THEN 1 END) AS refused,
+                count(CASE WHEN shared THEN 1 END) AS shared,
+                count(CASE WHEN {misread} THEN 1 END) AS misread
+           FROM windlass_objects WHERE task_id = $1
+          GROUP BY bucket ORDER BY objects DESC, bucket"
+    );
+    connection.all(Statement::new(sql).bind(task_id)).await
+}
+
+const NEVER: &str = "1 = 0";
+
+/// Objects that Anchore, which parses URLs with Python's `urlparse`, could not read back from a place:
+/// `?` and `#` cut the rest off, tab, CR and LF are dropped.
+fn misread(connection: &Connection<'_>, place: &Place) -> String {
+    let dialect = dialect_of(connection);
+    match place.driver {
+        DriverKind::Db | DriverKind::Db2 => NEVER.into(),
+        DriverKind::Localfs => dialect.is_cut_by_url_parsing("bucket"),
+        DriverKind::S3 | DriverKind::Swift => {
+            dialect.is_cut_by_url_parsing("user_id || bucket || archive_id")
+        }
+    }
 }
 
 const TO_MIGRATE: &str = "

@@ -3,7 +3,7 @@
 
 use super::backend::dialect_of;
 use super::marks::{MARK_SHARED, mark};
-use super::request::{FollowUp, FollowUpNotices, PlanNotices};
+use super::request::{FollowUp, FollowUpNotices};
 use super::sql::{Connection, JOIN_ROW, Numbers, Statement};
 use crate::model::TaskKind;
 
@@ -101,7 +101,7 @@ pub(super) async fn plan(
     task_id: i64,
     kind: TaskKind,
     after: &FollowUp,
-) -> Result<(PlanNotices, FollowUpNotices), sqlx::Error> {
+) -> Result<FollowUpNotices, sqlx::Error> {
     let of_both = |sql: &str| {
         Statement::new(sql.to_owned())
             .bind(task_id)
@@ -122,16 +122,12 @@ pub(super) async fn plan(
         connection.execute(Statement::new(*statement)).await?;
     }
     let marks = [MARK_SHARED, MARK_LEFT_OVER_IN_USE];
-    let marked = mark(connection, task_id, &marks).await?;
+    mark(connection, task_id, &marks).await?;
     let mut counts: FollowUpNotices = connection.one(of_both(&count())).await?;
     if counts.changed_since > 0 {
         let moved_on_by = of_both(&moved_on_by());
         let found: Option<(i64, i64)> = connection.optional(moved_on_by).await?;
         counts.moved_on_by = found.map(|(task, _)| task);
     }
-    let notices = PlanNotices {
-        shared: marked.shared as u64,
-        ..PlanNotices::default()
-    };
-    Ok((notices, counts))
+    Ok(counts)
 }

@@ -134,19 +134,6 @@ impl Place {
             _ => format!("{}{user}/{bucket}/{id}", self.base),
         }
     }
-
-    /// Whether Anchore, which parses URLs with Python's `urlparse`, could not read back an object
-    /// with this id from here: `?` and `#` cut the rest off, tab, CR and LF are dropped.
-    pub fn anchore_misreads(&self, key: &ObjectKey) -> bool {
-        let cut = |text: &str| text.contains(['?', '#', '\t', '\r', '\n']);
-        match self.driver {
-            DriverKind::Db | DriverKind::Db2 => false,
-            DriverKind::Localfs => cut(&key.bucket),
-            DriverKind::S3 | DriverKind::Swift => {
-                cut(&key.user) || cut(&key.bucket) || cut(&key.id)
-            }
-        }
-    }
 }
 
 impl fmt::Display for Place {

@@ -3,7 +3,7 @@
 use sqlx::postgres::PgConnection;
 
 use super::Postgres;
-use crate::catalog::marks::{MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN, mark};
+use crate::catalog::marks::mark_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, PlanRequest};
 use crate::catalog::sql::{Connection, Dialect as _, Statement, Value};
 use crate::model::{DriverKind, Place};
@@ -33,15 +33,6 @@ fn order(source: &Place) -> &'static str {
     match source.driver {
         DriverKind::Localfs => r#"ORDER BY content_url COLLATE "C""#,
         _ => "",
-    }
-}
-
-/// The characters at which Anchore's URL parsing loses the rest.
-fn misread_expression(place: &Place) -> &'static str {
-    match place.driver {
-        DriverKind::Db | DriverKind::Db2 => "false",
-        DriverKind::Localfs => r"bucket ~ '[?#\t\r\n]'",
-        DriverKind::S3 | DriverKind::Swift => r"(user_id || bucket || archive_id) ~ '[?#\t\r\n]'",
     }
 }
 
@@ -142,21 +133,12 @@ pub(in crate::catalog) async fn plan(
     for statement in Postgres.after_inserts() {
         connection.execute(Statement::new(*statement)).await?;
     }
-    let marks = [MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN];
-    let marked = mark(&mut connection, task_id, &marks).await?;
+    mark_forward(&mut connection, task_id, &request.to.place.base).await?;
     let left_out: LeftOut = connection.one(wanted.left_out(task_id)).await?;
-    let misread = format!(
-        "SELECT count(*) FROM windlass_objects WHERE task_id = $1 AND {}",
-        misread_expression(&request.to.place)
-    );
-    let misread = Statement::new(misread).bind(task_id);
-    let (misread,): (i64,) = connection.one(misread).await?;
     Ok(PlanNotices {
         elsewhere: left_out.elsewhere as u64,
         without_url: left_out.without_url as u64,
-        unreadable_by_anchore: misread as u64,
         keys_too_long: left_out.keys_too_long as u64,
-        refused: marked.refused as u64,
-        shared: marked.shared as u64,
+        ..PlanNotices::default()
     })
 }

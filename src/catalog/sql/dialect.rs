@@ -55,6 +55,9 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     /// JSON.
     fn columns_of_tables(&self) -> &'static str;
 
+    /// Whether a text has a character at which Anchore's parsing of URLs loses the rest.
+    fn is_cut_by_url_parsing(&self, text: &str) -> String;
+
     /// Whether columns have types that hold.
     fn has_types(&self) -> bool;
 

@@ -102,6 +102,10 @@ impl Dialect for Sqlite {
         &[]
     }
 
+    fn is_cut_by_url_parsing(&self, text: &str) -> String {
+        format!("({text}) GLOB '*[?#' || char(9, 10, 13) || ']*'")
+    }
+
     fn limits_of_plan(&self, _patience: Duration) -> Vec<String> {
         Vec::new()
     }

@@ -2,7 +2,7 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use crate::catalog::marks::{MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN, mark};
+use crate::catalog::marks::mark_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, PlanRequest};
 use crate::catalog::sql::{Columns, Connection, Get, Statement, Value};
 use crate::digest::md5_hex;
@@ -42,10 +42,7 @@ pub(in crate::catalog) async fn plan(
         idx += objects.len() as i64;
     }
     let mut connection = Connection::Sqlite(sqlite);
-    let marks = [MARK_SHARED, REFUSE_MEETING, REFUSE_TAKEN];
-    let marked = mark(&mut connection, task_id, &marks).await?;
-    notices.refused = marked.refused as u64;
-    notices.shared = marked.shared as u64;
+    mark_forward(&mut connection, task_id, &request.to.place.base).await?;
     Ok(notices)
 }
 
@@ -106,7 +103,6 @@ fn choose(page: Vec<MetadataRow>, request: &PlanRequest, notices: &mut PlanNotic
             notices.keys_too_long += 1;
             continue;
         }
-        notices.unreadable_by_anchore += u64::from(to.anchore_misreads(&key));
         let row = RowImage {
             url,
             digest: row.digest,
