@@ -224,6 +224,7 @@ async fn there_and_back(kind: Kind) {
     journal.expect_sound();
     assert!(journal.unproved_deletes.is_empty());
 
+    world.let_time_pass().await;
     journey.run(&["reverse", &task, "--dontask"]).await;
     journey.look().await.expect_all_at("db", documents);
     assert_eq!(journey.rows().await, before, "rows as they were");

@@ -32,13 +32,6 @@ impl World {
         let mut documents = self.deployment.expected().keys();
         documents.next().expect("a document").clone()
     }
-
-    /// As if the dead process had been silent for long: nothing of it can still be under way.
-    async fn let_time_pass(&self) {
-        self.proxy.at_rest().await;
-        self.sql("UPDATE windlass_executors SET heartbeat = heartbeat - interval '1 hour'")
-            .await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -460,11 +453,6 @@ impl sqlite::World {
         }
     }
 
-    async fn let_time_pass(&self) {
-        let long_ago = "UPDATE windlass_executors SET heartbeat = '2020-01-01T00:00:00.000Z'";
-        self.deployment.tables().execute(long_ago).await;
-    }
-
     /// Follows the latest task, killed again and again, and looks at every document each time.
     async fn follow_through_kills(&self, command: &str, random: &mut Random) {
         let parent = self.task().await;
@@ -496,7 +484,6 @@ impl sqlite::World {
             self.deployment.tables().count(complete).await == 1
         })
         .await;
-        // What follows would wait for what the killed ones had sent.
         self.let_time_pass().await;
     }
 }

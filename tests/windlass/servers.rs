@@ -61,6 +61,7 @@ async fn there_and_back(world: &World) {
     let page = page.display().to_string();
     let report = ["report", "1", "-o", &page];
     world.program.run(&report).await.expect_code(0);
+    world.let_time_pass().await;
     let back = world.program.run(&["reverse", "1", "--dontask"]).await;
     back.expect_code(0);
     let seen = world.look().await;

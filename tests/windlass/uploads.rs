@@ -308,6 +308,7 @@ async fn undoing_a_task_aborts_the_upload_that_it_has_left() {
     running.wait().await.expect_code(130);
     assert_eq!(large.uploads().await.len(), 1, "it is kept for a resume");
     proxy.set_fault(Fault::None);
+    large.world.let_time_pass().await;
     let reverse = ["reverse", &large.world.task().await, "--dontask"];
     large.world.program.run(&reverse).await.expect_code(0);
     assert_eq!(large.uploads().await, [], "nobody can go on with it");

@@ -29,6 +29,7 @@ async fn documents_in_a_directory_survive_power_cuts() {
         for (from, to, scheme) in [("db", "localfs", "file"), ("localfs", "db2", "db2")] {
             let cuts = through_power_cuts(&stage, (from, to), 6, &mut random).await;
             stage.expect_all_at(scheme).await;
+            stage.let_time_pass().await;
             println!("{from} to {to}: {cuts} cuts");
         }
     }
