@@ -80,12 +80,11 @@ async fn begin_and_plan(
     request: &PlanRequest,
 ) -> Result<Planned, sqlx::Error> {
     // Statements of our own rather than sqlx's guard: the transaction outlives this function.
-    connection.execute(Statement::new("BEGIN")).await?;
     // A plan of millions takes longer than any other statement may. A lock that somebody has left
     // behind is waited for no longer than an outage.
-    for limit in dialect_of(connection).limits_of_plan(request.patience) {
-        connection.execute(Statement::new(limit)).await?;
-    }
+    let mut begin = vec!["BEGIN".to_owned()];
+    begin.extend(dialect_of(connection).limits_of_plan(request.patience));
+    connection.execute(Statement::new(begin.join("; "))).await?;
     // Only a dry run comes here without tables, and rolls them back with the plan.
     schema::make_missing(connection).await?;
     let from = request.from.place.driver.name();

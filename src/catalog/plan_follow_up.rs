@@ -118,9 +118,9 @@ pub(super) async fn plan(
             connection.execute(left_over).await?;
         }
     }
-    for statement in dialect.after_inserts() {
-        connection.execute(Statement::new(*statement)).await?;
-    }
+    connection
+        .execute(Statement::new(dialect.after_inserts()))
+        .await?;
     let marks = [MARK_SHARED, MARK_LEFT_OVER_IN_USE];
     mark(connection, task_id, &marks).await?;
     let mut counts: FollowUpNotices = connection.one(of_both(&count())).await?;

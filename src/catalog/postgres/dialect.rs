@@ -117,25 +117,20 @@ impl Dialect for Postgres {
     }
 
     /// One snapshot for all statements; and counting millions takes longer than any other statement may.
-    fn begin_reading(&self) -> &'static [&'static str] {
-        &[
-            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
-            "SET LOCAL statement_timeout = 0",
-        ]
+    fn begin_reading(&self) -> &'static str {
+        "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+         SET LOCAL statement_timeout = 0"
+    }
+
+    fn is_cut_by_url_parsing(&self, text: &str) -> String {
+        format!(r"({text}) ~ '[?#\t\r\n]'")
     }
 
     /// The planner knows nothing of rows inserted a moment ago. What it has to guess about a table
     /// that holds other tasks, too, must not make it try each row against each: for 5,000 objects
     /// that took 14 s.
-    fn is_cut_by_url_parsing(&self, text: &str) -> String {
-        format!(r"({text}) ~ '[?#\t\r\n]'")
-    }
-
-    fn after_inserts(&self) -> &'static [&'static str] {
-        &[
-            "ANALYZE windlass_objects",
-            "SET LOCAL enable_nestloop = off",
-        ]
+    fn after_inserts(&self) -> &'static str {
+        "ANALYZE windlass_objects; SET LOCAL enable_nestloop = off"
     }
 
     fn limits_of_plan(&self, patience: Duration) -> Vec<String> {

@@ -130,9 +130,9 @@ pub(in crate::catalog) async fn plan(
     let mut connection = Connection::Postgres(pg);
     let wanted = Wanted::new(request);
     connection.execute(wanted.insert(task_id)).await?;
-    for statement in Postgres.after_inserts() {
-        connection.execute(Statement::new(*statement)).await?;
-    }
+    connection
+        .execute(Statement::new(Postgres.after_inserts()))
+        .await?;
     mark_forward(&mut connection, task_id, &request.to.place.base).await?;
     let left_out: LeftOut = connection.one(wanted.left_out(task_id)).await?;
     Ok(PlanNotices {

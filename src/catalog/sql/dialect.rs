@@ -72,13 +72,13 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     fn objects_of_open_shards(&self, which: &str) -> String;
 
     /// What is said at the beginning of a transaction that only reads, and all of one instant.
-    fn begin_reading(&self) -> &'static [&'static str];
+    fn begin_reading(&self) -> &'static str;
 
     /// What a plan's transaction says first: how long it may take, and wait for a lock.
     fn limits_of_plan(&self, patience: Duration) -> Vec<String>;
 
     /// What is said before statements over the objects that were inserted a moment ago.
-    fn after_inserts(&self) -> &'static [&'static str];
+    fn after_inserts(&self) -> &'static str;
 
     /// The scripts that make windlass's own tables, in their order.
     fn own_tables(&self) -> [&'static str; 4];

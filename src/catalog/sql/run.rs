@@ -3,7 +3,7 @@
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, Connection as _, Postgres, Sqlite};
 
 use super::{Record, Statement};
 use crate::database::{Database, SessionConnection};
@@ -106,7 +106,11 @@ impl Connection<'_> {
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
         match self {
             Self::Postgres(pg) => {
-                let done = statement.postgres()?.execute(&mut **pg).await?;
+                let done = match statement.without_values() {
+                    // In one round trip: to be prepared it would need another.
+                    Ok(sql) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **pg).await?,
+                    Err(bound) => bound.postgres()?.execute(&mut **pg).await?,
+                };
                 Ok(done.rows_affected())
             }
             Self::Sqlite(sqlite) => {

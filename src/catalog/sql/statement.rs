@@ -116,6 +116,14 @@ impl Statement {
         }
     }
 
+    /// Its SQL, where nothing is bound.
+    pub(super) fn without_values(self) -> Result<String, Self> {
+        match self.values.is_empty() {
+            true => Ok(self.sql.into_owned()),
+            false => Err(self),
+        }
+    }
+
     pub(super) fn postgres(self) -> Result<Query<'static, Postgres, PgArguments>, sqlx::Error> {
         let (sql, arguments) = self.for_postgres()?;
         Ok(sqlx::query_with(AssertSqlSafe(sql), arguments))

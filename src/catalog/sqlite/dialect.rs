@@ -94,12 +94,12 @@ impl Dialect for Sqlite {
         )
     }
 
-    fn begin_reading(&self) -> &'static [&'static str] {
-        &[]
+    fn begin_reading(&self) -> &'static str {
+        ""
     }
 
-    fn after_inserts(&self) -> &'static [&'static str] {
-        &[]
+    fn after_inserts(&self) -> &'static str {
+        ""
     }
 
     fn is_cut_by_url_parsing(&self, text: &str) -> String {
