@@ -109,6 +109,15 @@ pub(super) fn framed(version: u8, kind: u8, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The first frame of several, one behind the other, and what comes behind it.
+pub(super) fn split_first(frames: &[u8]) -> Result<(&[u8], &[u8]), FrameError> {
+    let header = frames.get(..HEADER_BYTES).ok_or(FrameError::Torn)?;
+    let length = u32::from_be_bytes([header[2], header[3], header[4], header[5]]);
+    let length = usize::try_from(length).map_err(|_| FrameError::Torn)?;
+    let end = HEADER_BYTES.checked_add(length).ok_or(FrameError::Torn)?;
+    frames.split_at_checked(end).ok_or(FrameError::Torn)
+}
+
 /// The record in a frame.
 pub(super) fn decode<R: Record>(frame: &[u8]) -> Result<R, FrameError> {
     let (header, payload) = frame

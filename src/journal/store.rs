@@ -20,9 +20,13 @@ use crate::crash;
 use crate::explain;
 use crate::private;
 
-/// Keys: `m` for the meta record, `e` and the big-endian sequence number for entries, so that
-/// sled appends to its right edge. Behind them those of [`uploads`].
+/// Keys: `m` for the meta record, `e` and the big-endian sequence number of its first entry for a
+/// group of entries, so that sled appends to its right edge. Behind them those of [`uploads`].
 const META: &[u8] = b"m";
+
+/// The most of entries in one group, that is, in one value: what one commit writes costs sled little
+/// more than a single entry would, and stays far below what it would put into a file of its own.
+const GROUP_MAX_BYTES: usize = 32 * 1024;
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -202,8 +206,8 @@ impl Store {
         crash::point("journal-before-write");
         guarded(|| {
             let mut batch = sled::Batch::default();
-            for (seq, entry) in entries {
-                batch.insert(&key(*seq), codec::encode(entry)?);
+            for (first, frames) in groups(entries)? {
+                batch.insert(&key(first), frames);
             }
             for (key, value) in uploads {
                 match value {
@@ -237,25 +241,60 @@ impl Store {
     }
 
     pub fn get(&self, seq: u64) -> Result<Option<EntryV1>, Fault> {
-        guarded(|| match self.db.get(key(seq))? {
-            Some(frame) => Ok(Some(codec::decode(&frame)?)),
-            None => Ok(None),
-        })
+        let found = self.chunk(seq, 1)?.pop();
+        Ok(found.filter(|found| found.0 == seq).map(|found| found.1))
     }
 
     /// At most `limit` entries, from `from` on.
     pub fn chunk(&self, from: u64, limit: usize) -> Result<Vec<(u64, EntryV1)>, Fault> {
         guarded(|| {
             let mut entries = Vec::new();
-            for pair in self.db.range(key(from)..=key(u64::MAX)).take(limit) {
-                let (key, frame) = pair?;
-                let seq = seq_of(&key)?;
-                let entry = codec::decode(&frame).map_err(|error| Fault::from(error).at(seq))?;
-                entries.push((seq, entry));
+            let first = self.group_of(from)?.unwrap_or(from);
+            for pair in self.db.range(key(first)..=key(u64::MAX)) {
+                let (key, frames) = pair?;
+                let (mut seq, mut rest) = (seq_of(&key)?, &*frames);
+                while !rest.is_empty() && entries.len() < limit {
+                    let at = |error: codec::FrameError| Fault::from(error).at(seq);
+                    let (frame, behind) = codec::split_first(rest).map_err(at)?;
+                    if seq >= from {
+                        entries.push((seq, codec::decode(frame).map_err(at)?));
+                    }
+                    (seq, rest) = (seq + 1, behind);
+                }
+                if entries.len() >= limit {
+                    break;
+                }
             }
             Ok(entries)
         })
     }
+
+    /// The first entry of the group that an entry is in, if it is there.
+    fn group_of(&self, seq: u64) -> Result<Option<u64>, Fault> {
+        match self.db.range(..=key(seq)).next_back().transpose()? {
+            Some((key, _)) if key.first() == Some(&b'e') => seq_of(&key).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Frames of entries that follow one another, one behind the other, each group with its first number.
+fn groups(entries: &[(u64, EntryV1)]) -> Result<Vec<(u64, Vec<u8>)>, Fault> {
+    let mut groups: Vec<(u64, Vec<u8>)> = Vec::new();
+    let mut next = None;
+    for (seq, entry) in entries {
+        let frame = codec::encode(entry)?;
+        match groups.last_mut() {
+            Some((_, frames))
+                if next == Some(*seq) && frames.len() + frame.len() <= GROUP_MAX_BYTES =>
+            {
+                frames.extend(frame);
+            }
+            _ => groups.push((*seq, frame)),
+        }
+        next = Some(seq + 1);
+    }
+    Ok(groups)
 }
 
 /// sled says a held lock and a broken file with the same kind of error, so its lock is tried
@@ -306,3 +345,7 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         Err(Fault::told(format!("sled panicked: {first_line}")))
     })
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;
