@@ -6,6 +6,7 @@
 //! at that side meanwhile.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use backoff::ExponentialBackoffBuilder;
@@ -136,6 +137,7 @@ pub struct Health {
     outage_limit: Duration,
     warned: Warned,
     last_success: Mutex<[Instant; 3]>,
+    throttled: AtomicU64,
 }
 
 impl Health {
@@ -145,6 +147,7 @@ impl Health {
             outage_limit,
             warned: Warned::anew_after(TELL_ANEW),
             last_success: Mutex::new([Instant::now(); 3]),
+            throttled: AtomicU64::new(0),
         }
     }
 
@@ -164,6 +167,11 @@ impl Health {
     /// How long a side may be away.
     pub fn outage_limit(&self) -> Duration {
         self.outage_limit
+    }
+
+    /// How often a side has asked for fewer requests.
+    pub fn throttled(&self) -> u64 {
+        self.throttled.load(Ordering::Relaxed)
     }
 
     /// Notes that a side answered as it should.
@@ -236,6 +244,9 @@ impl<'a> Tries<'a> {
                 return Verdict::Stopping;
             }
             FailureClass::Retryable | FailureClass::Throttled => {}
+        }
+        if error.class == FailureClass::Throttled {
+            self.health.throttled.fetch_add(1, Ordering::Relaxed);
         }
         let failed_at = Instant::now();
         let since = *self.failing_since.get_or_insert(failed_at);

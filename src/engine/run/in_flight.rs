@@ -1,7 +1,7 @@
 //! How much is in flight at once: by count and by bytes.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -9,13 +9,13 @@ use crate::engine::limits::{AUTO_MOST, Concurrency, MemoryLimit, STREAM_BYTES, W
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
 use crate::engine::object::transform::whole_plain_max_bytes;
+use crate::engine::run::knee::{FIRST_PLACES, Knee, Seen};
 use crate::model::DriverKind;
+use crate::progress::Snapshot;
 
-const AUTO_FIRST: usize = 128;
-const AUTO_STEP: usize = 32;
-
-/// How often `auto` looks at what it has come to.
+/// How often `auto` looks at what it has come to, and how much must have come to its end by then.
 const AUTO_INTERVAL: Duration = Duration::from_millis(500);
+const ENOUGH_DONE: f64 = 32.0;
 
 /// Places for objects in flight.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl Limits {
     ) -> Arc<Self> {
         let in_flight_kib = memory.in_flight_kib();
         let first = match concurrency {
-            Concurrency::Auto => AUTO_FIRST,
+            Concurrency::Auto => FIRST_PLACES,
             Concurrency::Fixed(places) => places.max(1) as usize,
         };
         let limits = Arc::new(Self {
@@ -50,12 +50,20 @@ impl Limits {
             in_flight_kib,
         });
         if concurrency == Concurrency::Auto {
-            tokio::spawn(grow(
-                Arc::downgrade(&limits),
-                context.control.progress.clone(),
-            ));
+            tokio::spawn(steer(Arc::downgrade(&limits), Arc::downgrade(context)));
         }
         limits
+    }
+
+    /// Lets in more or fewer from here on. Fewer are let in once as many have come to their end.
+    async fn change(&self, from: usize, to: usize) {
+        if to > from {
+            self.places.add_permits(to - from);
+        } else if let Ok(fewer) = u32::try_from(from - to)
+            && let Ok(given_up) = self.places.acquire_many(fewer).await
+        {
+            given_up.forget();
+        }
     }
 
     /// Waits for a place; `None` if the run is asked to end first.
@@ -106,28 +114,50 @@ fn weight_bytes(context: &Context, item: &Item) -> usize {
     stored.saturating_add(plain).min(STREAM_BYTES)
 }
 
-/// Opens a few more places each time the last few have paid, and stops where they do not.
-async fn grow(limits: std::sync::Weak<Limits>, progress: Arc<crate::progress::Progress>) {
-    let (mut places, mut best, mut settled_before) = (AUTO_FIRST, 0.0_f64, 0);
-    let mut without_gain = 0;
-    while places < AUTO_MOST && without_gain < 3 {
+/// Looks how the run does, and lets in as many at once as pays.
+async fn steer(limits: Weak<Limits>, context: Weak<Context>) {
+    let mut knee = Knee::new(AUTO_MOST);
+    let mut before = (Instant::now(), 0.0, 0);
+    loop {
         tokio::time::sleep(AUTO_INTERVAL).await;
-        let Some(limits) = limits.upgrade() else {
+        let (Some(limits), Some(context)) = (limits.upgrade(), context.upgrade()) else {
             return;
         };
-        let snapshot = progress.snapshot();
-        // Small objects count by number, large ones by size.
-        let now = snapshot.settled as f64 + snapshot.copied_bytes as f64 / (64.0 * 1024.0);
-        let rate = now - settled_before as f64;
-        settled_before = now as u64;
-        if rate > best * 1.05 {
-            best = rate;
-            without_gain = 0;
-        } else {
-            without_gain += 1;
+        let now = (
+            Instant::now(),
+            done(&context.control.progress.snapshot()),
+            context.control.health.throttled(),
+        );
+        drop(context);
+        let (seconds, done) = ((now.0 - before.0).as_secs_f64(), now.1 - before.1);
+        let throttled = now.2 > before.2;
+        // A few objects, each of which takes long, say nothing yet.
+        if done < ENOUGH_DONE && !throttled {
             continue;
         }
-        limits.places.add_permits(AUTO_STEP);
-        places += AUTO_STEP;
+        before = now;
+        let places = knee.places();
+        let wanted = knee.step(Seen {
+            rate: done / seconds,
+            throttled,
+            is_full: limits.places.available_permits() == 0,
+        });
+        limits.change(places, wanted).await;
+        if wanted != places {
+            tracing::info!(
+                "{wanted} objects at once, {:.0} a second with {places}{}",
+                done / seconds,
+                if throttled {
+                    ", a store asks for less"
+                } else {
+                    ""
+                }
+            );
+        }
     }
+}
+
+/// Small objects count by number, large ones by size.
+fn done(snapshot: &Snapshot) -> f64 {
+    snapshot.settled as f64 + snapshot.copied_bytes as f64 / (64.0 * 1024.0)
 }

@@ -2,6 +2,7 @@
 
 mod ending;
 pub mod in_flight;
+mod knee;
 pub mod opening;
 pub mod recover;
 mod regain;
