@@ -178,6 +178,20 @@ async fn session_tokens_go_with_their_keys() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_profile_may_name_a_program_that_knows_the_keys() {
+    let bench = Bench::new().await;
+    let said = r#"{"Version":1,"AccessKeyId":"k","SecretAccessKey":"s","SessionToken":"programs"}"#;
+    let profile = format!("[default]\ncredential_process = /bin/echo '{said}'\n");
+    bench.write_aws("config", &profile);
+    let server = tiny_s3(|_| None);
+    let checked = bench.check_with_iamauto(&server.url, &[]).await;
+    checked.expect_code(0);
+    let token = "x-amz-security-token: programs";
+    let asked = server.asked();
+    assert!(!asked.is_empty() && asked.iter().all(|asked| asked.has(token)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn requests_go_through_the_proxy_of_the_environment() {
     let bench = Bench::new().await;
     for name in ["HTTP_PROXY", "http_proxy"] {
