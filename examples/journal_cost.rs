@@ -3,15 +3,15 @@
 //!
 //! `cargo run --release --example journal_cost`
 
+#[path = "../benches/lab/cpu.rs"]
+mod cpu;
+
 use std::time::Instant;
 
-use anyhow::Context as _;
 use windlass::journal::{Journal, NewEntry};
 use windlass::model::{EntryObject, Event, Verified};
 
 const ENTRIES: u64 = 40_000;
-/// Linux counts a process's time in hundredths of a second for every program.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -19,7 +19,7 @@ async fn main() -> anyhow::Result<()> {
         let dir = tempfile::tempdir()?;
         let checkpoint = dir.path().join("checkpoint");
         let journal = Journal::create(&checkpoint, uuid::Uuid::new_v4(), uuid::Uuid::new_v4())?;
-        let (since, cpu_before) = (Instant::now(), cpu_seconds()?);
+        let (since, cpu_before) = (Instant::now(), cpu_seconds());
         let work = (0..tasks).map(|task| {
             let journal = journal.clone();
             tokio::spawn(async move {
@@ -32,7 +32,7 @@ async fn main() -> anyhow::Result<()> {
         for done in futures::future::join_all(work).await {
             done??;
         }
-        let (wall, cpu) = (since.elapsed().as_secs_f64(), cpu_seconds()? - cpu_before);
+        let (wall, cpu) = (since.elapsed().as_secs_f64(), cpu_seconds() - cpu_before);
         println!(
             "{tasks:3} tasks: {:.1} µs of CPU per entry, {:.0} entries/s",
             cpu * 1e6 / ENTRIES as f64,
@@ -61,11 +61,6 @@ fn entry(idx: u64) -> NewEntry {
 }
 
 /// User and system time of all threads so far.
-fn cpu_seconds() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The second field, the program's name, may hold anything; times are fields 14 and 15.
-    let (_, after_name) = stat.rsplit_once(')').context("/proc/self/stat")?;
-    let ticks = after_name.split_whitespace().skip(11).take(2);
-    let ticks: f64 = ticks.map(str::parse::<f64>).sum::<Result<_, _>>()?;
-    Ok(ticks / TICKS_PER_SECOND)
+fn cpu_seconds() -> f64 {
+    cpu::cpu_time("/proc/self/stat", 2).as_secs_f64()
 }

@@ -3,11 +3,13 @@
 //!
 //! `cargo run --release --example s3_cost -- URL ACCESS_KEY SECRET_KEY`
 
+#[path = "../benches/lab/cpu.rs"]
+mod cpu;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use md5::Digest as _;
 use windlass::config::{
@@ -18,8 +20,6 @@ use windlass::driver::{self, Driver, Fence};
 use windlass::model::ObjectKey;
 
 const IN_FLIGHT: usize = 16;
-/// Linux counts a process's time in hundredths of a second for every program.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -71,7 +71,7 @@ async fn main() -> anyhow::Result<()> {
         })
         .await?;
         let urls: Vec<_> = (0..objects).map(|n| url_of(&*s3, n)).collect();
-        let (wall, cpu) = (Instant::now(), cpu_seconds()?);
+        let (wall, cpu) = (Instant::now(), cpu_seconds());
         for deleted in s3.delete(&urls).await {
             deleted?;
         }
@@ -95,7 +95,7 @@ where
     F: Future<Output = anyhow::Result<()>> + Send,
 {
     let next = Arc::new(AtomicUsize::new(0));
-    let (wall, cpu) = (Instant::now(), cpu_seconds()?);
+    let (wall, cpu) = (Instant::now(), cpu_seconds());
     let workers = (0..IN_FLIGHT).map(|_| {
         let (next, s3, run) = (next.clone(), s3.clone(), run.clone());
         tokio::spawn(async move {
@@ -122,7 +122,7 @@ fn report(
     cpu: f64,
 ) -> anyhow::Result<()> {
     let wall = wall.elapsed().as_secs_f64();
-    let cpu = (cpu_seconds()? - cpu) / objects as f64;
+    let cpu = (cpu_seconds() - cpu) / objects as f64;
     println!(
         "{what:6} {:>5} KiB x {objects:>5}: {:>8.1} µs of CPU each = {:>7.0} objects/s a core; \
          measured {:>6.0} objects/s",
@@ -135,11 +135,6 @@ fn report(
 }
 
 /// User and system time of all threads so far.
-fn cpu_seconds() -> anyhow::Result<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    // The second field, the program's name, may hold anything; times are fields 14 and 15.
-    let (_, after_name) = stat.rsplit_once(')').context("/proc/self/stat")?;
-    let ticks = after_name.split_whitespace().skip(11).take(2);
-    let ticks: f64 = ticks.map(str::parse::<f64>).sum::<Result<_, _>>()?;
-    Ok(ticks / TICKS_PER_SECOND)
+fn cpu_seconds() -> f64 {
+    cpu::cpu_time("/proc/self/stat", 2).as_secs_f64()
 }

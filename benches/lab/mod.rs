@@ -1,5 +1,7 @@
 //! What the benches share: sets of documents, programs that are run and watched, medians.
 
+mod cpu;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -7,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::support::deployment::{Compression, Deployment, S3Spec, StoreSpec};
 use crate::support::random::Random;
 use crate::support::{measure, postgres, program, s3};
+use cpu::cpu_time;
 use tempfile::TempDir;
 
 /// A set of documents, all of one size.
@@ -262,14 +265,4 @@ fn journal_time(pid: u32) -> Duration {
     of_journal
         .map(|thread| cpu_time(&thread.path().join("stat").display().to_string(), 2))
         .sum()
-}
-
-/// User and system time so far, in the kernel's ticks of 10 ms: the first two fields of time, or all
-/// four, with those of children.
-fn cpu_time(stat: &str, fields: usize) -> Duration {
-    let text = std::fs::read_to_string(stat).unwrap_or_default();
-    let after_name = text.rsplit(") ").next().unwrap_or_default();
-    let ticks = after_name.split_whitespace().skip(11).take(fields);
-    let ticks = ticks.filter_map(|ticks| ticks.parse::<u64>().ok());
-    Duration::from_millis(ticks.sum::<u64>() * 10)
 }
