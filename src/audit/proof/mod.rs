@@ -42,12 +42,7 @@ pub async fn prove(
     let journal = match opened {
         Ok(journal) => journal,
         Err(error @ (JournalError::Damaged { .. } | JournalError::WrongTask { .. })) => {
-            proof.problem(Problem {
-                part: Part::Chain,
-                seq: None,
-                object: None,
-                what: error.to_string(),
-            });
+            proof.problem(broken_chain(&error));
             return Ok(proof.ended());
         }
         Err(error) => return Err(error.into()),
@@ -99,6 +94,15 @@ pub async fn prove(
     mirror.hold(&mut proof).await?;
     proof.mirror_compared = true;
     Ok(proof.ended())
+}
+
+fn broken_chain(error: &JournalError) -> Problem {
+    Problem {
+        part: Part::Chain,
+        seq: None,
+        object: None,
+        what: error.to_string(),
+    }
 }
 
 /// Proves an export by itself: its chains and its steps.

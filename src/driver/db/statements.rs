@@ -87,6 +87,15 @@ impl Names {
         }
     }
 
+    /// The condition for the one row with a document's whole name, by itself and as a join.
+    fn exactly(&self) -> (String, String) {
+        let [user, bucket, id, last] = self.key;
+        (
+            format!("{user} = $1 AND {bucket} = $2 AND {id} = $3 AND {last} = $4"),
+            format!("d.{user} = t.u AND d.{bucket} = t.b AND d.{id} = t.i AND d.{last} = t.l"),
+        )
+    }
+
     /// The condition for all rows that a document may be, by itself and as a join.
     fn without_last(&self) -> (String, String) {
         let [user, bucket, id, _] = self.key;
@@ -123,9 +132,7 @@ impl Statements {
             values,
             replaced,
         } = names;
-        let one = format!("{user} = $1 AND {bucket} = $2 AND {id} = $3 AND {last} = $4");
-        let joined =
-            format!("d.{user} = t.u AND d.{bucket} = t.b AND d.{id} = t.i AND d.{last} = t.l");
+        let (one, joined) = names.exactly();
         let wanted = "UNNEST($1::text[], $2::text[], $3::text[], $4::text[])";
         let numbered = format!("{wanted} WITH ORDINALITY AS t(u, b, i, l, n)");
         let (its, theirs) = match form {
