@@ -1,6 +1,6 @@
 //! The only file that knows sled. Its traps, measured with 0.34.7, are why it looks like this:
 //! `flush` does not survive a power cut (so the file is synced behind it), `flush_async` hangs,
-//! damage makes it panic, and values from some 100 KB on go to files that it never syncs.
+//! damage makes it panic, and pages above 128 KiB, of up to 19 values, go to files that it never syncs.
 
 use std::fs::{self, File};
 use std::io;
@@ -24,9 +24,10 @@ use crate::private;
 /// group of entries, so that sled appends to its right edge. Behind them those of [`uploads`].
 const META: &[u8] = b"m";
 
-/// The most of entries in one group, that is, in one value: what one commit writes costs sled little
-/// more than a single entry would, and stays far below what it would put into a file of its own.
-const GROUP_MAX_BYTES: usize = 32 * 1024;
+/// The most of entries in one group, that is, in one value. sled writes a leaf of its tree as one page,
+/// and a leaf has up to 17 values before it is split, 19 where two were merged; a page above 128 KiB
+/// goes to a file that is never synced. So a value may have no more than about a nineteenth of that.
+const GROUP_MAX_BYTES: usize = 6 * 1024;
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 

@@ -29,7 +29,7 @@ fn what_one_commit_writes_lies_in_few_values_and_each_entry_is_found() {
     assert_eq!(values(&store), 5);
     store.write(&entries(6..=1000), &[]).unwrap();
     let groups = values(&store) - 5;
-    assert!((10..30).contains(&groups), "{groups}");
+    assert!((70..90).contains(&groups), "{groups}");
 
     assert_eq!(store.chunk(0, 2000).unwrap(), entries(1..=1000));
     assert_eq!(store.chunk(500, 3).unwrap(), entries(500..=502));
@@ -45,17 +45,35 @@ fn what_one_commit_writes_lies_in_few_values_and_each_entry_is_found() {
 #[test]
 fn damage_in_a_group_is_told_by_the_entry_that_it_is_in() {
     let (_temp, store) = store();
-    store.write(&entries(1..=20), &[]).unwrap();
+    store.write(&entries(1..=10), &[]).unwrap();
     let whole = store.db.get(key(1)).unwrap().unwrap().to_vec();
-    let frame = whole.len() / 20;
+    let frame = whole.len() / 10;
 
     let mut flipped = whole.clone();
-    flipped[12 * frame + frame / 2] ^= 1;
+    flipped[6 * frame + frame / 2] ^= 1;
     store.db.insert(key(1), flipped).unwrap();
     let told = store.chunk(1, 100).unwrap_err().to_string();
-    assert!(told.starts_with("entry 13: "), "{told}");
+    assert!(told.starts_with("entry 7: "), "{told}");
 
     store.db.insert(key(1), &whole[..whole.len() - 7]).unwrap();
     let told = store.chunk(1, 100).unwrap_err().to_string();
-    assert!(told.starts_with("entry 20: a record is torn"), "{told}");
+    assert!(told.starts_with("entry 10: a record is torn"), "{told}");
+}
+
+/// sled writes several values to its log as one page, and a page above 128 KiB to a file that it
+/// never syncs: a power cut would take entries that were acknowledged.
+#[test]
+fn no_page_of_groups_grows_into_a_file_of_its_own() {
+    for in_a_commit in [1, 7, 100, 1000] {
+        let (temp, store) = store();
+        let blobs = temp.path().join("00000001/blobs");
+        let mut first = 1;
+        for _ in 0..60 {
+            let last = first + in_a_commit - 1;
+            store.write(&entries(first..=last), &[]).unwrap();
+            first = last + 1;
+            let apart = fs::read_dir(&blobs).unwrap().count();
+            assert_eq!(apart, 0, "after {last} entries in commits of {in_a_commit}");
+        }
+    }
 }
