@@ -5,7 +5,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -140,6 +140,8 @@ pub(super) struct Store {
     db: sled::Db,
     /// sled's log, opened a second time: syncing this handle syncs the file.
     log: Arc<File>,
+    /// Where sled puts pages that are too large for its log.
+    blobs: PathBuf,
 }
 
 impl Store {
@@ -181,10 +183,13 @@ impl Store {
             File::open(&file)?.sync_all()?;
         }
         dir::sync(path)?;
-        Ok(Self {
+        let store = Self {
             db,
             log: Arc::new(log),
-        })
+            blobs: path.join("blobs"),
+        };
+        store.sync_blobs()?;
+        Ok(store)
     }
 
     pub fn meta(&self) -> Result<Option<MetaV1>, Fault> {
@@ -238,7 +243,27 @@ impl Store {
 
     fn sync(&self) -> Result<(), Fault> {
         self.db.flush()?;
+        self.sync_blobs()?;
         Ok(self.log.sync_data()?)
+    }
+
+    /// Usually there is none: a page of the longest entries there can be is just too large for the log.
+    /// Before the log's own sync, which makes it point at them.
+    fn sync_blobs(&self) -> io::Result<()> {
+        let mut is_any = false;
+        for blob in fs::read_dir(&self.blobs)? {
+            match File::open(blob?.path()) {
+                Ok(blob) => blob.sync_all()?,
+                // sled has written its page anew.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            is_any = true;
+        }
+        match is_any {
+            true => dir::sync(&self.blobs),
+            false => Ok(()),
+        }
     }
 
     pub fn get(&self, seq: u64) -> Result<Option<EntryV1>, Fault> {
