@@ -34,7 +34,9 @@ pub enum CatalogError {
     },
     /// An older windlass was here.
     #[error(
-        "the windlass tables in this database are of version {found}, this windlass reads {known}:          windlass resume, migrate and reverse bring them up to date; until then look with the          windlass that made them"
+        "the windlass tables in this database are of version {found}, this windlass reads {known}: \
+         windlass resume, migrate and reverse bring them up to date; until then look with the \
+         windlass that made them"
     )]
     OlderSchema {
         /// The newest migration applied.

@@ -50,7 +50,12 @@ async fn conforms(kind: Kind, spared: Spared) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn moto_conforms() {
-    conforms(Kind::Moto, Spared::default()).await;
+    let spared = Spared {
+        // Under load it answers some of them with 500.
+        writes_at_once: true,
+        ..Spared::default()
+    };
+    conforms(Kind::Moto, spared).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,6 +68,7 @@ async fn s3rver_conforms() {
         reads_beside_writes: true,
         // Two that both find their directory empty both remove it, and one of them can't any more.
         deletes_at_once: true,
+        ..Spared::default()
     };
     conforms(Kind::S3rver, spared).await;
 }
