@@ -206,27 +206,22 @@ impl Catalog {
         Ok(found.into_iter().map(shard).collect())
     }
 
-    /// The destinations of a task's objects that it has left alone since their rows had changed, as
-    /// far as no row points there.
+    /// The objects of a task that it has left alone since their rows had changed, each with its
+    /// destination, as far as no row points there.
     pub async fn unused_destinations_of_skipped(
         &self,
         task_id: i64,
-    ) -> Result<Vec<String>, CatalogError> {
-        let found: Vec<(String,)> = self
-            .all(
-                "look for what was skipped",
-                Statement::new(
-                    "SELECT dest_url FROM windlass_objects o
-                  WHERE task_id = $1 AND outcome = 'skipped' AND refused IS NULL
-                    AND phase IN ('pending', 'copied', 'verified')
-                    AND NOT EXISTS (SELECT 1 FROM archive_metadata m
-                                     WHERE m.content_url = o.dest_url)
-                  ORDER BY idx",
-                )
-                .bind(task_id),
-            )
-            .await?;
-        Ok(found.into_iter().map(|(url,)| url).collect())
+    ) -> Result<Vec<(u64, String)>, CatalogError> {
+        let skipped = Statement::new(
+            "SELECT idx, dest_url FROM windlass_objects o
+              WHERE task_id = $1 AND outcome = 'skipped' AND refused IS NULL
+                AND phase IN ('pending', 'copied', 'verified')
+                AND NOT EXISTS (SELECT 1 FROM archive_metadata m
+                                 WHERE m.content_url = o.dest_url)
+              ORDER BY idx",
+        );
+        self.destinations("look for what was skipped", skipped.bind(task_id))
+            .await
     }
 
     /// The objects of a shard that were never committed, each with its destination.
@@ -235,25 +230,28 @@ impl Catalog {
         task_id: i64,
         shard: Shard,
     ) -> Result<Vec<(u64, String)>, CatalogError> {
-        let found: Vec<(i64, String)> = self
-            .all(
-                "look for what was not committed",
-                Statement::new(
-                    "SELECT idx, dest_url FROM windlass_objects
-                  WHERE task_id = $1 AND idx BETWEEN $2 AND $3 AND refused IS NULL
-                    AND phase IN ('pending', 'copied', 'verified')
-                    AND coalesce(outcome, '') <> 'skipped'
-                  ORDER BY idx",
-                )
-                .bind(task_id)
-                .bind(shard.first_idx as i64)
-                .bind(shard.last_idx as i64),
-            )
-            .await?;
-        Ok(found
-            .into_iter()
-            .map(|(idx, url)| (idx as u64, url))
-            .collect())
+        let uncommitted = Statement::new(
+            "SELECT idx, dest_url FROM windlass_objects
+              WHERE task_id = $1 AND idx BETWEEN $2 AND $3 AND refused IS NULL
+                AND phase IN ('pending', 'copied', 'verified')
+                AND coalesce(outcome, '') <> 'skipped'
+              ORDER BY idx",
+        )
+        .bind(task_id)
+        .bind(shard.first_idx as i64)
+        .bind(shard.last_idx as i64);
+        self.destinations("look for what was not committed", uncommitted)
+            .await
+    }
+
+    async fn destinations(
+        &self,
+        what: &'static str,
+        statement: Statement,
+    ) -> Result<Vec<(u64, String)>, CatalogError> {
+        let found: Vec<(i64, String)> = self.all(what, statement).await?;
+        let found = found.into_iter();
+        Ok(found.map(|(idx, url)| (idx as u64, url)).collect())
     }
 
     /// Notes that a shard holds nothing more to do.

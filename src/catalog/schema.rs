@@ -174,7 +174,7 @@ pub(super) async fn make_missing(connection: &mut Connection<'_>) -> Result<(), 
     let found: Option<(String,)> = connection.optional(find(dialect, &[FIRST_TABLE])).await?;
     if found.is_none() {
         for script in dialect.own_tables() {
-            connection.script(script).await?;
+            connection.execute(Statement::new(script)).await?;
         }
     }
     Ok(())

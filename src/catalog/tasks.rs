@@ -255,11 +255,12 @@ impl Catalog {
 
 /// How an executor ends.
 #[derive(Debug, Clone, Copy)]
-pub enum ExecutorEnd {
-    /// Nothing that it has sent can still arrive.
-    Clean(Uuid),
-    /// Requests of it may still take effect: another task has to wait for them, as after a crash.
-    Unclean(Uuid),
+pub struct ExecutorEnd {
+    /// The checkpoint's UUID.
+    pub executor: Uuid,
+    /// Whether nothing that it has sent can still arrive; else another task has to wait for that,
+    /// as after a crash.
+    pub is_clean: bool,
 }
 
 /// Who sets a state.
@@ -301,20 +302,16 @@ async fn set_state(
     let own =
         format!("UPDATE windlass_tasks SET state = $2, updated_at = {now} WHERE task_id = $1");
     let (of_executor, who) = match by {
-        By::Ended(ExecutorEnd::Clean(executor)) => (
-            format!(
-                "UPDATE windlass_executors SET ended_at = {now}, heartbeat = {now}
-                  WHERE task_id = $1 AND executor = $2"
-            ),
-            executor.to_string(),
-        ),
-        By::Ended(ExecutorEnd::Unclean(executor)) => (
-            format!(
-                "UPDATE windlass_executors SET heartbeat = {now}
-                  WHERE task_id = $1 AND executor = $2"
-            ),
-            executor.to_string(),
-        ),
+        By::Ended(end) => {
+            let ended_at = if end.is_clean { now } else { "NULL" };
+            (
+                format!(
+                    "UPDATE windlass_executors SET ended_at = {ended_at}, heartbeat = {now}
+                      WHERE task_id = $1 AND executor = $2"
+                ),
+                end.executor.to_string(),
+            )
+        }
         By::Resumed(executor_id) => (
             "UPDATE tasks SET executor_id = $2 WHERE id = $1".into(),
             executor_id.to_owned(),

@@ -102,29 +102,27 @@ impl Connection<'_> {
         }
     }
 
-    /// How many rows it has changed.
+    /// How many rows it has changed. Where nothing is bound there may be several statements, and they
+    /// take one round trip: to be prepared one alone would need another.
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
         match self {
             Self::Postgres(pg) => {
                 let done = match statement.without_values() {
-                    // In one round trip: to be prepared it would need another.
                     Ok(sql) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **pg).await?,
                     Err(bound) => bound.postgres()?.execute(&mut **pg).await?,
                 };
                 Ok(done.rows_affected())
             }
             Self::Sqlite(sqlite) => {
-                let done = statement.sqlite()?.execute(&mut **sqlite).await?;
+                let done = match statement.without_values() {
+                    Ok(sql) => {
+                        let sql = sqlx::raw_sql(AssertSqlSafe(sql));
+                        sql.execute(&mut **sqlite).await?
+                    }
+                    Err(bound) => bound.sqlite()?.execute(&mut **sqlite).await?,
+                };
                 Ok(done.rows_affected())
             }
-        }
-    }
-
-    /// Several statements in one string, with nothing bound.
-    pub async fn script(&mut self, sql: &'static str) -> Result<(), sqlx::Error> {
-        match self {
-            Self::Postgres(pg) => sqlx::raw_sql(sql).execute(&mut **pg).await.map(drop),
-            Self::Sqlite(sqlite) => sqlx::raw_sql(sql).execute(&mut **sqlite).await.map(drop),
         }
     }
 

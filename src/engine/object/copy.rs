@@ -1,15 +1,11 @@
-//! The first two steps: write the copy, and read it back.
-
-use std::sync::atomic::Ordering;
+//! The first step: write the copy.
 
 use bytes::Bytes;
 use futures::StreamExt;
-use md5::{Digest, Md5};
-use sha2::Sha256;
 
 use crate::crash;
 use crate::driver::bounded;
-use crate::driver::{Driver, Reader, Receipt, Stat, StoreErrorKind};
+use crate::driver::{Driver, Reader, Receipt, Stat};
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::limits::WHOLE_MAX_BYTES;
 use crate::engine::object::context::Context;
@@ -18,8 +14,8 @@ use crate::engine::object::restore;
 use crate::engine::object::sending::Sending;
 use crate::engine::object::transform::{BadSource, Transform, make_whole};
 use crate::engine::object::uploads::{self, Earlier};
-use crate::model::{Cause, Event, FailureClass, Phase};
-use crate::model::{Facts, Returned, Verified, VerifyMode};
+use crate::engine::object::verify::{Proof, read_back, verified};
+use crate::model::{Cause, Facts, FailureClass, Phase, Verified, VerifyMode};
 
 /// Above this a digest or a compression is worth a thread of its own.
 const BLOCKING_BYTES: usize = 256 << 10;
@@ -60,13 +56,6 @@ impl Copy {
             proof: is_proof.then(|| verified("checksum", facts.size)),
             ..Self::written(facts)
         }
-    }
-}
-
-fn verified(method: &str, bytes: u64) -> Verified {
-    Verified {
-        method: method.into(),
-        bytes,
     }
 }
 
@@ -334,8 +323,7 @@ async fn is_there_already(
     };
     refuse_namesakes(destination, facts).await?;
     if stat.size == facts.size {
-        let found = read_back(destination, facts).await?;
-        if found.is_equal(facts) {
+        if let Proof::Equal(_) = read_back(destination, facts).await? {
             return Ok(true);
         }
     }
@@ -379,148 +367,4 @@ async fn refuse_namesakes(destination: &dyn Driver, facts: &Facts) -> Result<(),
     );
     let cause = Cause::OtherContentAtDestination;
     Err(StepError::permanent(Side::Destination, cause, message))
-}
-
-/// What reading back found.
-#[derive(Debug)]
-pub enum Proof {
-    /// The copy is equal.
-    Equal(Verified),
-    /// It is not, or it is gone; why.
-    Unequal(String),
-}
-
-/// Reads a copy back.
-pub async fn verify(context: &Context, facts: &Facts) -> Result<Proof, StepError> {
-    if context.task.policy.verify == VerifyMode::Checksum
-        && let Some(proof) = verify_by_checksum(context, facts).await?
-    {
-        return Ok(proof);
-    }
-    match read_back(context.stores.destination.as_ref(), facts).await {
-        Ok(found) if found.is_equal(facts) => Ok(Proof::Equal(verified("full", found.size))),
-        Ok(found) => {
-            let (algorithm, stored) = found.digest.in_words(facts);
-            let (read, size) = (found.digest.hex(), found.size);
-            Ok(Proof::Unequal(format!(
-                "{}: read back {size} bytes with {algorithm} {read}, stored were {} with {stored}",
-                facts.url, facts.size
-            )))
-        }
-        Err(error) if error.class == FailureClass::Permanent => Ok(Proof::Unequal(error.message)),
-        Err(error) => Err(error),
-    }
-}
-
-/// `None` where the store has no checksum of its own: then the whole payload is read.
-async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<Proof>, StepError> {
-    let stat = context.stores.destination.stat(&facts.url).await;
-    let stat = match stat {
-        Ok(stat) => stat,
-        Err(error) if error.kind == StoreErrorKind::NotFound => None,
-        Err(error) => return Err(StepError::store(Side::Destination)(error)),
-    };
-    let Some(stat) = stat else {
-        return Ok(Some(Proof::Unequal(format!(
-            "{}: the copy is gone",
-            facts.url
-        ))));
-    };
-    let Some(md5) = stat.md5 else {
-        if !context
-            .stores
-            .warned_no_checksum
-            .swap(true, Ordering::Relaxed)
-        {
-            tracing::warn!(
-                "{} gives no checksum of its own for some objects: they are read back in full",
-                context.task.destination.place
-            );
-        }
-        return Ok(None);
-    };
-    Ok(Some(match md5 == facts.digest && stat.size == facts.size {
-        true => Proof::Equal(verified("checksum", stat.size)),
-        false => Proof::Unequal(format!(
-            "{}: the store has {} bytes with MD5 {md5}, sent were {} with {}",
-            facts.url, stat.size, facts.size, facts.digest
-        )),
-    }))
-}
-
-/// A copy, as it was read back.
-struct ReadBack {
-    digest: ReadDigest,
-    size: u64,
-}
-
-/// The digest of the bytes that were read, in hex.
-enum ReadDigest {
-    /// Of a copy whose bytes are the document's content. Processors have instructions for it, and none
-    /// for MD5.
-    Sha256(String),
-    /// Of any other: what is known of its bytes is their MD5.
-    Md5(String),
-}
-
-impl ReadDigest {
-    fn hex(&self) -> &str {
-        match self {
-            Self::Sha256(hex) | Self::Md5(hex) => hex,
-        }
-    }
-
-    /// The algorithm, and what it gave when the copy was made.
-    fn in_words<'f>(&self, facts: &'f Facts) -> (&'static str, &'f str) {
-        match self {
-            Self::Sha256(_) => ("SHA-256", &facts.content_sha256),
-            Self::Md5(_) => ("MD5", &facts.digest),
-        }
-    }
-}
-
-impl ReadBack {
-    fn is_equal(&self, facts: &Facts) -> bool {
-        let (_, stored) = self.digest.in_words(facts);
-        self.digest.hex() == stored && self.size == facts.size
-    }
-}
-
-async fn read_back(destination: &dyn Driver, facts: &Facts) -> Result<ReadBack, StepError> {
-    let reader = destination.get(&facts.url, Some(facts.size)).await;
-    let reader = reader.map_err(StepError::store(Side::Destination))?;
-    let reader = reader.at_most(facts.size, destination.kind(), &facts.url);
-    let is_content = !facts.compressed && !facts.content_sha256.is_empty();
-    Ok(match is_content {
-        true => {
-            let (digest, size) = digest_of::<Sha256>(reader).await?;
-            let digest = ReadDigest::Sha256(digest);
-            ReadBack { digest, size }
-        }
-        false => {
-            let (digest, size) = digest_of::<Md5>(reader).await?;
-            let digest = ReadDigest::Md5(digest);
-            ReadBack { digest, size }
-        }
-    })
-}
-
-async fn digest_of<D: Digest>(mut reader: Reader) -> Result<(String, u64), StepError> {
-    let (mut digest, mut size) = (D::new(), 0);
-    while let Some(piece) = reader.stream.next().await {
-        let piece = piece.map_err(StepError::store(Side::Destination))?;
-        digest.update(&piece);
-        size += piece.len() as u64;
-    }
-    Ok((hex::encode(digest.finalize()), size))
-}
-
-/// The event for a copy that could not be proven: before the commit the object starts over,
-/// after it the source stays where it is.
-pub fn unproven(phase: Phase, why: String) -> Option<Event> {
-    let to_pending = Event::Returned(Returned {
-        to: Phase::Pending,
-        why,
-    });
-    (phase < Phase::Committed).then_some(to_pending)
 }

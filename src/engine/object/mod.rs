@@ -14,6 +14,7 @@ pub mod strays;
 pub mod transform;
 mod undeleted;
 pub mod uploads;
+mod verify;
 
 use std::sync::Arc;
 
@@ -25,10 +26,10 @@ use crate::engine::flow::retry::{Side, StepError, Verdict};
 use crate::engine::flow::warned::Telling;
 use crate::engine::object::batches::BatchOutcome;
 use crate::engine::object::context::Context;
-use crate::engine::object::copy::Proof;
 use crate::engine::object::error::RunError;
 use crate::engine::object::item::Item;
 use crate::engine::object::strays::Found;
+use crate::engine::object::verify::Proof;
 use crate::model::{
     Action, Cause, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted,
     SourceKept, State, Verified,
@@ -315,7 +316,7 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
         let cause = Cause::CopyDiffers;
         return Err(StepError::permanent(Side::Destination, cause, message));
     };
-    let proof = copy::verify(context, facts).await?;
+    let proof = verify::verify(context, facts).await?;
     crash::point("read-back");
     context.control.health.record_success(Side::Destination);
     match proof {
@@ -327,7 +328,7 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
         Proof::Unequal(why) => {
             tell(context, false, "copies that differ", &why);
             let phase = item.object.state.phase;
-            Ok(match copy::unproven(phase, why.clone()) {
+            Ok(match verify::unproven(phase, why.clone()) {
                 Some(event) => Step::Happened(event),
                 None => Step::refused(
                     item,
@@ -413,7 +414,7 @@ async fn copied_and_read_back(
         let _between_leases = context.lease.step().await;
         context.ledger.record(item, Event::Copied(copied)).await
     };
-    let (journaled, proof) = tokio::join!(journal, copy::verify(context, &facts));
+    let (journaled, proof) = tokio::join!(journal, verify::verify(context, &facts));
     journaled?;
     crash::point("copied-and-read-back");
     let Ok(Proof::Equal(verified)) = proof else {

@@ -2,14 +2,16 @@
 //! between the entry and the commit. A reverse looks for them wherever the task may have written,
 //! and clears away those that are known to be the task's own.
 
+use std::pin::pin;
+
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 use sha2::{Digest as _, Sha256};
 
 use crate::catalog::{Catalog, TaskRow};
 use crate::driver::bounded;
 use crate::driver::compression::Decoder;
-use crate::driver::{Driver, Reader, StoreErrorKind};
+use crate::driver::{Driver, Reader, Stat, StoreError, StoreErrorKind};
 use crate::engine::EngineError;
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::flow::retry_store::retry_store;
@@ -33,12 +35,8 @@ pub async fn look(
     let mut unseen = 0;
     for shard in catalog.shards_at_work(task_id).await? {
         let uncommitted = catalog.uncommitted(task_id, shard).await?;
-        let looks = uncommitted.into_iter().map(async |(idx, url)| {
-            let stat = retry_store(async || store.stat(&url).await).await;
-            (idx, stat)
-        });
-        let mut looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
-        while let Some((idx, stat)) = looks.next().await {
+        let mut looks = pin!(stats(store, uncommitted));
+        while let Some((idx, _, stat)) = looks.next().await {
             match stat {
                 Ok(stat) => found.extend(stat.map(|_| idx)),
                 Err(error) if error.is_retryable() => return Err(error.into()),
@@ -62,6 +60,18 @@ pub async fn look(
     Ok(found)
 }
 
+/// Asks what lies at the destinations of objects, each with its number.
+fn stats(
+    store: &dyn Driver,
+    destinations: Vec<(u64, String)>,
+) -> impl Stream<Item = (u64, String, Result<Option<Stat>, StoreError>)> {
+    let looks = destinations.into_iter().map(async move |(idx, url)| {
+        let stat = retry_store(async || store.stat(&url).await).await;
+        (idx, url, stat)
+    });
+    stream::iter(looks).buffered(LOOKS_AT_ONCE)
+}
+
 /// Names the copies of documents that were changed while the task ran: no document is left that
 /// they could be proven against, and so they are kept.
 async fn warn_of_superseded(
@@ -69,14 +79,10 @@ async fn warn_of_superseded(
     store: &dyn Driver,
     task_id: i64,
 ) -> Result<(), EngineError> {
-    let urls = catalog.unused_destinations_of_skipped(task_id).await?;
-    let looks = urls.into_iter().map(async |url| {
-        let stat = retry_store(async || store.stat(&url).await).await;
-        (url, stat)
-    });
-    let mut looks = stream::iter(looks).buffered(LOOKS_AT_ONCE);
+    let skipped = catalog.unused_destinations_of_skipped(task_id).await?;
+    let mut looks = pin!(stats(store, skipped));
     let mut left: Vec<String> = Vec::new();
-    while let Some((url, stat)) = looks.next().await {
+    while let Some((_, url, stat)) = looks.next().await {
         match stat {
             Ok(stat) => left.extend(stat.map(|_| url)),
             Err(error) if error.is_retryable() => return Err(error.into()),
@@ -86,7 +92,8 @@ async fn warn_of_superseded(
     }
     if let Some(first) = left.first() {
         tracing::warn!(
-            "{} of documents that were changed while task {task_id} ran: nothing proves whose they              are, so they are kept at their destinations; the first is {first}",
+            "{} of documents that were changed while task {task_id} ran: nothing proves whose they \
+             are, so they are kept at their destinations; the first is {first}",
             match left.len() {
                 1 => "1 copy".to_owned(),
                 n => format!("{n} copies"),

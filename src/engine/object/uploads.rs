@@ -60,14 +60,12 @@ pub async fn earlier(
 pub async fn give_up(ledger: &Ledger, destination: &dyn Driver, item: &Item) {
     let idx = item.object.idx;
     if let Some(unfinished) = ledger.journal.upload(idx) {
-        abort(
-            ledger,
-            destination,
+        let upload = OpenUpload {
             idx,
-            &item.object.dest_url,
-            unfinished.id,
-        )
-        .await;
+            upload_id: unfinished.id,
+            dest_url: item.object.dest_url.clone(),
+        };
+        abort(ledger, destination, upload).await;
     }
 }
 
@@ -140,19 +138,15 @@ async fn clear(context: &Context, keep: impl Fn(u64, &str) -> bool) {
     };
     for upload in open {
         if !keep(upload.idx, &upload.upload_id) {
-            let OpenUpload {
-                idx,
-                upload_id,
-                dest_url,
-            } = upload;
-            abort(ledger, destination, idx, &dest_url, upload_id).await;
+            abort(ledger, destination, upload).await;
         }
     }
 }
 
-async fn abort(ledger: &Ledger, destination: &dyn Driver, idx: u64, url: &str, id: String) {
+async fn abort(ledger: &Ledger, destination: &dyn Driver, upload: OpenUpload) {
+    let (url, id) = (&upload.dest_url, upload.upload_id);
     match abort_at(destination, url, &id).await {
-        Ok(()) => over(ledger, idx, id).await,
+        Ok(()) => over(ledger, upload.idx, id).await,
         // The mirror keeps it: it is tried again at the end, and when the task is resumed.
         Err(error) => tracing::warn!("{error}; its parts are still there, as upload {id}"),
     }

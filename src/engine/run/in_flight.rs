@@ -117,42 +117,36 @@ fn weight_bytes(context: &Context, item: &Item) -> usize {
 /// Looks how the run does, and lets in as many at once as pays.
 async fn steer(limits: Weak<Limits>, context: Weak<Context>) {
     let mut knee = Knee::new(AUTO_MOST);
-    let mut before = (Instant::now(), 0.0, 0);
+    let (mut since, mut done_before, mut throttled_before) = (Instant::now(), 0.0, 0);
     loop {
         tokio::time::sleep(AUTO_INTERVAL).await;
         let (Some(limits), Some(context)) = (limits.upgrade(), context.upgrade()) else {
             return;
         };
-        let now = (
-            Instant::now(),
-            done(&context.control.progress.snapshot()),
-            context.control.health.throttled(),
-        );
+        let done = done(&context.control.progress.snapshot());
+        let throttled = context.control.health.throttled();
         drop(context);
-        let (seconds, done) = ((now.0 - before.0).as_secs_f64(), now.1 - before.1);
-        let throttled = now.2 > before.2;
+        let is_throttled = throttled > throttled_before;
         // A few objects, each of which takes long, say nothing yet.
-        if done < ENOUGH_DONE && !throttled {
+        if done - done_before < ENOUGH_DONE && !is_throttled {
             continue;
         }
-        before = now;
+        let rate = (done - done_before) / since.elapsed().as_secs_f64();
+        (since, done_before, throttled_before) = (Instant::now(), done, throttled);
         let places = knee.places();
         let wanted = knee.step(Seen {
-            rate: done / seconds,
-            throttled,
+            rate,
+            throttled: is_throttled,
             is_full: limits.places.available_permits() == 0,
         });
         limits.change(places, wanted).await;
         if wanted != places {
-            tracing::info!(
-                "{wanted} objects at once, {:.0} a second with {places}{}",
-                done / seconds,
-                if throttled {
-                    ", a store asks for less"
-                } else {
-                    ""
-                }
-            );
+            let why = if is_throttled {
+                ", a store asks for less"
+            } else {
+                ""
+            };
+            tracing::info!("{wanted} objects at once, {rate:.0} a second with {places}{why}");
         }
     }
 }

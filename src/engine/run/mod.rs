@@ -90,9 +90,9 @@ pub async fn run(
 /// of what was abandoned now nor of what an earlier process had sent when it died.
 pub fn executor_end(executor: Uuid, left: Left, late_until: Option<Instant>) -> ExecutorEnd {
     let is_late = late_until.is_some_and(|late_until| Instant::now() < late_until);
-    match left {
-        Left::Nothing if !is_late => ExecutorEnd::Clean(executor),
-        _ => ExecutorEnd::Unclean(executor),
+    ExecutorEnd {
+        executor,
+        is_clean: left == Left::Nothing && !is_late,
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Checkpoint {
     pub mirrored: Head,
     /// The first entry of a checkpoint that was made anew.
     pub rebuilt: Option<Rebuilt>,
+    /// The task's executors, as they were when it was opened.
+    pub executors: Vec<Executor>,
 }
 
 /// Opens the task's checkpoint, or makes a new one where it is gone, damaged, or an old copy.
@@ -44,6 +46,7 @@ pub async fn open_checkpoint(
                     epoch,
                     mirrored,
                     rebuilt,
+                    executors,
                 });
             }
             Against::Stale(why) => {
@@ -86,6 +89,7 @@ pub async fn open_checkpoint(
         epoch,
         mirrored,
         rebuilt: Some(rebuilt),
+        executors,
     })
 }
 

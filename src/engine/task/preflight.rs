@@ -87,9 +87,7 @@ pub async fn refuse_other_schema(
     catalog: &Catalog,
     stores: [&StoreConfig; 2],
 ) -> Result<(), EngineError> {
-    let kinds = stores.map(|store| store.driver.name().parse());
-    let kinds: Vec<DriverKind> = kinds.into_iter().flatten().collect();
-    refuse_findings(catalog.look_at_schema(&kinds).await?)
+    refuse_findings(catalog.look_at_schema(&kinds(&stores)).await?)
 }
 
 /// The same for who only reads: what a task would write to besides may be missing.
@@ -97,9 +95,12 @@ pub async fn refuse_unreadable_schema(
     catalog: &Catalog,
     store: &StoreConfig,
 ) -> Result<(), EngineError> {
-    let kind: Option<DriverKind> = store.driver.name().parse().ok();
-    let kinds: Vec<DriverKind> = kind.into_iter().collect();
-    refuse_findings(catalog.look_at_schema_to_read(&kinds).await?)
+    refuse_findings(catalog.look_at_schema_to_read(&kinds(&[store])).await?)
+}
+
+fn kinds(stores: &[&StoreConfig]) -> Vec<DriverKind> {
+    let kinds = stores.iter().map(|store| store.driver.name().parse());
+    kinds.flatten().collect()
 }
 
 fn refuse_findings(mut findings: SchemaFindings) -> Result<(), EngineError> {

@@ -154,8 +154,8 @@ pub async fn take_up(
         epoch,
         mirrored,
         rebuilt,
+        executors,
     } = checkpoint;
-    let executors = catalog.executors(task.task_id).await?;
     let is_unclean = |e: &&Executor| e.executor == journal.executor() && !e.ended;
     let late_until = executors.iter().find(is_unclean).and_then(|earlier| {
         let rest = preflight::may_still_arrive(earlier.heartbeat_age_s, &settings.connect)?;
