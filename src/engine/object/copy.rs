@@ -322,10 +322,10 @@ async fn is_there_already(
         return Ok(false);
     };
     refuse_namesakes(destination, facts).await?;
-    if stat.size == facts.size {
-        if let Proof::Equal(_) = read_back(destination, facts).await? {
-            return Ok(true);
-        }
+    if stat.size == facts.size
+        && let Proof::Equal(_) = read_back(destination, facts).await?
+    {
+        return Ok(true);
     }
     refuse_other_content(context, item)?;
     Ok(false)
