@@ -1,4 +1,4 @@
-//! The journal in bad weather: locks, links, torn and flipped logs. Whatever is wrong ends in an
+//! The journal under faults: locks, links, torn and flipped logs. Whatever is wrong ends in an
 //! error or in a right reading; a shorter journal shows against a head that is known.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! The journal in good weather: appending, reopening, reading.
+//! The journal without faults: appending, reopening, reading.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;

@@ -18,7 +18,7 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::http::HttpConnectorSettings;
 
 use super::answers::ShortAnswers;
-use super::direct::Direct;
+use super::direct::{Direct, REQUEST_TIMEOUT};
 use super::keys::Keys;
 use super::region;
 use crate::config::{S3Auth, S3Config, Secret};
@@ -28,8 +28,6 @@ use crate::driver::error::{Failure, has_scheme};
 use crate::driver::proxy::{self, Asked};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// One request, up to its answer's first byte; the body of an answer is watched by itself.
-pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The ways to the server.
 pub(super) struct Connection {

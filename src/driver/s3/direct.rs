@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
@@ -23,13 +23,15 @@ use aws_smithy_xml::decode::{Document, try_data};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::client::REQUEST_TIMEOUT;
 use super::keys::Keys;
 use super::{error, region};
 use crate::config::EndpointUrl;
 use crate::driver::StoreErrorKind;
 use crate::driver::bucket::{Address, encode_path};
 use crate::driver::error::{Failure, SMALL_ANSWER_MAX_BYTES, root_cause};
+
+/// One request, up to its answer's first byte; the body of an answer is watched by itself.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A request about one object.
 #[derive(Debug)]

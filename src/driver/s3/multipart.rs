@@ -15,7 +15,8 @@ use bytes::Bytes;
 use md5::Digest as _;
 use tokio::task::JoinSet;
 
-use super::client::{REQUEST_TIMEOUT, timeouts};
+use super::client::timeouts;
+use super::direct::REQUEST_TIMEOUT;
 use super::{Address, CONTENT_TYPE, Server, URLS, error};
 use crate::driver::error::{At as _, Failure};
 use crate::driver::{ResumableUpload, Upload, UploadLog};
