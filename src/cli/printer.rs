@@ -141,15 +141,8 @@ impl Printer {
 
     /// Logs go to stderr, above the bar. `RUST_LOG` beats `-v`.
     pub fn start_logging(&self, verbose: u8) {
-        let level = match verbose {
-            // What sled has to say comes as an error of ours, too.
-            0 => "warn,sled=off",
-            1 => "windlass=info,warn,sled=off",
-            _ => "windlass=debug,info",
-        };
-        let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
         tracing_subscriber::fmt()
-            .with_env_filter(filter)
+            .with_env_filter(log_filter(std::env::var("RUST_LOG").ok(), verbose))
             .with_target(false)
             .with_ansi(std::io::stderr().is_terminal())
             // The colours around a line are our own; what stands in it may be anybody's.
@@ -165,6 +158,23 @@ impl Printer {
             )
             .with_writer(AboveBars(self.bars.clone()))
             .init();
+    }
+}
+
+/// What is logged: as asked for, or by how often `-v` was given; never what sled has to say. It comes as
+/// an error of ours, too, and sled logs while a thread's locals are being destroyed, where the logger's
+/// are gone already: that ends the process.
+fn log_filter(asked: Option<String>, verbose: u8) -> EnvFilter {
+    let level = match verbose {
+        0 => "warn",
+        1 => "windlass=info,warn",
+        _ => "windlass=debug,info",
+    };
+    let asked = asked.and_then(|asked| asked.parse::<EnvFilter>().ok());
+    let filter = asked.unwrap_or_else(|| EnvFilter::new(level));
+    match "sled=off".parse() {
+        Ok(without_sled) => filter.add_directive(without_sled),
+        Err(_) => filter,
     }
 }
 
@@ -245,6 +255,17 @@ impl Drop for Line {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sled_is_never_heard_whatever_is_asked_for() {
+        for asked in [None, Some("trace"), Some("sled=trace"), Some("no,such=filter=")] {
+            for verbose in 0..=2 {
+                let filter = log_filter(asked.map(str::to_owned), verbose).to_string();
+                assert!(filter.contains("sled=off"), "{asked:?}: {filter}");
+                assert!(!filter.contains("sled=trace"), "{asked:?}: {filter}");
+            }
+        }
+    }
 
     #[test]
     fn json_says_the_same_without_moving_a_cursor() {

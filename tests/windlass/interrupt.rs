@@ -58,7 +58,11 @@ async fn run_in_shell(world: &World, line: &str) -> std::process::Output {
 }
 
 async fn stops_and_goes_on(signal: impl Fn(&mut Running)) {
-    let world = seeded(DOCUMENTS).await;
+    let mut world = seeded(DOCUMENTS).await;
+    // These tests may run under nohup themselves.
+    let script = "exec env --default-signal=HUP @windlass@ \"$@\"";
+    let wrapper = wrapper(&world.program.home().join("not-nohup"), script);
+    world.program.set_executable(wrapper);
     let mut running = world.spawn_slowly(&[], 10).await;
     signal(&mut running);
     let (ended, took) = end_of(running).await;

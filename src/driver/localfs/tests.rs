@@ -118,6 +118,23 @@ async fn a_killed_writers_file_is_cleared_away_in_time() {
     assert!(!old.exists() && new.exists() && file.exists());
 }
 
+/// A kill between the two leaves nothing, on a file system that has files without a name.
+#[test]
+fn what_is_staged_has_no_name_until_it_is_published() {
+    let dir = tempfile::tempdir_in("/tmp").unwrap();
+    let tree = super::tree::Tree::new(dir.path().to_owned());
+    let target = dir.path().join("a/document");
+    let names = || fs::read_dir(dir.path().join("a")).unwrap().count();
+    for (content, before) in [("first", 0), ("second", 1)] {
+        let mut staged = tree.stage(&target).unwrap();
+        std::io::Write::write_all(&mut staged.file, content.as_bytes()).unwrap();
+        assert_eq!(names(), before, "on ext4, xfs, btrfs and tmpfs");
+        tree.publish(staged).unwrap();
+        assert_eq!(names(), 1);
+        assert_eq!(fs::read_to_string(&target).unwrap(), content);
+    }
+}
+
 /// What may stand in a document's place and is none.
 fn put_no_file(path: &Path, what: &str) {
     let _ = fs::remove_file(path);

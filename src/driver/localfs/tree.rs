@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat};
+use rustix::io::Errno;
 use uuid::Uuid;
 
 use super::{Trouble, regular};
@@ -28,6 +31,8 @@ const STAGE_ATTEMPTS: u32 = 8;
 pub(super) struct Tree {
     pub root: PathBuf,
     known: Mutex<Known>,
+    /// Whether files without a name can be made here, and named; tried once.
+    has_nameless: OnceLock<bool>,
 }
 
 /// Directories that are inside the root, and whose own entries are on the disk all the way up.
@@ -40,19 +45,19 @@ struct Known {
     changes: u64,
 }
 
-/// A file under a temporary name in its own directory; gone when dropped unpublished.
+/// A file in its directory that no reader sees; gone when dropped unpublished. It has no name at all
+/// where the file system can do that, so that a kill leaves nothing, and else a temporary one.
 #[derive(Debug)]
 pub(super) struct Staged {
     pub file: File,
-    temp: PathBuf,
+    temp: Option<PathBuf>,
     target: PathBuf,
-    published: bool,
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.published {
-            let _ = fs::remove_file(&self.temp);
+        if let Some(temp) = &self.temp {
+            let _ = fs::remove_file(temp);
         }
     }
 }
@@ -62,36 +67,30 @@ impl Tree {
         Self {
             root,
             known: Mutex::default(),
+            has_nameless: OnceLock::new(),
         }
     }
 
-    /// Opens a temporary file beside `target`, making the directories on the way.
+    /// Opens a file for `target` that nobody sees, making the directories on the way.
     pub(super) fn stage(&self, target: &Path) -> Result<Staged, Trouble> {
         let dir = parent(target)?;
         replaceable(target)?;
-        let temp = dir.join(format!("{TEMP_PREFIX}{}{TEMP_SUFFIX}", Uuid::new_v4()));
-        for attempt in 1.. {
-            self.make_durable(dir)?;
-            match File::options().write(true).create_new(true).open(&temp) {
-                Ok(file) => {
-                    crash::point("file-staged");
-                    return Ok(Staged {
-                        file,
-                        temp,
-                        target: target.to_owned(),
-                        published: false,
-                    });
+        let (file, temp) = self.in_directory(dir, || {
+            match self.has_nameless.get_or_init(|| try_nameless(dir).is_ok()) {
+                true => Ok((nameless(dir)?, None)),
+                false => {
+                    let temp = temporary(dir);
+                    let file = File::options().write(true).create_new(true).open(&temp)?;
+                    Ok((file, Some(temp)))
                 }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    self.known().forget(dir);
-                    if attempt == STAGE_ATTEMPTS {
-                        return Err(error.into());
-                    }
-                }
-                Err(error) => return Err(error.into()),
             }
-        }
-        unreachable!("the loop ends by returning")
+        })?;
+        crash::point("file-staged");
+        Ok(Staged {
+            file,
+            temp,
+            target: target.to_owned(),
+        })
     }
 
     /// Gives a staged file its name, durably.
@@ -99,13 +98,39 @@ impl Tree {
         staged.file.sync_all()?;
         crash::point("file-synced");
         replaceable(&staged.target)?;
-        fs::rename(&staged.temp, &staged.target)?;
-        staged.published = true;
+        let dir = parent(&staged.target)?.to_owned();
+        if staged.temp.is_none() {
+            staged.temp = self.in_directory(&dir, || name_or_temporary(&staged, &dir))?;
+        }
+        if let Some(temp) = &staged.temp {
+            fs::rename(temp, &staged.target)?;
+            staged.temp = None;
+        }
         crash::point("file-renamed");
-        let dir = parent(&staged.target)?;
-        sync_dir(dir)?;
+        sync_dir(&dir)?;
         // It may have been removed and made again since it was staged in.
-        self.make_durable(dir)
+        self.make_durable(&dir)
+    }
+
+    /// Makes a directory and does something in it: it may be removed as empty just then.
+    fn in_directory<T>(
+        &self,
+        dir: &Path,
+        mut make: impl FnMut() -> io::Result<T>,
+    ) -> Result<T, Trouble> {
+        for attempt in 1.. {
+            self.make_durable(dir)?;
+            match make() {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.known().forget(dir);
+                    if attempt == STAGE_ATTEMPTS {
+                        return Err(error.into());
+                    }
+                }
+                done => return Ok(done?),
+            }
+        }
+        unreachable!("the loop ends by returning")
     }
 
     /// Removes files, and the directories that this leaves empty. One answer for each, in order.
@@ -276,6 +301,40 @@ impl Known {
         self.dirs.remove(dir);
         self.changes += 1;
     }
+}
+
+fn temporary(dir: &Path) -> PathBuf {
+    dir.join(format!("{TEMP_PREFIX}{}{TEMP_SUFFIX}", Uuid::new_v4()))
+}
+
+/// A file without a name.
+fn nameless(dir: &Path) -> io::Result<File> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(dir, flags, Mode::from_raw_mode(0o666))?.into())
+}
+
+/// Network file systems have none, others can't name them, and naming goes by /proc.
+fn try_nameless(dir: &Path) -> io::Result<()> {
+    let temp = temporary(dir);
+    name(&nameless(dir)?, &temp)?;
+    fs::remove_file(temp)
+}
+
+fn name(file: &File, to: &Path) -> rustix::io::Result<()> {
+    let open = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(CWD, open, CWD, to, AtFlags::SYMLINK_FOLLOW)
+}
+
+/// Gives a file without a name that of its document, or a temporary one where the document is there
+/// already: only a rename replaces it without a moment in which it is missing.
+fn name_or_temporary(staged: &Staged, dir: &Path) -> io::Result<Option<PathBuf>> {
+    match name(&staged.file, &staged.target) {
+        Err(Errno::EXIST) => {}
+        done => return Ok(done.map(|()| None)?),
+    }
+    let temp = temporary(dir);
+    name(&staged.file, &temp)?;
+    Ok(Some(temp))
 }
 
 /// Whether a name is that of one of our temporary files.
