@@ -17,8 +17,7 @@ use crate::world::{Content, Item, Object, Place, Step, World};
 /// `MAX_RETURNS` of the engine.
 const MAX_RETURNS: u8 = 2;
 
-/// What should never have happened.
-pub type Found = Result<(), String>;
+pub use crate::search::Found;
 
 /// Whether an object's loop has something to do.
 pub fn may_step(world: &World, m: usize, item: &Item) -> bool {

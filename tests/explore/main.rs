@@ -14,6 +14,8 @@ mod engine;
 mod faults;
 mod journal;
 mod mirroring;
+mod moves;
+mod online;
 mod reconcile;
 mod rules;
 mod search;

@@ -1,10 +1,7 @@
 //! The odd-looking rules of the design, each with a switch.
 
-/// Which rules hold. Windlass has all of them; with one switched off the search has to find what
-/// it was for.
-#[derive(Debug, Clone, Copy)]
-pub struct Rules(u64);
-
+/// Makes `Rule`, one for each name, and `Rules`, which of them hold: windlass has all of them; with
+/// one switched off the search has to find what it was for.
 macro_rules! rules {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// One rule.
@@ -15,8 +12,28 @@ macro_rules! rules {
             /// All rules, in the order of an object's way.
             pub const ALL: &[Rule] = &[$(Rule::$name,)*];
         }
+
+        /// Which rules hold.
+        #[derive(Debug, Clone, Copy)]
+        pub struct Rules(u64);
+
+        impl Rules {
+            /// What windlass does.
+            pub const ALL: Self = Self(u64::MAX);
+
+            /// All but one.
+            pub fn without(rule: Rule) -> Self {
+                Self(!(1u64 << rule as u32))
+            }
+
+            /// Whether a rule holds.
+            pub fn hold(self, rule: Rule) -> bool {
+                self.0 & (1u64 << rule as u32) != 0
+            }
+        }
     };
 }
+pub(crate) use rules;
 
 rules! {
     /// A place is never moved onto itself under another name.
@@ -114,19 +131,4 @@ rules! {
     LeftoverOnlyIfOurs,
     /// And only where its content is the document's.
     LeftoverOnlyIfEqual,
-}
-
-impl Rules {
-    /// What windlass does.
-    pub const ALL: Self = Self(u64::MAX);
-
-    /// All but one.
-    pub fn without(rule: Rule) -> Self {
-        Self(!(1u64 << rule as u32))
-    }
-
-    /// Whether a rule holds.
-    pub fn hold(self, rule: Rule) -> bool {
-        self.0 & (1u64 << rule as u32) != 0
-    }
 }

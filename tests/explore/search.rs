@@ -1,153 +1,42 @@
 //! Breadth first through all worlds, so that the first trace that is found is a shortest one.
 
 use std::collections::HashMap;
+use std::fmt::Debug;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-use crate::beginning;
-use crate::check;
-use crate::engine::{self, Found};
-use crate::faults::{self, Disturbance};
-use crate::mirroring;
-use crate::rules::Rule;
-use crate::setup::Setup;
-use crate::world::{Item, Stage, Step, World};
+/// What should never have happened.
+pub type Found = Result<(), String>;
 
-/// One transition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Move {
-    Arrive(usize),
-    Vanish(usize),
-    NoticeLoss(usize),
-    /// What an object's loop had under way by then comes to something without the lock.
-    GoOnWithoutLock(usize, usize),
-    Begin(usize),
-    Step(usize, usize),
-    Sync(usize),
-    Flush(usize),
-    Finish(usize),
-    Regain(usize),
-    Resume(usize),
-    FollowUp(usize),
-    Disturb(Disturbance),
-}
+/// What is searched: worlds that can be copied and hashed, and the moves between them.
+pub trait Model {
+    type World: Copy + Hash;
+    type Move: Copy + Debug;
 
-impl Move {
-    /// Whether it happens by itself, and leads on. What follows the first of these for ever must
+    /// The first world.
+    fn begin(&self) -> Self::World;
+
+    /// All moves in a world. The first, where it leads on, is what happens undisturbed.
+    fn moves(&self, world: &Self::World) -> Vec<Self::Move>;
+
+    /// Whether a move happens by itself, and leads on. What follows the first of these for ever must
     /// come to an end.
-    fn leads_on(self) -> bool {
-        !matches!(self, Move::FollowUp(_) | Move::Disturb(_))
-    }
+    fn leads_on(by: Self::Move) -> bool;
+
+    /// Makes a move, and holds the world that comes of it to what must always hold.
+    fn carry_out(&self, world: &mut Self::World, by: Self::Move) -> Found;
+
+    /// What must hold where nothing more is to be done.
+    fn at_the_end(&self, world: &Self::World) -> Found;
 }
 
 /// What a search came to.
 #[derive(Debug)]
-pub struct Searched {
+pub struct Searched<M> {
     pub states: usize,
     pub transitions: usize,
     pub ends: usize,
     /// The first violation, and the way to it.
-    pub violation: Option<(String, Vec<Move>)>,
-}
-
-/// Runs that may follow each other without success when nothing disturbs them.
-const CALM_RUNS: u8 = 2;
-
-/// All moves in a world. The first, where it leads on, is what happens undisturbed.
-fn moves(world: &World, setup: &Setup) -> Vec<Move> {
-    let mut found = Vec::new();
-    for at in 0..world.late.len() {
-        if world.late[at].is_some() {
-            found.extend([Move::Arrive(at), Move::Vanish(at)]);
-        }
-    }
-    for m in 0..world.processes.len() {
-        of_process(world, setup, m, &mut found);
-    }
-    for task in [1, 0] {
-        let may_resume = beginning::may_resume(world, setup, 0, task);
-        if may_resume && world.calm_runs < CALM_RUNS {
-            found.push(Move::Resume(task));
-            break;
-        }
-    }
-    for m in 0..world.processes.len() {
-        // Another machine only where the first is still there, cut off.
-        let is_wanted = m == 0 || world.processes[0].is_some();
-        if is_wanted && beginning::may_follow_up(world, setup, m) {
-            found.push(Move::FollowUp(m));
-        }
-    }
-    let disturbances = faults::possible(world, setup);
-    found.extend(disturbances.into_iter().map(Move::Disturb));
-    found
-}
-
-fn of_process(world: &World, setup: &Setup, m: usize, found: &mut Vec<Move>) {
-    let Some(process) = world.processes[m] else {
-        return;
-    };
-    if process.stage != Stage::Running {
-        found.push(Move::Begin(m));
-        return;
-    }
-    let items = || process.items.iter().flatten();
-    for i in 0..setup.objects {
-        if process.items[i].is_some_and(|item| engine::may_step(world, m, &item)) {
-            found.push(Move::Step(m, i));
-        }
-    }
-    let mut copy = *world;
-    let checkpoint = copy.checkpoint(m);
-    if checkpoint.synced != checkpoint.lens() {
-        found.push(Move::Sync(m));
-    } else if mirroring::is_at_rest(world, m) {
-        found.push(Move::Finish(m));
-        return;
-    }
-    if mirroring::has_news(world, setup, m) {
-        found.push(Move::Flush(m));
-    }
-    if process.believes && world.lock != Some(m) {
-        found.push(Move::NoticeLoss(m));
-    }
-    // A new lease waits for what must be in one: a delete, and the entry about a step.
-    let holds_up = |item: &Item| match item.step {
-        Step::Deleting => setup.rules.hold(Rule::DeletesEndWithTheLease),
-        Step::Written { .. } => true,
-        _ => false,
-    };
-    if !process.believes && world.lock.is_none() && !items().any(holds_up) {
-        found.push(Move::Regain(m));
-    }
-    for i in 0..setup.objects {
-        if engine::under_way(world, setup, m, i) != Ok(None) {
-            found.push(Move::GoOnWithoutLock(m, i));
-        }
-    }
-}
-
-fn carry_out(world: &mut World, setup: &Setup, next: Move) -> Found {
-    match next {
-        Move::Arrive(at) => faults::land(world, setup, at),
-        Move::Vanish(at) => world.late[at] = None,
-        Move::NoticeLoss(m) => world.process_mut(m).believes = false,
-        Move::GoOnWithoutLock(m, i) => {
-            if let Some(step) = engine::under_way(world, setup, m, i)? {
-                world.item_mut(m, i).step = step;
-            }
-        }
-        Move::Begin(m) => beginning::advance(world, setup, m)?,
-        Move::Step(m, i) => engine::step(world, setup, m, i)?,
-        Move::Sync(m) => engine::sync(world, setup, m)?,
-        Move::Flush(m) => mirroring::flush(world, setup, m)?,
-        Move::Finish(m) => mirroring::finish(world, setup, m)?,
-        Move::Regain(m) => beginning::regain(world, setup, m)?,
-        Move::Resume(task) => beginning::resume(world, setup, 0, task)?,
-        Move::FollowUp(m) => beginning::follow_up(world, setup, m)?,
-        Move::Disturb(what) => faults::disturb(world, setup, what)?,
-    }
-    check::heal(world, setup);
-    check::always(world, setup)
+    pub violation: Option<(String, Vec<M>)>,
 }
 
 /// A hash that is quick without an optimizer: a world is a few hundred small numbers.
@@ -190,16 +79,16 @@ impl Hasher for Quick {
 }
 
 /// Two independent halves: among a few million worlds no two are taken for one.
-fn fingerprint(world: &World) -> (u64, u64) {
+fn fingerprint(world: &impl Hash) -> (u64, u64) {
     let mut hasher = Quick::default();
     world.hash(&mut hasher);
     (hasher.0, hasher.1)
 }
 
 /// Where a world was come to from.
-struct Known {
+struct Known<M> {
     before: usize,
-    by: Option<Move>,
+    by: Option<M>,
     /// What follows undisturbed; itself where nothing does.
     then: usize,
 }
@@ -207,7 +96,7 @@ struct Known {
 type Index = HashMap<(u64, u64), usize, BuildHasherDefault<Quick>>;
 
 /// Searches everything that can be reached.
-pub fn search(setup: &Setup) -> Searched {
+pub fn search<S: Model>(setup: &S) -> Searched<S::Move> {
     let first = setup.begin();
     let mut index: Index = HashMap::default();
     let mut known = vec![Known {
@@ -226,18 +115,18 @@ pub fn search(setup: &Setup) -> Searched {
     while !level.is_empty() {
         let mut next_level = Vec::new();
         for (at, world) in level {
-            let moves = moves(&world, setup);
-            let leads_on = moves.first().is_some_and(|first| first.leads_on());
+            let moves = setup.moves(&world);
+            let leads_on = moves.first().is_some_and(|first| S::leads_on(*first));
             if !leads_on {
                 searched.ends += 1;
-                if let Err(what) = check::at_the_end(&world, setup) {
+                if let Err(what) = setup.at_the_end(&world) {
                     return found(searched, &known, at, None, what);
                 }
             }
             for (number, by) in moves.into_iter().enumerate() {
                 searched.transitions += 1;
                 let mut after = world;
-                if let Err(what) = carry_out(&mut after, setup, by) {
+                if let Err(what) = setup.carry_out(&mut after, by) {
                     return found(searched, &known, at, Some(by), what);
                 }
                 let to = *index.entry(fingerprint(&after)).or_insert_with(|| {
@@ -263,14 +152,14 @@ pub fn search(setup: &Setup) -> Searched {
     searched
 }
 
-fn found(
-    mut searched: Searched,
-    known: &[Known],
+fn found<M: Copy>(
+    mut searched: Searched<M>,
+    known: &[Known<M>],
     mut at: usize,
-    last: Option<Move>,
+    last: Option<M>,
     what: String,
-) -> Searched {
-    let mut trace: Vec<Move> = last.into_iter().collect();
+) -> Searched<M> {
+    let mut trace: Vec<M> = last.into_iter().collect();
     while let Some(by) = known[at].by {
         trace.push(by);
         at = known[at].before;
@@ -282,7 +171,7 @@ fn found(
 }
 
 /// A world from which, undisturbed, no end is reached.
-fn circle(known: &[Known]) -> Option<usize> {
+fn circle<M>(known: &[Known<M>]) -> Option<usize> {
     const NEW: u8 = 0;
     const ON_THE_WAY: u8 = 1;
     const ENDS: u8 = 2;
