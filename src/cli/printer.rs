@@ -258,7 +258,12 @@ mod tests {
 
     #[test]
     fn sled_is_never_heard_whatever_is_asked_for() {
-        for asked in [None, Some("trace"), Some("sled=trace"), Some("no,such=filter=")] {
+        for asked in [
+            None,
+            Some("trace"),
+            Some("sled=trace"),
+            Some("no,such=filter="),
+        ] {
             for verbose in 0..=2 {
                 let filter = log_filter(asked.map(str::to_owned), verbose).to_string();
                 assert!(filter.contains("sled=off"), "{asked:?}: {filter}");
