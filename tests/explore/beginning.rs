@@ -4,13 +4,14 @@
 use windlass::model::{Phase, State, TaskKind};
 
 use crate::catalog;
-use crate::engine::{Found, is_at_its_end};
+use crate::engine::is_at_its_end;
 use crate::journal::Checkpoint;
 use crate::mirroring::flush;
 use crate::reconcile::{
     head_goes_out, journal_commits, mirror_commits, replay, return_lost_commits,
 };
 use crate::rules::Rule;
+use crate::search::Found;
 use crate::setup::Setup;
 use crate::world::{Item, OBJECTS, Process, Stage, Step, Task, TaskState, World, checkpoint_of};
 

@@ -2,7 +2,7 @@
 
 use windlass::model::{Outcome, Phase, TaskKind};
 
-use crate::engine::Found;
+use crate::search::Found;
 use crate::setup::{Fault, Setup};
 use crate::world::{Content, Place, Row, Sent, Step, TaskState, World, task_of};
 

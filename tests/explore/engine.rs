@@ -11,13 +11,12 @@ use windlass::model::{Action, Outcome, Phase, State, TaskKind};
 use crate::catalog::{self, Commit, Deletable};
 use crate::journal::{Entry, What};
 use crate::rules::Rule;
+use crate::search::Found;
 use crate::setup::Setup;
 use crate::world::{Content, Item, Object, Place, Step, World};
 
 /// `MAX_RETURNS` of the engine.
 const MAX_RETURNS: u8 = 2;
-
-pub use crate::search::Found;
 
 /// Whether an object's loop has something to do.
 pub fn may_step(world: &World, m: usize, item: &Item) -> bool {

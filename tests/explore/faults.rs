@@ -2,8 +2,9 @@
 
 use windlass::model::{Action, Phase};
 
-use crate::engine::{self, Found};
+use crate::engine;
 use crate::rules::Rule;
+use crate::search::Found;
 use crate::setup::{Fault, Setup};
 use crate::world::{Content, Database, Item, Late, Place, Row, Sent, Stage, Step, World};
 

@@ -23,22 +23,23 @@ mod setup;
 mod setups;
 mod world;
 
+use std::fmt::Debug;
+
 use rules::{Rule, Rules};
-use search::search;
+use search::{Model, search};
 use setup::Setup;
 
-fn nothing_is_found(setups: &[Setup]) {
+fn nothing_is_found(setups: &[impl Model]) {
     let violations: Vec<String> = setups.iter().filter_map(violation).collect();
     assert!(violations.is_empty(), "{}", violations.join("\n"));
 }
 
-fn violation(setup: &Setup) -> Option<String> {
+fn violation(setup: &impl Model) -> Option<String> {
+    let (name, disturbances) = setup.bounds();
     let since = std::time::Instant::now();
     let searched = search(setup);
     println!(
-        "{}, {} disturbances: {} states, {} transitions, {} ends, {:?}",
-        setup.name,
-        setup.disturbances,
+        "{name}, {disturbances} disturbances: {} states, {} transitions, {} ends, {:?}",
         searched.states,
         searched.transitions,
         searched.ends,
@@ -47,10 +48,22 @@ fn violation(setup: &Setup) -> Option<String> {
     assert!(searched.violation.is_some() || searched.ends > 0);
     let (what, trace) = searched.violation?;
     let moves = trace.len();
-    Some(format!(
-        "{}: {what}, after {moves} moves: {trace:?}",
-        setup.name
-    ))
+    Some(format!("{name}: {what}, after {moves} moves: {trace:?}"))
+}
+
+/// Searches with each rule switched off: `without` makes the setup that needs it.
+fn each_is_missed<R: Copy + Debug, S: Model>(rules: &[R], without: impl Fn(R) -> S) {
+    let mut without_effect = Vec::new();
+    for &rule in rules {
+        match violation(&without(rule)) {
+            Some(found) => println!("{rule:?} off, {found}"),
+            None => without_effect.push(rule),
+        }
+    }
+    assert!(
+        without_effect.is_empty(),
+        "nothing is found without {without_effect:?}"
+    );
 }
 
 #[test]
@@ -74,23 +87,8 @@ fn with_every_rule_nothing_is_found_one_disturbance_further() {
 
 #[test]
 fn without_any_one_rule_the_search_finds_what_it_is_for() {
-    let mut without_effect = Vec::new();
-    for &rule in Rule::ALL {
-        let setup = Setup {
-            rules: Rules::without(rule),
-            ..*setups::for_rule(rule)
-        };
-        match search(&setup).violation {
-            Some((what, trace)) => println!(
-                "{rule:?} off, {}: {what}, after {} moves: {trace:?}",
-                setup.name,
-                trace.len()
-            ),
-            None => without_effect.push(rule),
-        }
-    }
-    assert!(
-        without_effect.is_empty(),
-        "nothing is found without {without_effect:?}"
-    );
+    each_is_missed(Rule::ALL, |rule| Setup {
+        rules: Rules::without(rule),
+        ..*setups::for_rule(rule)
+    });
 }

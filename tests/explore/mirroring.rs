@@ -4,8 +4,9 @@
 use windlass::model::Outcome;
 
 use crate::catalog::{self, Update};
-use crate::engine::{Found, has_lock, is_at_its_end};
+use crate::engine::{has_lock, is_at_its_end};
 use crate::rules::Rule;
+use crate::search::Found;
 use crate::setup::Setup;
 use crate::world::{OBJECTS, Object, Step, TaskState, World};
 

@@ -2,11 +2,11 @@
 
 use crate::beginning;
 use crate::check;
-use crate::engine::{self, Found};
+use crate::engine;
 use crate::faults::{self, Disturbance};
 use crate::mirroring;
 use crate::rules::Rule;
-use crate::search::Model;
+use crate::search::{Found, Model};
 use crate::setup::Setup;
 use crate::world::{Item, Stage, Step, World};
 
@@ -29,17 +29,13 @@ pub enum Move {
     Disturb(Disturbance),
 }
 
-impl Move {
-    /// Whether it happens by itself, and leads on. What follows the first of these for ever must
-    /// come to an end.
-    fn leads_on(self) -> bool {
-        !matches!(self, Move::FollowUp(_) | Move::Disturb(_))
-    }
-}
-
 impl Model for Setup {
     type World = World;
     type Move = Move;
+
+    fn bounds(&self) -> (&'static str, u8) {
+        (self.name, self.disturbances)
+    }
 
     fn begin(&self) -> World {
         Setup::begin(self)
@@ -50,7 +46,7 @@ impl Model for Setup {
     }
 
     fn leads_on(by: Move) -> bool {
-        by.leads_on()
+        !matches!(by, Move::FollowUp(_) | Move::Disturb(_))
     }
 
     fn carry_out(&self, world: &mut World, by: Move) -> Found {

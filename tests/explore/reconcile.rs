@@ -3,9 +3,10 @@
 use windlass::model::Phase;
 
 use crate::catalog::{self, Update};
-use crate::engine::{Found, is_at_its_end};
+use crate::engine::is_at_its_end;
 use crate::journal::{Checkpoint, Entry, What};
 use crate::rules::Rule;
+use crate::search::Found;
 use crate::setup::Setup;
 use crate::world::World;
 

@@ -12,6 +12,9 @@ pub trait Model {
     type World: Copy + Hash;
     type Move: Copy + Debug;
 
+    /// What it is called, and how many disturbances it may meet.
+    fn bounds(&self) -> (&'static str, u8);
+
     /// The first world.
     fn begin(&self) -> Self::World;
 

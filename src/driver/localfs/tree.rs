@@ -98,18 +98,19 @@ impl Tree {
         staged.file.sync_all()?;
         crash::point("file-synced");
         replaceable(&staged.target)?;
-        let dir = parent(&staged.target)?.to_owned();
+        let dir = parent(&staged.target)?;
         if staged.temp.is_none() {
-            staged.temp = self.in_directory(&dir, || name_or_temporary(&staged, &dir))?;
+            let name = || name_or_temporary(&staged.file, &staged.target, dir);
+            staged.temp = self.in_directory(dir, name)?;
         }
         if let Some(temp) = &staged.temp {
             fs::rename(temp, &staged.target)?;
             staged.temp = None;
         }
         crash::point("file-renamed");
-        sync_dir(&dir)?;
+        sync_dir(dir)?;
         // It may have been removed and made again since it was staged in.
-        self.make_durable(&dir)
+        self.make_durable(dir)
     }
 
     /// Makes a directory and does something in it: it may be removed as empty just then.
@@ -327,13 +328,13 @@ fn name(file: &File, to: &Path) -> rustix::io::Result<()> {
 
 /// Gives a file without a name that of its document, or a temporary one where the document is there
 /// already: only a rename replaces it without a moment in which it is missing.
-fn name_or_temporary(staged: &Staged, dir: &Path) -> io::Result<Option<PathBuf>> {
-    match name(&staged.file, &staged.target) {
+fn name_or_temporary(file: &File, target: &Path, dir: &Path) -> io::Result<Option<PathBuf>> {
+    match name(file, target) {
         Err(Errno::EXIST) => {}
         done => return Ok(done.map(|()| None)?),
     }
     let temp = temporary(dir);
-    name(&staged.file, &temp)?;
+    name(file, &temp)?;
     Ok(Some(temp))
 }
 

@@ -9,9 +9,7 @@ pub fn always(world: &World) -> Found {
     }
     if let Some((place, version)) = world.torn
         && world.row.is_some()
-        && ![Place::A, Place::B]
-            .map(|at| world.at(at))
-            .contains(&Content::Version(version))
+        && !world.is_somewhere(Content::Version(version))
     {
         return Err(format!(
             "what a dying service had stored at {place:?} is nowhere"
@@ -26,11 +24,8 @@ pub fn always(world: &World) -> Found {
     if world.writing.is_some() || world.torn.is_some() {
         return unfinished(world);
     }
-    let truth = world.truth.map(Content::Version).unwrap_or(Content::Absent);
-    if ![Place::A, Place::B]
-        .map(|place| world.at(place))
-        .contains(&truth)
-    {
+    let truth = world.right();
+    if !world.is_somewhere(truth) {
         return Err("the document is nowhere".into());
     }
     if let Services::On(place) = world.services
@@ -86,12 +81,8 @@ pub fn at_the_end(world: &World) -> Found {
         State::CleanedUp | State::CutOver if world.row.is_some_and(|row| row.at != Place::B) => {
             return Err("the row was never moved".into());
         }
-        State::CleanedUp => {
-            let is_kept = live.is_none_or(|live| live.source_kept);
-            let is_left = a != Content::Absent && !is_kept;
-            if is_left {
-                return Err("the source is left behind".into());
-            }
+        State::CleanedUp if a != Content::Absent && live.is_some_and(|live| !live.source_kept) => {
+            return Err("the source is left behind".into());
         }
         State::TakenBack if world.row.is_some_and(|row| row.at != Place::A) => {
             return Err("a row was not taken back".into());

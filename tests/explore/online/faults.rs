@@ -43,7 +43,6 @@ pub fn possible(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
         found.push(Disturbance::ReplicaStalls);
     }
     let is_staged = world.task.state == State::Staging && world.process.is_none();
-    let both = [Place::A, Place::B].map(|place| world.at(place));
     let is_spare = is_staged
         || (matches!(world.task.state, State::CuttingOver | State::CutOver)
             && world.writing.is_none()
@@ -55,7 +54,7 @@ pub fn possible(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
                 .iter()
                 .flatten()
                 .any(|late| late.place == Place::A)
-            && both == [world.truth.map_or(Content::Absent, Content::Version); 2]);
+            && world.stores == [world.right(); 2]);
     if setup.may(Fault::Damage) && is_spare && world.has_sent(world.at(Place::B)) {
         found.push(Disturbance::Damage(Content::Damaged));
         found.push(Disturbance::Damage(Content::Absent));
@@ -77,12 +76,9 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) {
         Disturbance::Kill => leave(world, setup, false),
         Disturbance::Freeze => leave(world, setup, true),
         Disturbance::GiveUp => {
-            send(world, setup, false);
+            // One that is not counted arrives at any time: nobody waits for it.
+            send(world, setup, !setup.holds(Rule::GivenUpIsUnderWay));
             world.process_mut().step = Step::Ready;
-            if !setup.holds(Rule::GivenUpIsUnderWay) {
-                // It is forgotten: nobody waits for it.
-                forget(world);
-            }
         }
         Disturbance::ReplicaStalls => world.replica = Some((world.row, world.task)),
         Disturbance::Failover => {
@@ -132,17 +128,6 @@ fn send(world: &mut World, setup: &Setup, frozen: bool) {
             expects,
             frozen,
         });
-    }
-    // Two of the same are one more way to write the same world down.
-    if world.late[0].is_none() {
-        world.late.swap(0, 1);
-    }
-}
-
-/// A request that nobody counts: as a frozen one it arrives at any time, but it is not waited for.
-fn forget(world: &mut World) {
-    for late in world.late.iter_mut().flatten() {
-        late.frozen = true;
     }
 }
 

@@ -12,7 +12,7 @@ mod setup;
 mod task;
 mod world;
 
-use crate::search::{Found, Model, search};
+use crate::search::{Found, Model};
 use faults::Disturbance;
 use rules::{Rule, Rules};
 use services::Doing;
@@ -38,6 +38,10 @@ pub enum Move {
 impl Model for Setup {
     type World = World;
     type Move = Move;
+
+    fn bounds(&self) -> (&'static str, u8) {
+        (self.name, self.disturbances)
+    }
 
     fn begin(&self) -> World {
         self.first_world()
@@ -102,7 +106,7 @@ impl Model for Setup {
         match by {
             Move::Arrive(at) | Move::Wake(at) => faults::arrive(world, at),
             Move::Vanish(at) | Move::Die(at) => world.late[at] = None,
-            Move::Step => task::step(world, self)?,
+            Move::Step => task::step(world, self),
             Move::Resume(job) => task::begin(world, job),
             Move::Services(doing) => services::carry_out(world, doing),
             Move::Begin(job) => {
@@ -119,37 +123,15 @@ impl Model for Setup {
     }
 }
 
-fn violation(setup: &Setup) -> Option<String> {
-    let searched = search(setup);
-    println!(
-        "{}, {} disturbances: {} states, {} transitions, {} ends",
-        setup.name, setup.disturbances, searched.states, searched.transitions, searched.ends
-    );
-    let (what, trace) = searched.violation?;
-    Some(format!("{}: {what}: {trace:?}", setup.name))
-}
-
 #[test]
 fn with_every_rule_no_document_is_lost_or_stale() {
-    let violations: Vec<String> = setup::ALL.iter().filter_map(violation).collect();
-    assert!(violations.is_empty(), "{}", violations.join("\n"));
+    crate::nothing_is_found(setup::ALL);
 }
 
 #[test]
 fn without_any_one_rule_the_search_finds_what_it_is_for() {
-    let mut without_effect = Vec::new();
-    for &rule in Rule::ALL {
-        let setup = Setup {
-            rules: Rules::without(rule),
-            ..*setup::for_rule(rule)
-        };
-        match search(&setup).violation {
-            Some((what, trace)) => println!("{rule:?} off, {}: {what}: {trace:?}", setup.name),
-            None => without_effect.push(rule),
-        }
-    }
-    assert!(
-        without_effect.is_empty(),
-        "nothing is found without {without_effect:?}"
-    );
+    crate::each_is_missed(Rule::ALL, |rule| Setup {
+        rules: Rules::without(rule),
+        ..*setup::for_rule(rule)
+    });
 }

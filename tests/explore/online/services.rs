@@ -121,7 +121,7 @@ pub fn die(world: &mut World) {
     }
 }
 
-/// Whether the gate lets a cut-over begin.
+/// Whether no service is at work; without the rule that asks for it, anything goes.
 pub fn are_stopped(world: &World, setup: &Setup, rule: Rule) -> bool {
     world.services == Services::Stopped || !setup.holds(rule)
 }

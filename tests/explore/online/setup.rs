@@ -30,8 +30,6 @@ pub struct Setup {
     pub times: bool,
     /// Whether the destination heeds conditional writes.
     pub conditional: bool,
-    /// Whether services may be at work on the new configuration when sources are deleted.
-    pub live_delete: bool,
     pub faults: &'static [Fault],
     pub disturbances: u8,
     pub writes: u8,
@@ -40,11 +38,10 @@ pub struct Setup {
 }
 
 const PLAIN: Setup = Setup {
-    name: "online",
+    name: "nothing goes wrong",
     digests: true,
     times: true,
     conditional: false,
-    live_delete: true,
     faults: &[],
     disturbances: 0,
     writes: 2,

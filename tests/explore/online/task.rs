@@ -1,12 +1,11 @@
 //! The task: passes, cut-over, and what follows it.
 
+use windlass::model::Phase;
+
 use super::rules::Rule;
 use super::services;
 use super::setup::Setup;
-use super::world::{
-    Content, Job, Object, Phase, Place, Process, Row, Services, State, Step, World,
-};
-use crate::search::Found;
+use super::world::{Content, Job, Object, Place, Process, Row, State, Step, World};
 
 /// How often a copy is made again in one run.
 const MAX_RETURNS: u8 = 1;
@@ -27,9 +26,7 @@ pub fn may_begin(world: &World, setup: &Setup, job: Job) -> bool {
             !may_wake_and_write(world, setup) && stopped(Rule::ServicesAreStopped)
         }
         (Job::DeleteSource, State::CutOver) => {
-            let may_wake = world.may_arrive(true) && setup.holds(Rule::NobodyMayWake);
-            let is_allowed = setup.live_delete || world.services == Services::Stopped;
-            is_allowed && !may_wake
+            !(world.may_arrive(true) && setup.holds(Rule::NobodyMayWake))
         }
         (Job::Reverse, State::Staging) => true,
         (Job::Reverse, State::CuttingOver | State::CutOver) => {
@@ -49,7 +46,7 @@ pub fn may_begin(world: &World, setup: &Setup, job: Job) -> bool {
 }
 
 /// Whether a process that stands still may write over what services have stored by then.
-pub fn may_wake_and_write(world: &World, setup: &Setup) -> bool {
+fn may_wake_and_write(world: &World, setup: &Setup) -> bool {
     world.may_arrive(true) && !setup.conditional && setup.holds(Rule::NobodyMayWakeInCutover)
 }
 
@@ -70,11 +67,13 @@ pub fn begin(world: &mut World, job: Job) {
 }
 
 /// One step of the process.
-pub fn step(world: &mut World, setup: &Setup) -> Found {
+pub fn step(world: &mut World, setup: &Setup) {
     let process = *world.process_mut();
     match process.step {
         Step::Plan => {
-            plan(world, setup, process.job);
+            if matches!(process.job, Job::Pass | Job::Cutover) {
+                plan(world, setup, process.job == Job::Cutover);
+            }
             world.process_mut().step = Step::Ready;
         }
         Step::Ready => match process.job {
@@ -102,15 +101,10 @@ pub fn step(world: &mut World, setup: &Setup) -> Found {
         }
         Step::SecondLook => second_look(world, setup),
     }
-    Ok(())
 }
 
 /// The difference between the rows and what the task has.
-fn plan(world: &mut World, setup: &Setup, job: Job) {
-    let is_cutover = job == Job::Cutover;
-    if !matches!(job, Job::Pass | Job::Cutover) {
-        return;
-    }
+fn plan(world: &mut World, setup: &Setup, is_cutover: bool) {
     if is_cutover && !setup.holds(Rule::LastPass) && world.task.live.is_some() {
         return;
     }
@@ -290,7 +284,7 @@ fn second_look(world: &mut World, setup: &Setup) {
 }
 
 /// The process comes to its end in good order.
-pub fn end(world: &mut World, is_whole: bool) {
+fn end(world: &mut World, is_whole: bool) {
     let Some(process) = world.process.take() else {
         return;
     };
@@ -333,8 +327,8 @@ fn delete_source(world: &mut World, setup: &Setup) {
         }
         return;
     }
-    // The copy that is read is what the row tells of.
-    world.hurt = false;
+    // A copy that fits is what the row tells of.
+    world.hurt &= copy != live.facts;
     if source != live.facts && setup.holds(Rule::DeleteProvesSource) {
         world.live_mut().source_kept = true;
         return;
@@ -352,11 +346,18 @@ fn may_be_repaired(world: &World, setup: &Setup) -> bool {
 
 /// A copy that no row leads to: an earlier version's, or a deleted document's.
 fn leftover(world: &mut World, setup: &Setup) {
+    match services::are_stopped(world, setup, Rule::LeftoverWithoutServices) {
+        true => clear_away(world, setup),
+        false => end(world, true),
+    }
+}
+
+/// What the task has sent, and no row points at, goes.
+fn clear_away(world: &mut World, setup: &Setup) {
     let there = world.at(Place::B);
     let is_used = world.row.is_some_and(|row| row.at == Place::B);
     let may_go = (!is_used || !setup.holds(Rule::LeftoverOnlyIfUnused))
         && (world.has_sent(there) || !setup.holds(Rule::LeftoverOnlyIfOurs))
-        && services::are_stopped(world, setup, Rule::LeftoverWithoutServices)
         && there != Content::Absent;
     match may_go {
         true => world.process_mut().step = Step::Deleting(Place::B),
@@ -388,13 +389,5 @@ fn reverse(world: &mut World, setup: &Setup) {
         }
         return;
     }
-    let there = world.at(Place::B);
-    let is_used = world.row.is_some_and(|row| row.at == Place::B);
-    let may_go = (!is_used || !setup.holds(Rule::LeftoverOnlyIfUnused))
-        && (world.has_sent(there) || !setup.holds(Rule::LeftoverOnlyIfOurs))
-        && there != Content::Absent;
-    match may_go {
-        true => world.process_mut().step = Step::Deleting(Place::B),
-        false => end(world, true),
-    }
+    clear_away(world, setup);
 }

@@ -1,5 +1,7 @@
 //! One document, two stores, services that write, and a task that follows them.
 
+use windlass::model::Phase;
+
 /// What lies at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Content {
@@ -41,15 +43,6 @@ pub enum Writing {
     Put(Place, u8),
     /// The row is gone, the content not yet.
     Delete(Place),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Phase {
-    Pending,
-    Copied,
-    Verified,
-    Committed,
-    SourceDeleted,
 }
 
 /// The object that follows the document's row, until the row is another.
@@ -145,7 +138,8 @@ pub struct World {
     /// The row and the task as a replica has them that has stopped following.
     pub replica: Option<(Option<Row>, Task)>,
     pub late: [Option<Late>; 2],
-    /// What a process that had stood still wrote has hit what services read, after the cut-over.
+    /// Damage, or what a process that had stood still wrote, has hit what services read after the
+    /// cut-over.
     pub hurt: bool,
     /// A process that had stood still has sent what nobody could wait for.
     pub woken: bool,
@@ -167,6 +161,15 @@ impl World {
 
     pub fn store(&mut self, place: Place, content: Content) {
         self.stores[place as usize] = content;
+    }
+
+    pub fn is_somewhere(&self, content: Content) -> bool {
+        self.stores.contains(&content)
+    }
+
+    /// What the document's content is.
+    pub fn right(&self) -> Content {
+        self.truth.map_or(Content::Absent, Content::Version)
     }
 
     pub fn process_mut(&mut self) -> &mut Process {
