@@ -56,6 +56,10 @@ mod listed {
         "plan-before-commit",
         "plan-after-commit",
         "executor-noted",
+        // A pass.
+        "pass-planned",
+        "staged-proven",
+        "looked-again",
         // The journal.
         "journal-before-write",
         "journal-before-sync",

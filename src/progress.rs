@@ -14,6 +14,7 @@ pub struct Progress {
     copied_bytes: AtomicU64,
     failed: AtomicU64,
     skipped: AtomicU64,
+    waiting: AtomicU64,
     started: Instant,
 }
 
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub failed: u64,
     /// Objects that were skipped in this run.
     pub skipped: u64,
+    /// Objects that wait for the next pass, since their content was not what their rows say.
+    pub waiting: u64,
     /// Time since the run began.
     pub elapsed: Duration,
 }
@@ -50,6 +53,7 @@ impl Default for Progress {
             copied_bytes: zero(),
             failed: zero(),
             skipped: zero(),
+            waiting: zero(),
             started: Instant::now(),
         }
     }
@@ -78,6 +82,7 @@ impl Progress {
             &self.copied_bytes,
             &self.failed,
             &self.skipped,
+            &self.waiting,
         ] {
             counter.store(0, Ordering::Relaxed);
         }
@@ -103,6 +108,11 @@ impl Progress {
         self.skipped.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts an object that waits for the next pass.
+    pub fn waiting(&self) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether the run has begun: until then nothing has been changed.
     pub fn has_begun(&self) -> bool {
         self.planned.load(Ordering::Relaxed) > 0
@@ -125,6 +135,7 @@ impl Progress {
             copied_bytes: get(&self.copied_bytes),
             failed: get(&self.failed),
             skipped: get(&self.skipped),
+            waiting: get(&self.waiting),
             elapsed: self.started.elapsed(),
         }
     }

@@ -135,8 +135,8 @@ pub(super) async fn insert_task(
     connection: &mut Connection<'_>,
     id: Option<i64>,
     executor_id: &str,
-    from: &str,
-    to: &str,
+    (from, to): (&str, &str),
+    online: Option<bool>,
 ) -> Result<i64, sqlx::Error> {
     let (column, value) = match id {
         Some(id) => ("id, ", format!("{id}, ")),
@@ -157,7 +157,7 @@ pub(super) async fn insert_task(
         ("migrate_to_driver", to.into()),
         ("archive_documents_to_migrate", 0_i64.into()),
         ("archive_documents_migrated", 0_i64.into()),
-        ("online_migration", None::<bool>.into()),
+        ("online_migration", online.into()),
     ];
     let migration = Statement::insert("archive_migration_tasks", vec![migration]);
     connection.execute(migration).await?;

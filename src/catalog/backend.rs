@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 
 use super::error::CatalogError;
-use super::request::{Batch, MirrorUpdate, PlanNotices, PlanRequest};
+use super::request::{Batch, MirrorUpdate, PlanNotices, Scope};
 use super::sql::{Connection, Dialect, Statement};
 use super::{postgres, sqlite};
 use crate::database::Database;
@@ -68,11 +68,11 @@ pub(super) async fn lock_is_held(db: &Database) -> Result<bool, sqlx::Error> {
 pub(super) async fn plan(
     connection: &mut Connection<'_>,
     task_id: i64,
-    request: &PlanRequest,
+    scope: Scope<'_>,
 ) -> Result<PlanNotices, sqlx::Error> {
     match connection {
-        Connection::Postgres(pg) => postgres::plan(pg, task_id, request).await,
-        Connection::Sqlite(sqlite) => sqlite::plan(sqlite, task_id, request).await,
+        Connection::Postgres(pg) => postgres::plan(pg, task_id, scope).await,
+        Connection::Sqlite(sqlite) => sqlite::plan(sqlite, task_id, scope).await,
     }
 }
 

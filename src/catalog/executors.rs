@@ -79,6 +79,25 @@ impl Catalog {
             .collect()
     }
 
+    /// The executors of the tasks that were to delete what a task has left.
+    pub async fn executors_of_deletes(&self, task: Uuid) -> Result<Vec<Executor>, CatalogError> {
+        let tasks: Vec<(i64,)> = self
+            .all(
+                "look for tasks that delete sources",
+                Statement::new(
+                    "SELECT CAST(task_id AS bigint) FROM windlass_tasks
+                      WHERE parent_uuid = $1 AND kind = 'delete-source'",
+                )
+                .bind(task.to_string()),
+            )
+            .await?;
+        let mut executors = Vec::new();
+        for (task_id,) in tasks {
+            executors.extend(self.executors(task_id).await?);
+        }
+        Ok(executors)
+    }
+
     /// Seconds since the youngest heartbeat of an executor of another task that did not end in
     /// good order; its writes at a store may still be under way.
     pub async fn unclean_neighbour_age_s(

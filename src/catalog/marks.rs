@@ -16,8 +16,8 @@ const REFUSE_MEETING: &str = "
     UPDATE windlass_objects
        SET refused = 'another object of this task, from another source or read in another way, '
                      || 'goes to the same place: ' || dest_url
-     WHERE task_id = $1 AND dest_url IN (
-           SELECT dest_url FROM windlass_objects WHERE task_id = $1
+     WHERE task_id = $1 AND NOT superseded AND dest_url IN (
+           SELECT dest_url FROM windlass_objects WHERE task_id = $1 AND NOT superseded
             GROUP BY dest_url HAVING count(*) > 1 AND (min(source_url) <> max(source_url)
                 OR max(CASE WHEN source_compressed THEN 1 ELSE 0 END)
                    <> min(CASE WHEN source_compressed THEN 1 ELSE 0 END)))";

@@ -46,6 +46,7 @@ fn update(idx: u64, seq: u64, phase: Phase) -> MirrorUpdate {
     let blank = Event::Verified(crate::model::Verified {
         method: "full".into(),
         bytes: 1,
+        tag: None,
     });
     MirrorUpdate {
         phase: Some(phase),

@@ -15,7 +15,7 @@
 //! 7. `handle`: [`Catalog`], without its verbs.
 //! 8. The verbs, a file per subject, on any database: `schema`, `ownership`, `listing`, `summary`,
 //!    then those that build on them: `anchore`, `tasks`, `swap`, `commit`, `mirror`, `mirror_apart`,
-//!    `plan_follow_up`, `plan`, `objects`, `task_listing`, `report` and the others.
+//!    `plan_follow_up`, `plan`, `plan_pass`, `staged`, `objects`, `task_listing`, `report` and the others.
 //!
 //! This file only declares and re-exports.
 //!
@@ -37,6 +37,7 @@ mod objects;
 mod ownership;
 mod plan;
 mod plan_follow_up;
+mod plan_pass;
 mod postgres;
 mod report;
 mod request;
@@ -46,6 +47,7 @@ mod schemes;
 mod speed;
 mod sql;
 mod sqlite;
+mod staged;
 mod summary;
 mod swap;
 mod task_listing;
@@ -63,12 +65,14 @@ pub use mirror_apart::Unmirrored;
 pub use objects::Loaded;
 pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
 pub use request::{
-    Deletable, FollowUp, FollowUpNotices, Heartbeat, MirrorUpdate, PlanNotices, PlanRequest,
-    Planned, PlannedBucket, SharedWith, Side, Swap, Swapped, TaskPlan, Writer,
+    Deletable, FollowUp, FollowUpNotices, Heartbeat, MirrorUpdate, PassRequest, PlanNotices,
+    PlanRequest, Planned, PlannedBucket, PlannedPass, SharedWith, Side, Swap, Swapped, TaskPlan,
+    Writer,
 };
 pub use rights::DatabaseLack;
 pub use schemes::RowGroup;
 pub use speed::{FailureCount, Recent};
+pub use staged::{Copies, CopyAt};
 pub use summary::{FailedObject, Failure};
 pub use task_listing::{ListedObject, RowPlaces};
 pub use tasks::{ExecutorEnd, TaskRow, TaskSide};

@@ -5,7 +5,9 @@ use super::error::CatalogError;
 use super::handle::Catalog;
 use super::request::Writer;
 use super::sql::{JOIN_ROW, Statement};
-use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, Restore, RowImage, Shard, State};
+use crate::model::{
+    Facts, Object, ObjectKey, Outcome, Phase, Rest, Restore, RowImage, Shard, State,
+};
 
 /// An object, with what its row in `archive_metadata` looks like now.
 #[derive(Debug, Clone, PartialEq)]
@@ -66,7 +68,7 @@ struct RawObject {
 
 /// The objects of a range that are not at their end, with their rows. The join goes through
 /// both tables' keys.
-fn load_sql() -> String {
+fn load_sql(which: &str) -> String {
     format!(
         r#"
     SELECT o.idx, o.user_id, o.bucket, o.archive_id, o.document_name, o.source_url,
@@ -76,7 +78,7 @@ fn load_sql() -> String {
            o.journaled, o.seq, o.restores, o.row_digest, o.row_size, o.row_compressed,
            o.dest_last_updated AS row_last_updated,
            (o.restores AND o.phase = 'committed' AND o.committed_at IS NULL) AS left_over,
-           (m.content_url IS NOT DISTINCT FROM o.source_url
+           (NOT o.superseded AND m.content_url IS NOT DISTINCT FROM o.source_url
             AND m.digest IS NOT DISTINCT FROM o.source_digest
             AND m.size IS NOT DISTINCT FROM o.source_size
             AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
@@ -86,10 +88,15 @@ fn load_sql() -> String {
                       AND s."userId" = o.user_id AND s."documentName" <> o.document_name
                       AND s.content_url = o.dest_url) AS dest_in_use
       FROM windlass_objects o {JOIN_ROW} WHERE o.task_id = $1 AND o.idx BETWEEN $2 AND $3
-       AND o.phase <> 'source-deleted' AND (o.outcome IS NULL OR o.outcome = 'failed')
-     ORDER BY o.idx"#
+       AND {which} ORDER BY o.idx"#
     )
 }
+
+/// Those that have something left to do.
+const OPEN: &str = "o.phase <> 'source-deleted' AND (o.outcome IS NULL OR o.outcome = 'failed')";
+
+/// Those that this task has committed, and whose sources it has left.
+const COMMITTED: &str = "o.phase = 'committed' AND o.outcome = 'source-kept'";
 
 impl Catalog {
     /// Claims the first shard behind `after` that is not done and that nobody else has; `None`
@@ -104,7 +111,9 @@ impl Catalog {
     ) -> Result<Option<Shard>, CatalogError> {
         let dialect = dialect(&self.db);
         let sql = format!(
-            "UPDATE windlass_shards SET owner = $2, lease_until = {}
+            "UPDATE windlass_shards SET owner = $2, lease_until = {},
+                    lease_epoch = lease_epoch
+                                  + CASE WHEN owner IS DISTINCT FROM $2 THEN 1 ELSE 0 END
               WHERE task_id = $1 AND shard = (
                     SELECT shard FROM windlass_shards
                      WHERE task_id = $1 AND NOT done AND shard > $3
@@ -186,14 +195,19 @@ impl Catalog {
     }
 
     /// The shards of a task that were begun and have not come to their end: only their objects can
-    /// have left anything at the destination that is not committed.
+    /// have left anything at the destination that is not committed. Of a task that copies while the
+    /// services run, every shard.
     pub async fn shards_at_work(&self, task_id: i64) -> Result<Vec<Shard>, CatalogError> {
         let found: Vec<(i64, i64, i64)> = self
             .all(
                 "look for the shards that were begun",
                 Statement::new(
                     "SELECT shard, first_idx, last_idx FROM windlass_shards
-                  WHERE task_id = $1 AND NOT done AND lease_until IS NOT NULL ORDER BY shard",
+                  WHERE task_id = $1
+                    AND ((NOT done AND lease_until IS NOT NULL)
+                         OR (SELECT t.stage IS NOT NULL FROM windlass_tasks t
+                              WHERE t.task_id = windlass_shards.task_id))
+                  ORDER BY shard",
                 )
                 .bind(task_id),
             )
@@ -214,8 +228,11 @@ impl Catalog {
     ) -> Result<Vec<(u64, String)>, CatalogError> {
         let skipped = Statement::new(
             "SELECT idx, dest_url FROM windlass_objects o
-              WHERE task_id = $1 AND outcome = 'skipped' AND refused IS NULL
+              WHERE task_id = $1 AND (outcome = 'skipped' OR superseded) AND refused IS NULL
                 AND phase IN ('pending', 'copied', 'verified')
+                AND NOT EXISTS (SELECT 1 FROM windlass_objects l
+                                 WHERE l.task_id = o.task_id AND l.dest_url = o.dest_url
+                                   AND l.idx <> o.idx AND NOT l.superseded)
                 AND NOT EXISTS (SELECT 1 FROM archive_metadata m
                                  WHERE m.content_url = o.dest_url)
               ORDER BY idx",
@@ -234,7 +251,7 @@ impl Catalog {
             "SELECT idx, dest_url FROM windlass_objects
               WHERE task_id = $1 AND idx BETWEEN $2 AND $3 AND refused IS NULL
                 AND phase IN ('pending', 'copied', 'verified')
-                AND coalesce(outcome, '') <> 'skipped'
+                AND coalesce(outcome, '') <> 'skipped' AND NOT superseded
               ORDER BY idx",
         )
         .bind(task_id)
@@ -258,16 +275,25 @@ impl Catalog {
     ///
     /// # Errors
     /// [`CatalogError::TakenOver`] where another executor goes on with the task.
-    pub async fn shard_done(&self, writer: &Writer, shard: Shard) -> Result<(), CatalogError> {
-        let done = Statement::new(
+    pub async fn shard_done(
+        &self,
+        writer: &Writer,
+        shard: Shard,
+        rest: Rest,
+    ) -> Result<(), CatalogError> {
+        let at_rest = match rest {
+            Rest::Verified => "(phase = 'verified' AND outcome IS NULL AND NOT superseded)",
+            Rest::Committed | Rest::SourceDeleted => "phase = 'source-deleted'",
+        };
+        let done = Statement::new(format!(
             "UPDATE windlass_shards SET done = true, owner = NULL, lease_until = NULL
                   WHERE task_id = $1 AND shard = $2
                     AND NOT EXISTS (
                         SELECT 1 FROM windlass_objects
                          WHERE task_id = $1 AND idx BETWEEN $3 AND $4
-                           AND phase <> 'source-deleted'
+                           AND NOT {at_rest}
                            AND (outcome IS NULL OR outcome = 'failed'))",
-        )
+        ))
         .bind(writer.task_id)
         .bind(shard.shard as i64)
         .bind(shard.first_idx as i64)
@@ -285,10 +311,30 @@ impl Catalog {
         first_idx: u64,
         last_idx: u64,
     ) -> Result<Vec<Loaded>, CatalogError> {
+        self.load_those(task_id, first_idx, last_idx, OPEN).await
+    }
+
+    /// An object that is committed, and whose source was left, with its row as it is now.
+    pub async fn load_committed(
+        &self,
+        task_id: i64,
+        idx: u64,
+    ) -> Result<Option<Loaded>, CatalogError> {
+        let loaded = self.load_those(task_id, idx, idx, COMMITTED).await?;
+        Ok(loaded.into_iter().next())
+    }
+
+    async fn load_those(
+        &self,
+        task_id: i64,
+        first_idx: u64,
+        last_idx: u64,
+        which: &'static str,
+    ) -> Result<Vec<Loaded>, CatalogError> {
         let rows: Vec<RawObject> = self
             .all(
                 "load a shard",
-                Statement::new(load_sql())
+                Statement::new(load_sql(which))
                     .bind(task_id)
                     .bind(first_idx as i64)
                     .bind(last_idx as i64),

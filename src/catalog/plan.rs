@@ -5,15 +5,24 @@ use std::time::Duration;
 use super::backend::{self, dialect_of};
 use super::error::CatalogError;
 use super::handle::{Catalog, SHARD_OBJECTS};
-use super::request::{PlanNotices, PlanRequest, Planned, PlannedBucket, SharedWith, TaskPlan};
+use super::request::{
+    PlanNotices, PlanRequest, Planned, PlannedBucket, Scope, SharedWith, TaskPlan,
+};
 use super::sql::{Connection, Statement};
 use super::{anchore, plan_follow_up, schema};
 use crate::crash;
 use crate::database::{Encoding, Session};
-use crate::model::{DriverKind, Place, TaskKind};
+use crate::model::{DriverKind, Place, Stage, TaskKind};
 
 /// How long the end of the plan's transaction may take: it may have millions of rows to make safe.
 const END_LIMIT: Duration = Duration::from_secs(120);
+
+/// How the transaction of a plan ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PlanEnd {
+    Keep,
+    Discard,
+}
 
 impl Catalog {
     /// Plans a task. `decide` sees the counted plan before it is committed; with
@@ -27,23 +36,48 @@ impl Catalog {
     where
         E: From<CatalogError>,
     {
+        let request = &fitting(request, self.db.encoding());
+        let work = async |connection: &mut Connection<'_>| plan(connection, request).await;
+        self.in_a_plan(session, request.patience, work, async |planned| {
+            Ok(match decide(planned).await? {
+                TaskPlan::Keep => PlanEnd::Keep,
+                TaskPlan::Discard => PlanEnd::Discard,
+            })
+        })
+        .await
+    }
+
+    /// Runs the statements of a plan in a transaction of the locked session, however long they take, as
+    /// long as the database lives; and ends it as `decide` says.
+    pub(super) async fn in_a_plan<T, E>(
+        &self,
+        session: &Session,
+        patience: Duration,
+        work: impl AsyncFnOnce(&mut Connection<'_>) -> Result<T, sqlx::Error>,
+        decide: impl AsyncFnOnce(&T) -> Result<PlanEnd, E>,
+    ) -> Result<T, E>
+    where
+        E: From<CatalogError>,
+    {
         let mut guard = session.lock().await.map_err(CatalogError::from)?;
         let mut connection = Connection::from(&mut *guard);
-        let request = &fitting(request, self.db.encoding());
-        // However long it takes, as long as the database lives.
+        let begin_and_work = async {
+            begin(&mut connection, patience).await?;
+            work(&mut connection).await
+        };
         let planned = tokio::select! {
-            planned = begin_and_plan(&mut connection, request) => planned,
-            error = self.db.silence(request.patience) => Err(error),
+            planned = begin_and_work => planned,
+            error = self.db.silence(patience) => Err(error),
         };
         let planned = session
             .note(planned)
             .map_err(CatalogError::of("make the plan"));
         let decision = match &planned {
             Ok(planned) => decide(planned).await,
-            Err(_) => Ok(TaskPlan::Discard),
+            Err(_) => Ok(PlanEnd::Discard),
         };
         let end = match decision {
-            Ok(TaskPlan::Keep) => "COMMIT",
+            Ok(PlanEnd::Keep) => "COMMIT",
             _ => "ROLLBACK",
         };
         let is_kept = end == "COMMIT";
@@ -75,29 +109,44 @@ fn fitting(request: &PlanRequest, encoding: Encoding) -> PlanRequest {
     request
 }
 
-async fn begin_and_plan(
+/// Statements of our own rather than sqlx's guard: the transaction outlives this function.
+/// A plan of millions takes longer than any other statement may. A lock that somebody has left
+/// behind is waited for no longer than an outage.
+async fn begin(connection: &mut Connection<'_>, patience: Duration) -> Result<(), sqlx::Error> {
+    let mut begin = vec!["BEGIN".to_owned()];
+    begin.extend(dialect_of(connection).limits_of_plan(patience));
+    let begin = Statement::new(begin.join("; "));
+    connection.execute(begin).await.map(drop)
+}
+
+async fn plan(
     connection: &mut Connection<'_>,
     request: &PlanRequest,
 ) -> Result<Planned, sqlx::Error> {
-    // Statements of our own rather than sqlx's guard: the transaction outlives this function.
-    // A plan of millions takes longer than any other statement may. A lock that somebody has left
-    // behind is waited for no longer than an outage.
-    let mut begin = vec!["BEGIN".to_owned()];
-    begin.extend(dialect_of(connection).limits_of_plan(request.patience));
-    connection.execute(Statement::new(begin.join("; "))).await?;
     // Only a dry run comes here without tables, and rolls them back with the plan.
     schema::make_missing(connection).await?;
     let from = request.from.place.driver.name();
     let to = request.to.place.driver.name();
     let id = request.dry_run.then_some(DRY_RUN_ID);
-    let task_id = anchore::insert_task(connection, id, &request.executor_id, from, to).await?;
+    let online = request.stage.map(|_| true);
+    let executor_id = &request.executor_id;
+    let task_id = anchore::insert_task(connection, id, executor_id, (from, to), online).await?;
     let (mut notices, follow_up) = match &request.after {
         Some(after) => {
             let kind = request.kind;
             let found = plan_follow_up::plan(connection, task_id, kind, after).await?;
             (PlanNotices::default(), Some(found))
         }
-        None => (backend::plan(connection, task_id, request).await?, None),
+        None => {
+            let scope = Scope {
+                from: &request.from.place,
+                to: &request.to.place,
+                policy: &request.policy,
+                planned: 0,
+                digests_only: request.stage == Some(Stage::Staging),
+            };
+            (backend::plan(connection, task_id, scope).await?, None)
+        }
     };
     let counted = count(connection, task_id, request).await?;
     let sum = |of: fn(&Counted) -> i64| counted.iter().map(of).sum::<i64>();
@@ -222,14 +271,29 @@ fn misread(connection: &Connection<'_>, place: &Place) -> String {
 const TO_MIGRATE: &str = "
     UPDATE archive_migration_tasks SET archive_documents_to_migrate = $1 WHERE id = $2";
 
+/// `$2` objects from number `$4` on, in shards of `$3` behind those that there are.
 const SHARDS: &str = "
     WITH RECURSIVE s(shard) AS (
         SELECT CAST(0 AS bigint) WHERE $2 > 0
          UNION ALL SELECT shard + 1 FROM s WHERE (shard + 1) * $3 < $2)
     INSERT INTO windlass_shards (task_id, shard, first_idx, last_idx)
-    SELECT $1, shard, shard * $3,
-           CASE WHEN (shard + 1) * $3 < $2 THEN (shard + 1) * $3 - 1 ELSE $2 - 1 END
+    SELECT $1, shard + (SELECT coalesce(max(shard) + 1, 0) FROM windlass_shards
+                         WHERE task_id = $1),
+           $4 + shard * $3,
+           $4 + CASE WHEN (shard + 1) * $3 < $2 THEN (shard + 1) * $3 - 1 ELSE $2 - 1 END
       FROM s";
+
+/// Makes the shards of objects that were planned a moment ago, from number `first_idx` on.
+pub(super) async fn insert_shards(
+    connection: &mut Connection<'_>,
+    task_id: i64,
+    first_idx: i64,
+    objects: i64,
+) -> Result<(), sqlx::Error> {
+    let shards = Statement::new(SHARDS).bind(task_id).bind(objects);
+    let shards = shards.bind(SHARD_OBJECTS as i64).bind(first_idx);
+    connection.execute(shards).await.map(drop)
+}
 
 async fn insert_own_rows(
     connection: &mut Connection<'_>,
@@ -247,11 +311,7 @@ async fn insert_own_rows(
     connection.execute(to_migrate).await?;
     let task = insert_own_task(task_id, request, objects, bytes)?;
     connection.execute(task).await?;
-    let shards = Statement::new(SHARDS).bind(task_id).bind(objects);
-    connection
-        .execute(shards.bind(SHARD_OBJECTS as i64))
-        .await?;
-    Ok(())
+    insert_shards(connection, task_id, 0, objects).await
 }
 
 fn insert_own_task(
@@ -287,6 +347,8 @@ fn insert_own_task(
         ("policy", policy.into()),
         ("planned", objects.into()),
         ("planned_bytes", bytes.into()),
+        ("stage", request.stage.map(Stage::name).into()),
+        ("passes", i32::from(request.stage.is_some()).into()),
     ];
     Ok(Statement::insert("windlass_tasks", vec![row]))
 }

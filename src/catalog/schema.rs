@@ -34,11 +34,12 @@ const TABLES_IN_USE: [&str; 6] = [
 pub(super) const SERVICES_TABLE: &str = "services";
 
 /// Version and description of each script in [`Dialect::own_tables`].
-const MIGRATIONS: [(i64, &str); 4] = [
+const MIGRATIONS: [(i64, &str); 5] = [
     (1, "tasks"),
     (2, "follow-ups"),
     (3, "uploads"),
     (4, "causes"),
+    (5, "online"),
 ];
 
 /// The newest of them.

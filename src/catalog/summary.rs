@@ -210,6 +210,12 @@ pub(super) fn add(
         (_, Some(Outcome::Skipped)) => summary.skipped += count,
         (_, Some(Outcome::Accepted)) => summary.accepted += count,
         (_, Some(_)) => summary.failed += count,
-        (_, None) => summary.remaining += count,
+        (_, None) => {
+            summary.remaining += count;
+            summary.staged += match phase {
+                Phase::Verified => count,
+                _ => 0,
+            };
+        }
     }
 }

@@ -9,7 +9,7 @@ use super::handle::Catalog;
 use super::sql::{Begin, Connection, Statement};
 use crate::crash;
 use crate::database::Session;
-use crate::model::{Policy, TaskKind, TaskState};
+use crate::model::{Policy, Rest, Stage, TaskKind, TaskState};
 
 /// A task as the catalog has it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,23 @@ pub struct TaskRow {
     pub planned: u64,
     /// Their stored size together.
     pub planned_bytes: u64,
+    /// Where it stands, if it copies while the services run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// Passes that were planned so far.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub passes: u32,
+}
+
+fn is_none(number: &u32) -> bool {
+    *number == 0
+}
+
+impl TaskRow {
+    /// How far a run takes its objects.
+    pub fn rest(&self) -> Rest {
+        self.policy.rest(self.stage)
+    }
 }
 
 /// One side of a task as the catalog has it.
@@ -74,6 +91,8 @@ struct RawTask {
     policy: String,
     planned: i64,
     planned_bytes: i64,
+    stage: Option<String>,
+    passes: i32,
 }
 
 impl TryFrom<RawTask> for TaskRow {
@@ -110,6 +129,11 @@ impl TryFrom<RawTask> for TaskRow {
             destination_was_empty: raw.destination_was_empty,
             planned: raw.planned as u64,
             planned_bytes: raw.planned_bytes as u64,
+            stage: match raw.stage {
+                Some(stage) => Some(stage.parse().map_err(|_| unreadable("its stage"))?),
+                None => None,
+            },
+            passes: raw.passes as u32,
         })
     }
 }
@@ -118,7 +142,8 @@ const SELECT_TASK: &str = "
     SELECT CAST(task_id AS bigint) AS task_id, uuid, kind, parent_uuid, state,
            source_driver, source_place, source_fingerprint, source_config, source_section,
            destination_driver, destination_place, destination_fingerprint, destination_config,
-           destination_section, destination_was_empty, policy, planned, planned_bytes
+           destination_section, destination_was_empty, policy, planned, planned_bytes,
+           stage, passes
       FROM windlass_tasks t";
 
 /// The tasks that move documents and that no other task undoes, the latest first.
@@ -287,7 +312,8 @@ async fn set_state(
     let (now, now_of_anchore) = (dialect.now(), dialect.now_of_anchore());
     // Anchore's enum knows no "interrupted": a clean stop is `pending`, with last_state running.
     let state_of_anchore = match state {
-        TaskState::Running => "running",
+        // What is staged goes on: nothing of it is over.
+        TaskState::Running | TaskState::Staged => "running",
         TaskState::Interrupted => "pending",
         TaskState::Complete => "complete",
         TaskState::Failed => "failed",

@@ -1,10 +1,9 @@
 //! Whether the process that works on a task still lives, and what to type if it does not.
 
-use rustix::process::{Pid, test_kill_process};
 use serde::Serialize;
 
 use crate::catalog::Executor;
-use crate::engine::host;
+use crate::engine::is_gone;
 use crate::model::TaskState;
 
 /// A running task whose executor has been silent for this long is taken for dead.
@@ -22,6 +21,8 @@ pub enum Standing {
     Silent,
     /// Stopped early, in good order.
     Interrupted,
+    /// A pass has come to its end; nothing is committed yet.
+    Staged,
     /// Came to its end, with failed objects.
     Failed,
     /// All is done.
@@ -33,6 +34,7 @@ impl Standing {
     pub fn of(state: TaskState, latest: Option<&Executor>) -> Self {
         match (state, latest) {
             (TaskState::Interrupted, _) => Self::Interrupted,
+            (TaskState::Staged, _) => Self::Staged,
             (TaskState::Failed, _) => Self::Failed,
             (TaskState::Complete, _) => Self::Complete,
             (TaskState::Running, Some(executor)) if executor.heartbeat_age_s > STALE_S => {
@@ -46,7 +48,7 @@ impl Standing {
     /// Why the task can be resumed, behind its name; nothing where there is nothing to resume.
     pub fn why_resume(self, latest: Option<&Executor>) -> Option<String> {
         match self {
-            Self::Running | Self::Complete => None,
+            Self::Running | Self::Staged | Self::Complete => None,
             Self::Interrupted => Some("was interrupted".into()),
             Self::Failed => Some("has failed objects".into()),
             Self::Silent => Some(format!(
@@ -65,12 +67,6 @@ impl Standing {
 /// taken over its number only delays the notice.
 fn is_dead(executor: &Executor) -> bool {
     is_gone(&executor.host, executor.pid)
-}
-
-fn is_gone(host: &str, pid: i64) -> bool {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    host == self::host()
-        && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
 }
 
 /// Why a task of Anchore's own tool that says `running` does not, where that can be known. The tool
@@ -93,6 +89,7 @@ pub fn why_not_running(executor_id: &str, lock_is_held: bool) -> Option<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::host;
 
     #[test]
     fn a_task_of_the_original_is_dead_where_that_can_be_known() {

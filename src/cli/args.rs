@@ -110,6 +110,11 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Go on with a task that was interrupted or has failed objects
     Resume(ResumeArgs),
+    /// Copy what is new or has changed since the last pass of a task that was begun with --online
+    Sync(SyncArgs),
+    /// Bring the rows of a task that was begun with --online over to its copies: the services are
+    /// stopped, and as soon as it is through they start on the new configuration
+    Cutover(CutoverArgs),
     /// Undo a task: every row gets back what it was, and every document its place
     Reverse(ReverseArgs),
     /// Delete the sources that a task has left, as --nodelete does, under the same proofs
@@ -159,6 +164,10 @@ pub struct MigrateArgs {
     /// Leave the documents in the source, too
     #[arg(long)]
     pub nodelete: bool,
+    /// Copy while the services run, and change no row: `sync` copies what has changed since, and
+    /// `cutover` brings the rows over, once the services are stopped
+    #[arg(long)]
+    pub online: bool,
     /// Do not ask whether all Anchore services are stopped
     #[arg(long)]
     pub dontask: bool,
@@ -265,6 +274,58 @@ pub struct ResumeArgs {
     pub run: RunArgs,
 }
 
+/// `sync`.
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    pub task: String,
+    /// Only show what would be copied
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Go on with passes, one so long after the other: 10m, 90s, 2h
+    #[arg(long, value_name = "TIME", value_parser = super::online::time, conflicts_with = "dry_run")]
+    pub every: Option<std::time::Duration>,
+    #[command(flatten)]
+    pub moved: MovedConfigs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `cutover`.
+#[derive(Debug, Args)]
+pub struct CutoverArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    pub task: String,
+    /// Only show what the window would hold; the services may run
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask whether all Anchore services are stopped
+    #[arg(long)]
+    pub dontask: bool,
+    /// How staged copies are proven once more: by what their store says of many at once, or each
+    /// read back in full
+    #[arg(long, value_enum, default_value_t)]
+    pub verify: CutoverVerify,
+    /// This executor of the task is known to be dead, though its host does not say so here; can be
+    /// given several times
+    #[arg(long, value_name = "EXECUTOR")]
+    pub dead: Vec<uuid::Uuid>,
+    #[command(flatten)]
+    pub moved: MovedConfigs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `cutover --verify`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum CutoverVerify {
+    /// List the store, and compare with what was read back.
+    #[default]
+    Listing,
+    /// Read every copy back.
+    Full,
+}
+
 /// `reverse`.
 #[derive(Debug, Args)]
 pub struct ReverseArgs {
@@ -304,6 +365,10 @@ pub struct FollowUpArgs {
     /// Do not ask whether all Anchore services are stopped
     #[arg(long)]
     pub dontask: bool,
+    /// Behind a migration with --online: this executor of it is known to be dead, though its host
+    /// does not say so here; can be given several times
+    #[arg(long, value_name = "EXECUTOR")]
+    pub dead: Vec<uuid::Uuid>,
     #[command(flatten)]
     pub moved: MovedConfigs,
     #[command(flatten)]

@@ -59,7 +59,10 @@ async fn finish_after(
         TaskState::Complete if report.kind == TaskKind::Reverse && moved_nothing(report) => {
             ExitStatus::FailedObjects
         }
-        TaskState::Complete => ExitStatus::Complete,
+        TaskState::Staged if report.summary.is_some_and(|s| s.failed > 0) => {
+            ExitStatus::FailedObjects
+        }
+        TaskState::Complete | TaskState::Staged => ExitStatus::Complete,
         TaskState::Interrupted | TaskState::Running => ExitStatus::Interrupted,
         TaskState::Failed if report.stopped.is_some() => ExitStatus::Failed,
         TaskState::Failed => ExitStatus::FailedObjects,
@@ -132,6 +135,7 @@ fn report_words(
     lines.extend(reads.map(|reading| format!("  {}", reading.words())));
     let resume = command("resume");
     lines.push(match report.state {
+        TaskState::Staged => after_pass(report, &command),
         TaskState::Complete => after_completion(report, aftermath, &command),
         TaskState::Failed if report.stopped.is_none() => {
             let accept = command("accept");
@@ -176,6 +180,28 @@ fn totals(report: &RunReport) -> Vec<String> {
     lines
 }
 
+fn after_pass(report: &RunReport, command: impl Fn(&str) -> String) -> String {
+    let summary = report.summary.unwrap_or_default();
+    let mut words = format!(
+        "pass {}: {} staged and proven; no row has changed, and the services may go on\n",
+        report.pass.unwrap_or(0),
+        count(summary.staged, "document"),
+    );
+    if report.waiting > 0 {
+        words += &format!(
+            "{} waiting for the next pass: a service was at them\n",
+            count(report.waiting, "document")
+        );
+    }
+    words
+        + &format!(
+            "next: as often as you like, what is new or has changed since:\n{}\n\
+             then stop the services, and:\n{}",
+            command("sync"),
+            command("cutover")
+        )
+}
+
 fn after_completion(
     report: &RunReport,
     aftermath: &Aftermath,
@@ -192,6 +218,13 @@ fn after_completion(
     if report.kind == TaskKind::DeleteSource {
         return format!("the journal tells of each:\n{}", command("journal"));
     }
+    let outage = report.stage.map(|_| {
+        let elapsed = std::time::Duration::from_millis(report.elapsed_ms);
+        format!(
+            "outage so far: {}. Put the new configuration in place, and start the services now\n",
+            duration(elapsed)
+        )
+    });
     let reads = &aftermath.anchore_reads;
     let is_split = !reads.is_empty() && reads.iter().all(|reading| !reading.is_whole());
     let mut words = match (&aftermath.configuration, is_split) {
@@ -207,6 +240,9 @@ fn after_completion(
                 .into()
         }
     };
+    if let Some(outage) = outage {
+        words.insert_str(0, &outage);
+    }
     if report
         .summary
         .is_some_and(|summary| summary.source_kept > 0)

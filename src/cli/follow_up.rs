@@ -64,6 +64,7 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
     let FollowUpArgs {
         dry_run,
         dontask,
+        dead,
         moved,
         run,
     } = asked.common;
@@ -81,6 +82,7 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
         to,
         policy: asked.policy,
         dry_run: *dry_run,
+        dead: dead.clone(),
     };
     let shown = match must_ask {
         true => match show(&request, &settings, printer).await? {

@@ -116,6 +116,7 @@ fn policy(args: &MigrateArgs) -> Policy {
         buckets: args.bucket.clone(),
         users: args.user.clone(),
         include_elsewhere: args.include_elsewhere,
+        online: args.online,
     }
 }
 

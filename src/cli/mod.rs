@@ -18,6 +18,7 @@ mod format;
 mod journal;
 mod list;
 mod migrate;
+mod online;
 mod plan;
 mod printer;
 mod question;
@@ -151,6 +152,8 @@ async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Re
         Command::Migrate(args) => migrate::run(&args, global, printer).await,
         Command::Verify(args) => verify::run(&args, global, printer).await,
         Command::Resume(args) => resume::run(&args, global, printer).await,
+        Command::Sync(args) => online::sync(&args, global, printer).await,
+        Command::Cutover(args) => online::cutover(&args, global, printer).await,
         Command::Reverse(args) => follow_up::reverse(&args, global, printer).await,
         Command::DeleteSource(args) => follow_up::delete_source(&args, global, printer).await,
         Command::Accept(args) => accept::run(&args, global, printer).await,

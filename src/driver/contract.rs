@@ -72,6 +72,15 @@ pub trait Driver: Send + Sync + 'static {
     /// What the store says of an object without sending it; `None` where there is none.
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError>;
 
+    /// The same of many objects: one answer for each, in order.
+    async fn stat_many(&self, urls: &[String]) -> Vec<Result<Option<Stat>, StoreError>> {
+        let stats = urls
+            .to_vec()
+            .into_iter()
+            .map(async move |url| self.stat(&url).await);
+        stream::iter(stats).buffered(STATS_AT_ONCE).collect().await
+    }
+
     /// What else a reader could take for the object at `url`, which is to be of this length and MD5:
     /// in a store that finds objects by less than what it keeps them by.
     async fn namesakes(&self, url: &str, document: (u64, String)) -> Result<Namesakes, StoreError> {
@@ -91,6 +100,9 @@ pub trait Driver: Send + Sync + 'static {
         Ok(Vec::new())
     }
 }
+
+/// Objects that are asked after at once, where a store tells of each by itself.
+const STATS_AT_ONCE: usize = 32;
 
 /// Something that a store does not let these credentials do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +152,39 @@ pub struct Stat {
     pub md5: Option<String>,
     /// The mark of whoever has written it, where there is one.
     pub mark: Option<String>,
+    /// The store's own version of the bytes, where it has one: to be compared with itself alone.
+    pub tag: Option<String>,
+}
+
+/// Whether a copy is still what it was when it was read back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fit {
+    /// It is.
+    Same,
+    /// It is not; in words.
+    Differs(String),
+    /// The store does not say enough.
+    CannotTell,
+}
+
+impl Stat {
+    /// Holds it against what is known of a copy: its length and MD5, and the version that the store had
+    /// of it when it was read back.
+    pub fn fit(&self, size: u64, md5: &str, tag: Option<&str>) -> Fit {
+        if self.size != size {
+            return Fit::Differs(format!("{} bytes lie there, not {size}", self.size));
+        }
+        match (&self.md5, &self.tag, tag) {
+            (Some(there), _, _) if there == md5 => Fit::Same,
+            (Some(there), _, _) => Fit::Differs(format!("the MD5 there is {there}, not {md5}")),
+            (None, Some(there), _) if there.trim_matches('"') == md5 => Fit::Same,
+            (None, Some(there), Some(tag)) if there == tag => Fit::Same,
+            (None, Some(there), Some(tag)) => {
+                Fit::Differs(format!("its version there is {there}, not {tag}"))
+            }
+            (None, _, _) => Fit::CannotTell,
+        }
+    }
 }
 
 /// An object being stored in parts. Until `finish` has answered, readers see nothing of it;
@@ -215,6 +260,8 @@ pub trait UploadsInOnePiece: Send + Sync {
 pub struct Reader {
     /// Their length, where the store tells it beforehand.
     pub size: Option<u64>,
+    /// The store's own version of them, as [`Stat::tag`].
+    pub tag: Option<String>,
     /// The bytes, in pieces.
     pub stream: BoxStream<'static, Result<Bytes, StoreError>>,
 }
@@ -225,6 +272,7 @@ impl Reader {
         let size = Some(bytes.len() as u64);
         Self {
             size,
+            tag: None,
             stream: stream::once(async move { Ok(bytes) }).boxed(),
         }
     }
@@ -244,6 +292,7 @@ impl Reader {
         });
         Self {
             size: self.size,
+            tag: self.tag,
             stream: stream.boxed(),
         }
     }

@@ -179,6 +179,37 @@ pub enum EngineError {
         /// The task.
         task_id: i64,
     },
+    /// Only a task that was begun so has passes and a cut-over.
+    #[error(
+        "task {task_id} was not begun with --online, and has no passes and no cut-over: windlass \
+         resume {task_id} goes on with it"
+    )]
+    NotOnline {
+        /// The task.
+        task_id: i64,
+    },
+    /// Rows go over already: a pass would come between.
+    #[error(
+        "the cut-over of task {task_id} has begun, and until it is through neither configuration \
+         reads every document: windlass cutover {task_id} goes on with it, windlass reverse \
+         {task_id} takes it back"
+    )]
+    CutoverBegun {
+        /// The task.
+        task_id: i64,
+    },
+    /// What such a process sends, nothing at a store keeps out.
+    #[error(
+        "{processes} may still be alive and stand still, and what it sends when it wakes could hit \
+         what was stored since; nothing was changed: {wait}, or, if you know that it is dead, \
+         --dead EXECUTOR"
+    )]
+    MayWake {
+        /// Executor, process and host of each.
+        processes: String,
+        /// What else can be done.
+        wait: String,
+    },
     /// A failover took commits, and what they stand for is still to be set right.
     #[error(
         "the database has lost {commits} commits of task {task_id} that its journal has, as after \

@@ -15,7 +15,7 @@ mod task;
 
 pub use error::EngineError;
 pub use limits::{Concurrency, LimitTooSmall, MemoryLimit};
-pub use run::opening::host;
+pub use run::opening::{host, is_gone};
 pub use run::report::{ReportedFailure, RunReport};
 pub use settings::{ConfiguredStore, Settings, Store};
 pub use statedir::{StateDir, TaskFile};
@@ -23,6 +23,7 @@ pub use stop::{Stop, StopReason};
 pub use task::accept::{AcceptReport, AcceptRequest, Accepting, accept};
 pub use task::follow_up::{FollowUpRequest, follow_up};
 pub use task::migrate::migrate;
+pub use task::online::{OnlineRequest, Pass, Passed, pass};
 pub use task::outcome::{MigrateRequest, Migrated, PlanReport};
 pub use task::preflight::{refuse_changed_place, refuse_other_schema, refuse_unreadable_schema};
 pub use task::resume::{ResumeRequest, Resumed, resume};

@@ -108,6 +108,7 @@ fn object_events() -> Vec<Event> {
         Event::Verified(Verified {
             method: "full".into(),
             bytes: 1,
+            tag: None,
         }),
         Event::Committed(Committed {
             old_content_url: source_url(),

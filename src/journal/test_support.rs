@@ -29,6 +29,7 @@ pub fn verified(idx: u64) -> NewEntry {
         event: Event::Verified(Verified {
             method: "full".into(),
             bytes: idx,
+            tag: None,
         }),
     }
 }

@@ -56,6 +56,7 @@ impl Event {
             | Event::SourceKept(SourceKept { why })
             | Event::Returned(Returned { why, .. })
             | Event::Skipped(Skipped { why })
+            | Event::Repaired(Repaired { why })
             | Event::Interrupted(Interrupted { why, .. }) => why,
             _ => return,
         };
@@ -232,6 +233,10 @@ events! {
         method: String,
         /// Bytes compared.
         bytes: u64,
+        /// The store's own version of them, where it tells one: an ETag, say. As long as it is the
+        /// same, so are the bytes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag: Option<String>,
     }
     /// The row points at the copy.
     Committed "committed" true {
@@ -319,6 +324,45 @@ events! {
         why: String,
         /// The failure, in the words it was journaled with.
         error: String,
+    }
+    /// A pass over the documents began, while the services run; or the last one, in the cut-over.
+    PassBegan "pass-began" false {
+        /// Counts from 1.
+        n: u32,
+        /// Objects in the plan from here on.
+        planned: u64,
+        /// Objects whose rows have changed since they were planned, in all passes so far.
+        superseded: u64,
+    }
+    /// A pass came to its end: what is staged waits for the next, or for the cut-over.
+    PassEnded "pass-ended" false {
+        /// The pass.
+        n: u32,
+        /// Objects that are copied and read back, and not committed.
+        staged: u64,
+        /// Objects whose content was not what their row says: a service may have been at them.
+        waiting: u64,
+        /// Bytes copied in this run.
+        bytes: u64,
+        /// Milliseconds that this run took.
+        elapsed_ms: u64,
+    }
+    /// The cut-over began: from here on rows change.
+    CutoverBegan "cutover-began" false {
+        /// Objects that were staged by then.
+        staged: u64,
+    }
+    /// Every row that could go over has gone over.
+    CutoverCommitted "cutover-committed" false {
+        /// Rows that point at the destination.
+        rows: u64,
+        /// Milliseconds since the run began that has brought it to its end.
+        outage_ms: u64,
+    }
+    /// A committed copy that no longer fitted was written again from its source.
+    Repaired "repaired" true {
+        /// What was wrong with it.
+        why: String,
     }
 }
 

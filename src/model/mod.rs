@@ -16,15 +16,16 @@ mod upload;
 
 pub use cause::Cause;
 pub use entry::{
-    Accepted, Committed, Completed, Copied, Created, ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed,
-    Entry, EntryObject, Event, Failed, Interrupted, PhaseCounts, Rebuilt, Resumed, Returned,
-    Skipped, SourceDeleted, SourceKept, Started, Verified,
+    Accepted, Committed, Completed, Copied, Created, CutoverBegan, CutoverCommitted,
+    ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed, Entry, EntryObject, Event, Failed, Interrupted,
+    PassBegan, PassEnded, PhaseCounts, Rebuilt, Repaired, Resumed, Returned, Skipped,
+    SourceDeleted, SourceKept, Started, Verified,
 };
 pub use failure::FailureClass;
 pub use key::ObjectKey;
 pub use place::{DriverKind, Place, UnknownDriver};
-pub use plan::{Facts, Object, Policy, Restore, RowImage, Shard, TaskKind, VerifyMode};
+pub use plan::{Facts, Object, Policy, Restore, RowImage, Shard, Stage, TaskKind, VerifyMode};
 pub use shown::{in_a_line, in_lines, is_hidden};
-pub use state::{Action, IllegalTransition, Outcome, Phase, State, UnknownWord};
+pub use state::{Action, IllegalTransition, Outcome, Phase, Rest, State, UnknownWord};
 pub use summary::{Summary, TaskState};
 pub use upload::{Part, Unfinished, UploadStep};

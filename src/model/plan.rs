@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{Committed, Copied, EntryObject, ObjectKey, State, UnknownWord};
+use super::{Committed, Copied, EntryObject, ObjectKey, Rest, State, UnknownWord};
 
 /// What a task does with the objects in its plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -47,6 +47,37 @@ pub enum VerifyMode {
     Checksum,
 }
 
+/// Where a task stands that copies while the services run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stage {
+    /// Passes copy what there is, as often as is wanted; no row changes.
+    Staging,
+    /// The services are stopped, and the rows go over to the copies.
+    Cutover,
+}
+
+impl Stage {
+    /// The word used in the catalog.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Staging => "staging",
+            Self::Cutover => "cutover",
+        }
+    }
+}
+
+impl std::str::FromStr for Stage {
+    type Err = UnknownWord;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        [Self::Staging, Self::Cutover]
+            .into_iter()
+            .find(|stage| stage.name() == word)
+            .ok_or_else(|| UnknownWord::new("stage", word))
+    }
+}
+
 /// What the operator asked for; part of the plan, and the same on every resume.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Policy {
@@ -64,9 +95,24 @@ pub struct Policy {
     /// Left out of what is written where it is off, so that journals of before have one form.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub include_elsewhere: bool,
+    /// `--online`: copied in passes while the services run, committed in a cut-over. Left out of what
+    /// is written where it is off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub online: bool,
 }
 
 impl Policy {
+    /// How far a run takes the objects of a task that stands there.
+    pub fn rest(&self, stage: Option<Stage>) -> Rest {
+        match stage {
+            Some(Stage::Staging) => Rest::Verified,
+            // Sources stay at the cut-over: the way back moves no bytes.
+            Some(Stage::Cutover) => Rest::Committed,
+            None if self.nodelete => Rest::Committed,
+            None => Rest::SourceDeleted,
+        }
+    }
+
     /// What sets this policy apart from another, option by option; nothing where both ask for the
     /// same. The order of buckets and users, and one that is named twice, make no difference.
     pub fn differences(&self, other: &Policy) -> Vec<String> {
@@ -93,6 +139,7 @@ impl Policy {
                 is_on(self.include_elsewhere),
                 is_on(other.include_elsewhere),
             ),
+            ("--online", is_on(self.online), is_on(other.online)),
         ];
         let differing = options.into_iter().filter(|(_, own, its)| own != its);
         differing
@@ -302,6 +349,7 @@ mod tests {
             overwrite: true,
             users: names(&["u"]),
             include_elsewhere: true,
+            online: true,
             ..one.clone()
         };
         assert_eq!(
@@ -311,7 +359,8 @@ mod tests {
                 "--verify checksum, not full",
                 "--overwrite on, not off",
                 r#"--user {"u"}, not all"#,
-                "--include-elsewhere on, not off"
+                "--include-elsewhere on, not off",
+                "--online on, not off"
             ]
         );
     }

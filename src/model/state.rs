@@ -130,8 +130,10 @@ impl FromStr for Outcome {
 /// Where one object stands.
 ///
 /// ```
-/// use windlass::model::{Action, Phase, State};
-/// assert_eq!(State::at(Phase::Verified).next(false), Some(Action::Verify));
+/// use windlass::model::{Action, Phase, Rest, State};
+/// let verified = State::at(Phase::Verified);
+/// assert_eq!(verified.next(Rest::SourceDeleted), Some(Action::Verify));
+/// assert_eq!(verified.next(Rest::Verified), None);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct State {
@@ -144,8 +146,19 @@ pub struct State {
     pub proven: bool,
 }
 
-/// The next step for an object.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// How far a run takes its objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Rest {
+    /// Copied and read back: no row changes yet.
+    Verified,
+    /// The rows point at the copies, and the sources stay.
+    Committed,
+    /// The sources go.
+    SourceDeleted,
+}
+
+/// The next step for an object. The order of the variants is that of the journey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Action {
     /// Read the source, check it, write it to the destination.
     Copy,
@@ -197,18 +210,18 @@ impl State {
         }
     }
 
-    /// What to do next; none if nothing more is to be done in this run. `keep_source` is the policy
-    /// `--nodelete`.
-    pub fn next(self, keep_source: bool) -> Option<Action> {
+    /// What to do next; none if nothing more is to be done in this run.
+    pub fn next(self, rest: Rest) -> Option<Action> {
         if self.is_settled() || self.outcome == Some(Outcome::Failed) {
             return None;
         }
         Some(match self.phase {
             Phase::Pending => Action::Copy,
             Phase::Copied => Action::Verify,
+            Phase::Verified if rest == Rest::Verified => return None,
             Phase::Verified if self.proven => Action::Commit,
             Phase::Verified => Action::Verify,
-            Phase::Committed if keep_source => Action::KeepSource,
+            Phase::Committed if rest <= Rest::Committed => Action::KeepSource,
             Phase::Committed if self.proven => Action::DeleteSource,
             Phase::Committed => Action::Verify,
             Phase::SourceDeleted => return None,
@@ -238,6 +251,10 @@ impl State {
         match (event, self.phase) {
             (Event::Resumed(_) | Event::Rebuilt(_), _) => return Ok(self.in_new_lease()),
             (event, _) if !event.is_about_object() => return Ok(self),
+            // What was committed is whole again; nothing else has changed.
+            (Event::Repaired(_), Committed) if self.outcome == Some(Outcome::SourceKept) => {
+                return Ok(self);
+            }
             // Only a database that lost what it had acknowledged takes an end state back.
             (Event::Returned(returned), from) if returned.to < from => {
                 return to(returned.to, false);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::model::{
-    Accepted, Cause, Committed, Copied, Failed, PhaseCounts, Resumed, Returned, Skipped,
+    Accepted, Cause, Committed, Copied, Failed, PhaseCounts, Repaired, Resumed, Returned, Skipped,
     SourceDeleted, SourceKept, Verified,
 };
 
@@ -36,6 +36,7 @@ fn object_events() -> Vec<Event> {
         Event::Verified(Verified {
             method: "full".into(),
             bytes: 1,
+            tag: None,
         }),
         Event::Committed(Committed {
             old_content_url: "a".into(),
@@ -162,12 +163,13 @@ fn every_event_in_every_state_does_what_the_table_says() {
 fn following_the_next_action_ends_in_a_deleted_source() {
     let mut state = State::at(Phase::Pending);
     let mut seen = Vec::new();
-    while let Some(action) = state.next(false) {
+    while let Some(action) = state.next(Rest::SourceDeleted) {
         let event = match action {
             Action::Copy => copied(),
             Action::Verify => Event::Verified(Verified {
                 method: "full".into(),
                 bytes: 1,
+                tag: None,
             }),
             Action::Commit => Event::Committed(Committed {
                 old_content_url: "a".into(),
@@ -196,8 +198,8 @@ fn following_the_next_action_ends_in_a_deleted_source() {
 #[test]
 fn no_action_is_ever_illegal_and_none_follows_a_failure() {
     for state in states() {
-        for keep_source in [false, true] {
-            let Some(action) = state.next(keep_source) else {
+        for rest in [Rest::Verified, Rest::Committed, Rest::SourceDeleted] {
+            let Some(action) = state.next(rest) else {
                 continue;
             };
             let event = match action {
@@ -205,6 +207,7 @@ fn no_action_is_ever_illegal_and_none_follows_a_failure() {
                 Action::Verify => Event::Verified(Verified {
                     method: "full".into(),
                     bytes: 1,
+                    tag: None,
                 }),
                 Action::Commit => Event::Committed(Committed {
                     old_content_url: "a".into(),
@@ -215,9 +218,22 @@ fn no_action_is_ever_illegal_and_none_follows_a_failure() {
                 }),
                 Action::KeepSource => Event::SourceKept(SourceKept { why: "x".into() }),
             };
+            assert!(
+                rest > Rest::Verified || action < Action::Commit,
+                "{state:?}"
+            );
             assert!(state.outcome != Some(Outcome::Failed), "{state:?}");
             assert!(state.apply(&event).is_ok(), "{state:?} {event:?}");
         }
+    }
+}
+
+#[test]
+fn only_what_was_committed_and_kept_its_source_is_repaired_and_nothing_else_changes() {
+    let repaired = Event::Repaired(Repaired { why: "x".into() });
+    for state in states() {
+        let may_be = state.phase == Phase::Committed && state.outcome == Some(Outcome::SourceKept);
+        assert_eq!(state.apply(&repaired).ok(), may_be.then_some(state));
     }
 }
 

@@ -14,6 +14,9 @@ pub enum TaskState {
     Running,
     /// Stopped early, in good order.
     Interrupted,
+    /// A pass of a migration that copies while the services run has come to its end: nothing is
+    /// committed yet.
+    Staged,
     /// Every object came to its end.
     Complete,
     /// Ended with failed or undeleted objects.
@@ -26,6 +29,7 @@ impl TaskState {
         match self {
             TaskState::Running => "running",
             TaskState::Interrupted => "interrupted",
+            TaskState::Staged => "staged",
             TaskState::Complete => "complete",
             TaskState::Failed => "failed",
         }
@@ -45,6 +49,7 @@ impl FromStr for TaskState {
         [
             Self::Running,
             Self::Interrupted,
+            Self::Staged,
             Self::Complete,
             Self::Failed,
         ]
@@ -77,6 +82,9 @@ pub struct Summary {
     pub accepted: u64,
     /// Not come to an end yet.
     pub remaining: u64,
+    /// Those of them that are copied and read back, and wait for a cut-over, or for their commit.
+    #[serde(default)]
+    pub staged: u64,
     /// Bytes of the committed objects as they are stored at the destination.
     pub bytes: u64,
     /// Bytes of the same objects as they were stored at the source: these compare to the plan's.

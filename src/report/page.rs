@@ -185,6 +185,7 @@ fn capital(state: TaskState) -> &'static str {
     match state {
         TaskState::Running => "Running",
         TaskState::Interrupted => "Interrupted",
+        TaskState::Staged => "Staged",
         TaskState::Complete => "Complete",
         TaskState::Failed => "Failed",
     }
@@ -275,6 +276,13 @@ fn verdict_of_state(report: &Report) -> Verdict {
         TaskState::Interrupted => {
             Verdict::new("verdict open", format!("{of}{trouble}. To go on: ")).resume(task.task_id)
         }
+        TaskState::Staged => Verdict::new(
+            "verdict open",
+            format!(
+                "{} copied and proven while the services run; no row has changed yet{trouble}.",
+                words::count(s.staged, "object")
+            ),
+        ),
         TaskState::Running => Verdict::new(
             "verdict open",
             format!(

@@ -81,7 +81,11 @@ fn copied(dest_size: u64) -> Event {
 
 fn verified() -> Event {
     let method = "full".into();
-    Event::Verified(Verified { method, bytes: 10 })
+    Event::Verified(Verified {
+        method,
+        bytes: 10,
+        tag: None,
+    })
 }
 
 fn committed() -> Event {

@@ -6,7 +6,7 @@
 //! power cut takes just the entry back. Reading a copy back while its entry is on its way to the
 //! disk is left out: it changes nothing but the time that it takes.
 
-use windlass::model::{Action, Outcome, Phase, State, TaskKind};
+use windlass::model::{Action, Outcome, Phase, Rest, State, TaskKind};
 
 use crate::catalog::{self, Commit, Deletable};
 use crate::journal::{Entry, What};
@@ -62,7 +62,7 @@ pub fn under_way(world: &World, setup: &Setup, m: usize, i: usize) -> Result<Opt
         return Ok(None);
     }
     let mut tried = *world;
-    match item.state.next(false) {
+    match item.state.next(Rest::SourceDeleted) {
         Some(Action::Copy) => {
             act(&mut tried, setup, m, i)?;
             Ok(match tried.item_mut(m, i).step {
@@ -133,7 +133,11 @@ fn act(world: &mut World, setup: &Setup, m: usize, i: usize) -> Found {
     let task = world.process(m).task;
     let object = *world.object(task, i);
     let keep_source = setup.nodelete && world.task(task).kind == TaskKind::Forward;
-    let Some(action) = item.state.next(keep_source) else {
+    let rest = match keep_source {
+        true => Rest::Committed,
+        false => Rest::SourceDeleted,
+    };
+    let Some(action) = item.state.next(rest) else {
         world.item_mut(m, i).step = Step::AtRest;
         return Ok(());
     };

@@ -55,6 +55,7 @@ impl What {
             What::Verified => Event::Verified(Verified {
                 method: String::new(),
                 bytes: 0,
+                tag: None,
             }),
             What::Committed => Event::Committed(Committed {
                 old_content_url: String::new(),

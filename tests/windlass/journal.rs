@@ -261,6 +261,7 @@ async fn long_journal(program: &Program, entries: u64) -> Uuid {
         event: Event::Verified(Verified {
             method: "full".into(),
             bytes: idx,
+            tag: None,
         }),
     };
     for first in (0..entries).step_by(1_000) {

@@ -38,6 +38,7 @@ mod limits;
 mod matrix;
 mod migrate;
 mod network;
+mod online;
 mod options;
 mod other_s3;
 mod outage;

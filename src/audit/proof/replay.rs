@@ -57,7 +57,7 @@ pub enum Beginning {
     Created {
         /// Forward, reverse or delete-source.
         kind: TaskKind,
-        /// Objects in the plan.
+        /// Objects in the plan, as of the last pass.
         planned: u64,
     },
     /// In the place of a checkpoint that was lost.
@@ -140,7 +140,7 @@ impl Replay {
         match &entry.object {
             None => {
                 self.new_lease(&entry.event);
-                Ok(())
+                self.begin_pass(&entry.event)
             }
             Some(object) => self.step(object, entry).map_err(|what| Misfit {
                 object: Some(object.key().to_string()),
@@ -228,6 +228,24 @@ impl Replay {
         {
             slot.possible = self.possibilities.after_task_event(slot.possible, event);
         }
+    }
+
+    /// A pass adds to the plan, and takes nothing out of it.
+    fn begin_pass(&mut self, event: &Event) -> Result<(), Misfit> {
+        let Event::PassBegan(pass) = event else {
+            return Ok(());
+        };
+        if let Some(Beginning::Created { planned, .. }) = &mut self.beginning {
+            if pass.planned < *planned {
+                return Err(Misfit::of_task(format!(
+                    "{} objects are planned, but {planned} were before",
+                    pass.planned
+                )));
+            }
+            *planned = pass.planned;
+        }
+        self.planned = Some(pass.planned);
+        Ok(())
     }
 
     fn step(&mut self, object: &EntryObject, entry: &Entry) -> Result<(), String> {
@@ -343,7 +361,7 @@ impl Replay {
 /// What the mirror says behind an event about an object.
 fn outcome_after(event: &Event) -> Option<Outcome> {
     match event {
-        Event::SourceKept(_) => Some(Outcome::SourceKept),
+        Event::SourceKept(_) | Event::Repaired(_) => Some(Outcome::SourceKept),
         Event::Failed(_) => Some(Outcome::Failed),
         Event::Skipped(_) => Some(Outcome::Skipped),
         Event::Accepted(_) => Some(Outcome::Accepted),

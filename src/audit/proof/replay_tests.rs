@@ -70,6 +70,7 @@ fn verified() -> Event {
     Event::Verified(Verified {
         method: "full".into(),
         bytes: 1,
+        tag: None,
     })
 }
 

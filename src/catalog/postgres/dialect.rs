@@ -141,13 +141,18 @@ impl Dialect for Postgres {
         ]
     }
 
-    fn own_tables(&self) -> [&'static str; 4] {
+    fn own_tables(&self) -> [&'static str; 5] {
         [
             include_str!("../../../migrations/postgres/0001_tasks.sql"),
             include_str!("../../../migrations/postgres/0002_follow_ups.sql"),
             include_str!("../../../migrations/postgres/0003_uploads.sql"),
             include_str!("../../../migrations/postgres/0004_causes.sql"),
+            include_str!("../../../migrations/postgres/0005_online.sql"),
         ]
+    }
+
+    fn byte_order(&self, column: &str) -> String {
+        format!("{column} COLLATE \"C\"")
     }
 
     fn has_rights(&self) -> bool {

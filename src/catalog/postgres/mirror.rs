@@ -15,6 +15,8 @@ const SET: &str = "
            dest_compressed = coalesce(u.dest_compressed, o.dest_compressed),
            content_sha256 = coalesce(u.content_sha256, o.content_sha256),
            content_size = coalesce(u.content_size, o.content_size),
+           dest_tag = CASE WHEN u.copied_at IS NULL THEN coalesce(u.dest_tag, o.dest_tag)
+                           ELSE u.dest_tag END,
            copied_at = coalesce(u.copied_at::timestamptz, o.copied_at),
            verified_at = coalesce(u.verified_at::timestamptz, o.verified_at),
            source_deleted_at = coalesce(u.source_deleted_at::timestamptz, o.source_deleted_at),

@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 
 use super::Postgres;
 use crate::catalog::marks::mark_forward;
-use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, PlanRequest};
+use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Scope};
 use crate::catalog::sql::{Connection, Dialect as _, Statement, Value};
 use crate::model::{DriverKind, Place};
 
@@ -42,28 +42,36 @@ struct LeftOut {
     elsewhere: i64,
     without_url: i64,
     keys_too_long: i64,
+    without_digest: i64,
 }
+
+/// Rows that no live object of the task stands for: a later pass takes these alone.
+const NOT_STAGED: &str = r#"(:planned = 0 OR NOT EXISTS (
+    SELECT 1 FROM windlass_objects o
+     WHERE o.task_id = :task_id AND NOT o.superseded
+       AND o.bucket = m.bucket AND o.archive_id = m."archiveId"
+       AND o.user_id = m."userId" AND o.document_name = m."documentName"))"#;
 
 /// What a request looks for, as conditions over `archive_metadata`.
 struct Wanted<'a> {
-    request: &'a PlanRequest,
+    scope: Scope<'a>,
     in_place: String,
     elsewhere: String,
     dest: String,
 }
 
 impl<'a> Wanted<'a> {
-    fn new(request: &'a PlanRequest) -> Self {
-        let in_place = url_expression(&request.from.place, ":from::text");
+    fn new(scope: Scope<'a>) -> Self {
+        let in_place = url_expression(scope.from, ":from::text");
         let in_place = format!("content_url = {in_place}");
-        let dest = url_expression(&request.to.place, ":to::text");
+        let dest = url_expression(scope.to, ":to::text");
         // What lies at its destination already must not become its own source.
         let elsewhere = format!(
             "left(content_url, length(:scheme::text)) = :scheme AND NOT ({in_place})
              AND content_url <> {dest}"
         );
         Self {
-            request,
+            scope,
             in_place,
             elsewhere,
             dest,
@@ -80,12 +88,13 @@ impl<'a> Wanted<'a> {
             r#"INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id,
                    document_name, source_url, source_digest, source_size, source_compressed,
                    created_at, last_updated, dest_url)
-               SELECT :task_id, row_number() OVER ({}) - 1, "userId", bucket, "archiveId",
+               SELECT :task_id, :planned + row_number() OVER ({}) - 1, "userId", bucket, "archiveId",
                    "documentName", content_url, digest, size, is_compressed,
                    created_at, last_updated, {}
-                 FROM archive_metadata
-                WHERE {} AND {CHOSEN} AND {KEY_BYTES} <= {KEY_MAX_BYTES}"#,
-            order(&self.request.from.place),
+                 FROM archive_metadata m
+                WHERE {} AND {CHOSEN} AND {KEY_BYTES} <= {KEY_MAX_BYTES}
+                  AND (digest IS NOT NULL OR NOT :digests_only) AND {NOT_STAGED}"#,
+            order(self.scope.from),
             self.dest,
             self.chosen()
         );
@@ -97,9 +106,12 @@ impl<'a> Wanted<'a> {
             r#"SELECT count(*) FILTER (WHERE {} AND NOT :include_elsewhere) AS elsewhere,
                       count(*) FILTER (WHERE content_url IS NULL) AS without_url,
                       count(*) FILTER (WHERE {} AND {KEY_BYTES} > {KEY_MAX_BYTES})
-                          AS keys_too_long
+                          AS keys_too_long,
+                      count(*) FILTER (WHERE {} AND digest IS NULL AND :digests_only)
+                          AS without_digest
                  FROM archive_metadata WHERE {CHOSEN}"#,
             self.elsewhere,
+            self.chosen(),
             self.chosen()
         );
         self.statement(&sql, task_id)
@@ -107,10 +119,17 @@ impl<'a> Wanted<'a> {
 
     fn statement(&self, sql: &str, task_id: i64) -> Statement {
         let names = |names: &[String]| Value::Texts(names.iter().cloned().map(Some).collect());
-        let (from, to) = (&self.request.from.place, &self.request.to.place);
-        let policy = &self.request.policy;
+        let Scope {
+            from,
+            to,
+            policy,
+            planned,
+            digests_only,
+        } = self.scope;
         let values = [
             ("task_id", (task_id as i32).into()),
+            ("planned", (planned as i64).into()),
+            ("digests_only", digests_only.into()),
             ("from", (&from.base).into()),
             ("to", (&to.base).into()),
             ("scheme", format!("{}://", from.driver.scheme()).into()),
@@ -125,20 +144,21 @@ impl<'a> Wanted<'a> {
 pub(in crate::catalog) async fn plan(
     pg: &mut PgConnection,
     task_id: i64,
-    request: &PlanRequest,
+    scope: Scope<'_>,
 ) -> Result<PlanNotices, sqlx::Error> {
     let mut connection = Connection::Postgres(pg);
-    let wanted = Wanted::new(request);
+    let wanted = Wanted::new(scope);
     connection.execute(wanted.insert(task_id)).await?;
     connection
         .execute(Statement::new(Postgres.after_inserts()))
         .await?;
-    mark_forward(&mut connection, task_id, &request.to.place.base).await?;
+    mark_forward(&mut connection, task_id, &scope.to.base).await?;
     let left_out: LeftOut = connection.one(wanted.left_out(task_id)).await?;
     Ok(PlanNotices {
         elsewhere: left_out.elsewhere as u64,
         without_url: left_out.without_url as u64,
         keys_too_long: left_out.keys_too_long as u64,
+        without_digest: left_out.without_digest as u64,
         ..PlanNotices::default()
     })
 }

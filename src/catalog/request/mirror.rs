@@ -18,6 +18,8 @@ pub struct MirrorUpdate {
     pub outcome: Option<Outcome>,
     /// What is known of its copy.
     pub copy: Option<Facts>,
+    /// The store's own version of what was proven; a new copy forgets that of the one before.
+    pub dest_tag: Option<String>,
     /// When it was copied, RFC 3339; `None` leaves what stands there. So with the others.
     pub copied_at: Option<String>,
     /// When it was verified.
@@ -45,6 +47,7 @@ impl MirrorUpdate {
             phase: None,
             outcome: None,
             copy: None,
+            dest_tag: None,
             copied_at: None,
             verified_at: None,
             source_deleted_at: None,
@@ -59,7 +62,10 @@ impl MirrorUpdate {
                 update.copy = Some(Facts::from(copied));
                 update.copied_at = at;
             }
-            Event::Verified(_) => update.verified_at = at,
+            Event::Verified(verified) => {
+                update.verified_at = at;
+                update.dest_tag = verified.tag.clone();
+            }
             Event::Committed(_) => update.phase = Some(Phase::Committed),
             Event::SourceDeleted(_) => {
                 update.phase = Some(Phase::SourceDeleted);
@@ -88,6 +94,11 @@ impl MirrorUpdate {
                     Some(format!("accepted by {who}: {why}; it had failed: {error}"));
                 update.cause = Some(accepted.cause);
             }
+            Event::Repaired(repaired) => {
+                update.phase = Some(Phase::Committed);
+                update.outcome = Some(Outcome::SourceKept);
+                update.last_error = Some(repaired.why.clone());
+            }
             Event::Returned(returned) => update.phase = Some(returned.to),
             Event::Skipped(skipped) => {
                 update.outcome = Some(Outcome::Skipped);
@@ -106,6 +117,10 @@ impl MirrorUpdate {
         let before = std::mem::replace(self, later);
         self.phase = self.phase.or(before.phase);
         self.attempts = self.attempts.or(before.attempts);
+        // Of another copy than the one that was made since, it tells nothing.
+        if self.copied_at.is_none() {
+            self.dest_tag = self.dest_tag.take().or(before.dest_tag);
+        }
         self.copy = self.copy.take().or(before.copy);
         self.copied_at = self.copied_at.take().or(before.copied_at);
         self.verified_at = self.verified_at.take().or(before.verified_at);
@@ -193,6 +208,7 @@ pub(in crate::catalog) const UPDATE: Columns<MirrorUpdate> = Columns(&[
         "content_size",
         Get::Int8(|u| u.copy.as_ref().map(|copy| copy.content_size as i64)),
     ),
+    ("dest_tag", Get::Text(|u| u.dest_tag.clone())),
     ("copied_at", Get::Text(|u| u.copied_at.clone())),
     ("verified_at", Get::Text(|u| u.verified_at.clone())),
     (

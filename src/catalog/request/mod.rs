@@ -6,10 +6,10 @@ mod swap;
 
 pub(super) use mirror::UPDATE;
 pub use mirror::{Heartbeat, MirrorUpdate, Writer};
-pub(super) use plan::KEY_MAX_BYTES;
 pub use plan::{
-    FollowUp, FollowUpNotices, PlanNotices, PlanRequest, Planned, PlannedBucket, SharedWith, Side,
-    TaskPlan,
+    FollowUp, FollowUpNotices, PassRequest, PlanNotices, PlanRequest, Planned, PlannedBucket,
+    PlannedPass, SharedWith, Side, TaskPlan,
 };
+pub(super) use plan::{KEY_MAX_BYTES, Scope};
 pub(super) use swap::{Batch, SWAP};
 pub use swap::{Deletable, Swap, Swapped};

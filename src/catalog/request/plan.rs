@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::model::{Place, Policy, TaskKind};
+use crate::model::{Place, Policy, Stage, TaskKind};
 
 /// The longest key that is planned, in bytes of its four parts. The journal keeps each entry
 /// within 8 KiB, and an entry names the key up to four times; S3 itself ends at 1,024.
@@ -38,6 +38,66 @@ pub struct FollowUp {
     pub left: Vec<u64>,
 }
 
+/// Which rows a plan takes as objects.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::catalog) struct Scope<'a> {
+    /// Where documents are.
+    pub from: &'a Place,
+    /// Where they go.
+    pub to: &'a Place,
+    /// What the operator asked for.
+    pub policy: &'a Policy,
+    /// Objects that the task has already: its later passes take what these do not stand for.
+    pub planned: u64,
+    /// Only rows that have a digest. Of another nobody can tell that its document has not changed
+    /// since it was copied.
+    pub digests_only: bool,
+}
+
+/// A pass of a task that copies while the services run.
+#[derive(Debug, Clone)]
+pub struct PassRequest {
+    /// The task.
+    pub task_id: i64,
+    /// Where documents are.
+    pub from: Place,
+    /// Where they go.
+    pub to: Place,
+    /// What the operator asked for.
+    pub policy: Policy,
+    /// Objects that the task has already.
+    pub planned: u64,
+    /// A pass among others, or the last one, with which the cut-over begins.
+    pub stage: Stage,
+    /// How long the plan may wait for a lock of others, or for a database that is silent.
+    pub patience: Duration,
+    /// Whether the plan is only to be looked at.
+    pub dry_run: bool,
+}
+
+/// What a pass has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PlannedPass {
+    /// Counts from 1.
+    pub pass: u32,
+    /// Documents that are new, or whose rows have changed.
+    pub added: u64,
+    /// Their stored size together.
+    pub added_bytes: u64,
+    /// Objects whose rows have changed, or are gone, since the pass before.
+    pub superseded: u64,
+    /// The same over all passes.
+    pub superseded_in_all: u64,
+    /// Objects of earlier passes that are staged and stand for their rows.
+    pub staged: u64,
+    /// Their stored size together.
+    pub staged_bytes: u64,
+    /// Rows without a digest: they are left for the cut-over.
+    pub without_digest: u64,
+    /// Objects in the plan from here on, superseded ones too.
+    pub planned: u64,
+}
+
 /// What to plan.
 #[derive(Debug, Clone)]
 pub struct PlanRequest {
@@ -61,6 +121,8 @@ pub struct PlanRequest {
     pub earlier: Vec<i64>,
     /// How long the plan may wait for a lock of others, or for a database that is silent.
     pub patience: Duration,
+    /// Where a task begins that copies while the services run.
+    pub stage: Option<Stage>,
     /// Whether the plan is only to be looked at: it takes no number that a task could have had.
     pub dry_run: bool,
 }
@@ -80,6 +142,14 @@ pub struct PlanNotices {
     pub refused: u64,
     /// Planned objects whose source another row points at as well.
     pub shared: u64,
+    /// Rows without a digest, which a migration that copies while the services run leaves for its
+    /// cut-over.
+    #[serde(skip_serializing_if = "is_none")]
+    pub without_digest: u64,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The planned objects of one of Anchore's buckets.

@@ -81,7 +81,10 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     fn after_inserts(&self) -> &'static str;
 
     /// The scripts that make windlass's own tables, in their order.
-    fn own_tables(&self) -> [&'static str; 4];
+    fn own_tables(&self) -> [&'static str; 5];
+
+    /// A column in the order of its bytes, which is the order in which stores list their keys.
+    fn byte_order(&self, column: &str) -> String;
 
     /// Whether users have rights, and a limited number of connections.
     fn has_rights(&self) -> bool;

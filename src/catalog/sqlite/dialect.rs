@@ -110,13 +110,18 @@ impl Dialect for Sqlite {
         Vec::new()
     }
 
-    fn own_tables(&self) -> [&'static str; 4] {
+    fn own_tables(&self) -> [&'static str; 5] {
         [
             include_str!("../../../migrations/sqlite/0001_tasks.sql"),
             include_str!("../../../migrations/sqlite/0002_follow_ups.sql"),
             include_str!("../../../migrations/sqlite/0003_uploads.sql"),
             include_str!("../../../migrations/sqlite/0004_causes.sql"),
+            include_str!("../../../migrations/sqlite/0005_online.sql"),
         ]
+    }
+
+    fn byte_order(&self, column: &str) -> String {
+        format!("{column} COLLATE BINARY")
     }
 
     fn has_rights(&self) -> bool {

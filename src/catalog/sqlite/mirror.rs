@@ -15,6 +15,8 @@ const SET: &str = "
            dest_compressed = coalesce(:dest_compressed, dest_compressed),
            content_sha256 = coalesce(:content_sha256, content_sha256),
            content_size = coalesce(:content_size, content_size),
+           dest_tag = CASE WHEN :copied_at IS NULL THEN coalesce(:dest_tag, dest_tag)
+                           ELSE :dest_tag END,
            copied_at = coalesce(:copied_at, copied_at),
            verified_at = coalesce(:verified_at, verified_at),
            source_deleted_at = coalesce(:source_deleted_at, source_deleted_at),

@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteConnection;
 
 use crate::catalog::marks::mark_forward;
-use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, PlanRequest};
+use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Scope};
 use crate::catalog::sql::{Columns, Connection, Get, Statement, Value};
 use crate::digest::md5_hex;
 use crate::model::{ObjectKey, RowImage};
@@ -29,35 +29,66 @@ struct MetadataRow {
 pub(in crate::catalog) async fn plan(
     sqlite: &mut SqliteConnection,
     task_id: i64,
-    request: &PlanRequest,
+    scope: Scope<'_>,
 ) -> Result<PlanNotices, sqlx::Error> {
     let mut notices = PlanNotices::default();
-    let (mut position, mut idx) = (i64::MIN, 0);
+    let (mut position, mut idx) = (i64::MIN, scope.planned as i64);
+    if scope.planned > 0 {
+        index(sqlite, BY_KEY).await?;
+    }
     loop {
-        let page = read_page(sqlite, position).await?;
+        let page = read_page(sqlite, position, task_id, idx).await?;
         let Some(last) = page.last() else { break };
         position = last.position;
-        let objects = choose(page, request, &mut notices);
+        let objects = choose(page, scope, &mut notices);
         insert(sqlite, task_id, idx, &objects).await?;
         idx += objects.len() as i64;
     }
+    if scope.planned > 0 {
+        index(sqlite, NOT_BY_KEY).await?;
+    }
     let mut connection = Connection::Sqlite(sqlite);
-    mark_forward(&mut connection, task_id, &request.to.place.base).await?;
+    mark_forward(&mut connection, task_id, &scope.to.base).await?;
     Ok(notices)
 }
 
+/// For as long as a pass is planned: no other statement looks for an object by its key.
+const BY_KEY: &str =
+    "CREATE INDEX windlass_objects_by_key ON windlass_objects (archive_id, task_id)";
+const NOT_BY_KEY: &str = "DROP INDEX windlass_objects_by_key";
+
+async fn index(sqlite: &mut SqliteConnection, statement: &'static str) -> Result<(), sqlx::Error> {
+    let mut connection = Connection::Sqlite(sqlite);
+    connection
+        .execute(Statement::new(statement))
+        .await
+        .map(drop)
+}
+
+/// The next rows; of a task that has `planned` objects already, those that no live object of it
+/// stands for.
 async fn read_page(
     sqlite: &mut SqliteConnection,
     after: i64,
+    task_id: i64,
+    planned: i64,
 ) -> Result<Vec<MetadataRow>, sqlx::Error> {
     sqlx::query_as(
         r#"SELECT rowid AS position, "userId" AS user, bucket, "archiveId" AS id,
                   "documentName" AS document, content_url, digest, size, is_compressed,
                   created_at, last_updated
-             FROM archive_metadata WHERE rowid > $1 ORDER BY rowid LIMIT $2"#,
+             FROM archive_metadata m
+            WHERE rowid > $1 AND ($4 = 0 OR NOT EXISTS (
+                  SELECT 1 FROM windlass_objects o
+                   WHERE o.task_id = $3 AND o.archive_id = m."archiveId" AND NOT o.superseded
+                     AND o.bucket = m.bucket AND o.user_id = m."userId"
+                     AND o.document_name = m."documentName"))
+            ORDER BY rowid LIMIT $2"#,
     )
     .bind(after)
     .bind(PAGE_ROWS)
+    .bind(task_id)
+    .bind(planned)
     .fetch_all(sqlite)
     .await
 }
@@ -70,10 +101,11 @@ struct Chosen {
 }
 
 /// The rows of a page that belong in the plan; the others are counted.
-fn choose(page: Vec<MetadataRow>, request: &PlanRequest, notices: &mut PlanNotices) -> Vec<Chosen> {
-    let (from, to) = (&request.from.place, &request.to.place);
+fn choose(page: Vec<MetadataRow>, scope: Scope<'_>, notices: &mut PlanNotices) -> Vec<Chosen> {
+    let Scope {
+        from, to, policy, ..
+    } = scope;
     let scheme = format!("{}://", from.driver.scheme());
-    let policy = &request.policy;
     let wanted = |wanted: &[String], value: &String| wanted.is_empty() || wanted.contains(value);
     let mut chosen = Vec::new();
     for row in page {
@@ -101,6 +133,10 @@ fn choose(page: Vec<MetadataRow>, request: &PlanRequest, notices: &mut PlanNotic
         }
         if key.len_bytes() as i64 > KEY_MAX_BYTES {
             notices.keys_too_long += 1;
+            continue;
+        }
+        if scope.digests_only && row.digest.is_none() {
+            notices.without_digest += 1;
             continue;
         }
         let row = RowImage {

@@ -22,6 +22,7 @@ pub fn steps(row: &MirroredRow) -> Vec<Step> {
                 .size
                 .and_then(|size| u64::try_from(size).ok())
                 .unwrap_or(0),
+            tag: None,
         };
         events.push((Some(at.clone()), Event::Verified(verified)));
     }

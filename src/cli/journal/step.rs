@@ -181,6 +181,30 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
             let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
             std::iter::once(why).chain(ended).collect()
         }
+        Event::PassBegan(e) => vec![
+            ("pass", e.n.to_string()),
+            ("planned", format::count(e.planned, "object")),
+            ("superseded", e.superseded.to_string()),
+        ],
+        Event::PassEnded(e) => vec![
+            ("pass", e.n.to_string()),
+            ("staged", format::count(e.staged, "object")),
+            ("waiting", e.waiting.to_string()),
+            (
+                "copied",
+                format!(
+                    "{} to the destination in {} ms",
+                    format::bytes(e.bytes),
+                    e.elapsed_ms
+                ),
+            ),
+        ],
+        Event::CutoverBegan(e) => vec![("staged", format::count(e.staged, "object"))],
+        Event::CutoverCommitted(e) => vec![
+            ("rows", e.rows.to_string()),
+            ("after", format!("{} ms", e.outage_ms)),
+        ],
+        Event::Repaired(e) => vec![("why", e.why.clone())],
         Event::Completed(e) => ended(&e.phases, e.bytes, e.elapsed_ms),
         Event::EndedFailed(e) => {
             let failed = ("failed", format::count(e.failed, "object"));

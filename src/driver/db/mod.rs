@@ -143,6 +143,7 @@ impl Db {
         });
         Ok(Reader {
             size: Some(total),
+            tag: None,
             stream: stream::once(async move { Ok(first) }).chain(rest).boxed(),
         })
     }
@@ -159,6 +160,7 @@ impl Db {
                     size,
                     md5: None,
                     mark: None,
+                    tag: None,
                 }))
             }
         }

@@ -156,6 +156,7 @@ impl Rows {
             size,
             md5: Some(md5),
             mark: None,
+            tag: None,
         }))
     }
 

@@ -113,6 +113,7 @@ impl Driver for Localfs {
         });
         Ok(Reader {
             size: Some(size),
+            tag: None,
             stream: stream.boxed(),
         })
     }
@@ -153,6 +154,7 @@ impl Driver for Localfs {
                 size: file.len(),
                 md5: None,
                 mark: None,
+                tag: None,
             })),
             Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

@@ -148,10 +148,12 @@ impl Server {
             object => object?,
         };
         let size = length(&object);
+        let tag = object.headers().get("etag").map(str::to_owned);
         let body = object.into_body().into_data_stream();
         let body = body.map_err(|error| Failure::broken_body(&root_cause(&*error)));
         Ok(Reader {
             size,
+            tag,
             stream: watched(body, DriverKind::S3, url),
         })
     }
@@ -202,6 +204,7 @@ impl Server {
                 size: length(&head).unwrap_or(0),
                 md5: md5_of(&head),
                 mark: head.headers().get(MARK_HEADER).map(str::to_owned),
+                tag: head.headers().get("etag").map(str::to_owned),
             })),
             Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(None),
             // So is every key that is missing, where the bucket can't be listed.

@@ -194,6 +194,7 @@ impl Server {
         let body = response.bytes_stream().map_err(error::broken_body);
         Ok(Reader {
             size,
+            tag: None,
             stream: watched(body, DriverKind::Swift, url),
         })
     }

@@ -136,6 +136,7 @@ impl Driver for Swift {
             size: head.size,
             md5: head.md5,
             mark: head.mark,
+            tag: None,
         }))
     }
 

@@ -17,7 +17,7 @@ use crate::crash;
 use crate::engine::Stop;
 use crate::engine::stop::StopReason;
 use crate::journal::Head;
-use crate::model::{Phase, Shard};
+use crate::model::{Phase, Rest, Shard};
 
 /// How long a transition may wait to be mirrored.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -56,11 +56,12 @@ pub struct Mirroring {
 
 impl Mirroring {
     /// Starts the task. `head` is what the mirror has of this checkpoint already.
-    pub fn start(catalog: Catalog, writer: Writer, head: Head, stop: Stop) -> Self {
+    pub fn start(catalog: Catalog, writer: Writer, rest: Rest, head: Head, stop: Stop) -> Self {
         let (messages, receiver) = mpsc::unbounded_channel();
         let task = Task {
             catalog,
             writer,
+            rest,
             is_taken_over: false,
             head,
             mirrored: head,
@@ -129,6 +130,8 @@ fn lock(
 struct Task {
     catalog: Catalog,
     writer: Writer,
+    /// How far objects go: then their shard is done.
+    rest: Rest,
     /// Another executor goes on with the task: what is journaled here from now on is told nobody.
     is_taken_over: bool,
     /// Every entry up to here has been handed over.
@@ -273,7 +276,9 @@ impl Task {
         }
         while let Some(shard) = self.shards.last().copied() {
             crash::point("shard-before-done");
-            self.catalog.shard_done(&self.writer, shard).await?;
+            self.catalog
+                .shard_done(&self.writer, shard, self.rest)
+                .await?;
             crash::point("shard-done");
             self.shards.pop();
         }

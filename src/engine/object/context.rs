@@ -6,6 +6,7 @@ use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry::StepError;
 use crate::engine::flow::warned::Warned;
 use crate::engine::object::batches::{Commits, Deletes};
+use crate::engine::object::bulk::Bulk;
 use crate::engine::object::item::Item;
 use crate::engine::object::ledger::Ledger;
 use crate::engine::object::stores::Stores;
@@ -33,6 +34,8 @@ pub struct Context {
     pub deletes: Deletes,
     /// What the run is steered by.
     pub control: Control,
+    /// Copies that were proven many at a time.
+    pub bulk: Bulk,
     /// What has been said of single objects.
     pub warned: Warned,
 }
@@ -44,7 +47,12 @@ impl Context {
         if item.object.restore.is_some() {
             return false;
         }
-        !self.task.destination_was_empty || self.rebuilt || item.dest_in_use || item.object.shared
+        !self.task.destination_was_empty
+            || self.rebuilt
+            || item.dest_in_use
+            || item.object.shared
+            // An earlier pass may have copied an earlier version.
+            || self.task.passes > 1
     }
 
     /// Asks the side of an error something cheap, to tell a store that is away from an object

@@ -14,7 +14,7 @@ use crate::engine::object::restore;
 use crate::engine::object::sending::Sending;
 use crate::engine::object::transform::{BadSource, Transform, make_whole};
 use crate::engine::object::uploads::{self, Earlier};
-use crate::engine::object::verify::{Proof, read_back, verified};
+use crate::engine::object::verify::{Proof, digest_at, read_back, verified};
 use crate::model::{Cause, Facts, FailureClass, Phase, Verified, VerifyMode};
 
 /// Above this a digest or a compression is worth a thread of its own.
@@ -227,8 +227,8 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     };
     let size = size_in_form(item, compressed);
     let differs = |stat: &Stat| size.is_some_and(|size| size != stat.size);
-    if in_one_piece.is_none() && there.as_ref().is_some_and(differs) {
-        refuse_other_content(context, item)?;
+    if let (None, Some(stat)) = (in_one_piece, there.as_ref().filter(|stat| differs(stat))) {
+        refuse_other_content(context, item, stat).await?;
     } else if there.is_some() || in_one_piece.is_some() {
         let facts = pass(context, item, compressed, None).await?;
         if there.is_some() && is_there_already(context, item, &facts).await? {
@@ -327,17 +327,19 @@ async fn is_there_already(
     {
         return Ok(true);
     }
-    refuse_other_content(context, item)?;
+    refuse_other_content(context, item, &stat).await?;
     Ok(false)
 }
 
 /// Refuses to replace what lies at the destination, unless that is allowed.
-fn refuse_other_content(context: &Context, item: &Item) -> Result<(), StepError> {
+async fn refuse_other_content(
+    context: &Context,
+    item: &Item,
+    stat: &Stat,
+) -> Result<(), StepError> {
     let url = &item.object.dest_url;
     let in_use = item.dest_in_use || item.object.shared;
-    // In a place that was empty, what nobody points at was left by this task itself.
-    let may_be_replaced = context.task.policy.overwrite || context.task.destination_was_empty;
-    if may_be_replaced && !in_use {
+    if !in_use && (context.task.policy.overwrite || is_own(context, url, stat).await?) {
         return Ok(());
     }
     let hint = match in_use {
@@ -347,6 +349,52 @@ fn refuse_other_content(context: &Context, item: &Item) -> Result<(), StepError>
     let message = format!("{url}: other content lies at the destination; {hint}");
     let cause = Cause::OtherContentAtDestination;
     Err(StepError::permanent(Side::Destination, cause, message))
+}
+
+/// Whether the task itself has left what lies at a destination: of an earlier pass, say, whose document
+/// has changed since.
+async fn is_own(context: &Context, url: &str, stat: &Stat) -> Result<bool, StepError> {
+    let task = &context.task;
+    // In a place that was empty, what nobody points at was left by this task itself.
+    if task.stage.is_none() || (stat.mark.is_none() && task.destination_was_empty) {
+        return Ok(task.destination_was_empty);
+    }
+    if let Some(mark) = &stat.mark {
+        return Ok(*mark == task.uuid.to_string());
+    }
+    let made = context.catalog.copies_made_at(task.task_id, url).await;
+    let made = made.map_err(StepError::from)?;
+    let made: Vec<String> = made
+        .into_iter()
+        .filter(|(_, size)| u64::try_from(*size) == Ok(stat.size))
+        .map(|(digest, _)| digest)
+        .collect();
+    if made.is_empty() {
+        return Ok(false);
+    }
+    let destination = context.stores.destination.as_ref();
+    Ok(made.contains(&stored_digest(destination, url, stat).await?))
+}
+
+/// The MD5 of what lies there: by the store's own word, or by reading it.
+async fn stored_digest(store: &dyn Driver, url: &str, stat: &Stat) -> Result<String, StepError> {
+    match &stat.md5 {
+        Some(md5) => Ok(md5.clone()),
+        None => digest_at(store, url, stat.size).await,
+    }
+}
+
+/// Why a source is not what was committed, where it is not: it is read to its end once more. One that
+/// is gone needs no deleting.
+pub async fn other_source(context: &Context, item: &Item) -> Result<Option<String>, StepError> {
+    let wanted = item.object.copy.as_ref().map(|copy| &copy.content_sha256);
+    match pass(context, item, false, None).await {
+        Ok(facts) if wanted.is_none_or(|wanted| *wanted == facts.content_sha256) => Ok(None),
+        Ok(_) => Ok(Some("its content is not what was committed".to_owned())),
+        Err(error) if error.cause == Cause::MissingAtSource => Ok(None),
+        Err(error) if error.cause == Cause::DamagedAtSource => Ok(Some(error.message)),
+        Err(error) => Err(error),
+    }
 }
 
 /// What lies there under another name and is not this document, no write would replace, and a reader

@@ -5,6 +5,9 @@
 pub enum RunError {
     /// The run is ending; the object keeps its place.
     Stopping,
+    /// Its content is not what its row says, and a service may be between the two: the next pass
+    /// looks again.
+    Waiting,
     /// The object can't be journaled.
     TooLarge(String),
 }

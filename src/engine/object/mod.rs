@@ -2,6 +2,7 @@
 //! apply it.
 
 pub mod batches;
+pub mod bulk;
 pub mod context;
 mod copy;
 pub mod error;
@@ -31,8 +32,8 @@ use crate::engine::object::item::Item;
 use crate::engine::object::strays::Found;
 use crate::engine::object::verify::Proof;
 use crate::model::{
-    Action, Cause, Copied, Event, Facts, Failed, FailureClass, Phase, Skipped, SourceDeleted,
-    SourceKept, State, Verified,
+    Action, Cause, Copied, Event, Facts, Failed, FailureClass, Phase, Rest, Returned, Skipped,
+    SourceDeleted, SourceKept, State, TaskKind, Verified,
 };
 
 /// How often a copy that reads back unequal is made again in one run.
@@ -42,6 +43,7 @@ const MAX_RETURNS: u32 = 2;
 pub async fn advance(context: &Arc<Context>, mut item: Item) {
     match advance_to_rest(context, &mut item).await {
         Ok(()) | Err(RunError::Stopping) => {}
+        Err(RunError::Waiting) => context.control.progress.waiting(),
         Err(RunError::TooLarge(error)) => {
             tracing::error!("{}: {error}; it is left where it is", item.object.key);
             context.control.progress.failed();
@@ -55,7 +57,15 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
             return Ok(());
         };
         item.object.state.proven = item.proven_in == Some(lease);
-        match item.object.state.next(context.task.policy.nodelete) {
+        let action = item.object.state.next(context.task.rest());
+        if action.is_none() && is_staged_in_vain(item) {
+            let skipped = Event::Skipped(Skipped {
+                why: SUPERSEDED.to_owned(),
+            });
+            happened(context, item, skipped, lease).await?;
+            continue;
+        }
+        match action {
             None => {
                 context.control.progress.settled();
                 return Ok(());
@@ -66,6 +76,13 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
             Some(action) => use_lock(context, item, action, lease).await?,
         }
     }
+}
+
+/// Whether an object is staged, and its row is another by now: a later pass has planned that anew, or the
+/// next will.
+fn is_staged_in_vain(item: &Item) -> bool {
+    let state = item.object.state;
+    state.phase == Phase::Verified && state.outcome.is_none() && !item.row_as_planned
 }
 
 /// A step that needs no lock: it may take as long as its bytes do, and a new lease does not wait for
@@ -94,6 +111,7 @@ async fn move_bytes(
         // Decided in another lease: the state decides anew.
         Step::Happened(_) if !is_same => Ok(()),
         Step::Happened(event) => happened(context, item, event, lease).await,
+        Step::Waits => Err(RunError::Waiting),
         Step::Copied(_) | Step::Again => Ok(()),
     }
 }
@@ -112,7 +130,7 @@ async fn use_lock(
     }
     match perform_with_tries(context, item, action, lease).await? {
         Step::Happened(event) => happened(context, item, event, lease).await,
-        Step::Again | Step::Copied(_) | Step::Proven(..) => Ok(()),
+        Step::Again | Step::Waits | Step::Copied(_) | Step::Proven(..) => Ok(()),
     }
 }
 
@@ -132,6 +150,9 @@ async fn perform_with_tries(
             }
             Err(error) => error,
         };
+        if action == Action::Copy {
+            context.control.unanswered.note(&error);
+        }
         match tries
             .after(&error, async || context.is_alive(&error).await)
             .await
@@ -145,13 +166,30 @@ async fn perform_with_tries(
                     let destination = context.stores.destination.as_ref();
                     uploads::give_up(&context.ledger, destination, item).await;
                 }
-                return Ok(match is_superseded(context, item).await {
-                    true => Step::skipped(SUPERSEDED),
-                    false => Step::failed(item, &error, tries.attempts()),
-                });
+                if is_superseded(context, item).await {
+                    return Ok(Step::skipped(SUPERSEDED));
+                }
+                if waits(context, action, &error) {
+                    let line = format!("{}: {}", item.object.key, error.message);
+                    tell(
+                        context,
+                        false,
+                        "documents that wait for the next pass",
+                        &line,
+                    );
+                    return Ok(Step::Waits);
+                }
+                return Ok(Step::failed(item, &error, tries.attempts()));
             }
         }
     }
+}
+
+/// Whether a source that is not what its row says is no failure: a service may have stored the content
+/// and not yet the row. In the cut-over none is at work.
+fn waits(context: &Context, action: Action, error: &StepError) -> bool {
+    let is_of_document = matches!(error.cause, Cause::DamagedAtSource | Cause::MissingAtSource);
+    context.task.rest() == Rest::Verified && action == Action::Copy && is_of_document
 }
 
 /// Whether the row has changed since it was looked at: then it is no wonder that its document is
@@ -228,6 +266,8 @@ enum Step {
     Happened(Event),
     /// Nothing has happened; the state decides anew.
     Again,
+    /// Nothing will in this run.
+    Waits,
 }
 
 impl Step {
@@ -274,6 +314,12 @@ async fn perform(
             return Ok(Step::skipped(SUPERSEDED));
         }
     }
+    if let Some(why) = bulk::copied_too_early(context, item) {
+        return Ok(Step::Happened(Event::Returned(Returned {
+            to: Phase::Pending,
+            why,
+        })));
+    }
     match action {
         Action::Copy => {
             crash::point("copy-before");
@@ -294,14 +340,17 @@ async fn perform(
                 None => Step::Copied(copied),
             })
         }
-        Action::Verify => verify(context, item).await,
+        Action::Verify => verify(context, item, lease).await,
         Action::Commit => commit(context, item, lease).await,
         Action::DeleteSource => delete_source(context, item, lease).await,
-        Action::KeepSource => Ok(Step::source_kept("--nodelete")),
+        Action::KeepSource => Ok(Step::source_kept(match context.task.stage {
+            Some(_) => "sources stay at the cut-over",
+            None => "--nodelete",
+        })),
     }
 }
 
-async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
+async fn verify(context: &Context, item: &Item, lease: Uuid) -> Result<Step, StepError> {
     if strays::is_stray(&context.task, item) {
         let found = strays::prove(context, item).await?;
         crash::point("read-back");
@@ -316,6 +365,9 @@ async fn verify(context: &Context, item: &Item) -> Result<Step, StepError> {
         let cause = Cause::CopyDiffers;
         return Err(StepError::permanent(Side::Destination, cause, message));
     };
+    if let Some(verified) = context.bulk.proof(item.object.idx, facts, lease) {
+        return Ok(Step::Happened(Event::Verified(verified)));
+    }
     let proof = verify::verify(context, facts).await?;
     crash::point("read-back");
     context.control.health.record_success(Side::Destination);
@@ -374,6 +426,9 @@ async fn delete_source(context: &Context, item: &Item, lease: Uuid) -> Result<St
     {
         return Ok(Step::source_kept(&why));
     }
+    if let Some(why) = undeleted_source(context, item).await? {
+        return Ok(Step::source_kept(&why));
+    }
     let url = item.object.source.url.clone();
     let settled = context
         .deletes
@@ -398,6 +453,17 @@ async fn delete_source(context: &Context, item: &Item, lease: Uuid) -> Result<St
             ))
         }
     })
+}
+
+/// Why a source stays although its copy is right: behind a migration beside live services it need not be
+/// what was copied. A service that died between content and row has left something newer there.
+async fn undeleted_source(context: &Context, item: &Item) -> Result<Option<String>, StepError> {
+    let is_behind_online =
+        context.task.kind == TaskKind::DeleteSource && context.task.policy.online;
+    match is_behind_online {
+        true => copy::other_source(context, item).await,
+        false => Ok(None),
+    }
 }
 
 /// Journals a copy while it is already being read back: reading has no effect that the entry

@@ -229,6 +229,7 @@ async fn read_document(
         verified: Verified {
             method: "full".into(),
             bytes: facts.size,
+            tag: None,
         },
     })
 }

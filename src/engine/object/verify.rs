@@ -25,6 +25,7 @@ pub fn verified(method: &str, bytes: u64) -> Verified {
     Verified {
         method: method.into(),
         bytes,
+        tag: None,
     }
 }
 
@@ -69,7 +70,10 @@ async fn verify_by_checksum(context: &Context, facts: &Facts) -> Result<Option<P
         return Ok(None);
     };
     Ok(Some(match md5 == facts.digest && stat.size == facts.size {
-        true => Proof::Equal(verified("checksum", stat.size)),
+        true => Proof::Equal(Verified {
+            tag: stat.tag,
+            ..verified("checksum", stat.size)
+        }),
         false => Proof::Unequal(format!(
             "{}: the store has {} bytes with MD5 {md5}, sent were {} with {}",
             facts.url, stat.size, facts.size, facts.digest
@@ -83,6 +87,7 @@ pub async fn read_back(destination: &dyn Driver, facts: &Facts) -> Result<Proof,
     let reader = destination.get(&facts.url, Some(facts.size)).await;
     let reader = reader.map_err(StepError::store(Side::Destination))?;
     let reader = reader.at_most(facts.size, destination.kind(), &facts.url);
+    let tag = reader.tag.clone();
     let is_content = !facts.compressed && !facts.content_sha256.is_empty();
     let (algorithm, stored, (read, size)) = match is_content {
         true => (
@@ -93,12 +98,23 @@ pub async fn read_back(destination: &dyn Driver, facts: &Facts) -> Result<Proof,
         false => ("MD5", &facts.digest, digest_of::<Md5>(reader).await?),
     };
     Ok(match read == *stored && size == facts.size {
-        true => Proof::Equal(verified("full", size)),
+        true => Proof::Equal(Verified {
+            tag,
+            ..verified("full", size)
+        }),
         false => Proof::Unequal(format!(
             "{}: read back {size} bytes with {algorithm} {read}, stored were {} with {stored}",
             facts.url, facts.size
         )),
     })
+}
+
+/// The MD5 of what lies at a URL, of which no more than `size` bytes are read.
+pub async fn digest_at(store: &dyn Driver, url: &str, size: u64) -> Result<String, StepError> {
+    let reader = store.get(url, Some(size)).await;
+    let reader = reader.map_err(StepError::store(Side::Destination))?;
+    let reader = reader.at_most(size, store.kind(), url);
+    Ok(digest_of::<Md5>(reader).await?.0)
 }
 
 async fn digest_of<D: Digest>(mut reader: Reader) -> Result<(String, u64), StepError> {

@@ -13,6 +13,7 @@ use crate::engine::run::report::{
 };
 use crate::engine::{EngineError, Stop, StopReason};
 use crate::journal::JournalError;
+use crate::model::{CutoverCommitted, Event, Stage, TaskState};
 
 /// How long each of the last words of a run may take: someone may be waiting at the keyboard.
 const END_LIMIT_ON_SIGNAL: Duration = Duration::from_millis(600);
@@ -33,6 +34,14 @@ pub async fn end(
         tracing::warn!(
             "the database does not answer: what it could not be told, resuming tells it"
         );
+    }
+    if report.stage == Some(Stage::Cutover) && report.state == TaskState::Complete {
+        let committed = Event::CutoverCommitted(CutoverCommitted {
+            rows: report.summary.map_or(0, |summary| summary.committed),
+            outage_ms: report.elapsed_ms,
+        });
+        // The next entry meets the same journal.
+        let _ = context.ledger.record_task(committed).await;
     }
     // Whether or not the database hears of it. A task whose end can't be journaled has not come to
     // it: the next resume journals that.

@@ -3,6 +3,7 @@
 mod ending;
 pub mod in_flight;
 mod knee;
+mod online;
 pub mod opening;
 pub mod recover;
 mod regain;
@@ -17,12 +18,13 @@ use std::time::Instant;
 use crate::catalog::{Catalog, ExecutorEnd, TaskRow, Writer};
 use crate::crash;
 use crate::engine::flow::bandwidth::Bandwidth;
-use crate::engine::flow::control::Control;
+use crate::engine::flow::control::{Control, Unanswered};
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::mirror::Mirroring;
 use crate::engine::flow::retry::Health;
 use crate::engine::flow::warned::Warned;
 use crate::engine::object::batches::{Commits, Deletes};
+use crate::engine::object::bulk::Bulk;
 use crate::engine::object::context::Context;
 use crate::engine::object::ledger::Ledger;
 use crate::engine::object::stores::Stores;
@@ -53,6 +55,10 @@ pub struct Job {
     pub rebuilt: bool,
     /// Until when what an earlier process of this executor has sent may still arrive.
     pub late_until: Option<Instant>,
+    /// Since when the operator waits: the services may be stopped.
+    pub since: Instant,
+    /// In a cut-over: read every staged copy back, rather than ask its store of many at once.
+    pub read_back: bool,
 }
 
 /// Runs a job: `opening` are the entries that it begins with. Once it has begun, whatever ends
@@ -62,8 +68,8 @@ pub async fn run(
     settings: &Settings,
     opening: Vec<Event>,
 ) -> Result<RunReport, EngineError> {
-    let started = Instant::now();
-    let (before, late_until) = (&job.so_far, job.late_until);
+    let started = job.since;
+    let (before, late_until, read_back) = (&job.so_far, job.late_until, job.read_back);
     settings.progress.of_task(job.task.task_id);
     settings.progress.begin(
         job.task.planned,
@@ -78,10 +84,13 @@ pub async fn run(
         }
     }
     uploads::abort_unknown(&context).await;
+    online::before(&context, read_back).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     let left = scheduler::run(&context, &limits).await;
     crash::point("all-at-rest");
+    online::after(&context, settings).await;
     let executor = context.ledger.journal.executor();
+    let late_until = late_until.max(online::unanswered_until(&context));
     let end = executor_end(executor, left, late_until);
     ending::end(&context, &settings.stop, started, keeper, end).await
 }
@@ -106,6 +115,7 @@ fn context(job: Job, settings: &Settings) -> Context {
     let mirroring = Mirroring::start(
         job.catalog.clone(),
         writer,
+        job.task.rest(),
         job.mirrored,
         settings.stop.clone(),
     );
@@ -139,8 +149,10 @@ fn context(job: Job, settings: &Settings) -> Context {
             stop: settings.stop.clone(),
             health: Health::new(settings.outage_limit),
             progress: settings.progress.clone(),
+            unanswered: Unanswered::default(),
             bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
         },
+        bulk: Bulk::default(),
         warned: Warned::default(),
     }
 }

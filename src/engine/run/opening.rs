@@ -1,7 +1,9 @@
 //! How a run begins in the journal, and who it is.
 
+use rustix::process::{Pid, test_kill_process};
+
 use crate::catalog::TaskRow;
-use crate::model::{Created, Event, PhaseCounts, Resumed, Started};
+use crate::model::{Created, Event, PassBegan, PhaseCounts, Resumed, Started};
 
 /// Which executor this is, for the journal.
 pub fn resumed(phases: PhaseCounts) -> Resumed {
@@ -21,6 +23,13 @@ pub fn host() -> String {
         .into_owned()
 }
 
+/// Whether a process is known to be no more: one of this very host, whose number nobody has.
+pub fn is_gone(host: &str, pid: i64) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    host == self::host()
+        && pid.is_some_and(|pid| test_kill_process(pid) == Err(rustix::io::Errno::SRCH))
+}
+
 /// This process as Anchore's `executor_id` has it: `host:pid:threadid:`.
 pub fn executor_id() -> String {
     format!("{}:{}:0:", host(), std::process::id())
@@ -28,7 +37,7 @@ pub fn executor_id() -> String {
 
 /// The first entries of a task's first checkpoint.
 pub fn opening(task: &TaskRow, phases: PhaseCounts) -> Vec<Event> {
-    vec![
+    let mut events = vec![
         Event::Created(Created {
             kind: task.kind,
             parent: task.parent,
@@ -44,5 +53,13 @@ pub fn opening(task: &TaskRow, phases: PhaseCounts) -> Vec<Event> {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             phases,
         }),
-    ]
+    ];
+    events.extend(task.stage.map(|_| {
+        Event::PassBegan(PassBegan {
+            n: task.passes,
+            planned: task.planned,
+            superseded: 0,
+        })
+    }));
+    events
 }

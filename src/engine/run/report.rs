@@ -10,8 +10,8 @@ use crate::engine::object::context::Context;
 use crate::engine::object::uploads;
 use crate::engine::{Stop, StopReason};
 use crate::model::{
-    Cause, Completed, EndedFailed, Event, FailureClass, Interrupted, Phase, Summary, TaskKind,
-    TaskState,
+    Cause, Completed, EndedFailed, Event, FailureClass, Interrupted, PassEnded, Phase, Rest, Stage,
+    Summary, TaskKind, TaskState,
 };
 
 /// Failures that a report names.
@@ -40,12 +40,25 @@ pub struct RunReport {
     pub copied_bytes: u64,
     /// Milliseconds that this run took.
     pub elapsed_ms: u64,
+    /// The pass that it was, of a task that copies while the services run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pass: Option<u32>,
+    /// Whether that was the last, with which rows go over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<Stage>,
+    /// Objects that wait for the next pass, since their content was not what their rows say.
+    #[serde(skip_serializing_if = "is_none")]
+    pub waiting: u64,
     /// Why it stopped early, where it did.
     pub stopped: Option<String>,
     /// What failed, counted by cause, the most frequent first.
     pub causes: Vec<FailureCount>,
     /// The first hundred failures.
     pub failures: Vec<ReportedFailure>,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A failure as a report names it.
@@ -101,6 +114,9 @@ pub fn blank_report(context: &Context, started: std::time::Instant, stop: &Stop)
         summary: None,
         copied_bytes: context.control.progress.snapshot().copied_bytes,
         elapsed_ms: started.elapsed().as_millis() as u64,
+        pass: context.task.stage.map(|_| context.task.passes),
+        stage: context.task.stage,
+        waiting: context.control.progress.snapshot().waiting,
         stopped: stop.reason().map(|reason| reason.why()),
         causes: Vec::new(),
         failures: Vec::new(),
@@ -118,6 +134,7 @@ pub async fn count(context: &Context, report: &mut RunReport) -> bool {
     report.state = match (&counted, context.control.stop.reason()) {
         (_, Some(StopReason::Fatal(_))) => TaskState::Failed,
         (_, Some(_)) | (Err(_), None) => TaskState::Interrupted,
+        (Ok(_), None) if context.task.rest() == Rest::Verified => TaskState::Staged,
         (Ok(summary), None) if summary.is_complete() => TaskState::Complete,
         (Ok(summary), None) if summary.remaining > 0 => TaskState::Interrupted,
         (Ok(_), None) => TaskState::Failed,
@@ -193,6 +210,13 @@ pub fn ending(report: &RunReport) -> Event {
                 elapsed_ms,
             })
         }
+        TaskState::Staged => Event::PassEnded(PassEnded {
+            n: report.pass.unwrap_or(0),
+            staged: summary.staged,
+            waiting: report.waiting,
+            bytes,
+            elapsed_ms,
+        }),
         TaskState::Interrupted | TaskState::Running => {
             let why = report.stopped.clone();
             let why = why.unwrap_or_else(|| "not every object was reached".into());

@@ -85,6 +85,7 @@ impl Earlier {
                 task_id: other.task_id,
                 state: match other.state {
                     TaskState::Running => "was cut off",
+                    TaskState::Staged => "is staged",
                     TaskState::Failed => "stopped early",
                     TaskState::Interrupted | TaskState::Complete => "was interrupted",
                 },

@@ -11,9 +11,11 @@ use crate::engine::task::held::{Held, open_store};
 use crate::engine::task::outcome::Migrated;
 use crate::engine::task::preflight;
 use crate::engine::task::preflight::refuse_changed_place;
+use crate::engine::task::sleepers;
 use crate::engine::task::start::{NewTask, start};
 use crate::engine::{EngineError, Settings};
-use crate::model::{Policy, TaskKind, TaskState};
+use crate::model::{Policy, Stage, TaskKind, TaskState};
+use uuid::Uuid;
 
 /// What to undo or to finish.
 #[derive(Debug, Clone)]
@@ -30,6 +32,8 @@ pub struct FollowUpRequest {
     pub policy: Policy,
     /// Only plan, and roll the plan back.
     pub dry_run: bool,
+    /// Executors that the operator knows to be dead.
+    pub dead: Vec<Uuid>,
 }
 
 /// Plans a task that follows another, and runs it. `announce` is told the plan before anything is
@@ -49,7 +53,10 @@ pub async fn follow_up(
     let catalog = Catalog::open(settings.database.clone()).await?;
     preflight::refuse_missing_rights(&catalog, &old, &new).await?;
     preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
-    preflight::refuse_live_services(&catalog, settings.force_live_services || dry_run).await?;
+    // Until the cut-over has begun, no service knows of what is taken back.
+    let is_staging = after.stage == Some(Stage::Staging);
+    let may_be_live = settings.force_live_services || dry_run || (is_reverse && is_staging);
+    preflight::refuse_live_services(&catalog, may_be_live).await?;
     retry_store(async || new.driver.prepare_to_read().await).await?;
     if !dry_run {
         settings.state_dir.prepare()?;
@@ -64,6 +71,9 @@ pub async fn follow_up(
     let locked = async {
         held.catalog.ensure_schema().await?;
         refuse(&held.catalog, request.kind, after).await?;
+        if after.stage.is_some() && !dry_run {
+            refuse_sleepers(request, &held).await?;
+        }
         if !dry_run {
             recover::catch_up(&held.catalog, after, settings).await?;
         }
@@ -74,7 +84,10 @@ pub async fn follow_up(
                 uuid: after.uuid,
                 left: Vec::new(),
             }),
-            policy: request.policy.clone(),
+            policy: Policy {
+                online: after.stage.is_some(),
+                ..request.policy.clone()
+            },
             dry_run,
             earlier: Vec::new(),
             held,
@@ -84,6 +97,19 @@ pub async fn follow_up(
     let result = locked.await;
     lease.end().await;
     result
+}
+
+/// Behind a migration beside live services nothing is deleted, and no row goes back to a source that was to
+/// be deleted, as long as a process may wake up that would have a hand in it.
+async fn refuse_sleepers(request: &FollowUpRequest, held: &Held) -> Result<(), EngineError> {
+    let after = &request.after;
+    let executors = match request.kind {
+        TaskKind::Reverse => held.catalog.executors_of_deletes(after.uuid).await?,
+        TaskKind::Forward | TaskKind::DeleteSource => held.catalog.executors(after.task_id).await?,
+    };
+    // The source of the task, or its destination: where such a process would write or delete.
+    let store = held.to.driver.kind();
+    sleepers::refuse(&executors, None, &request.dead, store)
 }
 
 /// Asked under the lock: nothing can change any more.
@@ -97,11 +123,15 @@ async fn refuse(catalog: &Catalog, kind: TaskKind, after: &TaskRow) -> Result<()
         };
         return Err(EngineError::OnlyDeleted { task_id, parent });
     }
-    let state = catalog.task(&after.uuid.to_string()).await?.state;
-    match (kind, state) {
-        (TaskKind::DeleteSource, TaskState::Running | TaskState::Interrupted) => {
-            Err(EngineError::Unfinished { task_id })
-        }
+    let now = catalog.task(&after.uuid.to_string()).await?;
+    if now.stage != after.stage {
+        return Err(EngineError::CutoverBegun { task_id });
+    }
+    match (kind, now.state) {
+        (
+            TaskKind::DeleteSource,
+            TaskState::Running | TaskState::Interrupted | TaskState::Staged,
+        ) => Err(EngineError::Unfinished { task_id }),
         _ => Ok(()),
     }
 }

@@ -89,8 +89,8 @@ async fn once(
     preflight::refuse_unsafe_elsewhere(&from, &to, &request.policy)?;
     preflight::refuse_missing_rights(catalog, &from, &to).await?;
     selection::refuse_unmatched(catalog, &request.policy).await?;
-    // A dry run is for the time before the services are stopped.
-    let may_be_live = settings.force_live_services || request.dry_run;
+    // A dry run is for the time before the services are stopped; passes are, too.
+    let may_be_live = settings.force_live_services || request.dry_run || request.policy.online;
     preflight::refuse_live_services(catalog, may_be_live).await?;
     retry_store(async || from.driver.prepare_to_read().await).await?;
     if !request.dry_run {
@@ -172,6 +172,7 @@ async fn go_on(task: &TaskRow, settings: &Settings, held: Held) -> Result<Migrat
         "task {task_id} is this very migration, {}: going on with it",
         match task.state {
             TaskState::Running => "cut off",
+            TaskState::Staged => "staged",
             TaskState::Failed => "ended as failed",
             TaskState::Interrupted | TaskState::Complete => "interrupted",
         }

@@ -16,11 +16,12 @@ use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, begin, open_store};
+use crate::engine::task::online::{self, Pass, Passed};
 use crate::engine::task::preflight;
 use crate::engine::task::preflight::refuse_changed_place;
 use crate::engine::{EngineError, Settings};
 use crate::journal::{Journal, NewEntry};
-use crate::model::{Event, TaskState};
+use crate::model::{Event, Stage, TaskState};
 
 /// What to resume.
 #[derive(Debug, Clone)]
@@ -65,7 +66,9 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     let catalog = Catalog::open(settings.database.clone()).await?;
     preflight::refuse_missing_rights(&catalog, &from, &to).await?;
     preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
-    preflight::refuse_live_services(&catalog, settings.force_live_services).await?;
+    let is_staging = request.task.stage == Some(Stage::Staging);
+    let may_be_live = settings.force_live_services || is_staging;
+    preflight::refuse_live_services(&catalog, may_be_live).await?;
     settings.state_dir.prepare()?;
     retry_store(async || from.driver.prepare_to_read().await).await?;
     retry_store(async || to.driver.prepare_to_read().await).await?;
@@ -92,6 +95,22 @@ pub async fn locked(
     let task = catalog.task(&wanted.uuid.to_string()).await?;
     if task.state == TaskState::Complete {
         return Ok(Resumed::WasComplete);
+    }
+    if let Some(stage) = task.stage {
+        let held = Held {
+            session,
+            lease,
+            catalog,
+            from,
+            to,
+        };
+        let pass = Pass::again(stage);
+        return Ok(
+            match online::locked(&task, pass, settings, held, |_| ()).await? {
+                Passed::Ran(report) => Resumed::Ran(report),
+                Passed::OnlyPlanned(_) | Passed::WasComplete => Resumed::WasComplete,
+            },
+        );
     }
     catalog.ensure_schema().await?;
     refuse_reversed(&catalog, &task).await?;
@@ -127,6 +146,8 @@ pub async fn locked(
         // Also in later runs: the first may not have come far.
         rebuilt: epoch > 1,
         late_until,
+        since: Instant::now(),
+        read_back: false,
     };
     Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
 }

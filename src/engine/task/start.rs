@@ -1,6 +1,7 @@
 //! From a held lock to a run: the checks that need the lock, the plan, the checkpoint.
 
 use std::cell::OnceCell;
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -15,7 +16,7 @@ use crate::engine::task::outcome::{Migrated, PlanReport};
 use crate::engine::task::preflight;
 use crate::engine::{EngineError, Settings, Store, TaskFile};
 use crate::journal::{Head, Journal};
-use crate::model::{Policy, TaskKind};
+use crate::model::{Policy, Stage, TaskKind};
 
 /// A task that is about to be made.
 pub struct NewTask {
@@ -98,6 +99,7 @@ fn request(work: &NewTask, settings: &Settings) -> PlanRequest {
         executor_id: executor_id(),
         earlier: work.earlier.clone(),
         patience: settings.outage_limit,
+        stage: (work.kind == TaskKind::Forward && work.policy.online).then_some(Stage::Staging),
         dry_run: work.dry_run,
     }
 }
@@ -221,6 +223,8 @@ async fn begin_run(
         lease,
         rebuilt: false,
         late_until: None,
+        since: Instant::now(),
+        read_back: false,
     };
     run(job, settings, opening).await
 }

@@ -51,6 +51,8 @@ crashes_at_every_point! {
     deleting_sources_survives_a_crash_at_every_point: DELETE_SOURCE,
     reversing_survives_a_crash_at_every_point: REVERSE,
     reversing_to_what_still_stands_survives_a_crash_at_every_point: REVERSE_TO_STANDING,
+    a_pass_survives_a_crash_at_every_point: SYNC,
+    the_cutover_survives_a_crash_at_every_point: CUTOVER,
     reversing_what_has_crashed_survives_a_crash_at_every_point: REVERSE_CRASHED,
 }
 

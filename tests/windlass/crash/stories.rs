@@ -20,6 +20,10 @@ pub struct Story {
     pub in_flight: usize,
     /// One document that is too large for memory is among those to be moved.
     pub large: bool,
+    /// How a task that is there already is gone on with.
+    pub again: &'static str,
+    /// What has to follow before the end is reached.
+    pub goes_on_with: &'static str,
     /// Of another story: the suite tries one passage of each point.
     pub is_variant: bool,
 }
@@ -31,6 +35,8 @@ pub enum Before {
     Crash(&'static str, &'static str),
     /// The checkpoint is no longer what was written.
     Damage,
+    /// What somebody else does to Anchore's tables.
+    Sql(&'static str),
 }
 
 use Before::{Crash, Damage, Run};
@@ -48,6 +54,8 @@ const PLAIN: Story = Story {
     undoes: false,
     in_flight: 1,
     large: false,
+    again: "",
+    goes_on_with: "",
     is_variant: false,
 };
 
@@ -152,7 +160,36 @@ pub const REVERSE_CRASHED: Story = Story {
     ..REVERSE
 };
 
+const MIGRATE_ONLINE: &str = "migrate @db @localfs --dontask --concurrency 1 --online";
+
+/// What services do between two passes.
+const CHANGES: Before = Before::Sql(
+    r#"UPDATE archive_metadata SET last_updated = last_updated + 1
+        WHERE "archiveId" IN ('empty', 'twin') OR "archiveId" LIKE '%-0000002-%'"#,
+);
+
+pub const SYNC: Story = Story {
+    name: "a second pass while the services run",
+    before: &[Run(MIGRATE_ONLINE), CHANGES],
+    command: "sync 1 --concurrency 1",
+    again: "sync 1 --concurrency 1",
+    goes_on_with: "cutover 1 --dontask --concurrency 1",
+    leaves: DOCUMENTS,
+    ..PLAIN
+};
+
+pub const CUTOVER: Story = Story {
+    name: "the cut-over",
+    before: &[Run(MIGRATE_ONLINE), CHANGES],
+    command: "cutover 1 --dontask --concurrency 1",
+    again: "cutover 1 --dontask --concurrency 1",
+    leaves: DOCUMENTS,
+    ..PLAIN
+};
+
 pub const ALL: &[Story] = &[
+    SYNC,
+    CUTOVER,
     MIGRATE_ONE_BY_ONE,
     MIGRATE_AND_SEAL,
     MIGRATE_BETWEEN_DIRECTORIES,

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 pub struct JournalReport {
     pub entries: u64,
     pub events: BTreeMap<String, u64>,
-    /// The last phase of each object, by `user/bucket/id/document`.
+    /// The last phase of each object, by `user/bucket/id/document`; of those that have the same, in
+    /// passes that follow each other, the last one's.
     pub phases: BTreeMap<String, Phase>,
     /// How often each object was copied: more than once only where something went wrong.
     pub copies: BTreeMap<String, u64>,
@@ -56,6 +57,7 @@ struct Chain {
 }
 
 struct Object {
+    key: String,
     phase: Phase,
     /// The tenure of its last `verified`.
     verified_in: Option<u64>,
@@ -65,8 +67,8 @@ struct Object {
 struct Reader {
     report: JournalReport,
     chains: HashMap<String, Chain>,
-    objects: BTreeMap<String, Object>,
-    keys_by_index: HashMap<u64, String>,
+    /// By their number.
+    objects: BTreeMap<u64, Object>,
     /// Counts `started`, `resumed` and `rebuilt`.
     tenure: u64,
     rebuilt: bool,
@@ -92,8 +94,8 @@ pub fn check_journal(export: &str) -> JournalReport {
         ..
     } = reader;
     report.phases = objects
-        .into_iter()
-        .map(|(key, object)| (key, object.phase))
+        .into_values()
+        .map(|object| (object.key, object.phase))
         .collect();
     report
 }
@@ -187,9 +189,12 @@ impl Reader {
                     object.phase = Phase::Unknown;
                 }
             }
-            "interrupted" | "completed" | "ended-failed" => {}
+            "interrupted" | "completed" | "ended-failed" | "pass-began" | "pass-ended"
+            | "cutover-began" | "cutover-committed" => {}
             "copied" | "verified" | "committed" | "source-deleted" | "source-kept" | "failed"
-            | "returned" | "skipped" | "accepted" => return self.object_event(event, json),
+            | "returned" | "skipped" | "accepted" | "repaired" => {
+                return self.object_event(event, json);
+            }
             _ => return Err(format!("an unknown event {event}")),
         }
         if json.get("object").is_some() {
@@ -199,17 +204,21 @@ impl Reader {
     }
 
     fn object_event(&mut self, event: &str, json: &Value) -> Result<(), String> {
-        let key = self.object_key(&json["object"])?;
+        let (index, key) = object_key(&json["object"])?;
         let beginning = match (self.rebuilt, self.deletes_sources) {
             (true, _) => Phase::Unknown,
             (false, true) => Phase::Committed,
             (false, false) => Phase::Pending,
         };
         let tenure = self.tenure;
-        let object = self.objects.entry(key.clone()).or_insert(Object {
+        let object = self.objects.entry(index).or_insert(Object {
+            key: key.clone(),
             phase: beginning,
             verified_in: None,
         });
+        if object.key != key {
+            return Err(format!("idx {index} was {} before", object.key));
+        }
         let before = object.phase;
         let proved_now = object.verified_in == Some(tenure);
         use Phase::*;
@@ -231,6 +240,7 @@ impl Reader {
             ("committed", Verified | Unknown) => Committed,
             ("source-deleted", Committed | SourceKept | Unknown) => SourceDeleted,
             ("source-kept", Committed | Unknown) => SourceKept,
+            ("repaired", SourceKept) => SourceKept,
             ("skipped", Pending | Copied | Verified | Unknown) => Skipped,
             _ => return Err(format!("{event} of {key}, which is {before:?}")),
         };
@@ -243,31 +253,23 @@ impl Reader {
         }
         Ok(())
     }
+}
 
-    fn object_key(&mut self, object: &Value) -> Result<String, String> {
-        let field = |name: &str| {
-            object[name]
-                .as_str()
-                .ok_or(format!("no {name} in the object"))
-        };
-        let key = [
-            field("user")?,
-            field("bucket")?,
-            field("id")?,
-            field("document")?,
-        ]
-        .join("/");
-        let index = object["idx"].as_u64().ok_or("no idx in the object")?;
-        let known = self
-            .keys_by_index
-            .entry(index)
-            .or_insert_with(|| key.clone());
-        if *known == key {
-            Ok(key)
-        } else {
-            Err(format!("idx {index} was {known} before"))
-        }
-    }
+/// The number of an object, and its key.
+fn object_key(object: &Value) -> Result<(u64, String), String> {
+    let field = |name: &str| {
+        object[name]
+            .as_str()
+            .ok_or(format!("no {name} in the object"))
+    };
+    let key = [
+        field("user")?,
+        field("bucket")?,
+        field("id")?,
+        field("document")?,
+    ];
+    let index = object["idx"].as_u64().ok_or("no idx in the object")?;
+    Ok((index, key.join("/")))
 }
 
 /// The fields in their order, and a timestamp of the promised form.

@@ -1,0 +1,307 @@
+//! Copies proven many at a time, by what their store says of them rather than by reading each back: for
+//! the cut-over, every minute of which is an outage.
+
+use std::sync::{Mutex, PoisonError};
+
+use uuid::Uuid;
+
+use crate::catalog::{Copies, CopyAt};
+use crate::crash;
+use crate::driver::{Fit, Stat, StoreError};
+use crate::engine::flow::retry::{Side, StepError, Verdict};
+use crate::engine::object::context::Context;
+use crate::engine::object::copy;
+use crate::engine::object::error::RunError;
+use crate::engine::object::item::Item;
+use crate::engine::object::verify::{self, Proof};
+use crate::model::{Event, Facts, Phase, Repaired, Stage, Verified};
+
+/// Copies that are looked at between two questions to the database. Stores list them by the thousand, in
+/// the order in which they come.
+const PAGE: u32 = 20_000;
+
+/// Copies that were found as they had been when they were read back.
+#[derive(Debug, Default)]
+pub struct Bulk(Mutex<Proven>);
+
+#[derive(Debug, Default)]
+struct Proven {
+    /// The lease in which they were looked at.
+    lease: Uuid,
+    /// A bit for each object.
+    same: Vec<u64>,
+}
+
+impl Proven {
+    fn put(&mut self, idx: u64) {
+        let word = (idx / 64) as usize;
+        if self.same.len() <= word {
+            self.same.resize(word + 1, 0);
+        }
+        self.same[word] |= 1 << (idx % 64);
+    }
+
+    fn has(&self, idx: u64) -> bool {
+        let word = self.same.get((idx / 64) as usize);
+        word.is_some_and(|word| word & (1 << (idx % 64)) != 0)
+    }
+}
+
+impl Bulk {
+    /// The proof of a copy, if it was found unchanged in this lease.
+    pub fn proof(&self, idx: u64, facts: &Facts, lease: Uuid) -> Option<Verified> {
+        let proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_proven = proven.lease == lease && proven.has(idx);
+        is_proven.then(|| verify::verified("listing", facts.size))
+    }
+
+    fn take(&self, proven: Proven) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = proven;
+    }
+}
+
+/// Why a copy has to be made anew in the cut-over, whatever passes have seen: its row has no digest that
+/// would tell of a change.
+pub fn copied_too_early(context: &Context, item: &Item) -> Option<String> {
+    let was_before = item.copied_at.is_none()
+        && matches!(item.object.state.phase, Phase::Copied | Phase::Verified);
+    let is_in_cutover = context.task.stage == Some(Stage::Cutover);
+    let has_digest = item.object.source.digest.is_some();
+    (is_in_cutover && was_before && !has_digest)
+        .then(|| "its row has no digest: it is copied anew in the cut-over".to_owned())
+}
+
+/// Looks at all staged copies. Those that are as they were when they were read back need no more proof in
+/// this lease; the others are left to their own step, which reads them back.
+pub async fn prove(context: &Context) -> Result<(), RunError> {
+    let Some(session) = context.lease.held(&context.control.stop).await else {
+        return Err(RunError::Stopping);
+    };
+    let mut proven = Proven {
+        lease: session.lease(),
+        same: Vec::new(),
+    };
+    drop(session);
+    let mut looks = Looks::new(Copies::Staged);
+    while let Some(page) = looks.next(context).await? {
+        for (copy, stat) in page {
+            if let Seen::Same = seen(&copy, stat) {
+                proven.put(copy.idx as u64);
+            }
+        }
+    }
+    crash::point("staged-proven");
+    context.bulk.take(proven);
+    Ok(())
+}
+
+/// Looks at all committed copies once more, and writes again from its source what no longer fits: a
+/// process that stood still may have woken up and written over it. How many are still wrong.
+pub async fn look_again(context: &Context) -> Result<u64, RunError> {
+    let mut wrong = 0;
+    let mut looks = Looks::new(Copies::Committed);
+    while let Some(page) = looks.next(context).await? {
+        for (copy, stat) in page {
+            let why = match seen(&copy, stat) {
+                Seen::Same => None,
+                Seen::Other(why) => Some(why),
+                Seen::Unknown => read_back(context, &copy).await?,
+            };
+            let Some(why) = why else { continue };
+            if context.control.stop.is_asked() {
+                return Err(RunError::Stopping);
+            }
+            match repair(context, &copy, &why).await? {
+                Ok(()) => tracing::warn!("{why}: written again from its source"),
+                Err(instead) => {
+                    wrong += 1;
+                    tracing::error!("{why}: it was committed, and {instead}");
+                }
+            }
+        }
+    }
+    crash::point("looked-again");
+    Ok(wrong)
+}
+
+/// The copies of a task, a page at a time, each with what its store says of it.
+struct Looks {
+    copies: Copies,
+    after: Option<CopyAt>,
+}
+
+type Looked = Vec<(CopyAt, Result<Option<Stat>, StoreError>)>;
+
+impl Looks {
+    fn new(copies: Copies) -> Self {
+        Self {
+            copies,
+            after: None,
+        }
+    }
+
+    async fn next(&mut self, context: &Context) -> Result<Option<Looked>, RunError> {
+        let page = with_tries(context, async || {
+            let (task_id, after) = (context.task.task_id, self.after.as_ref());
+            let page = context
+                .catalog
+                .copies_after(task_id, self.copies, after, PAGE);
+            page.await.map_err(StepError::from)
+        });
+        let page = page.await?.map_err(|_| RunError::Stopping)?;
+        let Some(last) = page.last() else {
+            return Ok(None);
+        };
+        self.after = Some(last.clone());
+        let urls: Vec<String> = page.iter().map(|copy| copy.url.clone()).collect();
+        let stats = context.stores.destination.stat_many(&urls).await;
+        Ok(Some(page.into_iter().zip(stats).collect()))
+    }
+}
+
+/// What a look says of a copy.
+enum Seen {
+    /// It is the one that was read back.
+    Same,
+    /// It is not; in words.
+    Other(String),
+    /// The store does not say enough.
+    Unknown,
+}
+
+fn seen(copy: &CopyAt, stat: Result<Option<Stat>, StoreError>) -> Seen {
+    match stat {
+        Ok(Some(stat)) => match stat.fit(copy.size as u64, &copy.digest, copy.tag.as_deref()) {
+            Fit::Same => Seen::Same,
+            Fit::Differs(why) => Seen::Other(format!("{}: {why}", copy.url)),
+            Fit::CannotTell => Seen::Unknown,
+        },
+        Ok(None) => Seen::Other(format!("{}: the copy is gone", copy.url)),
+        Err(_) => Seen::Unknown,
+    }
+}
+
+/// Reads a copy back; what is wrong with it, if anything is.
+async fn read_back(context: &Context, copy: &CopyAt) -> Result<Option<String>, RunError> {
+    let facts = facts(copy);
+    let proof = with_tries(context, async || {
+        verify::read_back(context.stores.destination.as_ref(), &facts).await
+    });
+    Ok(match proof.await? {
+        Ok(Proof::Equal(_)) => None,
+        Ok(Proof::Unequal(why)) => Some(why),
+        Err(error) => Some(error.message),
+    })
+}
+
+/// As far as reading back needs them: by MD5.
+fn facts(copy: &CopyAt) -> Facts {
+    Facts {
+        url: copy.url.clone(),
+        digest: copy.digest.clone(),
+        size: copy.size as u64,
+        compressed: false,
+        content_sha256: String::new(),
+        content_size: 0,
+    }
+}
+
+/// Writes a committed copy again, where its source still is what was committed and what lies in its place
+/// is the task's own, or nothing. Otherwise why it was not.
+async fn repair(
+    context: &Context,
+    copy: &CopyAt,
+    why: &str,
+) -> Result<Result<(), String>, RunError> {
+    let Some(session) = context.lease.held(&context.control.stop).await else {
+        return Err(RunError::Stopping);
+    };
+    let loaded = with_tries(context, async || {
+        let loaded = context
+            .catalog
+            .load_committed(context.task.task_id, copy.idx as u64);
+        loaded.await.map_err(StepError::from)
+    });
+    let Ok(Some(loaded)) = loaded.await? else {
+        return Ok(Err("its source was not kept".into()));
+    };
+    let mut item = Item::new(loaded, session.lease());
+    drop(session);
+    let made = with_tries(context, async || {
+        if let Some(why) = copy::other_source(context, &item).await? {
+            return Ok(Err(why));
+        }
+        let made = copy::copy(context, &item).await?;
+        if made.facts.digest != copy.digest {
+            return Ok(Err("its source has become another".to_owned()));
+        }
+        match verify::read_back(context.stores.destination.as_ref(), &made.facts).await? {
+            Proof::Equal(_) => Ok(Ok(())),
+            Proof::Unequal(why) => Ok(Err(why)),
+        }
+    });
+    match made.await? {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => return Ok(Err(why)),
+        Err(error) => return Ok(Err(error.message)),
+    }
+    let repaired = Event::Repaired(Repaired {
+        why: why.to_owned(),
+    });
+    context.ledger.record(&mut item, repaired).await?;
+    Ok(Ok(()))
+}
+
+/// Tries until it is done, or given up.
+async fn with_tries<T>(
+    context: &Context,
+    step: impl AsyncFn() -> Result<T, StepError>,
+) -> Result<Result<T, StepError>, RunError> {
+    let mut tries = context.control.tries();
+    loop {
+        let error = match step().await {
+            Ok(done) => return Ok(Ok(done)),
+            Err(error) => error,
+        };
+        if error.side == Side::Destination {
+            context.control.unanswered.note(&error);
+        }
+        match tries
+            .after(&error, async || context.is_alive(&error).await)
+            .await
+        {
+            Verdict::Again => {}
+            Verdict::Stopping => return Err(RunError::Stopping),
+            Verdict::GiveUp => return Ok(Err(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_of_one_object_and_of_one_lease() {
+        let (bulk, lease) = (Bulk::default(), Uuid::new_v4());
+        let mut proven = Proven {
+            lease,
+            same: Vec::new(),
+        };
+        [0, 63, 64, 1_000].map(|idx| proven.put(idx));
+        bulk.take(proven);
+        let facts = Facts {
+            url: String::new(),
+            digest: String::new(),
+            size: 7,
+            compressed: false,
+            content_sha256: String::new(),
+            content_size: 7,
+        };
+        let has = |idx, lease| bulk.proof(idx, &facts, lease).is_some();
+        for idx in 0..2_000 {
+            assert_eq!(has(idx, lease), [0, 63, 64, 1_000].contains(&idx), "{idx}");
+            assert!(!has(idx, Uuid::new_v4()));
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a cut-over does before its rows go over, and after.
+
+use std::time::Instant;
+
+use crate::catalog::PassRequest;
+use crate::engine::Settings;
+use crate::engine::object::bulk;
+use crate::engine::object::context::Context;
+use crate::engine::stop::StopReason;
+use crate::model::Stage;
+
+/// Proves the staged copies many at a time, unless they are all to be read back. What that leaves
+/// unproven is read back by itself.
+pub async fn before(context: &Context, read_back: bool) {
+    if context.task.stage == Some(Stage::Cutover) && !read_back {
+        // A run that is to end begins nothing.
+        let _ = bulk::prove(context).await;
+    }
+}
+
+/// Looks at what was committed once more, and whether every document has gone over. What is wrong ends
+/// the run as interrupted: the next looks again.
+pub async fn after(context: &Context, settings: &Settings) {
+    if context.task.stage != Some(Stage::Cutover) || context.control.stop.is_asked() {
+        return;
+    }
+    let task_id = context.task.task_id;
+    let why = match bulk::look_again(context).await {
+        Err(_) => return,
+        Ok(0) => match left_behind(context, settings).await {
+            Some(0) => return,
+            Some(left) => format!(
+                "{left} documents have come or changed since the cut-over began: is a service at \
+                 work? windlass cutover {task_id} takes them, too"
+            ),
+            None => "it could not be told whether every document has gone over".to_owned(),
+        },
+        Ok(wrong) => format!(
+            "{wrong} committed copies do not fit, and could not be written again from their \
+             sources, which are kept: repair them, then windlass cutover {task_id} looks again"
+        ),
+    };
+    context.control.stop.ask(StopReason::Outage(why));
+}
+
+/// Rows in the source that no object of the task stands for; nothing where that can't be asked.
+async fn left_behind(context: &Context, settings: &Settings) -> Option<u64> {
+    let session = context.lease.session()?;
+    let request = PassRequest {
+        task_id: context.task.task_id,
+        from: context.stores.source.place().clone(),
+        to: context.stores.destination.place().clone(),
+        policy: context.task.policy.clone(),
+        planned: context.task.planned,
+        stage: Stage::Cutover,
+        patience: settings.outage_limit,
+        dry_run: true,
+    };
+    match context.catalog.plan_pass(&session, &request).await {
+        Ok(planned) => Some(planned.added),
+        Err(error) => {
+            tracing::warn!("{error}");
+            None
+        }
+    }
+}
+
+/// Until when a write that was given up may still take effect. It matters where the next run may write
+/// other content to the same key.
+pub fn unanswered_until(context: &Context) -> Option<Instant> {
+    context
+        .task
+        .stage
+        .and_then(|_| context.control.unanswered.until())
+}

@@ -1,0 +1,272 @@
+//! `sync` and `cutover`: a further pass of a task that copies while the services run, and the last one,
+//! with which its rows go over.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use crate::catalog::{Catalog, PassRequest, PlannedPass, TaskRow};
+use crate::crash;
+use crate::database::ConnectOptions;
+use crate::engine::ConfiguredStore;
+use crate::engine::flow::lock::Lease;
+use crate::engine::flow::retry_store::retry_store;
+use crate::engine::run::opening::{self, executor_id, resumed};
+use crate::engine::run::report::RunReport;
+use crate::engine::run::reversed::refuse_reversed;
+use crate::engine::run::{Job, run};
+use crate::engine::task::held::{Held, open_store};
+use crate::engine::task::preflight::{self, refuse_changed_place};
+use crate::engine::task::resume::{TakenUp, take_up};
+use crate::engine::task::sleepers;
+use crate::engine::{EngineError, Settings};
+use crate::journal;
+use crate::model::{CutoverBegan, Event, PassBegan, Stage, TaskState};
+
+/// A pass.
+#[derive(Debug, Clone, Default)]
+pub struct Pass {
+    /// Whether rows go over with it.
+    pub is_cutover: bool,
+    /// Only plan, and roll the plan back.
+    pub dry_run: bool,
+    /// In the cut-over: read every staged copy back, rather than ask its store of many at once.
+    pub read_back: bool,
+    /// Executors that the operator knows to be dead.
+    pub dead: Vec<Uuid>,
+    /// When it was asked for: the services may be stopped since then.
+    pub since: Option<Instant>,
+}
+
+impl Pass {
+    /// What goes on with a task that stands there.
+    pub fn again(stage: Stage) -> Self {
+        Self {
+            is_cutover: stage == Stage::Cutover,
+            ..Self::default()
+        }
+    }
+
+    fn stage(&self) -> Stage {
+        match self.is_cutover {
+            true => Stage::Cutover,
+            false => Stage::Staging,
+        }
+    }
+}
+
+/// What to go on with, and how.
+#[derive(Debug, Clone)]
+pub struct OnlineRequest {
+    /// The task.
+    pub task: TaskRow,
+    /// The source.
+    pub from: ConfiguredStore,
+    /// The destination.
+    pub to: ConfiguredStore,
+    /// The pass.
+    pub pass: Pass,
+}
+
+/// What a pass came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passed {
+    /// The rows have gone over before.
+    WasComplete,
+    /// The plan of a dry run.
+    OnlyPlanned(PlannedPass),
+    /// The run's report.
+    Ran(Box<RunReport>),
+}
+
+/// Makes a pass. `announce` is told its plan before the first byte is moved.
+pub async fn pass(
+    request: &OnlineRequest,
+    settings: &Settings,
+    announce: impl FnOnce(&PlannedPass),
+) -> Result<Passed, EngineError> {
+    let OnlineRequest {
+        task,
+        from,
+        to,
+        pass,
+    } = request;
+    let pass = Pass {
+        since: Some(Instant::now()),
+        ..pass.clone()
+    };
+    if task.stage.is_none() {
+        return Err(EngineError::NotOnline {
+            task_id: task.task_id,
+        });
+    }
+    if task.state == TaskState::Complete {
+        return Ok(Passed::WasComplete);
+    }
+    refuse_changed_place(task, "source", &task.source, &from.config)?;
+    refuse_changed_place(task, "destination", &task.destination, &to.config)?;
+    let lease = Lease::default();
+    let from = open_store(from, settings, &lease).await?;
+    let to = open_store(to, settings, &lease).await?;
+    let catalog = Catalog::open(settings.database.clone()).await?;
+    preflight::refuse_missing_rights(&catalog, &from, &to).await?;
+    preflight::refuse_other_schema(&catalog, [&from.config, &to.config]).await?;
+    let may_be_live = settings.force_live_services || pass.dry_run || !pass.is_cutover;
+    preflight::refuse_live_services(&catalog, may_be_live).await?;
+    settings.state_dir.prepare()?;
+    retry_store(async || from.driver.prepare_to_read().await).await?;
+    retry_store(async || to.driver.prepare_to_read().await).await?;
+    let held = Held::take(&lease, catalog, (from, to), settings).await?;
+    let result = locked(task, pass, settings, held, announce).await;
+    lease.end().await;
+    result
+}
+
+/// Makes a pass under the lock.
+pub async fn locked(
+    wanted: &TaskRow,
+    pass: Pass,
+    settings: &Settings,
+    held: Held,
+    announce: impl FnOnce(&PlannedPass),
+) -> Result<Passed, EngineError> {
+    let catalog = &held.catalog;
+    catalog.ensure_schema().await?;
+    // Read again under the lock: another process may have gone on with it meanwhile.
+    let task = catalog.task(&wanted.uuid.to_string()).await?;
+    let task_id = task.task_id;
+    match (task.stage, task.state) {
+        (None, _) => return Err(EngineError::NotOnline { task_id }),
+        (_, TaskState::Complete) => return Ok(Passed::WasComplete),
+        (Some(Stage::Cutover), _) if !pass.is_cutover => {
+            return Err(EngineError::CutoverBegun { task_id });
+        }
+        _ => {}
+    }
+    refuse_reversed(catalog, &task).await?;
+    let request = request(&task, &pass, settings, &held);
+    if pass.dry_run {
+        let planned = catalog.plan_pass(&held.session, &request).await?;
+        return Ok(Passed::OnlyPlanned(planned));
+    }
+    if pass.is_cutover {
+        let own = own_executor(&task, settings).await;
+        let executors = catalog.executors(task_id).await?;
+        sleepers::refuse(&executors, own, &pass.dead, held.to.driver.kind())?;
+    }
+    preflight::wait_for_neighbours(catalog, Some(task_id), &settings.connect).await?;
+    wait_for_own(catalog, task_id, &settings.connect).await?;
+    held.to.driver.mark_writes(task.uuid.to_string());
+    let taken_up = take_up(&task, settings, &held.session, catalog).await?;
+    let planned = catalog.plan_pass(&held.session, &request).await?;
+    crash::point("pass-planned");
+    catalog
+        .task_resumes(&held.session, task_id, &executor_id())
+        .await?;
+    announce(&planned);
+    let events = events(&task, &planned, pass.is_cutover);
+    let report = run_pass(task_id, taken_up, events, &pass, settings, held).await?;
+    Ok(Passed::Ran(Box::new(report)))
+}
+
+fn request(task: &TaskRow, pass: &Pass, settings: &Settings, held: &Held) -> PassRequest {
+    PassRequest {
+        task_id: task.task_id,
+        from: held.from.driver.place().clone(),
+        to: held.to.driver.place().clone(),
+        policy: task.policy.clone(),
+        planned: task.planned,
+        stage: pass.stage(),
+        patience: settings.outage_limit,
+        dry_run: pass.dry_run,
+    }
+}
+
+/// The executor whose checkpoint is here, where there is one that can be read.
+async fn own_executor(task: &TaskRow, settings: &Settings) -> Option<Uuid> {
+    let (dir, uuid) = (settings.state_dir.checkpoint(task.uuid), task.uuid);
+    let read = tokio::task::spawn_blocking(move || journal::read(&dir, uuid)).await;
+    Some(read.ok()?.ok()?.executor())
+}
+
+/// Waits until nothing that an earlier process of this very task has sent can still arrive: it may be an
+/// earlier version of a document, and land on the copy of a later one.
+async fn wait_for_own(
+    catalog: &Catalog,
+    task_id: i64,
+    connect: &ConnectOptions,
+) -> Result<(), EngineError> {
+    let executors = catalog.executors(task_id).await?;
+    let unclean = executors.iter().filter(|executor| !executor.ended);
+    let rests = unclean.filter_map(|e| preflight::may_still_arrive(e.heartbeat_age_s, connect));
+    if let Some(rest) = rests.max().filter(|rest| *rest > Duration::ZERO) {
+        tracing::warn!(
+            "the process before this one died, or was stopped in mid-write: waiting {} s until \
+             nothing that it had sent to the destination can still arrive",
+            rest.as_secs()
+        );
+        tokio::time::sleep(rest).await;
+    }
+    Ok(())
+}
+
+/// What the run begins with, behind its own first entry.
+fn events(before: &TaskRow, planned: &PlannedPass, is_cutover: bool) -> Vec<Event> {
+    let begins = is_cutover && before.stage == Some(Stage::Staging);
+    let cutover = begins.then_some(Event::CutoverBegan(CutoverBegan {
+        staged: planned.staged,
+    }));
+    let pass = Event::PassBegan(PassBegan {
+        n: planned.pass,
+        planned: planned.planned,
+        superseded: planned.superseded_in_all,
+    });
+    cutover.into_iter().chain([pass]).collect()
+}
+
+async fn run_pass(
+    task_id: i64,
+    taken_up: TakenUp,
+    events: Vec<Event>,
+    pass: &Pass,
+    settings: &Settings,
+    held: Held,
+) -> Result<RunReport, EngineError> {
+    let Held {
+        lease,
+        catalog,
+        from,
+        to,
+        ..
+    } = held;
+    let TakenUp {
+        journal,
+        epoch,
+        late_until,
+    } = taken_up;
+    let task = catalog.task(&task_id.to_string()).await?;
+    let so_far = catalog.summary(task_id).await?;
+    let mut opening = match journal.head().seq {
+        // It died between its plan and its first entry.
+        0 => opening::opening(&task, so_far.phases),
+        _ => vec![Event::Resumed(resumed(so_far.phases))],
+    };
+    opening.extend(events);
+    let mirrored = journal.head();
+    let job = Job {
+        task,
+        epoch,
+        catalog,
+        from,
+        to,
+        journal,
+        mirrored,
+        so_far,
+        lease,
+        rebuilt: epoch > 1,
+        late_until,
+        since: pass.since.unwrap_or_else(Instant::now),
+        read_back: pass.read_back,
+    };
+    run(job, settings, opening).await
+}
