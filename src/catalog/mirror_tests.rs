@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::*;
 use crate::catalog::Writer;
 use crate::database::{ConnectOptions, Database, DatabaseUrl};
-use crate::model::Event;
+use crate::model::{Event, Rest};
 
 const EXECUTOR: Uuid = Uuid::from_u128(7);
 
@@ -29,7 +29,7 @@ async fn catalog(dir: &tempfile::TempDir) -> Catalog {
     catalog.ensure_schema().await.unwrap();
     let ours = format!(
         "INSERT INTO windlass_tasks VALUES (1, 'u', 'forward', NULL, 'running', 'db', '', '', '',
-             '', 's3', '', '', '', '', true, '{{}}', 2, 2, 0, '', '');
+             '', 's3', '', '', '', '', true, '{{}}', 2, 2, 0, '', '', NULL, 0);
          INSERT INTO windlass_executors (task_id, executor, epoch, host, pid, version, seq, head)
          VALUES (1, '{EXECUTOR}', 1, 'h', 1, 'v', 5, 'h');
          INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
@@ -163,7 +163,9 @@ async fn an_executor_whose_task_was_taken_over_writes_nothing_more() {
         catalog.mirror(1, &head(7, Some(5)), &updates).await,
         catalog.mirror(1, &head(7, None), &updates).await,
         catalog.note_upload(&writer, &note).await,
-        catalog.shard_done(&writer, shard).await,
+        catalog
+            .shard_done(&writer, shard, Rest::SourceDeleted)
+            .await,
         catalog.claim_shard(&writer, None).await.map(drop),
     ] {
         let is_refused = matches!(told, Err(CatalogError::TakenOver { task_id: 1 }));

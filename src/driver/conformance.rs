@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use md5::Digest as _;
 
-use super::{Driver, ResumableUpload, StoreError, StoreErrorKind, UploadLog};
+use super::{Driver, Fit, ResumableUpload, Stat, StoreError, StoreErrorKind, UploadLog};
 use crate::model::{ObjectKey, Part, Unfinished};
 
 /// Sizes around what drivers treat differently: small batches, pieces, slices, parts.
@@ -48,6 +48,7 @@ pub async fn conform_but(driver: &dyn Driver, spared: Spared) {
     odd_keys(driver, spared).await;
     refusable_keys(driver, spared).await;
     batches(driver, spared).await;
+    looks(driver, spared).await;
     if !spared.reads_beside_writes {
         whole_or_nothing(driver).await;
     }
@@ -400,6 +401,83 @@ async fn batches(driver: &dyn Driver, spared: Spared) {
     for url in [&urls[0], &urls[150], &urls[299]] {
         is_absent(driver, url).await;
     }
+}
+
+/// Many at once are told of as each by itself; and whatever has changed since a copy was read back shows,
+/// or can't be told.
+async fn looks(driver: &dyn Driver, spared: Spared) {
+    assert!(driver.stat_many(&[]).await.is_empty());
+    let urls: Vec<_> = (0..130)
+        .map(|n| url(driver, &format!("look/{n:03}?#%/ x")))
+        .collect();
+    let puts = urls.iter().map(async |url| {
+        put(driver, url, url.as_bytes()).await.expect("put");
+    });
+    futures::future::join_all(puts).await;
+    let mut wanted = urls.clone();
+    // Out of order, twice, and one that is not there.
+    wanted.reverse();
+    wanted.push(urls[3].clone());
+    wanted.push(url(driver, "look/absent"));
+    let stats = driver.stat_many(&wanted).await;
+    assert_eq!(stats.len(), wanted.len());
+    for (stat, url) in stats.into_iter().zip(&wanted) {
+        let (many, one) = (stat.expect("stat"), driver.stat(url).await.expect("stat"));
+        let told = |stat: &Option<Stat>| stat.as_ref().map(|s| (s.size, s.tag.clone()));
+        assert_eq!(told(&many), told(&one), "{url}");
+        if let (Some(many), Some(md5)) = (many, one.and_then(|one| one.md5)) {
+            assert_eq!(many.fit(many.size, &md5, None), Fit::Same, "{url}");
+        }
+    }
+    changes_show(driver, &urls).await;
+    delete_at_once(driver, &urls, spared).await;
+    small_and_large_keep_their_tag(driver).await;
+}
+
+async fn changes_show(driver: &dyn Driver, urls: &[String]) {
+    let tag_of = async |url: &String| driver.get(url, None).await.expect("get").tag;
+    let (same, overwritten, truncated, deleted) = (&urls[0], &urls[1], &urls[2], &urls[3]);
+    let some = [same, overwritten, truncated, deleted].map(String::clone);
+    let mut read_back = Vec::new();
+    for url in &some {
+        let md5 = hex::encode(md5::Md5::digest(url.as_bytes()));
+        read_back.push((url.len() as u64, md5, tag_of(url).await));
+    }
+    let other = overwritten.replace('o', "0").into_bytes();
+    put(driver, overwritten, &other).await.expect("put");
+    let shorter = &truncated.as_bytes()[1..];
+    put(driver, truncated, shorter).await.expect("put");
+    delete(driver, deleted).await;
+    let stats = driver.stat_many(&some).await;
+    let stats: Vec<_> = stats.into_iter().map(|stat| stat.expect("stat")).collect();
+    assert_eq!(stats[3], None, "a deleted copy is gone");
+    for (at, stat) in stats.iter().flatten().enumerate() {
+        let (size, md5, tag) = &read_back[at];
+        let fit = stat.fit(*size, md5, tag.as_deref());
+        match at {
+            0 => assert_eq!(fit, Fit::Same, "{same}"),
+            _ => assert!(matches!(fit, Fit::Differs(_)), "{}: {fit:?}", some[at]),
+        }
+    }
+    put(driver, deleted, deleted.as_bytes()).await.expect("put");
+}
+
+/// An object in parts has a version, too, which is not its MD5.
+async fn small_and_large_keep_their_tag(driver: &dyn Driver) {
+    let url = url(driver, "look/large");
+    let mut upload = driver.upload(&url).await.expect("upload");
+    let bytes = Bytes::from(vec![3; UPLOAD_BYTES]);
+    upload.write(bytes.clone()).await.expect("write");
+    upload.finish().await.expect("finish");
+    let tag = driver.get(&url, None).await.expect("get").tag;
+    let stats = driver.stat_many(std::slice::from_ref(&url)).await;
+    let [Ok(Some(stat))] = stats.as_slice() else {
+        panic!("{url}: {stats:?}");
+    };
+    let md5 = hex::encode(md5::Md5::digest(&bytes));
+    let fit = stat.fit(UPLOAD_BYTES as u64, &md5, tag.as_deref());
+    assert!(!matches!(fit, Fit::Differs(_)), "{url}: {fit:?}");
+    delete(driver, &url).await;
 }
 
 /// While an object is overwritten again and again, every read sees one of the versions, whole.

@@ -177,7 +177,7 @@ impl Stat {
         match (&self.md5, &self.tag, tag) {
             (Some(there), _, _) if there == md5 => Fit::Same,
             (Some(there), _, _) => Fit::Differs(format!("the MD5 there is {there}, not {md5}")),
-            (None, Some(there), _) if there.trim_matches('"') == md5 => Fit::Same,
+            (None, Some(there), _) if there == md5 => Fit::Same,
             (None, Some(there), Some(tag)) if there == tag => Fit::Same,
             (None, Some(there), Some(tag)) => {
                 Fit::Differs(format!("its version there is {there}, not {tag}"))

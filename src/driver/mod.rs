@@ -14,6 +14,7 @@ mod error;
 mod fence;
 #[doc(hidden)]
 pub mod fuzzing;
+mod listed;
 mod localfs;
 mod proxy;
 mod s3;

@@ -35,6 +35,46 @@ pub struct TaskFile {
     pub to_section: String,
 }
 
+/// The same as it lies on the disk. A bit that has flipped in the database's name must not lead to
+/// another database.
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    #[serde(flatten)]
+    file: TaskFile,
+    /// CRC-32 of the file without it, as compact JSON, in hex; older files have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    checksum: Option<String>,
+}
+
+impl Sealed {
+    fn new(file: TaskFile) -> serde_json::Result<Self> {
+        let checksum = Some(checksum(&file)?);
+        Ok(Self { file, checksum })
+    }
+
+    /// What was written, from a file's bytes.
+    fn open(bytes: &[u8]) -> serde_json::Result<TaskFile> {
+        use serde::de::Error as _;
+        let Self {
+            file,
+            checksum: stated,
+        } = serde_json::from_slice(bytes)?;
+        match stated {
+            Some(stated) if stated != checksum(&file)? => Err(serde_json::Error::custom(
+                "it is damaged: its checksum does not fit",
+            )),
+            _ => Ok(file),
+        }
+    }
+}
+
+fn checksum(file: &TaskFile) -> serde_json::Result<String> {
+    Ok(format!(
+        "{:08x}",
+        crc32fast::hash(&serde_json::to_vec(file)?)
+    ))
+}
+
 /// The state directory.
 #[derive(Debug, Clone)]
 pub struct StateDir {
@@ -137,7 +177,7 @@ impl StateDir {
         let write = || -> std::io::Result<()> {
             let temporary = dir.join(".task.json.tmp");
             let mut out = private::create_file(&temporary)?;
-            serde_json::to_writer_pretty(&mut out, file)?;
+            serde_json::to_writer_pretty(&mut out, &Sealed::new(file.clone())?)?;
             out.write_all(b"\n")?;
             out.sync_all()?;
             crash::point("task-file-staged");
@@ -188,7 +228,7 @@ impl StateDir {
             }
             // A directory without a readable file is of a task that never began, or damaged; the
             // database still finds its task by --db-connect.
-            match fs::read(&path).map(|bytes| serde_json::from_slice(&bytes)) {
+            match fs::read(&path).map(|bytes| Sealed::open(&bytes)) {
                 Ok(Ok(file)) => files.push(file),
                 Ok(Err(error)) => tracing::warn!("{}: {error}", path.display()),
                 Err(_) => {}
@@ -218,5 +258,41 @@ impl StateDir {
             path: path.display().to_string(),
             source,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> TaskFile {
+        TaskFile {
+            task_id: 7,
+            uuid: Uuid::from_u128(0x622e_c600),
+            database: "sqlite:////var/lib/anchore.db".into(),
+            from_config: "/config/config.yaml".into(),
+            from_section: "object_store".into(),
+            to_config: "/config/new.yaml".into(),
+            to_section: "object_store".into(),
+        }
+    }
+
+    #[test]
+    fn no_flipped_bit_leads_elsewhere() {
+        let written = serde_json::to_vec_pretty(&Sealed::new(file()).unwrap()).unwrap();
+        assert_eq!(Sealed::open(&written).unwrap(), file());
+        for at in 0..written.len() * 8 {
+            let mut damaged = written.clone();
+            damaged[at / 8] ^= 1 << (at % 8);
+            if let Ok(read) = Sealed::open(&damaged) {
+                assert_eq!(read, file(), "bit {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn files_of_before_have_no_checksum() {
+        let written = serde_json::to_vec(&file()).unwrap();
+        assert_eq!(Sealed::open(&written).unwrap(), file());
     }
 }

@@ -58,6 +58,7 @@ fn task_beginnings() -> Vec<Event> {
                 buckets: vec!["policy_bundles".into()],
                 users: Vec::new(),
                 include_elsewhere: false,
+                online: false,
             },
             planned: 7,
             bytes: 4242,
@@ -170,12 +171,38 @@ fn accepted() -> Event {
     })
 }
 
+fn online() -> Vec<Event> {
+    vec![
+        Event::PassBegan(PassBegan {
+            n: 2,
+            planned: 9,
+            superseded: 2,
+        }),
+        Event::PassEnded(PassEnded {
+            n: 2,
+            staged: 6,
+            waiting: 1,
+            bytes: 77,
+            elapsed_ms: 1200,
+        }),
+        Event::CutoverBegan(CutoverBegan { staged: 6 }),
+        Event::CutoverCommitted(CutoverCommitted {
+            rows: 7,
+            outage_ms: 41_000,
+        }),
+        Event::Repaired(Repaired {
+            why: "read back 3 bytes, stored were 1".into(),
+        }),
+    ]
+}
+
 fn entries() -> impl Iterator<Item = Entry> {
     let events = [
         task_beginnings(),
         object_events(),
         task_ends(),
         vec![accepted()],
+        online(),
     ]
     .concat();
     events.into_iter().zip(1..).map(|(event, seq)| Entry {
@@ -222,6 +249,26 @@ fn a_failure_bears_its_cause_behind_all_else() {
     }
 }
 
+/// The same of a proof that names the store's own version, and of a policy that copies online.
+#[test]
+fn what_an_online_migration_adds_stands_behind_all_else() {
+    for frozen in [
+        r#"{"method":"full","bytes":1}"#,
+        r#"{"method":"full","bytes":1,"tag":"0cc1"}"#,
+    ] {
+        let verified: Verified = serde_json::from_str(frozen).unwrap();
+        assert_eq!(serde_json::to_string(&verified).unwrap(), frozen);
+    }
+    let offline = serde_json::to_string(&Policy::default()).unwrap();
+    let online = Policy {
+        online: true,
+        ..Policy::default()
+    };
+    let end = offline.trim_end_matches('}');
+    let frozen = format!("{end},\"online\":true}}");
+    assert_eq!(serde_json::to_string(&online).unwrap(), frozen);
+}
+
 /// The golden export with something done to it, and the line at which that must show.
 fn tampered() -> Vec<(&'static str, String, u64)> {
     let lines: Vec<&str> = GOLDEN.split_inclusive('\n').collect();
@@ -250,7 +297,7 @@ fn tampered() -> Vec<(&'static str, String, u64)> {
             [lines[0], lines[1], &other_hash].concat(),
             3,
         ),
-        ("the end cut off", GOLDEN[..GOLDEN.len() - 40].into(), 16),
+        ("the end cut off", GOLDEN[..GOLDEN.len() - 40].into(), 21),
         ("a blank line", format!("{}\n{}", lines[0], lines[1]), 2),
     ]
 }
@@ -258,11 +305,11 @@ fn tampered() -> Vec<(&'static str, String, u64)> {
 #[test]
 fn an_export_is_verified() {
     let verified = verify_export(GOLDEN.as_bytes()).unwrap();
-    assert_eq!(verified.lines, 16);
+    assert_eq!(verified.lines, 21);
     let chain = verified.chains[0];
     assert_eq!(
         (chain.task, chain.executor, chain.head.seq),
-        (TASK, EXECUTOR, 16)
+        (TASK, EXECUTOR, 21)
     );
     assert_eq!(verify_export(&b""[..]).unwrap().lines, 0);
     for (what, export, line) in tampered() {

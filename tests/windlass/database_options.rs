@@ -97,17 +97,21 @@ impl TlsServer {
         for setting in ["ssl = on", "ssl_ca_file = 'ca.crt'"] {
             sql(&self.database, &format!("ALTER SYSTEM SET {setting}")).await;
         }
-        let before = "SELECT pg_conf_load_time()";
-        let loaded = async || {
-            let time: String = sqlx::query_scalar(AssertSqlSafe(format!("{before}::text")))
-                .fetch_one(&self.database.pool)
-                .await
-                .expect("a time");
-            time
+        // Over one connection that is open already: a new one may be refused by then.
+        let connection = self.database.pool.acquire().await.expect("a connection");
+        let connection = tokio::sync::Mutex::new(connection);
+        let ask = async |what: &'static str| {
+            let mut connection = connection.lock().await;
+            let answer = sqlx::query_scalar::<_, String>(what);
+            answer.fetch_one(&mut **connection).await.expect(what)
         };
-        let old = loaded().await;
-        sql(&self.database, "SELECT pg_reload_conf()").await;
-        crate::world::until("the configuration is read", async || loaded().await != old).await;
+        let loaded = "SELECT pg_conf_load_time()::text";
+        let old = ask(loaded).await;
+        ask("SELECT pg_reload_conf()::text").await;
+        crate::world::until("the configuration is read", async || {
+            ask(loaded).await != old
+        })
+        .await;
     }
 
     fn url(&self, host: &str) -> String {

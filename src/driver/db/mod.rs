@@ -49,6 +49,9 @@ const DELETES: BatchLimits = BatchLimits {
     in_flight: 1,
 };
 
+/// Documents whose MD5 one statement asks for: it takes the database a moment, and no more.
+const STATS: usize = 500;
+
 type Put = (RowKey, Value);
 
 /// The `db` and `db2` drivers.
@@ -225,6 +228,25 @@ impl Driver for Db {
         let key = self.key("stat", url)?;
         let measured = self.measure(key).await;
         measured.map_err(|failure| self.error("stat", url, failure))
+    }
+
+    async fn stat_many(&self, urls: &[String]) -> Vec<Result<Option<Stat>, StoreError>> {
+        let mut answers = Vec::with_capacity(urls.len());
+        for urls in urls.chunks(STATS) {
+            let keys: Vec<_> = urls.iter().map(|url| self.key("stat", url)).collect();
+            let wanted: Vec<RowKey> = keys.iter().flatten().cloned().collect();
+            let found = match self.rows.stat_many(&wanted).await {
+                Ok(found) => found,
+                Err(failure) => wanted.iter().map(|_| Err(failure.clone())).collect(),
+            };
+            let mut found = found.into_iter();
+            answers.extend(keys.into_iter().zip(urls).map(|(key, url)| {
+                key?;
+                let stat = found.next().unwrap_or_else(|| Err(Failure::broken_off()));
+                stat.map_err(|failure| self.error("stat", url, failure))
+            }));
+        }
+        answers
     }
 
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {

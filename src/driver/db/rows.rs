@@ -175,6 +175,42 @@ impl Rows {
         Ok(measured?)
     }
 
+    /// Length and MD5 of many documents' plain bytes: computed by PostgreSQL, or read, one after the other.
+    pub(super) async fn stat_many(
+        &self,
+        keys: &[RowKey],
+    ) -> Result<Vec<Result<Option<Stat>, Failure>>, Failure> {
+        let mut found: Vec<Vec<Named<(u64, String)>>> = vec![Vec::new(); keys.len()];
+        match &self.database {
+            Database::Postgres(pool) => {
+                let asked = pg_many(&self.sql.measure_many, keys.iter());
+                for row in asked.fetch_all(pool).await.map_err(Failure::of_read)? {
+                    let (at, size): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+                    let measured = (size as u64, row.try_get(2)?);
+                    found[at as usize - 1].push((row.try_get(3)?, measured));
+                }
+            }
+            Database::Sqlite(pool) => {
+                let mut connection = pool.acquire().await?;
+                for (key, found) in keys.iter().zip(&mut found) {
+                    let rows = self.sqlite_rows(&mut connection, key).await?.into_iter();
+                    found.extend(rows.map(|(name, stored)| (name, stored.measured())));
+                }
+            }
+        }
+        let chosen = found.into_iter().zip(keys);
+        let chosen = chosen.map(|(rows, key)| {
+            let chosen = choose(rows, &key.last)?;
+            Ok(chosen.map(|(size, md5)| Stat {
+                size,
+                md5: Some(md5),
+                mark: None,
+                tag: None,
+            }))
+        });
+        Ok(chosen.collect())
+    }
+
     /// Rows that a reader could take for a document with this MD5 and length.
     pub(super) async fn namesakes(
         &self,

@@ -29,6 +29,8 @@ pub(super) struct Statements {
     pub names_many: Arc<str>,
     /// ordinal, and what `stat` tells; the rows stay locked.
     pub stat_many: Arc<str>,
+    /// ordinal, and what `stat` tells.
+    pub measure_many: Arc<str>,
     /// ordinal of those that are there, by the whole key.
     pub there_many: Arc<str>,
     /// Whether there is any row.
@@ -175,6 +177,11 @@ impl Statements {
                 "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
                  FROM {numbered} JOIN {table} d ON {theirs} \
                  CROSS JOIN LATERAL (SELECT {plain} AS plain) p FOR UPDATE OF d"
+            )),
+            measure_many: text(format!(
+                "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
+                 FROM {numbered} JOIN {table} d ON {theirs} \
+                 CROSS JOIN LATERAL (SELECT {plain} AS plain) p"
             )),
             there_many: text(format!(
                 "SELECT t.n FROM {numbered} JOIN {table} d ON {joined}"

@@ -11,7 +11,7 @@ mod tree;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt as _, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -102,9 +102,13 @@ impl Driver for Localfs {
 
     async fn get(&self, url: &str, _size: Option<u64>) -> Result<Reader, StoreError> {
         let path = path::anywhere(url).map_err(|why| unsupported("get", url, why))?;
-        let (file, size, head) = blocking("get", url, move || open(&path)).await?;
+        let (file, found, head) = blocking("get", url, move || open(&path)).await?;
+        let tag = Some(tag_of(&found));
         if let Some(whole) = head {
-            return Ok(Reader::whole(whole));
+            return Ok(Reader {
+                tag,
+                ..Reader::whole(whole)
+            });
         }
         let url = url.to_string();
         let stream = stream::try_unfold((file, url), |(file, url)| async move {
@@ -112,8 +116,8 @@ impl Driver for Localfs {
             Ok((!piece.is_empty()).then_some((piece, (file, url))))
         });
         Ok(Reader {
-            size: Some(size),
-            tag: None,
+            size: Some(found.len()),
+            tag,
             stream: stream.boxed(),
         })
     }
@@ -144,20 +148,24 @@ impl Driver for Localfs {
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
         let path = path::anywhere(url).map_err(|why| unsupported("stat", url, why))?;
-        let found = blocking("stat", url, move || {
-            let found = std::fs::metadata(path)?;
-            regular(&found)?;
-            Ok(found)
+        absent_is_none(blocking("stat", url, move || look(&path)).await)
+    }
+
+    async fn stat_many(&self, urls: &[String]) -> Vec<Result<Option<Stat>, StoreError>> {
+        let wanted = urls.to_vec();
+        let looks = tokio::task::spawn_blocking(move || {
+            let looks = wanted.iter().map(|url| {
+                let path = path::anywhere(url).map_err(|why| unsupported("stat", url, why))?;
+                absent_is_none(look(&path).map_err(|trouble| explain("stat", url, trouble)))
+            });
+            looks.collect::<Vec<_>>()
         });
-        match found.await {
-            Ok(file) => Ok(Some(Stat {
-                size: file.len(),
-                md5: None,
-                mark: None,
-                tag: None,
-            })),
-            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+        match looks.await {
+            Ok(stats) => stats,
+            Err(_) => urls
+                .iter()
+                .map(|url| Err(broken_off("stat", url)))
+                .collect(),
         }
     }
 
@@ -224,7 +232,41 @@ impl Upload for LocalfsUpload {
     }
 }
 
-fn open(path: &Path) -> Result<(File, u64, Option<Bytes>), Trouble> {
+fn look(path: &Path) -> Result<Stat, Trouble> {
+    let found = std::fs::metadata(path)?;
+    regular(&found)?;
+    Ok(Stat {
+        size: found.len(),
+        md5: None,
+        mark: None,
+        tag: Some(tag_of(&found)),
+    })
+}
+
+fn absent_is_none(stat: Result<Stat, StoreError>) -> Result<Option<Stat>, StoreError> {
+    match stat {
+        Ok(stat) => Ok(Some(stat)),
+        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What changes with every change of a file. Its times could be set back, but for the last: that of the
+/// last change of anything about it.
+fn tag_of(found: &Metadata) -> String {
+    format!(
+        "{}:{}:{}:{}.{:09}:{}.{:09}",
+        found.dev(),
+        found.ino(),
+        found.len(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime(),
+        found.ctime_nsec()
+    )
+}
+
+fn open(path: &Path) -> Result<(File, Metadata, Option<Bytes>), Trouble> {
     // Looked at first: to open a device may already do something to it.
     regular(&std::fs::metadata(path)?)?;
     let mut options = File::options();
@@ -234,11 +276,11 @@ fn open(path: &Path) -> Result<(File, u64, Option<Bytes>), Trouble> {
     let found = file.metadata()?;
     regular(&found)?;
     if found.len() > PIECE_BYTES {
-        return Ok((file, found.len(), None));
+        return Ok((file, found, None));
     }
     let mut whole = Vec::with_capacity(found.len() as usize + 1);
     (&file).take(PIECE_BYTES + 1).read_to_end(&mut whole)?;
-    Ok((file, found.len(), Some(whole.into())))
+    Ok((file, found, Some(whole.into())))
 }
 
 /// Refuses what is no file: to read or to write some of them would wait for ever, or do something

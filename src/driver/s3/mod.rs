@@ -7,6 +7,7 @@ mod delete;
 mod direct;
 mod error;
 mod keys;
+mod listing;
 mod multipart;
 mod prepare;
 mod region;
@@ -148,7 +149,7 @@ impl Server {
             object => object?,
         };
         let size = length(&object);
-        let tag = object.headers().get("etag").map(str::to_owned);
+        let tag = tag_of(&object);
         let body = object.into_body().into_data_stream();
         let body = body.map_err(|error| Failure::broken_body(&root_cause(&*error)));
         Ok(Reader {
@@ -204,7 +205,7 @@ impl Server {
                 size: length(&head).unwrap_or(0),
                 md5: md5_of(&head),
                 mark: head.headers().get(MARK_HEADER).map(str::to_owned),
-                tag: head.headers().get("etag").map(str::to_owned),
+                tag: tag_of(&head),
             })),
             Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(None),
             // So is every key that is missing, where the bucket can't be listed.
@@ -247,6 +248,17 @@ impl Server {
 /// The length that an answer tells.
 fn length(answer: &Answer) -> Option<u64> {
     answer.headers().get("content-length")?.parse().ok()
+}
+
+/// The object's ETag, as a listing has it, too: some servers put it in quotation marks, and some only here
+/// or there.
+fn tag_of(answer: &Answer) -> Option<String> {
+    is_tag(answer.headers().get("etag")?)
+}
+
+fn is_tag(etag: &str) -> Option<String> {
+    let tag = etag.trim_matches('"');
+    (!tag.is_empty()).then(|| tag.to_owned())
 }
 
 /// The MD5 of the object, where its ETag is one: not after a multipart upload, nor under a key
@@ -319,6 +331,14 @@ impl Driver for S3 {
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
         let found = self.server.stat(url).await;
         found.at(DriverKind::S3, "stat", url)
+    }
+
+    async fn stat_many(&self, urls: &[String]) -> Vec<Result<Option<Stat>, StoreError>> {
+        let stats = self.server.stat_many(urls).await;
+        let stats = stats.into_iter().zip(urls);
+        stats
+            .map(|(stat, url)| stat.at(DriverKind::S3, "stat", url))
+            .collect()
     }
 
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {

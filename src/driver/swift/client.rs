@@ -75,6 +75,8 @@ pub(super) struct Head {
     /// Of a plain object, where it is the MD5 of its bytes.
     pub md5: Option<String>,
     pub is_slo: bool,
+    /// The ETag, whatever it is of.
+    pub tag: Option<String>,
     /// The task that has written it, where it says so.
     pub mark: Option<String>,
 }
@@ -190,11 +192,11 @@ impl Server {
         if response.status() != StatusCode::OK {
             return Err(error::refused(response).await);
         }
-        let size = content_length(&response);
+        let (size, tag) = (content_length(&response), etag(&response));
         let body = response.bytes_stream().map_err(error::broken_body);
         Ok(Reader {
             size,
-            tag: None,
+            tag,
             stream: watched(body, DriverKind::Swift, url),
         })
     }
@@ -284,6 +286,7 @@ impl Server {
             size: content_length(&response).unwrap_or(0),
             md5: etag(&response).filter(|_| is_plain),
             is_slo,
+            tag: etag(&response),
             mark: response
                 .headers()
                 .get(MARK_HEADER)
@@ -347,28 +350,33 @@ impl Server {
     }
 
     pub(super) async fn is_empty(&self) -> Result<bool, Failure> {
+        Ok(self.list("", 1).await?.is_empty())
+    }
+
+    /// What the container holds behind a name, `limit` objects at most.
+    pub(super) async fn list(&self, after: &str, limit: usize) -> Result<Vec<Value>, Failure> {
         let path = format!(
-            "/{}?format=json&limit=1&prefix={}",
+            "/{}?format=json&limit={limit}&prefix={}&marker={}",
             encode(&self.container),
-            encode(&self.prefix)
+            encode(&self.prefix),
+            encode(after)
         );
         let response = self
             .send(Method::GET, &path, REQUEST_TIMEOUT, |request| request)
             .await?;
         match response.status() {
             StatusCode::NOT_FOUND => return Err(error::no_container(&self.container)),
-            StatusCode::NO_CONTENT => return Ok(true),
+            StatusCode::NO_CONTENT => return Ok(Vec::new()),
             status if status.is_success() => {}
             _ => return Err(error::refused(response).await),
         }
         let body = error::whole_body(response).await?;
-        let listed: Vec<Value> = serde_json::from_slice(&body).map_err(|_| {
+        serde_json::from_slice(&body).map_err(|_| {
             Failure::new(
                 StoreErrorKind::Unavailable,
                 "the listing cannot be understood",
             )
-        })?;
-        Ok(listed.is_empty())
+        })
     }
 }
 

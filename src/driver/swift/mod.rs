@@ -5,6 +5,7 @@ mod auth;
 mod client;
 mod delete;
 mod error;
+mod listing;
 mod prepare;
 mod segments;
 mod upload;
@@ -127,17 +128,16 @@ impl Driver for Swift {
     }
 
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError> {
-        let head = async {
-            let address = URLS.address(url)?;
-            self.server.head(&address).await
-        };
-        let head = head.await.at(DriverKind::Swift, "stat", url)?;
-        Ok(head.map(|head| Stat {
-            size: head.size,
-            md5: head.md5,
-            mark: head.mark,
-            tag: None,
-        }))
+        let stat = self.server.stat(url).await;
+        stat.at(DriverKind::Swift, "stat", url)
+    }
+
+    async fn stat_many(&self, urls: &[String]) -> Vec<Result<Option<Stat>, StoreError>> {
+        let stats = self.server.stat_many(urls).await;
+        let stats = stats.into_iter().zip(urls);
+        stats
+            .map(|(stat, url)| stat.at(DriverKind::Swift, "stat", url))
+            .collect()
     }
 
     async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {

@@ -85,7 +85,7 @@ pub async fn prove(context: &Context) -> Result<(), RunError> {
     let mut looks = Looks::new(Copies::Staged);
     while let Some(page) = looks.next(context).await? {
         for (copy, stat) in page {
-            if let Seen::Same = seen(&copy, stat) {
+            if seen(&copy, stat) {
                 proven.put(copy.idx as u64);
             }
         }
@@ -102,10 +102,10 @@ pub async fn look_again(context: &Context) -> Result<u64, RunError> {
     let mut looks = Looks::new(Copies::Committed);
     while let Some(page) = looks.next(context).await? {
         for (copy, stat) in page {
+            // What a listing says of a copy may be late, or of its manifest: its bytes decide.
             let why = match seen(&copy, stat) {
-                Seen::Same => None,
-                Seen::Other(why) => Some(why),
-                Seen::Unknown => read_back(context, &copy).await?,
+                true => None,
+                false => read_back(context, &copy).await?,
             };
             let Some(why) = why else { continue };
             if context.control.stop.is_asked() {
@@ -159,26 +159,12 @@ impl Looks {
     }
 }
 
-/// What a look says of a copy.
-enum Seen {
-    /// It is the one that was read back.
-    Same,
-    /// It is not; in words.
-    Other(String),
-    /// The store does not say enough.
-    Unknown,
-}
-
-fn seen(copy: &CopyAt, stat: Result<Option<Stat>, StoreError>) -> Seen {
-    match stat {
-        Ok(Some(stat)) => match stat.fit(copy.size as u64, &copy.digest, copy.tag.as_deref()) {
-            Fit::Same => Seen::Same,
-            Fit::Differs(why) => Seen::Other(format!("{}: {why}", copy.url)),
-            Fit::CannotTell => Seen::Unknown,
-        },
-        Ok(None) => Seen::Other(format!("{}: the copy is gone", copy.url)),
-        Err(_) => Seen::Unknown,
-    }
+/// Whether a look shows the copy that was read back.
+fn seen(copy: &CopyAt, stat: Result<Option<Stat>, StoreError>) -> bool {
+    let Ok(Some(stat)) = stat else {
+        return false;
+    };
+    stat.fit(copy.size as u64, &copy.digest, copy.tag.as_deref()) == Fit::Same
 }
 
 /// Reads a copy back; what is wrong with it, if anything is.

@@ -180,6 +180,7 @@ mod tests {
                 size: 1,
                 md5: None,
                 mark: None,
+                tag: None,
             }))
         }
         async fn delete(&self, urls: &[String]) -> Vec<Result<(), StoreError>> {
