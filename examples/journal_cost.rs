@@ -56,6 +56,7 @@ fn entry(idx: u64) -> NewEntry {
         event: Event::Verified(Verified {
             method: "full".into(),
             bytes: 4096,
+            tag: None,
         }),
     }
 }

@@ -113,8 +113,9 @@ fn fitting(request: &PlanRequest, encoding: Encoding) -> PlanRequest {
 /// A plan of millions takes longer than any other statement may. A lock that somebody has left
 /// behind is waited for no longer than an outage.
 async fn begin(connection: &mut Connection<'_>, patience: Duration) -> Result<(), sqlx::Error> {
-    let mut begin = vec!["BEGIN".to_owned()];
-    begin.extend(dialect_of(connection).limits_of_plan(patience));
+    let dialect = dialect_of(connection);
+    let mut begin = vec![dialect.begin_plan().to_owned()];
+    begin.extend(dialect.limits_of_plan(patience));
     let begin = Statement::new(begin.join("; "));
     connection.execute(begin).await.map(drop)
 }

@@ -33,6 +33,7 @@ fn blot(world: &World, text: &str) -> String {
             r#""$1":N"#,
         ),
         (r#""(host|head|hash|mirrored_head)":"[^"]*""#, r#""$1":"…""#),
+        (r#""tag":"[^"]*""#, r#""tag":"…""#),
         (r"\b\d+:[0-9a-f]{64}", "SEQ:HASH"),
         (r"(UUID,)[^,\s]+,\d+,", "${1}HOST,N,"),
         (r"(by |TIME  )[\w.-]+:\d+\b", "${1}HOST:N"),

@@ -133,6 +133,10 @@ impl Dialect for Postgres {
         "ANALYZE windlass_objects; SET LOCAL enable_nestloop = off"
     }
 
+    fn begin_plan(&self) -> &'static str {
+        "BEGIN"
+    }
+
     fn limits_of_plan(&self, patience: Duration) -> Vec<String> {
         let patience_ms = patience.as_millis().clamp(1, i32::MAX as u128);
         vec![

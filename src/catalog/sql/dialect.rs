@@ -74,6 +74,10 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     /// What is said at the beginning of a transaction that only reads, and all of one instant.
     fn begin_reading(&self) -> &'static str;
 
+    /// How a transaction begins that reads before it writes: where one writes at a time, it takes its turn
+    /// at once, since others may have written by then.
+    fn begin_plan(&self) -> &'static str;
+
     /// What a plan's transaction says first: how long it may take, and wait for a lock.
     fn limits_of_plan(&self, patience: Duration) -> Vec<String>;
 

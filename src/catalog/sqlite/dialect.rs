@@ -106,6 +106,10 @@ impl Dialect for Sqlite {
         format!("({text}) GLOB '*[?#' || char(9, 10, 13) || ']*'")
     }
 
+    fn begin_plan(&self) -> &'static str {
+        "BEGIN IMMEDIATE"
+    }
+
     fn limits_of_plan(&self, _patience: Duration) -> Vec<String> {
         Vec::new()
     }

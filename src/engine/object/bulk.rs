@@ -1,10 +1,6 @@
 //! Copies proven many at a time, by what their store says of them rather than by reading each back: for
 //! the cut-over, every minute of which is an outage.
 
-use std::sync::{Mutex, PoisonError};
-
-use uuid::Uuid;
-
 use crate::catalog::{Copies, CopyAt};
 use crate::crash;
 use crate::driver::{Fit, Stat, StoreError};
@@ -13,52 +9,13 @@ use crate::engine::object::context::Context;
 use crate::engine::object::copy;
 use crate::engine::object::error::RunError;
 use crate::engine::object::item::Item;
+use crate::engine::object::proven::Proven;
 use crate::engine::object::verify::{self, Proof};
-use crate::model::{Event, Facts, Phase, Repaired, Stage, Verified};
+use crate::model::{Event, Facts, Phase, Repaired, Stage};
 
 /// Copies that are looked at between two questions to the database. Stores list them by the thousand, in
 /// the order in which they come.
 const PAGE: u32 = 20_000;
-
-/// Copies that were found as they had been when they were read back.
-#[derive(Debug, Default)]
-pub struct Bulk(Mutex<Proven>);
-
-#[derive(Debug, Default)]
-struct Proven {
-    /// The lease in which they were looked at.
-    lease: Uuid,
-    /// A bit for each object.
-    same: Vec<u64>,
-}
-
-impl Proven {
-    fn put(&mut self, idx: u64) {
-        let word = (idx / 64) as usize;
-        if self.same.len() <= word {
-            self.same.resize(word + 1, 0);
-        }
-        self.same[word] |= 1 << (idx % 64);
-    }
-
-    fn has(&self, idx: u64) -> bool {
-        let word = self.same.get((idx / 64) as usize);
-        word.is_some_and(|word| word & (1 << (idx % 64)) != 0)
-    }
-}
-
-impl Bulk {
-    /// The proof of a copy, if it was found unchanged in this lease.
-    pub fn proof(&self, idx: u64, facts: &Facts, lease: Uuid) -> Option<Verified> {
-        let proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_proven = proven.lease == lease && proven.has(idx);
-        is_proven.then(|| verify::verified("listing", facts.size))
-    }
-
-    fn take(&self, proven: Proven) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = proven;
-    }
-}
 
 /// Why a copy has to be made anew in the cut-over, whatever passes have seen: its row has no digest that
 /// would tell of a change.
@@ -77,10 +34,7 @@ pub async fn prove(context: &Context) -> Result<(), RunError> {
     let Some(session) = context.lease.held(&context.control.stop).await else {
         return Err(RunError::Stopping);
     };
-    let mut proven = Proven {
-        lease: session.lease(),
-        same: Vec::new(),
-    };
+    let mut proven = Proven::in_lease(session.lease());
     drop(session);
     let mut looks = Looks::new(Copies::Staged);
     while let Some(page) = looks.next(context).await? {
@@ -91,7 +45,7 @@ pub async fn prove(context: &Context) -> Result<(), RunError> {
         }
     }
     crash::point("staged-proven");
-    context.bulk.take(proven);
+    context.proven.take(proven);
     Ok(())
 }
 
@@ -259,35 +213,6 @@ async fn with_tries<T>(
             Verdict::Again => {}
             Verdict::Stopping => return Err(RunError::Stopping),
             Verdict::GiveUp => return Ok(Err(error)),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_proof_is_of_one_object_and_of_one_lease() {
-        let (bulk, lease) = (Bulk::default(), Uuid::new_v4());
-        let mut proven = Proven {
-            lease,
-            same: Vec::new(),
-        };
-        [0, 63, 64, 1_000].map(|idx| proven.put(idx));
-        bulk.take(proven);
-        let facts = Facts {
-            url: String::new(),
-            digest: String::new(),
-            size: 7,
-            compressed: false,
-            content_sha256: String::new(),
-            content_size: 7,
-        };
-        let has = |idx, lease| bulk.proof(idx, &facts, lease).is_some();
-        for idx in 0..2_000 {
-            assert_eq!(has(idx, lease), [0, 63, 64, 1_000].contains(&idx), "{idx}");
-            assert!(!has(idx, Uuid::new_v4()));
         }
     }
 }

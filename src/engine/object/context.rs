@@ -6,9 +6,9 @@ use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry::StepError;
 use crate::engine::flow::warned::Warned;
 use crate::engine::object::batches::{Commits, Deletes};
-use crate::engine::object::bulk::Bulk;
 use crate::engine::object::item::Item;
 use crate::engine::object::ledger::Ledger;
+use crate::engine::object::proven::ProvenInBulk;
 use crate::engine::object::stores::Stores;
 
 /// What the parts of a run share. Each part has a file of its own; this only brings them
@@ -35,7 +35,7 @@ pub struct Context {
     /// What the run is steered by.
     pub control: Control,
     /// Copies that were proven many at a time.
-    pub bulk: Bulk,
+    pub proven: ProvenInBulk,
     /// What has been said of single objects.
     pub warned: Warned,
 }

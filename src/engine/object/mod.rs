@@ -8,6 +8,7 @@ mod copy;
 pub mod error;
 pub mod item;
 pub mod ledger;
+pub mod proven;
 mod restore;
 mod sending;
 pub mod stores;
@@ -365,7 +366,7 @@ async fn verify(context: &Context, item: &Item, lease: Uuid) -> Result<Step, Ste
         let cause = Cause::CopyDiffers;
         return Err(StepError::permanent(Side::Destination, cause, message));
     };
-    if let Some(verified) = context.bulk.proof(item.object.idx, facts, lease) {
+    if let Some(verified) = context.proven.proof(item.object.idx, facts, lease) {
         return Ok(Step::Happened(Event::Verified(verified)));
     }
     let proof = verify::verify(context, facts).await?;

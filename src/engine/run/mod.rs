@@ -24,9 +24,9 @@ use crate::engine::flow::mirror::Mirroring;
 use crate::engine::flow::retry::Health;
 use crate::engine::flow::warned::Warned;
 use crate::engine::object::batches::{Commits, Deletes};
-use crate::engine::object::bulk::Bulk;
 use crate::engine::object::context::Context;
 use crate::engine::object::ledger::Ledger;
+use crate::engine::object::proven::ProvenInBulk;
 use crate::engine::object::stores::Stores;
 use crate::engine::object::uploads;
 use crate::engine::run::in_flight::Limits;
@@ -152,7 +152,7 @@ fn context(job: Job, settings: &Settings) -> Context {
             unanswered: Unanswered::default(),
             bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
         },
-        bulk: Bulk::default(),
+        proven: ProvenInBulk::default(),
         warned: Warned::default(),
     }
 }

@@ -10,7 +10,7 @@ use crate::engine::run::opening::resumed;
 use crate::engine::run::recover::{head_goes_out, heartbeat};
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::run::scheduler::Left;
-use crate::engine::task::resume::{TakenUp, take_up};
+use crate::engine::task::take_up::{TakenUp, take_up};
 use crate::engine::{EngineError, Settings};
 use crate::journal::NewEntry;
 use crate::model::{

@@ -12,3 +12,4 @@ pub mod resume;
 mod selection;
 mod sleepers;
 mod start;
+mod take_up;

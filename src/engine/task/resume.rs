@@ -2,25 +2,21 @@
 
 use std::time::Instant;
 
-use crate::catalog::{Catalog, Executor, TaskRow};
+use crate::catalog::{Catalog, TaskRow};
 use crate::crash;
-use crate::database::Session;
 use crate::engine::ConfiguredStore;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::opening::{self, executor_id, resumed};
-use crate::engine::run::recover::{
-    Checkpoint, head_goes_out, journal_commits, open_checkpoint, rebuilt_after, replay,
-};
 use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::run::{Job, run};
-use crate::engine::task::held::{Held, begin, open_store};
+use crate::engine::task::held::{Held, open_store};
 use crate::engine::task::online::{self, Pass, Passed};
 use crate::engine::task::preflight;
 use crate::engine::task::preflight::refuse_changed_place;
+use crate::engine::task::take_up::{TakenUp, take_up};
 use crate::engine::{EngineError, Settings};
-use crate::journal::{Journal, NewEntry};
 use crate::model::{Event, Stage, TaskState};
 
 /// What to resume.
@@ -150,65 +146,4 @@ pub async fn locked(
         read_back: false,
     };
     Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
-}
-
-/// A task's checkpoint, open, together with the mirror.
-pub struct TakenUp {
-    pub journal: Journal,
-    pub epoch: i32,
-    /// Until when what an earlier process of this executor has sent may still arrive.
-    pub late_until: Option<Instant>,
-}
-
-/// Opens a task's checkpoint and brings it together with the mirror, under the lock. From here on
-/// each knows what the other does.
-pub async fn take_up(
-    task: &TaskRow,
-    settings: &Settings,
-    session: &Session,
-    catalog: &Catalog,
-) -> Result<TakenUp, EngineError> {
-    let checkpoint = open_checkpoint(task, settings, catalog).await?;
-    crash::point("checkpoint-opened");
-    let Checkpoint {
-        journal,
-        epoch,
-        mirrored,
-        rebuilt,
-        executors,
-    } = checkpoint;
-    let is_unclean = |e: &&Executor| e.executor == journal.executor() && !e.ended;
-    let late_until = executors.iter().find(is_unclean).and_then(|earlier| {
-        let rest = preflight::may_still_arrive(earlier.heartbeat_age_s, &settings.connect)?;
-        Some(Instant::now() + rest)
-    });
-    begin(catalog, session, task.task_id, &journal, epoch).await?;
-    match rebuilt {
-        Some(rebuilt) => {
-            // Only now does the head of the one before stay where it is.
-            let executors = catalog.executors(task.task_id).await?;
-            let rebuilt = rebuilt_after(rebuilt.why, executors.get(1));
-            let event = Event::Rebuilt(rebuilt);
-            let entry = NewEntry {
-                object: None,
-                event,
-            };
-            journal.append(vec![entry]).await?;
-            crash::point("rebuilt-journaled");
-            // What is committed and not yet at its end is known to the database alone.
-            let committed = catalog.open_commits(task.task_id).await?;
-            journal_commits(catalog, task, &journal, epoch, committed).await?;
-            head_goes_out(catalog, task, &journal, epoch).await?;
-        }
-        None => {
-            replay(catalog, task, &journal, epoch, mirrored).await?;
-            let committed = catalog.unjournaled_commits(task.task_id).await?;
-            journal_commits(catalog, task, &journal, epoch, committed).await?;
-        }
-    }
-    Ok(TakenUp {
-        journal,
-        epoch,
-        late_until,
-    })
 }

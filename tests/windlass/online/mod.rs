@@ -2,6 +2,7 @@
 
 mod passes;
 mod services;
+mod storm;
 
 use std::path::{Path, PathBuf};
 
