@@ -74,10 +74,8 @@ pub trait Driver: Send + Sync + 'static {
 
     /// The same of many objects: one answer for each, in order.
     async fn stat_many(&self, urls: &[String]) -> Vec<Result<Option<Stat>, StoreError>> {
-        let stats = urls
-            .to_vec()
-            .into_iter()
-            .map(async move |url| self.stat(&url).await);
+        let urls: Vec<String> = urls.to_vec();
+        let stats = urls.into_iter().map(async move |url| self.stat(&url).await);
         stream::iter(stats).buffered(STATS_AT_ONCE).collect().await
     }
 

@@ -1,6 +1,6 @@
 //! What others do to the world: crashes, lost locks, failovers, and hands that are not ours.
 
-use windlass::model::{Action, Phase};
+use windlass::model::{Action, Phase, Rest};
 
 use crate::engine;
 use crate::rules::Rule;
@@ -140,7 +140,7 @@ fn of_processes(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
         let may_commit = |item: &Item| {
             item.step == Step::Ready
                 && item.checked
-                && item.state.next(false) == Some(Action::Commit)
+                && item.state.next(Rest::SourceDeleted) == Some(Action::Commit)
         };
         for i in 0..setup.objects {
             let commits = process.items[i].is_some_and(|item| may_commit(&item));

@@ -181,6 +181,23 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
             let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
             std::iter::once(why).chain(ended).collect()
         }
+        Event::PassBegan(_)
+        | Event::PassEnded(_)
+        | Event::CutoverBegan(_)
+        | Event::CutoverCommitted(_) => of_pass(event),
+        Event::Repaired(e) => vec![("why", e.why.clone())],
+        Event::Completed(e) => ended(&e.phases, e.bytes, e.elapsed_ms),
+        Event::EndedFailed(e) => {
+            let failed = ("failed", format::count(e.failed, "object"));
+            let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
+            std::iter::once(failed).chain(ended).collect()
+        }
+    }
+}
+
+/// What a pass, or the cut-over, tells.
+fn of_pass(event: &Event) -> Vec<(&'static str, String)> {
+    match event {
         Event::PassBegan(e) => vec![
             ("pass", e.n.to_string()),
             ("planned", format::count(e.planned, "object")),
@@ -204,13 +221,7 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
             ("rows", e.rows.to_string()),
             ("after", format!("{} ms", e.outage_ms)),
         ],
-        Event::Repaired(e) => vec![("why", e.why.clone())],
-        Event::Completed(e) => ended(&e.phases, e.bytes, e.elapsed_ms),
-        Event::EndedFailed(e) => {
-            let failed = ("failed", format::count(e.failed, "object"));
-            let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
-            std::iter::once(failed).chain(ended).collect()
-        }
+        _ => Vec::new(),
     }
 }
 

@@ -145,6 +145,11 @@ impl Statements {
         let conflict =
             format!("ON CONFLICT ({user}, {bucket}, {id}, {last}) DO UPDATE SET {replaced}");
         let many = values.replace("$5", "t.v").replace("$6", "t.e");
+        let measure_many = format!(
+            "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
+             FROM {numbered} JOIN {table} d ON {theirs} \
+             CROSS JOIN LATERAL (SELECT {plain} AS plain) p"
+        );
         let text = |sql: String| Arc::from(sql);
         Self {
             get: text(format!(
@@ -173,16 +178,8 @@ impl Statements {
             names_many: text(format!(
                 "SELECT t.n, d.{last} FROM {numbered} JOIN {table} d ON {theirs}"
             )),
-            stat_many: text(format!(
-                "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
-                 FROM {numbered} JOIN {table} d ON {theirs} \
-                 CROSS JOIN LATERAL (SELECT {plain} AS plain) p FOR UPDATE OF d"
-            )),
-            measure_many: text(format!(
-                "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
-                 FROM {numbered} JOIN {table} d ON {theirs} \
-                 CROSS JOIN LATERAL (SELECT {plain} AS plain) p"
-            )),
+            stat_many: text(format!("{measure_many} FOR UPDATE OF d")),
+            measure_many: text(measure_many),
             there_many: text(format!(
                 "SELECT t.n FROM {numbered} JOIN {table} d ON {joined}"
             )),

@@ -11,6 +11,7 @@ pub mod ledger;
 pub mod proven;
 mod restore;
 mod sending;
+mod step;
 pub mod stores;
 pub mod strays;
 pub mod transform;
@@ -30,11 +31,12 @@ use crate::engine::object::batches::BatchOutcome;
 use crate::engine::object::context::Context;
 use crate::engine::object::error::RunError;
 use crate::engine::object::item::Item;
+use crate::engine::object::step::{SUPERSEDED, Step};
 use crate::engine::object::strays::Found;
 use crate::engine::object::verify::Proof;
 use crate::model::{
-    Action, Cause, Copied, Event, Facts, Failed, FailureClass, Phase, Rest, Returned, Skipped,
-    SourceDeleted, SourceKept, State, TaskKind, Verified,
+    Action, Cause, Copied, Event, Facts, FailureClass, Phase, Rest, Returned, Skipped,
+    SourceDeleted, State, TaskKind,
 };
 
 /// How often a copy that reads back unequal is made again in one run.
@@ -255,51 +257,6 @@ async fn lease(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunEr
     }
     Ok(Some(lease))
 }
-
-/// What a step came to.
-enum Step {
-    /// The destination has acknowledged the copy.
-    Copied(Copied),
-    /// The same, and it needs no further proof: it lay there and was read to its end, or the
-    /// destination's answer names its checksum.
-    Proven(Copied, Verified),
-    /// Something to journal.
-    Happened(Event),
-    /// Nothing has happened; the state decides anew.
-    Again,
-    /// Nothing will in this run.
-    Waits,
-}
-
-impl Step {
-    fn failed(item: &Item, error: &StepError, attempt: u32) -> Self {
-        Self::Happened(Event::Failed(Failed {
-            phase: item.object.state.phase,
-            class: error.class.name().to_owned(),
-            attempt,
-            error: error.message.clone(),
-            cause: Some(error.cause),
-        }))
-    }
-
-    fn refused(item: &Item, cause: Cause, why: String) -> Self {
-        Self::failed(item, &StepError::permanent(Side::Source, cause, why), 1)
-    }
-
-    fn skipped(why: &str) -> Self {
-        Self::Happened(Event::Skipped(Skipped {
-            why: why.to_owned(),
-        }))
-    }
-
-    fn source_kept(why: &str) -> Self {
-        Self::Happened(Event::SourceKept(SourceKept {
-            why: why.to_owned(),
-        }))
-    }
-}
-
-const SUPERSEDED: &str = "superseded: its row in archive_metadata has changed since the plan";
 
 async fn perform(
     context: &Context,

@@ -25,8 +25,9 @@ pub fn refuse(
         let is_known = executor.ended
             || Some(executor.executor) == own
             || dead.contains(&executor.executor)
-            || is_gone(&executor.host, executor.pid);
-        !is_known && !(is_s3 && executor.heartbeat_age_s >= SIGNATURE_LAPSES_S)
+            || is_gone(&executor.host, executor.pid)
+            || (is_s3 && executor.heartbeat_age_s >= SIGNATURE_LAPSES_S);
+        !is_known
     };
     let asleep: Vec<&Executor> = executors.iter().filter(may_wake).collect();
     let Some(youngest_s) = asleep.iter().map(|e| e.heartbeat_age_s).min() else {
