@@ -241,6 +241,10 @@ pub struct RunArgs {
     /// source and reading copies back are not counted
     #[arg(long, value_name = "RATE", value_parser = super::size::rate_bytes)]
     pub bwlimit: Option<u64>,
+    /// Bytes per second that may be read from the source, such as 10MiB/s: while services run, it is
+    /// theirs first
+    #[arg(long, value_name = "RATE", value_parser = super::size::rate_bytes)]
+    pub bwlimit_read: Option<u64>,
     /// Minutes that a store or the database may be away before the run stops as interrupted
     #[arg(long, value_name = "MINUTES", default_value_t = 10.0)]
     pub max_outage: f64,

@@ -51,6 +51,8 @@ pub struct Settings {
     pub memory_limit: MemoryLimit,
     /// Bytes per second that may be written to the destination.
     pub bandwidth_bytes: Option<u64>,
+    /// Bytes per second that may be read from the source.
+    pub read_bandwidth_bytes: Option<u64>,
     /// How long a store or the database may be away before the run stops as interrupted.
     pub outage_limit: Duration,
     /// Work beside live Anchore services.

@@ -64,6 +64,15 @@ async fn a_memory_limit_that_nothing_fits_under_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_bandwidth_limit_holds_for_large_and_small_documents_together() {
+    a_limit_holds("--bwlimit").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_from_the_source_is_limited_as_well() {
+    a_limit_holds("--bwlimit-read").await;
+}
+
+async fn a_limit_holds(option: &str) {
     const RATE: u64 = 8 * MIB;
     // Only a longer run tells a limit from the time that it takes to begin and to end.
     let is_torture = std::env::var_os("WINDLASS_TORTURE").is_some();
@@ -84,7 +93,7 @@ async fn the_bandwidth_limit_holds_for_large_and_small_documents_together() {
             .await;
         total += size;
     }
-    let ended = world.migrate(&["--bwlimit", "8MiB/s", "--json"]).await;
+    let ended = world.migrate(&[option, "8MiB/s", "--json"]).await;
     let report = ended.expect_code(0).json();
     assert_eq!(report["copied_bytes"], total);
     let seconds = report["elapsed_ms"].as_f64().expect("a number") / 1000.0;

@@ -43,6 +43,8 @@ pub struct Control {
     pub unanswered: Unanswered,
     /// `--bwlimit`, where one is set.
     pub bandwidth: Option<Bandwidth>,
+    /// `--bwlimit-read`, where one is set.
+    pub read_bandwidth: Option<Bandwidth>,
 }
 
 impl Control {
@@ -55,6 +57,13 @@ impl Control {
     pub async fn may_put(&self, bytes: u64) {
         if let Some(bandwidth) = &self.bandwidth {
             bandwidth.take(bytes).await;
+        }
+    }
+
+    /// Counts bytes that have come from the source, and waits until more may come.
+    pub async fn have_read(&self, bytes: u64) {
+        if let Some(bandwidth) = &self.read_bandwidth {
+            bandwidth.take_in_slices(bytes).await;
         }
     }
 

@@ -85,7 +85,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
         return stream(context, item).await;
     }
     let mut reader = read_source(context.stores.source.as_ref(), item).await?;
-    match gather(&mut reader, WHOLE_MAX_BYTES).await? {
+    match gather(context, &mut reader, WHOLE_MAX_BYTES).await? {
         Gathered::All(stored) => {
             let (source, dest_url) = (object.source.clone(), object.dest_url.clone());
             let form = context.stores.form(item);
@@ -184,12 +184,17 @@ enum Gathered {
     TooMuch,
 }
 
-async fn gather(reader: &mut Reader, most: usize) -> Result<Gathered, StepError> {
+async fn gather(
+    context: &Context,
+    reader: &mut Reader,
+    most: usize,
+) -> Result<Gathered, StepError> {
     let mut pieces: Vec<Bytes> = Vec::new();
     let mut total = 0;
     while let Some(piece) = reader.stream.next().await {
         let piece = piece.map_err(StepError::store(Side::Source))?;
         total += piece.len();
+        context.control.have_read(piece.len() as u64).await;
         if total > most {
             return Ok(Gathered::TooMuch);
         }
@@ -282,6 +287,7 @@ async fn pass(
     let bad = |bad| bad_source(item, bad);
     while let Some(piece) = reader.stream.next().await {
         let piece = piece.map_err(StepError::store(Side::Source))?;
+        context.control.have_read(piece.len() as u64).await;
         let mut out = transform.feed(piece);
         loop {
             if let (Some(bytes), Some(sending)) = (out.take(), sending.as_mut())

@@ -151,6 +151,7 @@ fn context(job: Job, settings: &Settings) -> Context {
             progress: settings.progress.clone(),
             unanswered: Unanswered::default(),
             bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
+            read_bandwidth: settings.read_bandwidth_bytes.map(Bandwidth::new),
         },
         proven: ProvenInBulk::default(),
         warned: Warned::default(),
