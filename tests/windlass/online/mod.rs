@@ -1,5 +1,6 @@
 //! Copied while the services run, and cut over once they are stopped.
 
+mod cutover;
 mod passes;
 mod services;
 mod storm;
