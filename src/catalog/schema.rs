@@ -72,6 +72,15 @@ impl Catalog {
         }
     }
 
+    /// Brings tables of an older windlass up to date, or what a crash has left of making them; makes none
+    /// where there are none.
+    pub async fn bring_up_to_date(&self) -> Result<(), CatalogError> {
+        match self.has_schema().await? {
+            true => self.ensure_schema().await,
+            false => Ok(()),
+        }
+    }
+
     /// Whether all that the migrator would do has been done: it takes a dozen statements to find
     /// that out.
     async fn is_up_to_date(&self, migrator: &Migrator) -> Result<bool, CatalogError> {

@@ -268,17 +268,23 @@ pub struct FoundTask {
 }
 
 /// Finds a task by its id or UUID: in the database that is given, or by what the state directory
-/// knows of it.
+/// knows of it. windlass's tables are brought up to date for what is to be done with it.
 pub async fn find_task(global: &Global, wanted: &str) -> anyhow::Result<FoundTask> {
+    let (catalog, url) = catalog_of(global, wanted).await?;
+    catalog.bring_up_to_date().await?;
+    let task = catalog.task(wanted).await?;
+    Ok(FoundTask { task, catalog, url })
+}
+
+/// The catalog in which a task is to be looked for.
+async fn catalog_of(global: &Global, wanted: &str) -> anyhow::Result<(Catalog, DatabaseUrl)> {
     let url = match given_database_url(global)? {
         Some(url) => url,
         None => url_of_known_task(global, wanted)?,
     };
     let options = connect_options(global, &url);
     let database = Database::connect(&url, &options).await?;
-    let catalog = Catalog::open(database).await?;
-    let task = catalog.task(wanted).await?;
-    Ok(FoundTask { task, catalog, url })
+    Ok((Catalog::open(database).await?, url))
 }
 
 fn url_of_known_task(global: &Global, wanted: &str) -> anyhow::Result<DatabaseUrl> {
@@ -319,9 +325,10 @@ fn url_of_known_task(global: &Global, wanted: &str) -> anyhow::Result<DatabaseUr
 
 /// A task to be looked at, without a change to the database.
 pub async fn find_task_to_read(global: &Global, wanted: &str) -> anyhow::Result<FoundTask> {
-    let found = find_task(global, wanted).await?;
-    found.catalog.refuse_older_schema().await?;
-    Ok(found)
+    let (catalog, url) = catalog_of(global, wanted).await?;
+    catalog.refuse_older_schema().await?;
+    let task = catalog.task(wanted).await?;
+    Ok(FoundTask { task, catalog, url })
 }
 
 /// The database of a task file; the password is in the configuration or the environment.

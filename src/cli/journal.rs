@@ -49,7 +49,7 @@ async fn show(
     let state_dir = connect::state_dir(global)?;
     let uuid = match state_dir.find(wanted)?.as_slice() {
         [file] => file.uuid,
-        _ => connect::find_task(global, wanted).await?.task.uuid,
+        _ => connect::find_task_to_read(global, wanted).await?.task.uuid,
     };
     let dir = state_dir.checkpoint(uuid);
     match journal::read(&dir, uuid) {

@@ -476,7 +476,9 @@ async fn tables_of_an_older_windlass() {
     world.migrate(&[]).await.expect_code(0);
     world
         .sql(
-            "ALTER TABLE windlass_objects DROP cause;
+            "ALTER TABLE windlass_objects DROP cause, DROP superseded, DROP dest_tag;
+             ALTER TABLE windlass_tasks DROP stage, DROP passes;
+             ALTER TABLE windlass_shards DROP lease_epoch;
              DELETE FROM windlass_migrations WHERE version > 3",
         )
         .await;
@@ -493,7 +495,20 @@ async fn tables_of_an_older_windlass() {
         }
     }
     world.program.run(&["verify", &to]).await.expect_code(0);
-    world.migrate(&[]).await.expect_code(0);
+    world.program.run(&["list-migrations"]).await.expect_code(0);
+    // Whatever goes on with a task brings them up to date first, and so does a migration that is only
+    // shown: it has to read of earlier ones.
+    world.migrate(&["--dry-run"]).await.expect_code(0);
+    world.program.run(&["status", "1"]).await.expect_code(0);
+    world
+        .sql(
+            "ALTER TABLE windlass_tasks DROP stage, DROP passes;
+             ALTER TABLE windlass_objects DROP superseded, DROP dest_tag;
+             ALTER TABLE windlass_shards DROP lease_epoch;
+             DELETE FROM windlass_migrations WHERE version > 4",
+        )
+        .await;
+    world.program.run(&["resume", "1"]).await.expect_code(0);
     world.program.run(&["status", "1"]).await.expect_code(0);
 }
 

@@ -109,6 +109,8 @@ async fn locked(
     held: Held,
     announce: &impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
+    // A dry run reads them, too.
+    held.catalog.bring_up_to_date().await?;
     let earlier = match request.new_task {
         true => Earlier::default(),
         false => Earlier::look(&held.catalog, request).await?,

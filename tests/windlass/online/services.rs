@@ -8,6 +8,7 @@ use md5::{Digest, Md5};
 
 use crate::support::deployment::{DocumentKey, Expected, stored_text};
 use crate::support::random::Random;
+use crate::support::s3_client::Client;
 use crate::support::tables::{Tables, on_either};
 
 /// Where the engine keeps content.
@@ -15,6 +16,7 @@ use crate::support::tables::{Tables, on_either};
 pub enum Content {
     Db,
     LocalFs(PathBuf),
+    S3 { client: Client, bucket: String },
 }
 
 pub struct Services {
@@ -173,6 +175,7 @@ impl Services {
                 .execute(pool).await.map(drop)
             })
             .expect("a document is deleted"),
+            Content::S3 { client, bucket } => client.delete(bucket, &object_key(key)).await,
             Content::LocalFs(dir) => {
                 let path = super::localfs_path(dir, key);
                 std::fs::remove_file(path).expect("a file is deleted");
@@ -204,6 +207,10 @@ impl Services {
                 .expect("a document is stored");
                 format!("db://{}/{}/{}", key.user, key.bucket, key.id)
             }
+            Content::S3 { client, bucket } => {
+                client.put(bucket, &object_key(key), content).await;
+                format!("s3://{bucket}/{}", object_key(key))
+            }
             Content::LocalFs(dir) => {
                 let path = super::localfs_path(dir, key);
                 std::fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
@@ -232,4 +239,9 @@ impl Services {
         })
         .expect("a row is stored");
     }
+}
+
+/// Where Anchore's `s3` driver keeps a document.
+fn object_key(key: &DocumentKey) -> String {
+    format!("{}/{}/{}", key.user, key.bucket, key.id)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::services::{Content, Services};
 use crate::support::checker::Checker;
-use crate::support::deployment::{Deployment, Expected};
+use crate::support::deployment::{Compression, Deployment, Expected, S3Spec, StoreSpec};
 use crate::support::program::{Outcome, Program};
 use crate::support::random::{Random, drawn_seed};
 use crate::support::tables::Tables;
@@ -77,6 +77,12 @@ impl Ground {
         self.run(command).await.expect_code(0);
     }
 
+    /// The latest task: one that a kill has rolled back may have taken a number.
+    async fn task(&self) -> String {
+        let latest = "SELECT CAST(max(task_id) AS bigint) FROM windlass_tasks";
+        self.tables.count(latest).await.to_string()
+    }
+
     /// The server takes a moment to notice that a process is gone which held the lock.
     async fn run(&self, command: &[&str]) -> Outcome {
         for _ in 0..20 {
@@ -113,8 +119,9 @@ impl Ground {
         let services = at_work(services, async {
             let first: Vec<&str> = migrate.iter().chain(&few).copied().collect();
             self.through_kills(&first, 2, &mut random).await;
+            let task = self.task().await;
             for _ in 0..2 {
-                let sync = ["sync", "1", few[0], few[1]];
+                let sync = ["sync", &task, few[0], few[1]];
                 self.through_kills(&sync, 1, &mut random).await;
             }
         })
@@ -122,18 +129,19 @@ impl Ground {
         let mut services = services;
         services.mend().await;
         self.expect_as_stored(&services).await;
-        let cutover = ["cutover", "1", "--dontask", few[0], few[1]];
+        let task = &*self.task().await;
+        let cutover = ["cutover", task, "--dontask", few[0], few[1]];
         self.through_kills(&cutover, 2, &mut random).await;
         let seen = self.checker.check(&services.documents).await;
         seen.expect_nothing_lost();
         let count = services.documents.len() as u64;
         assert_eq!(seen.right, [(self.scheme.to_owned(), count)].into());
         self.program
-            .run(&["journal", "verify", "1"])
+            .run(&["journal", "verify", task])
             .await
             .expect_code(0);
 
-        let delete = ["delete-source", "1", "--dontask"];
+        let delete = ["delete-source", task, "--dontask"];
         self.program.run(&delete).await.expect_code(0);
         assert_eq!(self.tables.count(self.sources).await, 0, "sources are left");
         let seen = self.checker.check(&services.documents).await;
@@ -190,6 +198,46 @@ async fn from_postgres_to_s3_nothing_is_lost_and_nothing_comes_back() {
         from: world.from.clone(),
         to: world.to.clone(),
         scheme: "s3",
+        sources: "SELECT count(*) FROM archive_document",
+        program: world.program,
+    };
+    ground.go_through().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_s3_into_rows_nothing_is_lost_and_nothing_comes_back() {
+    let mut world = crate::world::db_to_s3().await;
+    let client = crate::support::s3::server().await.client();
+    for n in 0..150 {
+        let content = format!("{{\"n\": {n}, \"document\": \"{}\"}}", "y".repeat(n * 11));
+        let key = ("admin", "analysis_data", &*format!("doc-{n:04}"));
+        let place = (world.bucket.as_str(), "");
+        let content = content.as_bytes();
+        let deployment = &mut world.deployment;
+        deployment
+            .add_s3_document(&client, place, key, content)
+            .await;
+    }
+    let compression = Compression::default();
+    let from = S3Spec {
+        compression,
+        ..world.s3_spec().await
+    };
+    let from = world.write_config("plain", StoreSpec::S3(from));
+    let to = world.write_config("db2", StoreSpec::Db2 { compression });
+    let (tables, documents) = Ground::of(&world.deployment);
+    let ground = Ground {
+        checker: world.checker().await,
+        tables,
+        documents,
+        content: Content::S3 {
+            client,
+            bucket: world.bucket.clone(),
+        },
+        from,
+        to,
+        scheme: "db2",
+        // In the bucket: the checker finds what is left.
         sources: "SELECT count(*) FROM archive_document",
         program: world.program,
     };
