@@ -60,6 +60,8 @@ mod listed {
         "pass-planned",
         "staged-proven",
         "looked-again",
+        "leftovers-before",
+        "leftovers-deleted",
         // The journal.
         "journal-before-write",
         "journal-before-sync",

@@ -90,6 +90,18 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// Marks the objects of a task that stand for their rows no more, on the locked session.
+    pub async fn supersede(&self, session: &Session, task_id: i64) -> Result<(), CatalogError> {
+        let mut guard = session.lock().await?;
+        let mut connection = Connection::from(&mut *guard);
+        let supersede = Statement::new(supersede()).bind(task_id);
+        let done = session.watch(connection.execute(supersede)).await;
+        done.map(drop)
+            .map_err(CatalogError::of("look for rows that have changed"))
+    }
+}
+
 async fn plan_pass(
     connection: &mut Connection<'_>,
     request: &PassRequest,

@@ -503,6 +503,9 @@ pub struct ReportArgs {
 pub struct DemoArgs {
     /// Where to make it; a new directory under the system's temporary one if not given
     pub dir: Option<PathBuf>,
+    /// Copy while services write, and bring the rows over once they are stopped
+    #[arg(long)]
+    pub online: bool,
     /// Documents to make: 50 to 100000
     #[arg(long, value_name = "N", default_value_t = 400,
           value_parser = clap::value_parser!(u32).range(50..=100_000))]

@@ -7,6 +7,7 @@
 
 mod audit;
 mod deployment;
+mod services;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,7 @@ use super::{ExitStatus, Printer};
 use crate::model::in_lines;
 use audit::Audit;
 use deployment::Deployment;
+use services::Services;
 
 /// Few at once, so that "half-way" lasts long enough to be hit.
 const CONCURRENCY: &str = "2";
@@ -73,23 +75,10 @@ pub async fn run(args: &DemoArgs, printer: &Printer) -> anyhow::Result<ExitStatu
     stage.say("\nWhat would be moved?");
     stage.run(&["migrate", "config.yaml", "new.yaml", "--dry-run"])?;
 
-    stage.say("\nMove it; half-way the machine \"crashes\" (the demo sends SIGKILL):");
-    let killed_at = kill_half_way(&stage, &deployment).await?;
-    stage.say(&format!(
-        "Killed: Anchore's rows of {killed_at} documents point at the new store, those of {} at \
-         the old.",
-        deployment.documents() - killed_at
-    ));
-    stage.say("\nWhat is left behind, and how far it had come:");
-    stage.run(&["list-migrations"])?;
-    stage.run(&["status", "1"])?;
-    stage.say("\nGo on exactly where it stopped:");
-    stage.run(&["resume", "1"])?;
-    stage.run(&["list-migrations"])?;
-    stage.say("\nThe whole history of one document, a binary one:");
-    let object = deployment.binary_document();
-    stage.run(&["journal", "1", "--object", &object])?;
-
+    let (deployment, killed_at) = match args.online {
+        true => (online(&stage, deployment).await?, 0),
+        false => offline(&stage, deployment).await?,
+    };
     let audit = audit::audit(&deployment).await?;
     let outcome = Outcome {
         documents: deployment.documents(),
@@ -106,11 +95,61 @@ pub async fn run(args: &DemoArgs, printer: &Printer) -> anyhow::Result<ExitStatu
     })
 }
 
+/// The services are stopped, and the migration is killed half-way.
+async fn offline(stage: &Stage, deployment: Deployment) -> anyhow::Result<(Deployment, u64)> {
+    stage.say("\nMove it; half-way the machine \"crashes\" (the demo sends SIGKILL):");
+    let killed_at = kill_half_way(stage, &deployment).await?;
+    stage.say(&format!(
+        "Killed: Anchore's rows of {killed_at} documents point at the new store, those of {} at \
+         the old.",
+        deployment.documents() - killed_at
+    ));
+    stage.say("\nWhat is left behind, and how far it had come:");
+    stage.run(&["list-migrations"])?;
+    stage.run(&["status", "1"])?;
+    stage.say("\nGo on exactly where it stopped:");
+    stage.run(&["resume", "1"])?;
+    stage.run(&["list-migrations"])?;
+    stage.say("\nThe whole history of one document, a binary one:");
+    let object = deployment.binary_document();
+    stage.run(&["journal", "1", "--object", &object])?;
+    Ok((deployment, killed_at))
+}
+
+/// The services write all the while, but for the window.
+async fn online(stage: &Stage, deployment: Deployment) -> anyhow::Result<Deployment> {
+    stage.say("\nServices are at work: they make, rewrite and delete documents. A first pass beside them:");
+    let services = Services::start(deployment);
+    stage.run(&[
+        "migrate",
+        "config.yaml",
+        "new.yaml",
+        "--online",
+        "--dontask",
+    ])?;
+    services.have_written(10).await;
+    stage.say("\nThey have gone on meanwhile. What is new or has changed since:");
+    stage.run(&["sync", "1"])?;
+    services.have_written(5).await;
+    stage.say("\nWhat would the window hold by now?");
+    stage.run(&["cutover", "1", "--dry-run"])?;
+    let (deployment, writes) = services.stop().await?;
+    stage.say(&format!(
+        "\nThe services are stopped, after {} of theirs. The window:",
+        count(writes, "write")
+    ));
+    stage.run(&["cutover", "1", "--dontask"])?;
+    stage.say("\nThe services could start now, on new.yaml. When all is well:");
+    stage.run(&["delete-source", "1", "--dontask"])?;
+    stage.run(&["journal", "verify", "1"])?;
+    Ok(deployment)
+}
+
 impl Outcome {
     fn words(&self) -> String {
         let mut words = format!(
             "{}: {} of {} readable, equal and with the right digest; {} left in the old store, {} \
-             doubled or stray in the new; killed at {}, resumed, complete",
+             doubled or stray in the new; {}",
             if self.ok {
                 "demo passed"
             } else {
@@ -120,7 +159,10 @@ impl Outcome {
             count(self.documents, "document"),
             self.audit.left_in_source,
             self.audit.strays,
-            self.killed_at,
+            match self.killed_at {
+                0 => "services wrote until the cut-over".to_owned(),
+                at => format!("killed at {at}, resumed, complete"),
+            },
         );
         for wrong in &self.audit.wrong {
             words += &format!("\n  {wrong}");

@@ -190,6 +190,10 @@ fn online() -> Vec<Event> {
             rows: 7,
             outage_ms: 41_000,
         }),
+        Event::LeftoversCleared(LeftoversCleared {
+            cleared: 2,
+            kept: 0,
+        }),
         Event::Repaired(Repaired {
             why: "read back 3 bytes, stored were 1".into(),
         }),
@@ -297,7 +301,7 @@ fn tampered() -> Vec<(&'static str, String, u64)> {
             [lines[0], lines[1], &other_hash].concat(),
             3,
         ),
-        ("the end cut off", GOLDEN[..GOLDEN.len() - 40].into(), 21),
+        ("the end cut off", GOLDEN[..GOLDEN.len() - 40].into(), 22),
         ("a blank line", format!("{}\n{}", lines[0], lines[1]), 2),
     ]
 }
@@ -305,11 +309,11 @@ fn tampered() -> Vec<(&'static str, String, u64)> {
 #[test]
 fn an_export_is_verified() {
     let verified = verify_export(GOLDEN.as_bytes()).unwrap();
-    assert_eq!(verified.lines, 21);
+    assert_eq!(verified.lines, 22);
     let chain = verified.chains[0];
     assert_eq!(
         (chain.task, chain.executor, chain.head.seq),
-        (TASK, EXECUTOR, 21)
+        (TASK, EXECUTOR, 22)
     );
     assert_eq!(verify_export(&b""[..]).unwrap().lines, 0);
     for (what, export, line) in tampered() {

@@ -359,6 +359,13 @@ events! {
         /// Milliseconds since the run began that has brought it to its end.
         outage_ms: u64,
     }
+    /// Copies that their documents had left behind, in passes, were looked for.
+    LeftoversCleared "leftovers-cleared" false {
+        /// Those that are gone.
+        cleared: u64,
+        /// Those that stay, since nothing proves whose they are.
+        kept: u64,
+    }
     /// A committed copy that no longer fitted was written again from its source.
     Repaired "repaired" true {
         /// What was wrong with it.

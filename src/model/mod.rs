@@ -18,8 +18,8 @@ pub use cause::Cause;
 pub use entry::{
     Accepted, Committed, Completed, Copied, Created, CutoverBegan, CutoverCommitted,
     ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed, Entry, EntryObject, Event, Failed, Interrupted,
-    PassBegan, PassEnded, PhaseCounts, Rebuilt, Repaired, Resumed, Returned, Skipped,
-    SourceDeleted, SourceKept, Started, Verified,
+    LeftoversCleared, PassBegan, PassEnded, PhaseCounts, Rebuilt, Repaired, Resumed, Returned,
+    Skipped, SourceDeleted, SourceKept, Started, Verified,
 };
 pub use failure::FailureClass;
 pub use key::ObjectKey;

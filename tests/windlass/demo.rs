@@ -53,6 +53,25 @@ async fn the_demo_crashes_half_way_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_demo_copies_while_services_write_and_loses_nothing() {
+    let program = Program::new();
+    let demo = ["demo", "here", "--documents", "120", "--online"];
+    let demo = program.run(&demo).await.expect_code(0);
+    let said = &demo.stdout;
+    for shown in [
+        "demo passed: ",
+        "0 left in the old store, 0 doubled or stray in the new",
+        "$ windlass migrate config.yaml new.yaml --online --dontask",
+        "$ windlass sync 1",
+        "$ windlass cutover 1 --dry-run",
+        "outage so far",
+        "$ windlass delete-source 1 --dontask",
+    ] {
+        assert!(said.contains(shown), "no {shown:?} in:\n{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_demo_reports_as_one_json_document() {
     let program = Program::new();
     let demo = program

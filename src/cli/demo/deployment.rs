@@ -84,6 +84,65 @@ impl Deployment {
         format!("{user}/{bucket}/{id}")
     }
 
+    /// Whether it is the document whose bytes are no text.
+    pub fn is_binary(&self, key: &Key) -> bool {
+        *key == self.binary
+    }
+
+    /// A service stores a new document: its content, then its row.
+    pub async fn add(&mut self, key: Key, content: Vec<u8>) -> anyhow::Result<()> {
+        let time = jiff::Timestamp::now().as_second();
+        let mut connection = self.pool.acquire().await?;
+        insert(&mut connection, &key, &content, time).await?;
+        self.expected.insert(key, content);
+        Ok(())
+    }
+
+    /// A service stores other content of a document, then says so in its row.
+    pub async fn rewrite(&mut self, key: &Key, content: Vec<u8>) -> anyhow::Result<()> {
+        let (user, bucket, id) = key;
+        sqlx::query(
+            r#"UPDATE archive_document SET jsondata = $4, b64_encoded = false
+                WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3"#,
+        )
+        .bind(user)
+        .bind(bucket)
+        .bind(id)
+        .bind(String::from_utf8_lossy(&content).into_owned())
+        .execute(&self.pool)
+        .await?;
+        sqlx::query(
+            r#"UPDATE archive_metadata SET digest = $4, size = $5, last_updated = $6
+                WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3"#,
+        )
+        .bind(user)
+        .bind(bucket)
+        .bind(id)
+        .bind(md5_hex(&content))
+        .bind(content.len() as i64)
+        .bind(jiff::Timestamp::now().as_second())
+        .execute(&self.pool)
+        .await?;
+        self.expected.insert(key.clone(), content);
+        Ok(())
+    }
+
+    /// A service deletes a document: its row, then its content.
+    pub async fn delete(&mut self, key: &Key) -> anyhow::Result<()> {
+        let (user, bucket, id) = key;
+        for delete in [
+            r#"DELETE FROM archive_metadata
+                WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3"#,
+            r#"DELETE FROM archive_document
+                WHERE "userId" = $1 AND bucket = $2 AND "archiveId" = $3"#,
+        ] {
+            let delete = sqlx::query(delete).bind(user).bind(bucket).bind(id);
+            delete.execute(&self.pool).await?;
+        }
+        self.expected.remove(key);
+        Ok(())
+    }
+
     /// How many rows the task has moved so far; none while there is no task.
     pub async fn moved(&self) -> u64 {
         let moved: Option<i64> = sqlx::query_scalar("SELECT moved FROM windlass_tasks")

@@ -184,7 +184,8 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
         Event::PassBegan(_)
         | Event::PassEnded(_)
         | Event::CutoverBegan(_)
-        | Event::CutoverCommitted(_) => of_pass(event),
+        | Event::CutoverCommitted(_)
+        | Event::LeftoversCleared(_) => of_pass(event),
         Event::Repaired(e) => vec![("why", e.why.clone())],
         Event::Completed(e) => ended(&e.phases, e.bytes, e.elapsed_ms),
         Event::EndedFailed(e) => {
@@ -220,6 +221,10 @@ fn of_pass(event: &Event) -> Vec<(&'static str, String)> {
         Event::CutoverCommitted(e) => vec![
             ("rows", e.rows.to_string()),
             ("after", format!("{} ms", e.outage_ms)),
+        ],
+        Event::LeftoversCleared(e) => vec![
+            ("cleared", e.cleared.to_string()),
+            ("kept", e.kept.to_string()),
         ],
         _ => Vec::new(),
     }

@@ -193,7 +193,7 @@ async fn repair(
 }
 
 /// Tries until it is done, or given up.
-async fn with_tries<T>(
+pub async fn with_tries<T>(
     context: &Context,
     step: impl AsyncFn() -> Result<T, StepError>,
 ) -> Result<Result<T, StepError>, RunError> {

@@ -8,6 +8,7 @@ mod copy;
 pub mod error;
 pub mod item;
 pub mod ledger;
+pub mod leftovers;
 pub mod proven;
 mod restore;
 mod sending;

@@ -25,11 +25,13 @@ use crate::model::{Cause, Restore, TaskKind, Verified};
 const LOOKS_AT_ONCE: usize = 32;
 
 /// The objects of a task that were never committed and at whose destination something lies. Asked
-/// when nothing that the task has sent can still arrive.
+/// when nothing that the task has sent can still arrive. Behind an online task the copies of documents
+/// that have changed are looked for at the end.
 pub async fn look(
     catalog: &Catalog,
     store: &dyn Driver,
     task_id: i64,
+    is_online: bool,
 ) -> Result<Vec<u64>, EngineError> {
     let mut found = Vec::new();
     let mut unseen = 0;
@@ -56,7 +58,9 @@ pub async fn look(
              never committed may be left there"
         );
     }
-    warn_of_superseded(catalog, store, task_id).await?;
+    if !is_online {
+        warn_of_superseded(catalog, store, task_id).await?;
+    }
     Ok(found)
 }
 

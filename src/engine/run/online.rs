@@ -6,6 +6,7 @@ use crate::catalog::PassRequest;
 use crate::engine::Settings;
 use crate::engine::object::bulk;
 use crate::engine::object::context::Context;
+use crate::engine::object::leftovers;
 use crate::engine::stop::StopReason;
 use crate::model::Stage;
 
@@ -18,12 +19,22 @@ pub async fn before(context: &Context, read_back: bool) {
     }
 }
 
-/// Looks at what was committed once more, and whether every document has gone over. What is wrong ends
-/// the run as interrupted: the next looks again.
+/// Behind the objects' own steps. A task that follows an online one clears away what its passes have left.
 pub async fn after(context: &Context, settings: &Settings) {
-    if context.task.stage != Some(Stage::Cutover) || context.control.stop.is_asked() {
+    if context.control.stop.is_asked() {
         return;
     }
+    match context.task.stage {
+        Some(Stage::Cutover) => after_cutover(context, settings).await,
+        // A run that is to end leaves it to the next.
+        None if context.task.policy.online => drop(leftovers::clear(context).await),
+        Some(Stage::Staging) | None => {}
+    }
+}
+
+/// Looks at what was committed once more, and whether every document has gone over. What is wrong ends
+/// the run as interrupted: the next looks again.
+async fn after_cutover(context: &Context, settings: &Settings) {
     let task_id = context.task.task_id;
     let why = match bulk::look_again(context).await {
         Err(_) => return,

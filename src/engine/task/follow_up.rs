@@ -54,7 +54,7 @@ pub async fn follow_up(
     preflight::refuse_missing_rights(&catalog, &old, &new).await?;
     preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     // Until the cut-over has begun, no service knows of what is taken back.
-    let is_staging = after.stage == Some(Stage::Staging);
+    let (is_online, is_staging) = (after.stage.is_some(), after.stage == Some(Stage::Staging));
     let may_be_live = settings.force_live_services || dry_run || (is_reverse && is_staging);
     preflight::refuse_live_services(&catalog, may_be_live).await?;
     retry_store(async || new.driver.prepare_to_read().await).await?;
@@ -71,11 +71,15 @@ pub async fn follow_up(
     let locked = async {
         held.catalog.ensure_schema().await?;
         refuse(&held.catalog, request.kind, after).await?;
-        if after.stage.is_some() && !dry_run {
+        if is_online && !dry_run {
             refuse_sleepers(request, &held).await?;
         }
         if !dry_run {
             recover::catch_up(&held.catalog, after, settings).await?;
+        }
+        if is_reverse && is_online && !dry_run {
+            // What services have rewritten or deleted since is not to be read for the copy of it.
+            held.catalog.supersede(&held.session, after.task_id).await?;
         }
         let work = NewTask {
             kind: request.kind,
@@ -85,7 +89,7 @@ pub async fn follow_up(
                 left: Vec::new(),
             }),
             policy: Policy {
-                online: after.stage.is_some(),
+                online: is_online,
                 ..request.policy.clone()
             },
             dry_run,

@@ -74,7 +74,7 @@ pub async fn start(
     preflight::refuse_same_urls(&work.held.from, &work.held.to)?;
     if let (TaskKind::Reverse, Some(after)) = (work.kind, &mut plan.after) {
         let (catalog, from) = (&work.held.catalog, work.held.from.driver.as_ref());
-        after.left = strays::look(catalog, from, after.task_id).await?;
+        after.left = strays::look(catalog, from, after.task_id, work.policy.online).await?;
     }
     work.held.to.driver.mark_writes(plan.uuid.to_string());
     match commit_plan(&work, &plan, settings, may_be).await? {

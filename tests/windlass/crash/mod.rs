@@ -53,6 +53,7 @@ crashes_at_every_point! {
     reversing_to_what_still_stands_survives_a_crash_at_every_point: REVERSE_TO_STANDING,
     a_pass_survives_a_crash_at_every_point: SYNC,
     the_cutover_survives_a_crash_at_every_point: CUTOVER,
+    deleting_behind_a_cutover_survives_a_crash_at_every_point: DELETE_BEHIND_ONLINE,
     reversing_what_has_crashed_survives_a_crash_at_every_point: REVERSE_CRASHED,
 }
 

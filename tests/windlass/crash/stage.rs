@@ -70,7 +70,7 @@ impl Stage {
             }
             Before::Sql(statement) => {
                 let pool = self.pool().await;
-                sqlx::query(*statement).execute(&pool).await.expect("SQL");
+                sqlx::raw_sql(*statement).execute(&pool).await.expect("SQL");
                 pool.close().await;
             }
         }

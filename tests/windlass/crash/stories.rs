@@ -187,7 +187,35 @@ pub const CUTOVER: Story = Story {
     ..PLAIN
 };
 
+/// A document that is there while the first pass is made, and gone behind it.
+const PASSING: Before = Before::Sql(
+    r#"INSERT INTO archive_document (bucket, "archiveId", "userId", "documentName", jsondata,
+           b64_encoded)
+       VALUES ('analysis_data', 'passing', 'admin', 'passing.json', 'passing', false);
+       INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName", content_url,
+           is_compressed, digest, size, created_at, last_updated)
+       VALUES ('analysis_data', 'passing', 'admin', 'passing.json',
+           'db://admin/analysis_data/passing', false, '6231f308790c62fa9300f2de0271f78b', 7, 1, 1)"#,
+);
+const PASSED: Before = Before::Sql(
+    r#"DELETE FROM archive_metadata WHERE "archiveId" = 'passing';
+       DELETE FROM archive_document WHERE "archiveId" = 'passing'"#,
+);
+
+pub const DELETE_BEHIND_ONLINE: Story = Story {
+    name: "delete the sources behind a cut-over, and a copy that was left",
+    before: &[
+        PASSING,
+        Run(MIGRATE_ONLINE),
+        PASSED,
+        Run("cutover 1 --dontask --concurrency 1"),
+    ],
+    is_variant: true,
+    ..DELETE_SOURCE
+};
+
 pub const ALL: &[Story] = &[
+    DELETE_BEHIND_ONLINE,
     SYNC,
     CUTOVER,
     MIGRATE_ONE_BY_ONE,

@@ -147,6 +147,9 @@ impl Ground {
         let seen = self.checker.check(&services.documents).await;
         seen.expect_nothing_lost();
         assert!(seen.doubled.is_empty(), "{:?}", seen.doubled);
+        let probe = "__anchore_s3_key_self_check__";
+        let strays: Vec<_> = seen.strays.iter().filter(|s| !s.contains(probe)).collect();
+        assert!(strays.is_empty(), "{strays:?}");
     }
 }
 

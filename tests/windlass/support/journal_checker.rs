@@ -190,7 +190,7 @@ impl Reader {
                 }
             }
             "interrupted" | "completed" | "ended-failed" | "pass-began" | "pass-ended"
-            | "cutover-began" | "cutover-committed" => {}
+            | "cutover-began" | "cutover-committed" | "leftovers-cleared" => {}
             "copied" | "verified" | "committed" | "source-deleted" | "source-kept" | "failed"
             | "returned" | "skipped" | "accepted" | "repaired" => {
                 return self.object_event(event, json);
