@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::backend::{dialect, dialect_of};
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Begin, Connection, Statement};
+use super::sql::{Begin, Connection, Dialect, Statement};
 use crate::database::Session;
 
 /// A process that works, or worked, on a task.
@@ -85,16 +85,9 @@ impl Catalog {
         &self,
         task_id: Option<i64>,
     ) -> Result<Option<i64>, CatalogError> {
-        let age = dialect(&self.db).age_s("max(heartbeat)");
-        let sql = format!(
-            "SELECT {age} FROM windlass_executors WHERE ended_at IS NULL AND task_id <> $1"
-        );
-        let (age,): (Option<i64>,) = self
-            .one(
-                "read the executors' heartbeats",
-                Statement::new(sql).bind(task_id.unwrap_or(-1)),
-            )
-            .await?;
+        let question = unclean_neighbour(dialect(&self.db), task_id);
+        let age = self.one("read the executors' heartbeats", question);
+        let (age,): (Option<i64>,) = age.await?;
         Ok(age)
     }
 
@@ -133,18 +126,22 @@ impl Catalog {
     }
 }
 
+/// How old the youngest heartbeat of another task's executor is that did not end in good order.
+pub(super) fn unclean_neighbour(dialect: &dyn Dialect, task_id: Option<i64>) -> Statement {
+    let age = dialect.age_s("max(heartbeat)");
+    let sql =
+        format!("SELECT {age} FROM windlass_executors WHERE ended_at IS NULL AND task_id <> $1");
+    Statement::new(sql).bind(task_id.unwrap_or(-1))
+}
+
 async fn begin_executor(
     connection: &mut Connection<'_>,
     task_id: i64,
     executor: &Executor,
     version: &str,
 ) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin(Begin::Immediate).await?;
-    let mut within = transaction.connection();
     let others = Statement::new(OTHERS).bind(task_id);
-    within
-        .execute(others.bind(executor.executor.to_string()))
-        .await?;
+    let others = others.bind(executor.executor.to_string());
     let values = [
         ("task_id", task_id.into()),
         ("executor", executor.executor.to_string().into()),
@@ -155,7 +152,9 @@ async fn begin_executor(
         ("seq", (executor.seq as i64).into()),
         ("head", (&executor.head).into()),
     ];
-    let begins = begins(dialect_of(&within).now());
-    within.execute(Statement::named(&begins, values)).await?;
-    transaction.commit().await
+    let begins = Statement::named(&begins(dialect_of(connection).now()), values);
+    connection
+        .at_once(Begin::Immediate, [others, begins])
+        .await
+        .map(drop)
 }

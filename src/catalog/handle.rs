@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use super::ahead::Ahead;
 use super::error::CatalogError;
-use super::sql::{Record, Statement};
+use super::sql::{Record, Statement, together_over_pool};
 use crate::database::Database;
 
 /// Objects in one shard: what an executor claims, loads and checks at once.
@@ -22,6 +23,8 @@ pub struct Catalog {
     pub(super) many_rows: Arc<Mutex<()>>,
     /// Tables that have been found: they do not go away.
     pub(super) found: Arc<std::sync::Mutex<HashSet<String>>>,
+    /// What has been asked already, and not been told yet.
+    pub(super) ahead: Ahead,
 }
 
 impl Catalog {
@@ -30,13 +33,41 @@ impl Catalog {
         &self.db
     }
 
+    /// Asks statements that only read in one message, before whoever wants to know. One that the
+    /// database refuses spoils them all, and each is asked again by the one who has words for it.
+    pub(super) async fn ask_ahead(
+        &self,
+        what: &'static str,
+        statements: Vec<Statement>,
+    ) -> Result<(), CatalogError> {
+        match together_over_pool(&self.db, &statements).await {
+            Ok(answers) => {
+                let kept = self.ahead.keep(&statements, answers);
+                kept.map_err(CatalogError::of(what))
+            }
+            Err(sqlx::Error::Database(error)) => {
+                tracing::debug!("{what}: {error}");
+                Ok(())
+            }
+            Err(error) => Err(CatalogError::of(what)(error)),
+        }
+    }
+
+    /// What was asked ahead until now counts no more: the lock has been taken since.
+    pub fn forget_ahead(&self) {
+        self.ahead.forget();
+    }
+
     /// All rows, over the pool; `what` is being done, for the error. So with the others.
     pub(super) async fn all<T: Record>(
         &self,
         what: &'static str,
         statement: Statement,
     ) -> Result<Vec<T>, CatalogError> {
-        let rows = statement.all(&self.db).await;
+        let rows = match self.ahead.take(&statement) {
+            Some(answer) => answer.all(),
+            None => statement.all(&self.db).await,
+        };
         rows.map_err(CatalogError::of(what))
     }
 
@@ -46,7 +77,10 @@ impl Catalog {
         what: &'static str,
         statement: Statement,
     ) -> Result<T, CatalogError> {
-        let row = statement.one(&self.db).await;
+        let row = match self.ahead.take(&statement) {
+            Some(answer) => answer.one(),
+            None => statement.one(&self.db).await,
+        };
         row.map_err(CatalogError::of(what))
     }
 
@@ -56,7 +90,10 @@ impl Catalog {
         what: &'static str,
         statement: Statement,
     ) -> Result<Option<T>, CatalogError> {
-        let row = statement.optional(&self.db).await;
+        let row = match self.ahead.take(&statement) {
+            Some(answer) => answer.optional(),
+            None => statement.optional(&self.db).await,
+        };
         row.map_err(CatalogError::of(what))
     }
 

@@ -6,7 +6,7 @@ use super::backend::{self, dialect_of};
 use super::error::CatalogError;
 use super::handle::{Catalog, SHARD_OBJECTS};
 use super::request::{PlanNotices, PlanRequest, Planned, PlannedBucket, SharedWith, TaskPlan};
-use super::sql::{Connection, Statement};
+use super::sql::{Connection, Dialect, Statement};
 use super::{anchore, plan_follow_up, schema};
 use crate::crash;
 use crate::database::{Encoding, Session};
@@ -79,36 +79,47 @@ async fn begin_and_plan(
     connection: &mut Connection<'_>,
     request: &PlanRequest,
 ) -> Result<Planned, sqlx::Error> {
-    // Statements of our own rather than sqlx's guard: the transaction outlives this function.
-    // A plan of millions takes longer than any other statement may. A lock that somebody has left
-    // behind is waited for no longer than an outage.
-    let mut begin = vec!["BEGIN".to_owned()];
-    begin.extend(dialect_of(connection).limits_of_plan(request.patience));
-    connection.execute(Statement::new(begin.join("; "))).await?;
-    // Only a dry run comes here without tables, and rolls them back with the plan.
-    schema::make_missing(connection).await?;
+    let task_id = begin(connection, request).await?;
     let from = request.from.place.driver.name();
     let to = request.to.place.driver.name();
-    let id = request.dry_run.then_some(DRY_RUN_ID);
-    let task_id = anchore::insert_task(connection, id, &request.executor_id, from, to).await?;
-    let (mut notices, follow_up) = match &request.after {
+    let migration = anchore::insert_migration(task_id, from, to);
+    let count = count(dialect_of(connection), task_id, request);
+    let (mut notices, follow_up, counted) = match &request.after {
         Some(after) => {
+            connection.execute(migration).await?;
             let kind = request.kind;
             let found = plan_follow_up::plan(connection, task_id, kind, after).await?;
-            (PlanNotices::default(), Some(found))
+            let counted = connection.all(count).await?;
+            (PlanNotices::default(), Some(found), counted)
         }
-        None => (backend::plan(connection, task_id, request).await?, None),
+        None => {
+            let planned = backend::plan(connection, task_id, request, (migration, count)).await?;
+            (planned.0, None, planned.1.all::<Counted>()?)
+        }
     };
-    let counted = count(connection, task_id, request).await?;
     let sum = |of: fn(&Counted) -> i64| counted.iter().map(of).sum::<i64>();
     notices.shared = sum(|bucket| bucket.shared) as u64;
     notices.refused = sum(|bucket| bucket.refused) as u64;
     notices.unreadable_by_anchore = sum(|bucket| bucket.misread) as u64;
     let (objects, bytes) = (sum(|bucket| bucket.objects), sum(|bucket| bucket.bytes));
-    insert_own_rows(connection, task_id, request, objects, bytes).await?;
+    let mut statements = own_rows(task_id, request, objects, bytes)?;
+    let own_rows = statements.len();
+    let shared_with = |earlier: &i64| Statement::new(SHARED_WITH).bind(task_id).bind(*earlier);
+    statements.extend(request.earlier.iter().map(shared_with));
+    let answers = connection.several(statements).await?;
     let mut shared_with = Vec::new();
-    for earlier in &request.earlier {
-        shared_with.push(shared_with_earlier(connection, task_id, *earlier).await?);
+    for (earlier, answer) in request
+        .earlier
+        .iter()
+        .zip(answers.into_iter().skip(own_rows))
+    {
+        let (open, failed, accepted): (i64, i64, i64) = answer.one()?;
+        shared_with.push(SharedWith {
+            task_id: *earlier,
+            open: open as u64,
+            failed: failed as u64,
+            accepted: accepted as u64,
+        });
     }
     let buckets = counted
         .into_iter()
@@ -127,6 +138,26 @@ async fn begin_and_plan(
     })
 }
 
+/// Begins the transaction, and notes the task where Anchore does; its number.
+async fn begin(connection: &mut Connection<'_>, request: &PlanRequest) -> Result<i64, sqlx::Error> {
+    let dialect = dialect_of(connection);
+    // Statements of our own rather than sqlx's guard: the transaction outlives this function.
+    // A plan of millions takes longer than any other statement may. A lock that somebody has left
+    // behind is waited for no longer than an outage.
+    let mut statements = vec![Statement::new("BEGIN")];
+    let limits = dialect.limits_of_plan(request.patience);
+    statements.extend(limits.into_iter().map(Statement::new));
+    let id = request.dry_run.then_some(DRY_RUN_ID);
+    statements.push(anchore::insert_task(dialect, id, &request.executor_id));
+    let noted = connection.several(statements).await?.pop();
+    let (task_id,): (i64,) = noted.ok_or(sqlx::Error::RowNotFound)?.one()?;
+    // Only a dry run comes here without tables, and rolls them back with the plan.
+    if request.dry_run {
+        schema::make_missing(connection).await?;
+    }
+    Ok(task_id)
+}
+
 /// One pass over both plans.
 const SHARED_WITH: &str = "
     SELECT count(CASE WHEN o.outcome IS NULL THEN 1 END),
@@ -138,21 +169,6 @@ const SHARED_WITH: &str = "
         ON o.archive_id = n.archive_id AND o.bucket = n.bucket AND o.user_id = n.user_id
        AND o.document_name = n.document_name AND o.source_url = n.source_url
      WHERE n.task_id = $1 AND o.task_id = $2 AND o.phase IN ('pending', 'copied', 'verified')";
-
-async fn shared_with_earlier(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    earlier: i64,
-) -> Result<SharedWith, sqlx::Error> {
-    let statement = Statement::new(SHARED_WITH).bind(task_id).bind(earlier);
-    let (open, failed, accepted): (i64, i64, i64) = connection.one(statement).await?;
-    Ok(SharedWith {
-        task_id: earlier,
-        open: open as u64,
-        failed: failed as u64,
-        accepted: accepted as u64,
-    })
-}
 
 /// The number of a task that is rolled back in any case. Anchore counts from 1.
 const DRY_RUN_ID: i64 = -1;
@@ -183,13 +199,9 @@ impl From<Counted> for PlannedBucket {
 
 /// The plan by bucket, the one with the most objects first: one pass over the objects, for everything
 /// that is to be said of them.
-async fn count(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    request: &PlanRequest,
-) -> Result<Vec<Counted>, sqlx::Error> {
+fn count(dialect: &dyn Dialect, task_id: i64, request: &PlanRequest) -> Statement {
     let misread = match request.kind {
-        TaskKind::Forward => misread(connection, &request.to.place),
+        TaskKind::Forward => misread(dialect, &request.to.place),
         TaskKind::Reverse | TaskKind::DeleteSource => NEVER.into(),
     };
     let sql = format!(
@@ -201,15 +213,14 @@ async fn count(
            FROM windlass_objects WHERE task_id = $1
           GROUP BY bucket ORDER BY objects DESC, bucket"
     );
-    connection.all(Statement::new(sql).bind(task_id)).await
+    Statement::new(sql).bind(task_id)
 }
 
 const NEVER: &str = "1 = 0";
 
 /// Objects that Anchore, which parses URLs with Python's `urlparse`, could not read back from a place:
 /// `?` and `#` cut the rest off, tab, CR and LF are dropped.
-fn misread(connection: &Connection<'_>, place: &Place) -> String {
-    let dialect = dialect_of(connection);
+fn misread(dialect: &dyn Dialect, place: &Place) -> String {
     match place.driver {
         DriverKind::Db | DriverKind::Db2 => NEVER.into(),
         DriverKind::Localfs => dialect.is_cut_by_url_parsing("bucket"),
@@ -231,27 +242,24 @@ const SHARDS: &str = "
            CASE WHEN (shard + 1) * $3 < $2 THEN (shard + 1) * $3 - 1 ELSE $2 - 1 END
       FROM s";
 
-async fn insert_own_rows(
-    connection: &mut Connection<'_>,
+/// What else is noted of a task: where Anchore looks, and of windlass's own.
+fn own_rows(
     task_id: i64,
     request: &PlanRequest,
     objects: i64,
     bytes: i64,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<Statement>, sqlx::Error> {
     // Anchore counts documents whose row moves.
     let rows_to_swap = match request.kind {
         TaskKind::Forward | TaskKind::Reverse => objects,
         TaskKind::DeleteSource => 0,
     };
-    let to_migrate = Statement::new(TO_MIGRATE).bind(rows_to_swap).bind(task_id);
-    connection.execute(to_migrate).await?;
-    let task = insert_own_task(task_id, request, objects, bytes)?;
-    connection.execute(task).await?;
     let shards = Statement::new(SHARDS).bind(task_id).bind(objects);
-    connection
-        .execute(shards.bind(SHARD_OBJECTS as i64))
-        .await?;
-    Ok(())
+    Ok(vec![
+        Statement::new(TO_MIGRATE).bind(rows_to_swap).bind(task_id),
+        insert_own_task(task_id, request, objects, bytes)?,
+        shards.bind(SHARD_OBJECTS as i64),
+    ])
 }
 
 fn insert_own_task(

@@ -127,19 +127,22 @@ const STANDING: &str = "
            SELECT 1 FROM windlass_tasks r WHERE r.parent_uuid = t.uuid AND r.kind = 'reverse')
      ORDER BY 1 DESC";
 
+pub(super) fn task_question(wanted: &str) -> Statement {
+    let sql = format!("{SELECT_TASK} WHERE CAST(task_id AS text) = $1 OR uuid = $1");
+    Statement::new(sql).bind(wanted)
+}
+
+pub(super) fn standing_tasks() -> Statement {
+    Statement::new(format!("{SELECT_TASK}{STANDING}"))
+}
+
 impl Catalog {
     /// A task by its id or its UUID. The error names the tasks that there are.
     pub async fn task(&self, wanted: &str) -> Result<TaskRow, CatalogError> {
         let raw: Option<RawTask> = match self.has_schema().await? {
             true => {
-                self.optional(
-                    "look for the task",
-                    Statement::new(format!(
-                        "{SELECT_TASK} WHERE CAST(task_id AS text) = $1 OR uuid = $1"
-                    ))
-                    .bind(wanted),
-                )
-                .await?
+                let task = self.optional("look for the task", task_question(wanted));
+                task.await?
             }
             false => None,
         };
@@ -174,12 +177,7 @@ impl Catalog {
         if !self.has_schema().await? {
             return Ok(Vec::new());
         }
-        let raw: Vec<RawTask> = self
-            .all(
-                "look for earlier tasks",
-                Statement::new(format!("{SELECT_TASK}{STANDING}")),
-            )
-            .await?;
+        let raw: Vec<RawTask> = self.all("look for earlier tasks", standing_tasks()).await?;
         raw.into_iter().map(TaskRow::try_from).collect()
     }
 
@@ -318,16 +316,15 @@ async fn set_state(
         ),
     };
     let of_task = |sql: String| Statement::new(sql).bind(task_id);
-    let mut transaction = connection.begin(Begin::Deferred).await?;
-    let mut within = transaction.connection();
-    for statement in [
+    let statements = [
         of_task(of_anchore).bind(state_of_anchore).bind(is_over),
         of_task(own).bind(state.name()),
         of_task(SHARDS.into()),
         of_task(of_executor).bind(who),
-    ] {
-        within.execute(statement).await?;
-    }
+    ];
     crash::point("task-before-end-commit");
-    transaction.commit().await
+    connection
+        .at_once(Begin::Deferred, statements)
+        .await
+        .map(drop)
 }

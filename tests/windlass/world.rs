@@ -26,7 +26,7 @@ pub async fn db_to_s3() -> World {
     db_to_s3_on(postgres::fresh_database().await).await
 }
 
-async fn db_to_s3_on(database: postgres::Database) -> World {
+pub async fn db_to_s3_on(database: postgres::Database) -> World {
     let server = s3::server().await;
     let proxy = CountingProxy::start(&server.url).await;
     let bucket = s3::fresh_bucket().await;

@@ -2,9 +2,9 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use crate::catalog::marks::mark_forward;
+use crate::catalog::marks::marks_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, PlanRequest};
-use crate::catalog::sql::{Columns, Connection, Get, Statement, Value};
+use crate::catalog::sql::{Answer, Columns, Connection, Get, Statement, Value};
 use crate::digest::md5_hex;
 use crate::model::{ObjectKey, RowImage};
 
@@ -30,7 +30,9 @@ pub(in crate::catalog) async fn plan(
     sqlite: &mut SqliteConnection,
     task_id: i64,
     request: &PlanRequest,
-) -> Result<PlanNotices, sqlx::Error> {
+    (before, behind): (Statement, Statement),
+) -> Result<(PlanNotices, Answer), sqlx::Error> {
+    Connection::Sqlite(sqlite).execute(before).await?;
     let mut notices = PlanNotices::default();
     let (mut position, mut idx) = (i64::MIN, 0);
     loop {
@@ -42,8 +44,11 @@ pub(in crate::catalog) async fn plan(
         idx += objects.len() as i64;
     }
     let mut connection = Connection::Sqlite(sqlite);
-    mark_forward(&mut connection, task_id, &request.to.place.base).await?;
-    Ok(notices)
+    for mark in marks_forward(task_id, &request.to.place.base) {
+        connection.execute(mark).await?;
+    }
+    let [answer] = connection.together([behind]).await?;
+    Ok((notices, answer))
 }
 
 async fn read_page(

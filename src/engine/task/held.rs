@@ -29,6 +29,7 @@ impl Held {
         settings: &Settings,
     ) -> Result<Self, EngineError> {
         let session = take_lock(&catalog, settings).await?;
+        catalog.forget_ahead();
         lease.begin(session.clone());
         Ok(Self {
             session,

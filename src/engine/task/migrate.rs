@@ -23,8 +23,9 @@ pub async fn migrate(
     settings: &Settings,
     announce: impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
-    let catalog = Catalog::open(settings.database.clone()).await?;
-    preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
+    let stores = [&request.from.config, &request.to.config];
+    let catalog = preflight::open_catalog(settings, stores).await?;
+    preflight::refuse_other_schema(&catalog, stores).await?;
     let mut reports = Vec::new();
     loop {
         let migrated = once(request, settings, &catalog, &announce).await?;
@@ -109,6 +110,7 @@ async fn locked(
     held: Held,
     announce: &impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
+    held.catalog.ask_ahead_of_start().await?;
     let earlier = match request.new_task {
         true => Earlier::default(),
         false => Earlier::look(&held.catalog, request).await?,

@@ -1,0 +1,68 @@
+//! What a task asks at its beginning, in few messages.
+
+use super::anchore::SERVICES;
+use super::anchore_schema::{columns_question, tables_of_task};
+use super::backend::dialect;
+use super::error::CatalogError;
+use super::executors::unclean_neighbour;
+use super::handle::Catalog;
+use super::rights::rights_questions;
+use super::schema::{FIRST_TABLE, MIGRATIONS_TABLE, SERVICES_TABLE, TABLES_IN_USE, find, versions};
+use super::sql::Statement;
+use super::summary::summary_question;
+use super::tasks::{standing_tasks, task_question};
+use crate::database::Database;
+use crate::model::DriverKind;
+
+impl Catalog {
+    /// The catalog, for a task between such stores. What is asked of the database before the lock is
+    /// taken is asked ahead: of its tables first, then of what is in them.
+    pub async fn open_for_task(db: Database, stores: &[DriverKind]) -> Result<Self, CatalogError> {
+        let catalog = Self::of_this_process(db);
+        let dialect = dialect(&catalog.db);
+        let mut statements = vec![
+            find(dialect, &TABLES_IN_USE),
+            columns_question(dialect, &tables_of_task(stores)),
+        ];
+        statements.extend(rights_questions(stores));
+        let what = "look at the tables";
+        catalog.ask_ahead(what, statements).await?;
+        catalog.look_for_tables(&TABLES_IN_USE).await?;
+        catalog.require_anchore_tables().await?;
+        let mut statements = Vec::new();
+        if catalog.is_found(MIGRATIONS_TABLE) {
+            statements.push(versions(dialect));
+        }
+        if catalog.is_found(SERVICES_TABLE) {
+            statements.push(Statement::new(SERVICES));
+        }
+        catalog.ask_ahead(what, statements).await?;
+        catalog.refuse_newer_schema().await?;
+        Ok(catalog)
+    }
+
+    /// Asks ahead what a migration asks once it has the lock: about windlass's tables, the earlier
+    /// tasks, and whether what the process of another one has sent may still arrive.
+    pub async fn ask_ahead_of_start(&self) -> Result<(), CatalogError> {
+        if !self.is_found(MIGRATIONS_TABLE) || !self.is_found(FIRST_TABLE) {
+            return Ok(());
+        }
+        let dialect = dialect(&self.db);
+        let statements = vec![
+            versions(dialect),
+            standing_tasks(),
+            unclean_neighbour(dialect, None),
+        ];
+        self.ask_ahead("look at the earlier tasks", statements)
+            .await
+    }
+
+    /// Asks ahead for a task by its number, and for what has become of its objects.
+    pub async fn ask_ahead_of_task(&self, task_id: i64) -> Result<(), CatalogError> {
+        let statements = vec![
+            summary_question(task_id),
+            task_question(&task_id.to_string()),
+        ];
+        self.ask_ahead("look at the task", statements).await
+    }
+}
