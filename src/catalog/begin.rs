@@ -9,8 +9,7 @@ use super::handle::Catalog;
 use super::rights::rights_questions;
 use super::schema::{FIRST_TABLE, MIGRATIONS_TABLE, SERVICES_TABLE, TABLES_IN_USE, find, versions};
 use super::sql::Statement;
-use super::summary::summary_question;
-use super::tasks::{standing_tasks, task_question};
+use super::tasks::{TaskRow, standing_tasks, task_question, undone_by};
 use crate::database::Database;
 use crate::model::DriverKind;
 
@@ -57,11 +56,15 @@ impl Catalog {
             .await
     }
 
-    /// Asks ahead for a task by its number, and for what has become of its objects.
-    pub async fn ask_ahead_of_task(&self, task_id: i64) -> Result<(), CatalogError> {
+    /// The same of a resume: the task as it is now, windlass's tables, whether another task undoes it, and
+    /// what may still arrive.
+    pub async fn ask_ahead_of_resume(&self, task: &TaskRow) -> Result<(), CatalogError> {
+        let dialect = dialect(&self.db);
         let statements = vec![
-            summary_question(task_id),
-            task_question(&task_id.to_string()),
+            task_question(&task.uuid.to_string()),
+            versions(dialect),
+            undone_by(task.uuid),
+            unclean_neighbour(dialect, Some(task.task_id)),
         ];
         self.ask_ahead("look at the task", statements).await
     }

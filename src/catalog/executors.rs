@@ -3,10 +3,12 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::backend::{dialect, dialect_of};
+use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Begin, Connection, Dialect, Statement};
+use super::sql::{Answer, Begin, Connection, Dialect, Statement};
+use super::summary::summary_question;
+use super::tasks::task_question;
 use crate::database::Session;
 
 /// A process that works, or worked, on a task.
@@ -29,6 +31,8 @@ pub struct Executor {
     /// Seconds since its last heartbeat.
     pub heartbeat_age_s: i64,
 }
+
+const NOTE: &str = "note the executor";
 
 /// Touches the rows of the others, for [`super::ownership`]: whoever holds one is waited for.
 const OTHERS: &str = "UPDATE windlass_executors SET epoch = epoch
@@ -118,11 +122,41 @@ impl Catalog {
         executor: &Executor,
         version: &str,
     ) -> Result<(), CatalogError> {
+        let begins = begin_executor(dialect(&self.db), task_id, executor, version);
+        self.at_once_over(session, begins).await.map(drop)
+    }
+
+    /// The same of a task's first. What has become of its objects is asked ahead with it, and for the
+    /// task itself.
+    pub async fn first_executor_begins(
+        &self,
+        session: &Session,
+        task_id: i64,
+        executor: &Executor,
+        version: &str,
+    ) -> Result<(), CatalogError> {
+        let [others, begins] = begin_executor(dialect(&self.db), task_id, executor, version);
+        let questions = [
+            task_question(&task_id.to_string()),
+            summary_question(task_id),
+        ];
+        let [task, summary] = questions.clone();
+        let statements = [others, begins, task, summary];
+        let [.., task, summary] = self.at_once_over(session, statements).await?;
+        let kept = self.ahead.keep(&questions, vec![task, summary]);
+        kept.map_err(CatalogError::of(NOTE))
+    }
+
+    async fn at_once_over<const N: usize>(
+        &self,
+        session: &Session,
+        statements: [Statement; N],
+    ) -> Result<[Answer; N], CatalogError> {
         let mut guard = session.lock().await?;
         let mut connection = Connection::from(&mut *guard);
-        let statements = begin_executor(&mut connection, task_id, executor, version);
-        let begun = session.watch(statements).await;
-        begun.map_err(CatalogError::of("note the executor"))
+        let done = connection.at_once(Begin::Immediate, statements);
+        let done = session.watch(done).await;
+        done.map_err(CatalogError::of(NOTE))
     }
 }
 
@@ -134,12 +168,12 @@ pub(super) fn unclean_neighbour(dialect: &dyn Dialect, task_id: Option<i64>) -> 
     Statement::new(sql).bind(task_id.unwrap_or(-1))
 }
 
-async fn begin_executor(
-    connection: &mut Connection<'_>,
+fn begin_executor(
+    dialect: &dyn Dialect,
     task_id: i64,
     executor: &Executor,
     version: &str,
-) -> Result<(), sqlx::Error> {
+) -> [Statement; 2] {
     let others = Statement::new(OTHERS).bind(task_id);
     let others = others.bind(executor.executor.to_string());
     let values = [
@@ -152,9 +186,5 @@ async fn begin_executor(
         ("seq", (executor.seq as i64).into()),
         ("head", (&executor.head).into()),
     ];
-    let begins = Statement::named(&begins(dialect_of(connection).now()), values);
-    connection
-        .at_once(Begin::Immediate, [others, begins])
-        .await
-        .map(drop)
+    [others, Statement::named(&begins(dialect.now()), values)]
 }

@@ -132,6 +132,11 @@ pub(super) fn task_question(wanted: &str) -> Statement {
     Statement::new(sql).bind(wanted)
 }
 
+pub(super) fn undone_by(task: Uuid) -> Statement {
+    let sql = "SELECT uuid FROM windlass_tasks WHERE parent_uuid = $1 AND kind = 'reverse'";
+    Statement::new(sql).bind(task.to_string())
+}
+
 pub(super) fn standing_tasks() -> Statement {
     Statement::new(format!("{SELECT_TASK}{STANDING}"))
 }
@@ -157,15 +162,8 @@ impl Catalog {
 
     /// The task that undoes this one, where there is one.
     pub async fn reverse_of(&self, task: Uuid) -> Result<Option<TaskRow>, CatalogError> {
-        let found: Option<(String,)> = self
-            .optional(
-                "look for a task that undoes this one",
-                Statement::new(
-                    "SELECT uuid FROM windlass_tasks WHERE parent_uuid = $1 AND kind = 'reverse'",
-                )
-                .bind(task.to_string()),
-            )
-            .await?;
+        let what = "look for a task that undoes this one";
+        let found: Option<(String,)> = self.optional(what, undone_by(task)).await?;
         match found {
             Some((uuid,)) => Ok(Some(self.task(&uuid).await?)),
             None => Ok(None),

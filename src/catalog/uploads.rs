@@ -2,6 +2,7 @@
 
 use super::error::CatalogError;
 use super::handle::Catalog;
+use super::ownership::unless_taken_over;
 use super::request::Writer;
 use super::sql::Statement;
 
@@ -27,8 +28,13 @@ pub struct OpenUpload {
     pub dest_url: String,
 }
 
-const OPEN: &str = "INSERT INTO windlass_uploads (task_id, idx, upload_id) VALUES ($1, $2, $3)
-    ON CONFLICT DO NOTHING";
+fn open() -> String {
+    format!(
+        "INSERT INTO windlass_uploads (task_id, idx, upload_id)
+         SELECT $1, $2, $3 WHERE {} ON CONFLICT DO NOTHING",
+        unless_taken_over("$4", "$5")
+    )
+}
 
 const OVER: &str =
     "DELETE FROM windlass_uploads WHERE task_id = $1 AND idx = $2 AND upload_id = $3";
@@ -43,15 +49,18 @@ impl Catalog {
         writer: &Writer,
         note: &UploadNote,
     ) -> Result<(), CatalogError> {
-        let sql = if note.open { OPEN } else { OVER };
-        let note = Statement::new(sql)
+        let sql = match note.open {
+            true => open(),
+            false => format!("{OVER} AND {}", unless_taken_over("$4", "$5")),
+        };
+        let statement = Statement::new(sql)
             .bind(writer.task_id)
             .bind(note.idx as i64)
-            .bind(&note.upload_id);
-        self.as_owner("note an upload", writer, async |connection| {
-            connection.execute(note).await.map(drop)
-        })
-        .await
+            .bind(&note.upload_id)
+            .bind(writer.executor.to_string())
+            .bind(writer.epoch);
+        let noted = self.as_owner("note an upload", writer, statement);
+        noted.await.map(drop)
     }
 
     /// Notes that an upload of a task that is undone is over: nobody goes on with that task.

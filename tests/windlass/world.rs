@@ -58,7 +58,11 @@ pub fn configured(name: &str, usual: u64) -> u64 {
 
 /// Documents in a directory, to go into the bucket as they are.
 pub async fn localfs_to_s3() -> (World, PathBuf) {
-    let mut world = db_to_s3().await;
+    from_a_directory(db_to_s3().await).await
+}
+
+/// The same world with a directory as its source.
+pub async fn from_a_directory(mut world: World) -> (World, PathBuf) {
     let dir = world.program.home().join("documents");
     std::fs::create_dir(&dir).expect("a directory");
     let compression = Compression::default();

@@ -62,14 +62,16 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     )?;
     let from = open_store(&request.from, settings, &lease).await?;
     let to = open_store(&request.to, settings, &lease).await?;
-    let catalog = Catalog::open(settings.database.clone()).await?;
+    let stores = [&request.from.config, &request.to.config];
+    let catalog = preflight::open_catalog(settings, stores).await?;
     preflight::refuse_missing_rights(&catalog, &from, &to).await?;
-    preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
+    preflight::refuse_other_schema(&catalog, stores).await?;
     preflight::refuse_live_services(&catalog, settings.force_live_services).await?;
     settings.state_dir.prepare()?;
     retry_store(async || from.driver.prepare_to_read().await).await?;
     retry_store(async || to.driver.prepare_to_read().await).await?;
     let held = Held::take(&lease, catalog, (from, to), settings).await?;
+    held.catalog.ask_ahead_of_resume(&request.task).await?;
     let result = locked(&request.task, settings, held).await;
     lease.end().await;
     result

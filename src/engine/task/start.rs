@@ -10,7 +10,7 @@ use crate::engine::object::strays;
 use crate::engine::run::opening::{executor_id, opening};
 use crate::engine::run::report::RunReport;
 use crate::engine::run::{Job, run};
-use crate::engine::task::held::{Held, begin};
+use crate::engine::task::held::{Held, begin_first};
 use crate::engine::task::outcome::{Migrated, PlanReport};
 use crate::engine::task::preflight;
 use crate::engine::{EngineError, Settings, Store, TaskFile};
@@ -201,10 +201,12 @@ async fn begin_run(
         to,
     } = held;
     let begun = async {
-        begin(&catalog, &session, task_id, &journal, 1).await?;
-        catalog.ask_ahead_of_task(task_id).await?;
+        begin_first(&catalog, &session, task_id, &journal).await?;
         let so_far = catalog.summary(task_id).await?;
-        Ok((catalog.task(&task_id.to_string()).await?, so_far))
+        let task = catalog.task(&task_id.to_string()).await?;
+        // From here on it changes.
+        catalog.forget_ahead();
+        Ok((task, so_far))
     };
     let (task, so_far) = begun.await.inspect_err(|_: &EngineError| {
         tracing::error!("task {task_id} is planned: windlass resume {task_id} begins it");
