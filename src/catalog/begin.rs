@@ -9,7 +9,9 @@ use super::handle::Catalog;
 use super::rights::rights_questions;
 use super::schema::{FIRST_TABLE, MIGRATIONS_TABLE, SERVICES_TABLE, TABLES_IN_USE, find, versions};
 use super::sql::Statement;
+use super::summary::summary_question;
 use super::tasks::{TaskRow, standing_tasks, task_question, undone_by};
+use super::uploads::uploads_question;
 use crate::database::Database;
 use crate::model::DriverKind;
 
@@ -38,6 +40,38 @@ impl Catalog {
         catalog.ask_ahead(what, statements).await?;
         catalog.refuse_newer_schema().await?;
         Ok(catalog)
+    }
+
+    /// The catalog, and a task in it by its id or its UUID.
+    pub async fn open_at_task(db: Database, wanted: &str) -> Result<(Self, TaskRow), CatalogError> {
+        let catalog = Self::of_this_process(db);
+        catalog.look_for_tables(&TABLES_IN_USE).await?;
+        catalog.require_anchore_tables().await?;
+        if catalog.is_found(MIGRATIONS_TABLE) && catalog.is_found(FIRST_TABLE) {
+            let statements = vec![versions(dialect(&catalog.db)), task_question(wanted)];
+            catalog.ask_ahead("look for the task", statements).await?;
+        }
+        catalog.refuse_newer_schema().await?;
+        let task = catalog.task(wanted).await?;
+        Ok((catalog, task))
+    }
+
+    /// Asks ahead what a task between such stores asks before it has the lock.
+    pub async fn ask_ahead_of_gates(&self, stores: &[DriverKind]) -> Result<(), CatalogError> {
+        let columns = columns_question(dialect(&self.db), &tables_of_task(stores));
+        let mut statements = vec![columns];
+        statements.extend(rights_questions(stores));
+        if self.is_found(SERVICES_TABLE) {
+            statements.push(Statement::new(SERVICES));
+        }
+        self.ask_ahead("look at the tables", statements).await
+    }
+
+    /// Asks ahead for what has become of a task's objects when its run ends, and for uploads that are
+    /// left: none is begun any more.
+    pub async fn ask_ahead_of_end(&self, task_id: i64) -> Result<(), CatalogError> {
+        let statements = vec![summary_question(task_id), uploads_question(task_id)];
+        self.ask_ahead("count the task's objects", statements).await
     }
 
     /// Asks ahead what a migration asks once it has the lock: about windlass's tables, the earlier

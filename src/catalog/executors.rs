@@ -6,9 +6,10 @@ use uuid::Uuid;
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Answer, Begin, Connection, Dialect, Statement};
+use super::sql::{Dialect, Statement};
 use super::summary::summary_question;
 use super::tasks::task_question;
+use super::uploads::uploads_question;
 use crate::database::Session;
 
 /// A process that works, or worked, on a task.
@@ -123,11 +124,11 @@ impl Catalog {
         version: &str,
     ) -> Result<(), CatalogError> {
         let begins = begin_executor(dialect(&self.db), task_id, executor, version);
-        self.at_once_over(session, begins).await.map(drop)
+        self.at_once_over(NOTE, session, begins).await.map(drop)
     }
 
-    /// The same of a task's first. What has become of its objects is asked ahead with it, and for the
-    /// task itself.
+    /// The same of a task's first. The task itself, what has become of its objects, and its uploads are
+    /// asked ahead with it.
     pub async fn first_executor_begins(
         &self,
         session: &Session,
@@ -139,24 +140,13 @@ impl Catalog {
         let questions = [
             task_question(&task_id.to_string()),
             summary_question(task_id),
+            uploads_question(task_id),
         ];
-        let [task, summary] = questions.clone();
-        let statements = [others, begins, task, summary];
-        let [.., task, summary] = self.at_once_over(session, statements).await?;
-        let kept = self.ahead.keep(&questions, vec![task, summary]);
+        let [task, summary, uploads] = questions.clone();
+        let statements = [others, begins, task, summary, uploads];
+        let [_, _, task, summary, uploads] = self.at_once_over(NOTE, session, statements).await?;
+        let kept = self.ahead.keep(&questions, vec![task, summary, uploads]);
         kept.map_err(CatalogError::of(NOTE))
-    }
-
-    async fn at_once_over<const N: usize>(
-        &self,
-        session: &Session,
-        statements: [Statement; N],
-    ) -> Result<[Answer; N], CatalogError> {
-        let mut guard = session.lock().await?;
-        let mut connection = Connection::from(&mut *guard);
-        let done = connection.at_once(Begin::Immediate, statements);
-        let done = session.watch(done).await;
-        done.map_err(CatalogError::of(NOTE))
     }
 }
 

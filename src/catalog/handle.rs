@@ -7,8 +7,8 @@ use tokio::sync::Mutex;
 
 use super::ahead::Ahead;
 use super::error::CatalogError;
-use super::sql::{Record, Statement, together_over_pool};
-use crate::database::Database;
+use super::sql::{Answer, Begin, Connection, Record, Statement, together_over_pool};
+use crate::database::{Database, Session};
 
 /// Objects in one shard: what an executor claims, loads and checks at once.
 pub const SHARD_OBJECTS: u64 = 1_000;
@@ -40,6 +40,10 @@ impl Catalog {
         what: &'static str,
         statements: Vec<Statement>,
     ) -> Result<(), CatalogError> {
+        // Whatever comes of it, what was asked before is older.
+        for statement in &statements {
+            self.ahead.take(statement);
+        }
         match together_over_pool(&self.db, &statements).await {
             Ok(answers) => {
                 let kept = self.ahead.keep(&statements, answers);
@@ -56,6 +60,19 @@ impl Catalog {
     /// What was asked ahead until now counts no more: the lock has been taken since.
     pub fn forget_ahead(&self) {
         self.ahead.forget();
+    }
+
+    /// Says statements over the locked session, in one transaction of their own.
+    pub(super) async fn at_once_over<const N: usize>(
+        &self,
+        what: &'static str,
+        session: &Session,
+        statements: [Statement; N],
+    ) -> Result<[Answer; N], CatalogError> {
+        let mut guard = session.lock().await?;
+        let mut connection = Connection::from(&mut *guard);
+        let done = connection.at_once(Begin::Immediate, statements);
+        session.watch(done).await.map_err(CatalogError::of(what))
     }
 
     /// All rows, over the pool; `what` is being done, for the error. So with the others.

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::backend::dialect_of;
+use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Begin, Connection, Statement};
+use super::sql::{Dialect, Statement};
+use super::summary::summary_question;
+use super::uploads::uploads_question;
 use crate::crash;
 use crate::database::Session;
 use crate::model::{Policy, TaskKind, TaskState};
@@ -203,20 +205,25 @@ impl Catalog {
     }
 
     /// Puts a task back to `running` for a resume, on the locked session: Anchore's row too, which
-    /// names the process that is at work: `host:pid:threadid:`.
+    /// names the process that is at work: `host:pid:threadid:`. What has become of its objects, and
+    /// its uploads, are asked ahead with it.
     pub async fn task_resumes(
         &self,
         session: &Session,
         task_id: i64,
         executor_id: &str,
     ) -> Result<(), CatalogError> {
-        self.set_state(
-            session,
-            task_id,
-            TaskState::Running,
-            By::Resumed(executor_id),
-        )
-        .await
+        let by = By::Resumed(executor_id);
+        let [anchore, own, shards, who] =
+            set_state(dialect(&self.db), task_id, TaskState::Running, by);
+        let questions = [summary_question(task_id), uploads_question(task_id)];
+        let [summary, uploads] = questions.clone();
+        let statements = [anchore, own, shards, who, summary, uploads];
+        crash::point("task-before-end-commit");
+        let done = self.at_once_over(SET_STATE, session, statements);
+        let [.., summary, uploads] = done.await?;
+        let kept = self.ahead.keep(&questions, vec![summary, uploads]);
+        kept.map_err(CatalogError::of(SET_STATE))
     }
 
     /// Ends a run: Anchore's row and ours in one transaction on the locked session, and the
@@ -228,26 +235,14 @@ impl Catalog {
         state: TaskState,
         end: ExecutorEnd,
     ) -> Result<(), CatalogError> {
-        self.set_state(session, task_id, state, By::Ended(end))
-            .await
-    }
-
-    async fn set_state(
-        &self,
-        session: &Session,
-        task_id: i64,
-        state: TaskState,
-        by: By<'_>,
-    ) -> Result<(), CatalogError> {
-        let mut guard = session.lock().await?;
-        let mut connection = Connection::from(&mut *guard);
-        let statements = set_state(&mut connection, task_id, state, by);
-        session
-            .watch(statements)
-            .await
-            .map_err(CatalogError::of("set the task's state"))
+        let statements = set_state(dialect(&self.db), task_id, state, By::Ended(end));
+        crash::point("task-before-end-commit");
+        let done = self.at_once_over(SET_STATE, session, statements);
+        done.await.map(drop)
     }
 }
+
+const SET_STATE: &str = "set the task's state";
 
 /// How an executor ends.
 #[derive(Debug, Clone, Copy)]
@@ -273,13 +268,7 @@ enum By<'a> {
 const SHARDS: &str = "UPDATE windlass_shards SET owner = NULL
                        WHERE task_id = $1 AND NOT done AND owner IS NOT NULL";
 
-async fn set_state(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    state: TaskState,
-    by: By<'_>,
-) -> Result<(), sqlx::Error> {
-    let dialect = dialect_of(connection);
+fn set_state(dialect: &dyn Dialect, task_id: i64, state: TaskState, by: By<'_>) -> [Statement; 4] {
     let (now, now_of_anchore) = (dialect.now(), dialect.now_of_anchore());
     // Anchore's enum knows no "interrupted": a clean stop is `pending`, with last_state running.
     let state_of_anchore = match state {
@@ -314,15 +303,10 @@ async fn set_state(
         ),
     };
     let of_task = |sql: String| Statement::new(sql).bind(task_id);
-    let statements = [
+    [
         of_task(of_anchore).bind(state_of_anchore).bind(is_over),
         of_task(own).bind(state.name()),
         of_task(SHARDS.into()),
         of_task(of_executor).bind(who),
-    ];
-    crash::point("task-before-end-commit");
-    connection
-        .at_once(Begin::Deferred, statements)
-        .await
-        .map(drop)
+    ]
 }

@@ -39,6 +39,15 @@ fn open() -> String {
 const OVER: &str =
     "DELETE FROM windlass_uploads WHERE task_id = $1 AND idx = $2 AND upload_id = $3";
 
+pub(super) fn uploads_question(task_id: i64) -> Statement {
+    Statement::new(
+        "SELECT u.idx, u.upload_id, o.dest_url FROM windlass_uploads u
+           JOIN windlass_objects o ON o.task_id = u.task_id AND o.idx = u.idx
+          WHERE u.task_id = $1 ORDER BY u.idx",
+    )
+    .bind(task_id)
+}
+
 impl Catalog {
     /// Notes that an upload is open, or over.
     ///
@@ -82,17 +91,8 @@ impl Catalog {
 
     /// The uploads of a task that are not known to be over.
     pub async fn open_uploads(&self, task_id: i64) -> Result<Vec<OpenUpload>, CatalogError> {
-        let found: Vec<(i64, String, String)> = self
-            .all(
-                "look for unfinished uploads",
-                Statement::new(
-                    "SELECT u.idx, u.upload_id, o.dest_url FROM windlass_uploads u
-                   JOIN windlass_objects o ON o.task_id = u.task_id AND o.idx = u.idx
-                  WHERE u.task_id = $1 ORDER BY u.idx",
-                )
-                .bind(task_id),
-            )
-            .await?;
+        let found = self.all("look for unfinished uploads", uploads_question(task_id));
+        let found: Vec<(i64, String, String)> = found.await?;
         let open = |(idx, upload_id, dest_url): (i64, String, String)| OpenUpload {
             idx: idx as u64,
             upload_id,

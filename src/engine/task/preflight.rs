@@ -89,6 +89,11 @@ pub async fn open_catalog(
     Ok(Catalog::open_for_task(settings.database.clone(), &kinds(&stores)).await?)
 }
 
+/// The questions of such a task before the lock, where the catalog has been opened before.
+pub async fn ask_ahead(catalog: &Catalog, stores: [&StoreConfig; 2]) -> Result<(), EngineError> {
+    Ok(catalog.ask_ahead_of_gates(&kinds(&stores)).await?)
+}
+
 /// Refuses tables of Anchore's that lack what windlass needs, or ask for more than it knows of. What
 /// it does not know and can leave alone is told.
 pub async fn refuse_other_schema(

@@ -27,6 +27,8 @@ use crate::model::{Event, TaskState};
 pub struct ResumeRequest {
     /// The task.
     pub task: TaskRow,
+    /// The catalog in which it was found.
+    pub catalog: Catalog,
     /// The source.
     pub from: ConfiguredStore,
     /// The destination.
@@ -63,7 +65,8 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     let from = open_store(&request.from, settings, &lease).await?;
     let to = open_store(&request.to, settings, &lease).await?;
     let stores = [&request.from.config, &request.to.config];
-    let catalog = preflight::open_catalog(settings, stores).await?;
+    let catalog = request.catalog.clone();
+    preflight::ask_ahead(&catalog, stores).await?;
     preflight::refuse_missing_rights(&catalog, &from, &to).await?;
     preflight::refuse_other_schema(&catalog, stores).await?;
     preflight::refuse_live_services(&catalog, settings.force_live_services).await?;

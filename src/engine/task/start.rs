@@ -203,10 +203,7 @@ async fn begin_run(
     let begun = async {
         begin_first(&catalog, &session, task_id, &journal).await?;
         let so_far = catalog.summary(task_id).await?;
-        let task = catalog.task(&task_id.to_string()).await?;
-        // From here on it changes.
-        catalog.forget_ahead();
-        Ok((task, so_far))
+        Ok((catalog.task(&task_id.to_string()).await?, so_far))
     };
     let (task, so_far) = begun.await.inspect_err(|_: &EngineError| {
         tracing::error!("task {task_id} is planned: windlass resume {task_id} begins it");

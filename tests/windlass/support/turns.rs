@@ -12,7 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::background;
 
-/// How much of a statement is kept: enough to know it again.
+/// How much of what is said is kept: enough to know it again, and how much of that is shown.
+const KEPT_CHARS: usize = 1_000;
 const SHOWN_CHARS: usize = 150;
 
 /// What a startup packet asks for, by its number in place of a version.
@@ -63,6 +64,7 @@ impl Drop for Turns {
 pub fn listed(turns: &[String]) -> String {
     let mut out = format!("{} turns:\n", turns.len());
     for (at, turn) in turns.iter().enumerate() {
+        let turn: String = turn.chars().take(SHOWN_CHARS).collect();
         let _ = writeln!(out, "{:4} {turn}", at + 1);
     }
     out
@@ -166,9 +168,10 @@ impl Conversation {
     fn note(&mut self, what: &str) {
         let mut all = self.all.lock().expect("no panic under the lock");
         match self.open.and_then(|at| all.get_mut(at)) {
-            Some(turn) if what.is_empty() || what == "sync" => drop(turn),
             Some(turn) => {
-                let _ = write!(turn, ", {what}");
+                if !what.is_empty() && what != "sync" {
+                    let _ = write!(turn, ", {what}");
+                }
             }
             None => {
                 all.push(format!("{}: {what}", self.number));
@@ -188,5 +191,5 @@ fn text(body: &[u8]) -> String {
     let end = body.iter().position(|byte| *byte == 0);
     let said = String::from_utf8_lossy(&body[..end.unwrap_or(body.len())]);
     let words: Vec<&str> = said.split_whitespace().collect();
-    words.join(" ").chars().take(SHOWN_CHARS).collect()
+    words.join(" ").chars().take(KEPT_CHARS).collect()
 }
