@@ -1,10 +1,10 @@
 //! Anchore's own tables, in Anchore's own words.
 
-use super::backend::{dialect, dialect_of, lock_is_held};
+use super::backend::{dialect, lock_is_held};
 use super::error::CatalogError;
 use super::handle::Catalog;
 use super::schema::SERVICES_TABLE;
-use super::sql::{Connection, Statement};
+use super::sql::{Dialect, Statement};
 use serde::Serialize;
 
 /// A row of Anchore's `list-migrations`, with what windlass knows beside it.
@@ -44,7 +44,7 @@ pub struct Migration {
 }
 
 /// An Anchore service that has told of itself lately.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveService {
     /// `services.hostid`.
     pub host: String,
@@ -113,44 +113,46 @@ impl Catalog {
         if !self.has_table(SERVICES_TABLE).await? {
             return Ok(Vec::new());
         }
-        self.all(
-            "read the heartbeats of Anchore's services",
-            Statement::new(
-                "SELECT hostid AS host, servicename AS name,
-                        CAST(heartbeat AS bigint) AS heartbeat,
-                        CAST($1 - heartbeat AS bigint) AS age_s
-                   FROM services
-                  WHERE status AND heartbeat > $1 - $2 ORDER BY 2, 1",
-            )
-            .bind(now_s)
-            .bind(max_age_s),
-        )
-        .await
+        let what = "read the heartbeats of Anchore's services";
+        let all: Vec<(String, String, i64)> = self.all(what, Statement::new(SERVICES)).await?;
+        let services = all.into_iter().map(|(host, name, heartbeat)| LiveService {
+            host,
+            name,
+            heartbeat,
+            age_s: now_s - heartbeat,
+        });
+        Ok(services.filter(|s| s.age_s < max_age_s).collect())
     }
 }
 
-/// Anchore's two rows for a task that begins; `executor_id` is `host:pid:threadid:`. The database
-/// numbers it where no number is given.
-pub(super) async fn insert_task(
-    connection: &mut Connection<'_>,
-    id: Option<i64>,
-    executor_id: &str,
-    (from, to): (&str, &str),
-    online: Option<bool>,
-) -> Result<i64, sqlx::Error> {
+/// Those that say that they work, and when they have last said so. There are a dozen at most.
+pub(super) const SERVICES: &str = "
+    SELECT hostid AS host, servicename AS name, CAST(heartbeat AS bigint) AS heartbeat
+      FROM services WHERE status AND heartbeat IS NOT NULL ORDER BY 2, 1";
+
+/// Anchore's row for a task that begins, and its number; `executor_id` is `host:pid:threadid:`. The
+/// database numbers it where no number is given.
+pub(super) fn insert_task(dialect: &dyn Dialect, id: Option<i64>, executor_id: &str) -> Statement {
     let (column, value) = match id {
         Some(id) => ("id, ", format!("{id}, ")),
         None => ("", String::new()),
     };
-    let now = dialect_of(connection).now_of_anchore();
+    let now = dialect.now_of_anchore();
     let task = format!(
         "INSERT INTO tasks ({column}state, last_state, created_at, started_at, last_updated,
                             executor_id, type)
          VALUES ({value}'running', NULL, {now}, {now}, {now}, $1, 'archivemigrationtask')
          RETURNING CAST(id AS bigint)"
     );
-    let task = Statement::new(task).bind(executor_id);
-    let (id,): (i64,) = connection.one(task).await?;
+    Statement::new(task).bind(executor_id)
+}
+
+/// The other row that Anchore has for it.
+pub(super) fn insert_migration(
+    id: i64,
+    (from, to): (&str, &str),
+    online: Option<bool>,
+) -> Statement {
     let migration = vec![
         ("id", id.into()),
         ("migrate_from_driver", from.into()),
@@ -159,7 +161,5 @@ pub(super) async fn insert_task(
         ("archive_documents_migrated", 0_i64.into()),
         ("online_migration", online.into()),
     ];
-    let migration = Statement::insert("archive_migration_tasks", vec![migration]);
-    connection.execute(migration).await?;
-    Ok(id)
+    Statement::insert("archive_migration_tasks", vec![migration])
 }

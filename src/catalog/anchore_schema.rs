@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::Statement;
+use super::sql::{Dialect, Statement};
 use crate::model::DriverKind;
 
 /// What a column has to hold.
@@ -30,7 +30,7 @@ enum Kind {
 use Kind::{Any, BigInt, Bool, Bytes, Int, TaskState, Text, Time};
 
 /// A table of Anchore's.
-struct Table {
+pub(super) struct Table {
     name: &'static str,
     /// Whether windlass inserts rows into it.
     inserts: bool,
@@ -166,9 +166,7 @@ impl Catalog {
         &self,
         drivers: &[DriverKind],
     ) -> Result<SchemaFindings, CatalogError> {
-        let mut tables = vec![&METADATA, &TASKS, &MIGRATION_TASKS, &SERVICES];
-        tables.extend(documents_of(drivers));
-        self.look_at_tables(tables).await
+        self.look_at_tables(tables_of_task(drivers)).await
     }
 
     /// The same of what rows are read with, and nothing is moved.
@@ -204,9 +202,7 @@ impl Catalog {
         &self,
         tables: &[&Table],
     ) -> Result<HashMap<String, Vec<Column>>, CatalogError> {
-        let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
-        let statement = Statement::new(dialect(&self.db).columns_of_tables());
-        let statement = statement.bind(serde_json::json!(names).to_string());
+        let statement = columns_question(dialect(&self.db), tables);
         let what = "look at the columns of Anchore's tables";
         let columns: Vec<Column> = self.all(what, statement).await?;
         let mut found: HashMap<String, Vec<Column>> = HashMap::new();
@@ -216,6 +212,20 @@ impl Catalog {
         }
         Ok(found)
     }
+}
+
+/// The tables that a task between such stores works with.
+pub(super) fn tables_of_task(drivers: &[DriverKind]) -> Vec<&'static Table> {
+    let mut tables = vec![&METADATA, &TASKS, &MIGRATION_TASKS, &SERVICES];
+    tables.extend(documents_of(drivers));
+    tables
+}
+
+/// What columns these tables have.
+pub(super) fn columns_question(dialect: &dyn Dialect, tables: &[&Table]) -> Statement {
+    let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+    let statement = Statement::new(dialect.columns_of_tables());
+    statement.bind(serde_json::json!(names).to_string())
 }
 
 fn documents_of(drivers: &[DriverKind]) -> Vec<&'static Table> {

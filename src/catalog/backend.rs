@@ -10,7 +10,7 @@ use sqlx::migrate::Migrator;
 
 use super::error::CatalogError;
 use super::request::{Batch, MirrorUpdate, PlanNotices, Scope};
-use super::sql::{Connection, Dialect, Statement};
+use super::sql::{Answer, Connection, Dialect, Statement};
 use super::{postgres, sqlite};
 use crate::database::Database;
 
@@ -64,15 +64,17 @@ pub(super) async fn lock_is_held(db: &Database) -> Result<bool, sqlx::Error> {
     }
 }
 
-/// Inserts the objects of a plan, and marks those that may not be moved.
+/// Inserts the objects of a plan, and marks those that may not be moved. One statement is to be said
+/// before, another behind it, whose answer comes with what was found.
 pub(super) async fn plan(
     connection: &mut Connection<'_>,
     task_id: i64,
     scope: Scope<'_>,
-) -> Result<PlanNotices, sqlx::Error> {
+    beside: (Option<Statement>, Statement),
+) -> Result<(PlanNotices, Answer), sqlx::Error> {
     match connection {
-        Connection::Postgres(pg) => postgres::plan(pg, task_id, scope).await,
-        Connection::Sqlite(sqlite) => sqlite::plan(sqlite, task_id, scope).await,
+        Connection::Postgres(pg) => postgres::plan(pg, task_id, scope, beside).await,
+        Connection::Sqlite(sqlite) => sqlite::plan(sqlite, task_id, scope, beside).await,
     }
 }
 

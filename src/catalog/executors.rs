@@ -3,10 +3,13 @@
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::backend::{dialect, dialect_of};
+use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Begin, Connection, Statement};
+use super::sql::{Dialect, Statement};
+use super::summary::summary_question;
+use super::tasks::task_question;
+use super::uploads::uploads_question;
 use crate::database::Session;
 
 /// A process that works, or worked, on a task.
@@ -29,6 +32,8 @@ pub struct Executor {
     /// Seconds since its last heartbeat.
     pub heartbeat_age_s: i64,
 }
+
+const NOTE: &str = "note the executor";
 
 /// Touches the rows of the others, for [`super::ownership`]: whoever holds one is waited for.
 const OTHERS: &str = "UPDATE windlass_executors SET epoch = epoch
@@ -104,16 +109,9 @@ impl Catalog {
         &self,
         task_id: Option<i64>,
     ) -> Result<Option<i64>, CatalogError> {
-        let age = dialect(&self.db).age_s("max(heartbeat)");
-        let sql = format!(
-            "SELECT {age} FROM windlass_executors WHERE ended_at IS NULL AND task_id <> $1"
-        );
-        let (age,): (Option<i64>,) = self
-            .one(
-                "read the executors' heartbeats",
-                Statement::new(sql).bind(task_id.unwrap_or(-1)),
-            )
-            .await?;
+        let question = unclean_neighbour(dialect(&self.db), task_id);
+        let age = self.one("read the executors' heartbeats", question);
+        let (age,): (Option<i64>,) = age.await?;
         Ok(age)
     }
 
@@ -144,26 +142,49 @@ impl Catalog {
         executor: &Executor,
         version: &str,
     ) -> Result<(), CatalogError> {
-        let mut guard = session.lock().await?;
-        let mut connection = Connection::from(&mut *guard);
-        let statements = begin_executor(&mut connection, task_id, executor, version);
-        let begun = session.watch(statements).await;
-        begun.map_err(CatalogError::of("note the executor"))
+        let begins = begin_executor(dialect(&self.db), task_id, executor, version);
+        self.at_once_over(NOTE, session, begins).await.map(drop)
+    }
+
+    /// The same of a task's first. The task itself, what has become of its objects, and its uploads are
+    /// asked ahead with it.
+    pub async fn first_executor_begins(
+        &self,
+        session: &Session,
+        task_id: i64,
+        executor: &Executor,
+        version: &str,
+    ) -> Result<(), CatalogError> {
+        let [others, begins] = begin_executor(dialect(&self.db), task_id, executor, version);
+        let questions = [
+            task_question(&task_id.to_string()),
+            summary_question(task_id),
+            uploads_question(task_id),
+        ];
+        let [task, summary, uploads] = questions.clone();
+        let statements = [others, begins, task, summary, uploads];
+        let [_, _, task, summary, uploads] = self.at_once_over(NOTE, session, statements).await?;
+        let kept = self.ahead.keep(&questions, vec![task, summary, uploads]);
+        kept.map_err(CatalogError::of(NOTE))
     }
 }
 
-async fn begin_executor(
-    connection: &mut Connection<'_>,
+/// How old the youngest heartbeat of another task's executor is that did not end in good order.
+pub(super) fn unclean_neighbour(dialect: &dyn Dialect, task_id: Option<i64>) -> Statement {
+    let age = dialect.age_s("max(heartbeat)");
+    let sql =
+        format!("SELECT {age} FROM windlass_executors WHERE ended_at IS NULL AND task_id <> $1");
+    Statement::new(sql).bind(task_id.unwrap_or(-1))
+}
+
+fn begin_executor(
+    dialect: &dyn Dialect,
     task_id: i64,
     executor: &Executor,
     version: &str,
-) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin(Begin::Immediate).await?;
-    let mut within = transaction.connection();
+) -> [Statement; 2] {
     let others = Statement::new(OTHERS).bind(task_id);
-    within
-        .execute(others.bind(executor.executor.to_string()))
-        .await?;
+    let others = others.bind(executor.executor.to_string());
     let values = [
         ("task_id", task_id.into()),
         ("executor", executor.executor.to_string().into()),
@@ -174,7 +195,5 @@ async fn begin_executor(
         ("seq", (executor.seq as i64).into()),
         ("head", (&executor.head).into()),
     ];
-    let begins = begins(dialect_of(&within).now());
-    within.execute(Statement::named(&begins, values)).await?;
-    transaction.commit().await
+    [others, Statement::named(&begins(dialect.now()), values)]
 }

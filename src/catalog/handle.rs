@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Mutex;
 
+use super::ahead::Ahead;
 use super::error::CatalogError;
-use super::sql::{Record, Statement};
-use crate::database::Database;
+use super::sql::{Answer, Begin, Connection, Record, Statement, together_over_pool};
+use crate::database::{Database, Session};
 
 /// Objects in one shard: what an executor claims, loads and checks at once.
 pub const SHARD_OBJECTS: u64 = 1_000;
@@ -22,6 +24,10 @@ pub struct Catalog {
     pub(super) many_rows: Arc<Mutex<()>>,
     /// Tables that have been found: they do not go away.
     pub(super) found: Arc<std::sync::Mutex<HashSet<String>>>,
+    /// Whether windlass's tables have been found up to date: they do not grow old.
+    pub(super) is_current: Arc<AtomicBool>,
+    /// What has been asked already, and not been told yet.
+    pub(super) ahead: Ahead,
 }
 
 impl Catalog {
@@ -30,13 +36,58 @@ impl Catalog {
         &self.db
     }
 
+    /// Asks statements that only read in one message, before whoever wants to know. One that the
+    /// database refuses spoils them all, and each is asked again by the one who has words for it.
+    pub(super) async fn ask_ahead(
+        &self,
+        what: &'static str,
+        statements: Vec<Statement>,
+    ) -> Result<(), CatalogError> {
+        // Whatever comes of it, what was asked before is older.
+        for statement in &statements {
+            self.ahead.take(statement);
+        }
+        match together_over_pool(&self.db, &statements).await {
+            Ok(answers) => {
+                let kept = self.ahead.keep(&statements, answers);
+                kept.map_err(CatalogError::of(what))
+            }
+            Err(sqlx::Error::Database(error)) => {
+                tracing::debug!("{what}: {error}");
+                Ok(())
+            }
+            Err(error) => Err(CatalogError::of(what)(error)),
+        }
+    }
+
+    /// What was asked ahead until now counts no more: the lock has been taken since.
+    pub fn forget_ahead(&self) {
+        self.ahead.forget();
+    }
+
+    /// Says statements over the locked session, in one transaction of their own.
+    pub(super) async fn at_once_over<const N: usize>(
+        &self,
+        what: &'static str,
+        session: &Session,
+        statements: [Statement; N],
+    ) -> Result<[Answer; N], CatalogError> {
+        let mut guard = session.lock().await?;
+        let mut connection = Connection::from(&mut *guard);
+        let done = connection.at_once(Begin::Immediate, statements);
+        session.watch(done).await.map_err(CatalogError::of(what))
+    }
+
     /// All rows, over the pool; `what` is being done, for the error. So with the others.
     pub(super) async fn all<T: Record>(
         &self,
         what: &'static str,
         statement: Statement,
     ) -> Result<Vec<T>, CatalogError> {
-        let rows = statement.all(&self.db).await;
+        let rows = match self.ahead.take(&statement) {
+            Some(answer) => answer.all(),
+            None => statement.all(&self.db).await,
+        };
         rows.map_err(CatalogError::of(what))
     }
 
@@ -46,7 +97,10 @@ impl Catalog {
         what: &'static str,
         statement: Statement,
     ) -> Result<T, CatalogError> {
-        let row = statement.one(&self.db).await;
+        let row = match self.ahead.take(&statement) {
+            Some(answer) => answer.one(),
+            None => statement.one(&self.db).await,
+        };
         row.map_err(CatalogError::of(what))
     }
 
@@ -56,7 +110,10 @@ impl Catalog {
         what: &'static str,
         statement: Statement,
     ) -> Result<Option<T>, CatalogError> {
-        let row = statement.optional(&self.db).await;
+        let row = match self.ahead.take(&statement) {
+            Some(answer) => answer.optional(),
+            None => statement.optional(&self.db).await,
+        };
         row.map_err(CatalogError::of(what))
     }
 

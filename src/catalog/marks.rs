@@ -1,7 +1,7 @@
 //! Marks on planned objects: what may not be moved, and what is shared. Each is one pass over the
 //! whole table; `archive_metadata` has no index on `content_url`.
 
-use super::sql::{Connection, Statement};
+use super::sql::Statement;
 
 /// Sources that another row points at as well.
 pub(super) const MARK_SHARED: &str = "
@@ -35,27 +35,13 @@ const REFUSE_TAKEN: &str = r#"
                    OR m.bucket <> windlass_objects.bucket
                    OR m."archiveId" <> windlass_objects.archive_id))"#;
 
-/// Marks the objects of a plan that can't be moved, and those whose source another row needs. `to` is
+/// What marks the objects of a plan that can't be moved, and those whose source another row needs. `to` is
 /// what every destination begins with.
-pub(super) async fn mark_forward(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    to: &str,
-) -> Result<(), sqlx::Error> {
-    mark(connection, task_id, &[MARK_SHARED, REFUSE_MEETING]).await?;
-    let taken = Statement::new(REFUSE_TAKEN).bind(task_id).bind(to);
-    connection.execute(taken).await.map(drop)
-}
-
-/// Carries out marks, each for the task `$1`.
-pub(super) async fn mark(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    marks: &[&'static str],
-) -> Result<(), sqlx::Error> {
-    for mark in marks {
-        let statement = Statement::new(*mark).bind(task_id);
-        connection.execute(statement).await?;
-    }
-    Ok(())
+pub(super) fn marks_forward(task_id: i64, to: &str) -> [Statement; 3] {
+    let of_task = |mark: &'static str| Statement::new(mark).bind(task_id);
+    [
+        of_task(MARK_SHARED),
+        of_task(REFUSE_MEETING),
+        of_task(REFUSE_TAKEN).bind(to),
+    ]
 }

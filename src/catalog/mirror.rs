@@ -9,15 +9,17 @@ use std::borrow::Cow;
 use super::backend::{self, dialect, dialect_of};
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::ownership::owner;
+use super::ownership::{Owner, looks, unless_taken_over};
 use super::request::{Heartbeat, MirrorUpdate};
-use super::sql::{Begin, Connection, Numbers, Pooled, Statement, within_limit};
+use super::sql::{Answer, Begin, Connection, Dialect, Numbers, Pooled, Statement, within_limit};
 use crate::crash;
 use crate::model::Phase;
 
 /// Objects of a batch that the journal has as committed and the database has not.
 const LOST: &str = "SELECT count(*) FROM windlass_objects
      WHERE task_id = $1 AND phase NOT IN ('committed', 'source-deleted') AND idx IN ";
+
+const WHAT: &str = "mirror the journal";
 
 impl Catalog {
     /// Mirrors a batch and the head of the journal, in one transaction. At most one update per
@@ -32,14 +34,23 @@ impl Catalog {
         heartbeat: &Heartbeat,
         updates: &[MirrorUpdate],
     ) -> Result<(), CatalogError> {
-        let what = "mirror the journal";
+        let what = WHAT;
         let updates = &*self.fitting(updates);
         crash::point("mirror-before");
         // A connection is asked for first: whoever holds the rows must not wait for one.
         let mut pooled = Pooled::acquire(&self.db)
             .await
             .map_err(CatalogError::of(what))?;
-        let work = self.mirror_batch(pooled.connection(), task_id, heartbeat, updates);
+        let work = async {
+            let connection = pooled.connection();
+            match updates.is_empty() {
+                true => mirror_head(connection, task_id, heartbeat).await,
+                false => {
+                    let batch = self.mirror_batch(connection, task_id, heartbeat, updates);
+                    batch.await
+                }
+            }
+        };
         let done = within_limit(&self.db, work).await;
         done.map_err(CatalogError::of(what))??;
         pooled.give_back();
@@ -54,22 +65,17 @@ impl Catalog {
         heartbeat: &Heartbeat,
         updates: &[MirrorUpdate],
     ) -> Result<(), CatalogError> {
-        let what = "mirror the journal";
-        let of = CatalogError::of;
+        let of = || CatalogError::of(WHAT);
         let transaction = connection.begin(Begin::Immediate).await;
-        let mut transaction = transaction.map_err(of(what))?;
+        let mut transaction = transaction.map_err(of())?;
         let mut within = transaction.connection();
-        let owner = owner(&mut within, &heartbeat.writer(task_id)).await;
-        let owner = owner.map_err(of(what))?;
-        if owner.is_taken_over {
-            return Err(CatalogError::TakenOver { task_id });
-        }
-        let acknowledged = heartbeat.acknowledged.unwrap_or(0);
-        if owner.seq.unwrap_or(0) < acknowledged
-            || has_lost(&mut within, task_id, heartbeat, updates)
-                .await
-                .map_err(of("hold the mirror against the journal"))?
-        {
+        let [own_row, later] = looks(dialect_of(&within), &heartbeat.writer(task_id));
+        let lost = lost(dialect_of(&within), task_id, heartbeat, updates);
+        let seen = within.together([own_row, later, lost]).await;
+        let [own_row, later, lost] = seen.map_err(of())?;
+        judge([own_row, later], task_id, heartbeat)?;
+        let (lost,): (i64,) = lost.one().map_err(of())?;
+        if lost > 0 {
             return Err(CatalogError::WentBack);
         }
         // As late as it may be: commits wait for it.
@@ -78,11 +84,11 @@ impl Catalog {
             false => None,
         };
         let updated = backend::update_mirror(&mut within, task_id, heartbeat.epoch, updates).await;
-        updated.map_err(of(what))?;
+        updated.map_err(of())?;
         let head = head(dialect_of(&within).now(), task_id, heartbeat);
-        within.execute(head).await.map_err(of(what))?;
+        within.execute(head).await.map_err(of())?;
         crash::point("mirror-before-commit");
-        transaction.commit().await.map_err(of(what))?;
+        transaction.commit().await.map_err(of())?;
         crash::point("mirror-after-commit");
         Ok(())
     }
@@ -106,47 +112,68 @@ impl Catalog {
     }
 }
 
-/// Asks, in the transaction of a batch, whether the database still has the commits that it had
-/// acknowledged. Over a gap the head must not go: what the journal has in it would never be
+/// The head alone, in one message: it is written where whoever looks would have let it.
+async fn mirror_head(
+    mut connection: Connection<'_>,
+    task_id: i64,
+    heartbeat: &Heartbeat,
+) -> Result<(), CatalogError> {
+    let dialect = dialect_of(&connection);
+    let [own_row, later] = looks(dialect, &heartbeat.writer(task_id));
+    let statements = [own_row, later, head(dialect.now(), task_id, heartbeat)];
+    crash::point("mirror-before-commit");
+    let done = connection.at_once(Begin::Immediate, statements).await;
+    let [own_row, later, _] = done.map_err(CatalogError::of(WHAT))?;
+    crash::point("mirror-after-commit");
+    judge([own_row, later], task_id, heartbeat)
+}
+
+/// Whether the mirror is still this executor's to write, and as the executor knows it.
+fn judge(seen: [Answer; 2], task_id: i64, heartbeat: &Heartbeat) -> Result<(), CatalogError> {
+    let owner = Owner::seen(seen).map_err(CatalogError::of(WHAT))?;
+    let acknowledged = heartbeat.acknowledged.unwrap_or(0);
+    match () {
+        () if owner.is_taken_over => Err(CatalogError::TakenOver { task_id }),
+        () if owner.seq.unwrap_or(0) < acknowledged => Err(CatalogError::WentBack),
+        () => Ok(()),
+    }
+}
+
+/// Counts, in the transaction of a batch, the commits that the database had acknowledged and has no
+/// longer. Over a gap the head must not go: what the journal has in it would never be
 /// replayed. A commit that the journal has and the mirror's guard keeps out is such a gap, too.
-async fn has_lost(
-    connection: &mut Connection<'_>,
+fn lost(
+    dialect: &dyn Dialect,
     task_id: i64,
     heartbeat: &Heartbeat,
     updates: &[MirrorUpdate],
-) -> Result<bool, sqlx::Error> {
-    if heartbeat.acknowledged.is_none() {
-        return Ok(false);
-    }
+) -> Statement {
     let committed = updates
         .iter()
         .filter(|update| update.phase >= Some(Phase::Committed));
+    // Whoever was never answered has nothing to lose.
+    let committed = committed.filter(|_| heartbeat.acknowledged.is_some());
     let committed: Vec<u64> = committed.map(|update| update.idx).collect();
-    if committed.is_empty() {
-        return Ok(false);
-    }
-    let lost = format!("{LOST}{}", dialect_of(connection).numbers());
-    let lost = Statement::new(lost).bind(task_id);
-    let (lost,): (i64,) = connection.one(lost.bind(Numbers(&committed))).await?;
-    Ok(lost > 0)
+    let lost = Statement::new(format!("{LOST}{}", dialect.numbers()));
+    lost.bind(task_id).bind(Numbers(&committed))
 }
 
 /// The head of the journal; one that lives no more gives no new heartbeat.
 fn head(now: &str, task_id: i64, heartbeat: &Heartbeat) -> Statement {
     let sql = format!(
         "UPDATE windlass_executors
-            SET heartbeat = CASE WHEN :alive THEN {now} ELSE heartbeat END,
-                seq = :seq, head = :head
-          WHERE task_id = :task_id AND executor = :executor AND seq <= :seq"
+            SET heartbeat = CASE WHEN $6 THEN {now} ELSE heartbeat END, seq = $4, head = $7
+          WHERE task_id = $1 AND executor = $2 AND seq BETWEEN $3 AND $4 AND {}",
+        unless_taken_over("$2", "$5")
     );
-    let values = [
-        ("task_id", task_id.into()),
-        ("executor", heartbeat.executor.to_string().into()),
-        ("seq", (heartbeat.seq as i64).into()),
-        ("head", (&heartbeat.head).into()),
-        ("alive", heartbeat.alive.into()),
-    ];
-    Statement::named(&sql, values)
+    Statement::new(sql)
+        .bind(task_id)
+        .bind(heartbeat.executor.to_string())
+        .bind(heartbeat.acknowledged.unwrap_or(0) as i64)
+        .bind(heartbeat.seq as i64)
+        .bind(heartbeat.epoch)
+        .bind(heartbeat.alive)
+        .bind(&heartbeat.head)
 }
 
 #[cfg(test)]

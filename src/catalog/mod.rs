@@ -12,19 +12,23 @@
 //! 4. `marks`: the marks on planned objects.
 //! 5. `postgres`, `sqlite`: each database's words, and the statements that only it has.
 //! 6. `backend`: which of the two it is; nothing above asks.
-//! 7. `handle`: [`Catalog`], without its verbs.
+//! 7. `ahead`: answers to questions that were asked several at once; `handle`: [`Catalog`], without its
+//!    verbs.
 //! 8. The verbs, a file per subject, on any database: `schema`, `ownership`, `listing`, `summary`,
 //!    then those that build on them: `anchore`, `tasks`, `swap`, `commit`, `mirror`, `mirror_apart`,
-//!    `plan_follow_up`, `plan`, `plan_pass`, `staged`, `objects`, `task_listing`, `report` and the others.
+//!    `plan_follow_up`, `plan`, `plan_pass`, `staged`, `begin`, `objects`, `task_listing`, `report` and the
+//!    others.
 //!
 //! This file only declares and re-exports.
 //!
 //! [`Session`]: crate::database::Session
 
+mod ahead;
 mod anchore;
 mod anchore_schema;
 mod audit;
 mod backend;
+mod begin;
 mod commit;
 mod error;
 mod executors;

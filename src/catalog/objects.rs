@@ -3,6 +3,7 @@
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
+use super::ownership::unless_taken_over;
 use super::request::Writer;
 use super::sql::{JOIN_ROW, Statement};
 use crate::model::{
@@ -119,18 +120,20 @@ impl Catalog {
                      WHERE task_id = $1 AND NOT done AND shard > $3
                        AND (owner IS NULL OR owner = $2)
                      ORDER BY shard{} LIMIT 1)
+                AND {}
              RETURNING shard, first_idx, last_idx",
             dialect.end_of_lease(),
-            dialect.for_update_skip_locked()
+            dialect.for_update_skip_locked(),
+            unless_taken_over("$2", "$4")
         );
         let claim = Statement::new(sql)
             .bind(writer.task_id)
             .bind(writer.executor.to_string())
-            .bind(after.map_or(-1, |shard| shard as i64));
-        let shard = self.as_owner("claim a shard", writer, async |connection| {
-            connection.optional(claim).await
-        });
-        let shard: Option<(i64, i64, i64)> = shard.await?;
+            .bind(after.map_or(-1, |shard| shard as i64))
+            .bind(writer.epoch);
+        let what = "claim a shard";
+        let shard = self.as_owner(what, writer, claim).await?.optional();
+        let shard: Option<(i64, i64, i64)> = shard.map_err(CatalogError::of(what))?;
         Ok(shard.map(|(shard, first, last)| Shard {
             shard: shard as u64,
             first_idx: first as u64,
@@ -292,16 +295,17 @@ impl Catalog {
                         SELECT 1 FROM windlass_objects
                          WHERE task_id = $1 AND idx BETWEEN $3 AND $4
                            AND NOT {at_rest}
-                           AND (outcome IS NULL OR outcome = 'failed'))",
+                           AND (outcome IS NULL OR outcome = 'failed'))
+                    AND {}",
+            unless_taken_over("$5", "$6")
         ))
         .bind(writer.task_id)
         .bind(shard.shard as i64)
         .bind(shard.first_idx as i64)
-        .bind(shard.last_idx as i64);
-        self.as_owner("close a shard", writer, async |connection| {
-            connection.execute(done).await.map(drop)
-        })
-        .await
+        .bind(shard.last_idx as i64)
+        .bind(writer.executor.to_string())
+        .bind(writer.epoch);
+        self.as_owner("close a shard", writer, done).await.map(drop)
     }
 
     /// The objects of a range that are not at their end, each with its row as it is now.

@@ -7,15 +7,25 @@
 //! row first and looks for a later one afterwards, in a statement of its own: so either its batch is
 //! in the database before the other begins, or it sees the other.
 
-use super::backend::dialect_of;
+use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
 use super::request::Writer;
-use super::sql::{Begin, Connection, Pooled, Statement, within_limit};
+use super::sql::{Answer, Begin, Dialect, Pooled, Statement, within_limit};
 
 /// Executors that have taken the task over since.
 const LATER: &str = "SELECT count(*) FROM windlass_executors
      WHERE task_id = $1 AND executor <> $2 AND epoch >= $3";
+
+/// A condition for what is written in one message with the look at who owns the task, and so before
+/// anybody here has heard what came of that. The task is `$1`; the parameters of the writer's executor
+/// and epoch are given.
+pub(super) fn unless_taken_over(executor: &str, epoch: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT 1 FROM windlass_executors later
+              WHERE later.task_id = $1 AND later.executor <> {executor} AND later.epoch >= {epoch})"
+    )
+}
 
 /// What stands of the mirror's writer.
 pub(super) struct Owner {
@@ -25,60 +35,65 @@ pub(super) struct Owner {
     pub seq: Option<u64>,
 }
 
-/// Looks who owns the task; asked at the beginning of a transaction that writes, and true until it
-/// ends.
-pub(super) async fn owner(
-    connection: &mut Connection<'_>,
-    writer: &Writer,
-) -> Result<Owner, sqlx::Error> {
+/// The two looks at who owns the task, one behind the other at the beginning of a transaction that
+/// writes. What they tell is true until it ends.
+pub(super) fn looks(dialect: &dyn Dialect, writer: &Writer) -> [Statement; 2] {
     let own_row = format!(
         "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2{}",
-        dialect_of(connection).for_update()
+        dialect.for_update()
     );
     let of_writer = |sql: String| {
         let statement = Statement::new(sql).bind(writer.task_id);
         statement.bind(writer.executor.to_string())
     };
-    let locked: Option<(i64,)> = connection.optional(of_writer(own_row)).await?;
-    let later = of_writer(LATER.into()).bind(writer.epoch);
-    let (later,): (i64,) = connection.one(later).await?;
-    Ok(Owner {
-        is_taken_over: later > 0,
-        seq: locked.map(|(seq,)| seq as u64),
-    })
+    [
+        of_writer(own_row),
+        of_writer(LATER.into()).bind(writer.epoch),
+    ]
+}
+
+impl Owner {
+    /// What the looks have told.
+    pub fn seen([own_row, later]: [Answer; 2]) -> Result<Self, sqlx::Error> {
+        let own_row: Option<(i64,)> = own_row.optional()?;
+        let (later,): (i64,) = later.one()?;
+        Ok(Self {
+            is_taken_over: later > 0,
+            seq: own_row.map(|(seq,)| seq as u64),
+        })
+    }
 }
 
 impl Catalog {
-    /// Runs statements over the pool, in a transaction of the task's latest executor alone.
+    /// Runs a statement over the pool that writes [`unless_taken_over`], in a transaction of the task's
+    /// latest executor alone.
     ///
     /// # Errors
     /// [`CatalogError::TakenOver`] where another has taken the task over, with nothing written.
-    pub(super) async fn as_owner<T>(
+    pub(super) async fn as_owner(
         &self,
         what: &'static str,
         writer: &Writer,
-        statements: impl AsyncFnOnce(&mut Connection<'_>) -> Result<T, sqlx::Error>,
-    ) -> Result<T, CatalogError> {
+        statement: Statement,
+    ) -> Result<Answer, CatalogError> {
         let mut pooled = Pooled::acquire(&self.db)
             .await
             .map_err(CatalogError::of(what))?;
+        let [own_row, later] = looks(dialect(&self.db), writer);
         let work = async {
             let mut connection = pooled.connection();
-            let mut transaction = connection.begin(Begin::Immediate).await?;
-            let mut within = transaction.connection();
-            if owner(&mut within, writer).await?.is_taken_over {
-                return Ok(None);
-            }
-            let done = statements(&mut within).await?;
-            transaction.commit().await?;
-            Ok(Some(done))
+            let statements = [own_row, later, statement];
+            connection.at_once(Begin::Immediate, statements).await
         };
         let done = within_limit(&self.db, work).await.and_then(|done| done);
-        let task_id = writer.task_id;
-        let done = done.map_err(CatalogError::of(what))?;
-        if done.is_some() {
-            pooled.give_back();
+        let [own_row, later, answer] = done.map_err(CatalogError::of(what))?;
+        pooled.give_back();
+        let owner = Owner::seen([own_row, later]).map_err(CatalogError::of(what))?;
+        match owner.is_taken_over {
+            true => Err(CatalogError::TakenOver {
+                task_id: writer.task_id,
+            }),
+            false => Ok(answer),
         }
-        done.ok_or(CatalogError::TakenOver { task_id })
     }
 }

@@ -8,7 +8,7 @@ use super::handle::{Catalog, SHARD_OBJECTS};
 use super::request::{
     PlanNotices, PlanRequest, Planned, PlannedBucket, Scope, SharedWith, TaskPlan,
 };
-use super::sql::{Connection, Statement};
+use super::sql::{Connection, Dialect, Statement};
 use super::{anchore, plan_follow_up, schema};
 use crate::crash;
 use crate::database::{Encoding, Session};
@@ -47,8 +47,8 @@ impl Catalog {
         .await
     }
 
-    /// Runs the statements of a plan in a transaction of the locked session, however long they take, as
-    /// long as the database lives; and ends it as `decide` says.
+    /// Runs the statements of a plan, which begin a transaction of the locked session, however long they
+    /// take, as long as the database lives; and ends it as `decide` says.
     pub(super) async fn in_a_plan<T, E>(
         &self,
         session: &Session,
@@ -61,12 +61,8 @@ impl Catalog {
     {
         let mut guard = session.lock().await.map_err(CatalogError::from)?;
         let mut connection = Connection::from(&mut *guard);
-        let begin_and_work = async {
-            begin(&mut connection, patience).await?;
-            work(&mut connection).await
-        };
         let planned = tokio::select! {
-            planned = begin_and_work => planned,
+            planned = work(&mut connection) => planned,
             error = self.db.silence(patience) => Err(error),
         };
         let planned = session
@@ -112,31 +108,30 @@ fn fitting(request: &PlanRequest, encoding: Encoding) -> PlanRequest {
 /// Statements of our own rather than sqlx's guard: the transaction outlives this function.
 /// A plan of millions takes longer than any other statement may. A lock that somebody has left
 /// behind is waited for no longer than an outage.
-async fn begin(connection: &mut Connection<'_>, patience: Duration) -> Result<(), sqlx::Error> {
-    let dialect = dialect_of(connection);
-    let mut begin = vec![dialect.begin_plan().to_owned()];
-    begin.extend(dialect.limits_of_plan(patience));
-    let begin = Statement::new(begin.join("; "));
-    connection.execute(begin).await.map(drop)
+pub(super) fn begin_plan(dialect: &dyn Dialect, patience: Duration) -> Vec<Statement> {
+    let mut statements = vec![Statement::new(dialect.begin_plan())];
+    let limits = dialect.limits_of_plan(patience);
+    statements.extend(limits.into_iter().map(Statement::new));
+    statements
 }
 
 async fn plan(
     connection: &mut Connection<'_>,
     request: &PlanRequest,
 ) -> Result<Planned, sqlx::Error> {
-    // Only a dry run comes here without tables, and rolls them back with the plan.
-    schema::make_missing(connection).await?;
+    let task_id = begin(connection, request).await?;
     let from = request.from.place.driver.name();
     let to = request.to.place.driver.name();
-    let id = request.dry_run.then_some(DRY_RUN_ID);
     let online = request.stage.map(|_| true);
-    let executor_id = &request.executor_id;
-    let task_id = anchore::insert_task(connection, id, executor_id, (from, to), online).await?;
-    let (mut notices, follow_up) = match &request.after {
+    let migration = anchore::insert_migration(task_id, (from, to), online);
+    let count = count(dialect_of(connection), task_id, request);
+    let (mut notices, follow_up, counted) = match &request.after {
         Some(after) => {
+            connection.execute(migration).await?;
             let kind = request.kind;
             let found = plan_follow_up::plan(connection, task_id, kind, after).await?;
-            (PlanNotices::default(), Some(found))
+            let counted = connection.all(count).await?;
+            (PlanNotices::default(), Some(found), counted)
         }
         None => {
             let scope = Scope {
@@ -146,19 +141,34 @@ async fn plan(
                 planned: 0,
                 digests_only: request.stage == Some(Stage::Staging),
             };
-            (backend::plan(connection, task_id, scope).await?, None)
+            let beside = (Some(migration), count);
+            let planned = backend::plan(connection, task_id, scope, beside).await?;
+            (planned.0, None, planned.1.all::<Counted>()?)
         }
     };
-    let counted = count(connection, task_id, request).await?;
     let sum = |of: fn(&Counted) -> i64| counted.iter().map(of).sum::<i64>();
     notices.shared = sum(|bucket| bucket.shared) as u64;
     notices.refused = sum(|bucket| bucket.refused) as u64;
     notices.unreadable_by_anchore = sum(|bucket| bucket.misread) as u64;
     let (objects, bytes) = (sum(|bucket| bucket.objects), sum(|bucket| bucket.bytes));
-    insert_own_rows(connection, task_id, request, objects, bytes).await?;
+    let mut statements = own_rows(task_id, request, objects, bytes)?;
+    let own_rows = statements.len();
+    let shared_with = |earlier: &i64| Statement::new(SHARED_WITH).bind(task_id).bind(*earlier);
+    statements.extend(request.earlier.iter().map(shared_with));
+    let answers = connection.several(statements).await?;
     let mut shared_with = Vec::new();
-    for earlier in &request.earlier {
-        shared_with.push(shared_with_earlier(connection, task_id, *earlier).await?);
+    for (earlier, answer) in request
+        .earlier
+        .iter()
+        .zip(answers.into_iter().skip(own_rows))
+    {
+        let (open, failed, accepted): (i64, i64, i64) = answer.one()?;
+        shared_with.push(SharedWith {
+            task_id: *earlier,
+            open: open as u64,
+            failed: failed as u64,
+            accepted: accepted as u64,
+        });
     }
     let buckets = counted
         .into_iter()
@@ -177,6 +187,21 @@ async fn plan(
     })
 }
 
+/// Begins the transaction, and notes the task where Anchore does; its number.
+async fn begin(connection: &mut Connection<'_>, request: &PlanRequest) -> Result<i64, sqlx::Error> {
+    let dialect = dialect_of(connection);
+    let mut statements = begin_plan(dialect, request.patience);
+    let id = request.dry_run.then_some(DRY_RUN_ID);
+    statements.push(anchore::insert_task(dialect, id, &request.executor_id));
+    let noted = connection.several(statements).await?.pop();
+    let (task_id,): (i64,) = noted.ok_or(sqlx::Error::RowNotFound)?.one()?;
+    // Only a dry run comes here without tables, and rolls them back with the plan.
+    if request.dry_run {
+        schema::make_missing(connection).await?;
+    }
+    Ok(task_id)
+}
+
 /// One pass over both plans.
 const SHARED_WITH: &str = "
     SELECT count(CASE WHEN o.outcome IS NULL THEN 1 END),
@@ -188,21 +213,6 @@ const SHARED_WITH: &str = "
         ON o.archive_id = n.archive_id AND o.bucket = n.bucket AND o.user_id = n.user_id
        AND o.document_name = n.document_name AND o.source_url = n.source_url
      WHERE n.task_id = $1 AND o.task_id = $2 AND o.phase IN ('pending', 'copied', 'verified')";
-
-async fn shared_with_earlier(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    earlier: i64,
-) -> Result<SharedWith, sqlx::Error> {
-    let statement = Statement::new(SHARED_WITH).bind(task_id).bind(earlier);
-    let (open, failed, accepted): (i64, i64, i64) = connection.one(statement).await?;
-    Ok(SharedWith {
-        task_id: earlier,
-        open: open as u64,
-        failed: failed as u64,
-        accepted: accepted as u64,
-    })
-}
 
 /// The number of a task that is rolled back in any case. Anchore counts from 1.
 const DRY_RUN_ID: i64 = -1;
@@ -233,13 +243,9 @@ impl From<Counted> for PlannedBucket {
 
 /// The plan by bucket, the one with the most objects first: one pass over the objects, for everything
 /// that is to be said of them.
-async fn count(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    request: &PlanRequest,
-) -> Result<Vec<Counted>, sqlx::Error> {
+fn count(dialect: &dyn Dialect, task_id: i64, request: &PlanRequest) -> Statement {
     let misread = match request.kind {
-        TaskKind::Forward => misread(connection, &request.to.place),
+        TaskKind::Forward => misread(dialect, &request.to.place),
         TaskKind::Reverse | TaskKind::DeleteSource => NEVER.into(),
     };
     let sql = format!(
@@ -251,15 +257,14 @@ async fn count(
            FROM windlass_objects WHERE task_id = $1
           GROUP BY bucket ORDER BY objects DESC, bucket"
     );
-    connection.all(Statement::new(sql).bind(task_id)).await
+    Statement::new(sql).bind(task_id)
 }
 
 const NEVER: &str = "1 = 0";
 
 /// Objects that Anchore, which parses URLs with Python's `urlparse`, could not read back from a place:
 /// `?` and `#` cut the rest off, tab, CR and LF are dropped.
-fn misread(connection: &Connection<'_>, place: &Place) -> String {
-    let dialect = dialect_of(connection);
+fn misread(dialect: &dyn Dialect, place: &Place) -> String {
     match place.driver {
         DriverKind::Db | DriverKind::Db2 => NEVER.into(),
         DriverKind::Localfs => dialect.is_cut_by_url_parsing("bucket"),
@@ -284,35 +289,29 @@ const SHARDS: &str = "
            $4 + CASE WHEN (shard + 1) * $3 < $2 THEN (shard + 1) * $3 - 1 ELSE $2 - 1 END
       FROM s";
 
-/// Makes the shards of objects that were planned a moment ago, from number `first_idx` on.
-pub(super) async fn insert_shards(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    first_idx: i64,
-    objects: i64,
-) -> Result<(), sqlx::Error> {
+/// The shards of objects that were planned a moment ago, from number `first_idx` on.
+pub(super) fn shards(task_id: i64, first_idx: i64, objects: i64) -> Statement {
     let shards = Statement::new(SHARDS).bind(task_id).bind(objects);
-    let shards = shards.bind(SHARD_OBJECTS as i64).bind(first_idx);
-    connection.execute(shards).await.map(drop)
+    shards.bind(SHARD_OBJECTS as i64).bind(first_idx)
 }
 
-async fn insert_own_rows(
-    connection: &mut Connection<'_>,
+/// What else is noted of a task: where Anchore looks, and of windlass's own.
+fn own_rows(
     task_id: i64,
     request: &PlanRequest,
     objects: i64,
     bytes: i64,
-) -> Result<(), sqlx::Error> {
+) -> Result<Vec<Statement>, sqlx::Error> {
     // Anchore counts documents whose row moves.
     let rows_to_swap = match request.kind {
         TaskKind::Forward | TaskKind::Reverse => objects,
         TaskKind::DeleteSource => 0,
     };
-    let to_migrate = Statement::new(TO_MIGRATE).bind(rows_to_swap).bind(task_id);
-    connection.execute(to_migrate).await?;
-    let task = insert_own_task(task_id, request, objects, bytes)?;
-    connection.execute(task).await?;
-    insert_shards(connection, task_id, 0, objects).await
+    Ok(vec![
+        Statement::new(TO_MIGRATE).bind(rows_to_swap).bind(task_id),
+        insert_own_task(task_id, request, objects, bytes)?,
+        shards(task_id, 0, objects),
+    ])
 }
 
 fn insert_own_task(

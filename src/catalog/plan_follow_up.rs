@@ -2,7 +2,7 @@
 //! They need nothing that only one of the databases has.
 
 use super::backend::dialect_of;
-use super::marks::{MARK_SHARED, mark};
+use super::marks::MARK_SHARED;
 use super::request::{FollowUp, FollowUpNotices};
 use super::sql::{Connection, JOIN_ROW, Numbers, Statement};
 use crate::model::TaskKind;
@@ -118,12 +118,13 @@ pub(super) async fn plan(
             connection.execute(left_over).await?;
         }
     }
-    connection
-        .execute(Statement::new(dialect.after_inserts()))
-        .await?;
+    let said = dialect.after_inserts().iter();
+    let mut statements: Vec<Statement> = said.map(|said| Statement::new(*said)).collect();
     let marks = [MARK_SHARED, MARK_LEFT_OVER_IN_USE];
-    mark(connection, task_id, &marks).await?;
-    let mut counts: FollowUpNotices = connection.one(of_both(&count())).await?;
+    statements.extend(marks.map(|mark| Statement::new(mark).bind(task_id)));
+    statements.push(of_both(&count()));
+    let counted = connection.several(statements).await?.pop();
+    let mut counts: FollowUpNotices = counted.ok_or(sqlx::Error::RowNotFound)?.one()?;
     if counts.changed_since > 0 {
         let moved_on_by = of_both(&moved_on_by());
         let found: Option<(i64, i64)> = connection.optional(moved_on_by).await?;

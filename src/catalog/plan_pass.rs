@@ -4,7 +4,7 @@
 use super::backend::{self, dialect_of};
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::plan::{PlanEnd, insert_shards};
+use super::plan::{PlanEnd, begin_plan, shards};
 use super::request::{PassRequest, PlannedPass, Scope};
 use super::sql::{Connection, JOIN_ROW, Statement};
 use crate::database::Session;
@@ -40,8 +40,8 @@ const REOPEN: &str = "
               AND (o.outcome IS NULL OR o.outcome = 'failed') AND (o.superseded OR $2))";
 
 const NOTE: &str = "
-    UPDATE windlass_tasks SET planned = $2, planned_bytes = $3, passes = $4, stage = $5
-     WHERE task_id = $1";
+    UPDATE windlass_tasks SET planned = $2, planned_bytes = $3, passes = passes + 1, stage = $4
+     WHERE task_id = $1 RETURNING passes";
 
 const TO_MIGRATE: &str = "
     UPDATE archive_migration_tasks SET archive_documents_to_migrate = $2 WHERE id = $1";
@@ -108,6 +108,8 @@ async fn plan_pass(
 ) -> Result<PlannedPass, sqlx::Error> {
     let task_id = request.task_id;
     let of_task = |sql: String| Statement::new(sql).bind(task_id);
+    let begin = begin_plan(dialect_of(connection), request.patience);
+    connection.several(begin).await?;
     let superseded = connection.execute(of_task(supersede())).await?;
     let scope = Scope {
         from: &request.from,
@@ -116,34 +118,26 @@ async fn plan_pass(
         planned: request.planned,
         digests_only: request.stage == Stage::Staging,
     };
-    let notices = backend::plan(connection, task_id, scope).await?;
-    connection
-        .execute(Statement::new(dialect_of(connection).after_inserts()))
-        .await?;
     let first_idx = request.planned as i64;
-    let counted: Counted = connection
-        .one(of_task(COUNT.into()).bind(first_idx))
-        .await?;
-    insert_shards(connection, task_id, first_idx, counted.added).await?;
+    let count = of_task(COUNT.into()).bind(first_idx);
+    let (notices, counted) = backend::plan(connection, task_id, scope, (None, count)).await?;
+    let counted: Counted = counted.one()?;
     let is_last = request.stage == Stage::Cutover;
-    connection
-        .execute(of_task(REOPEN.into()).bind(is_last))
-        .await?;
-    let pass: (i32,) = connection
-        .one(of_task(
-            "SELECT passes + 1 FROM windlass_tasks WHERE task_id = $1".into(),
-        ))
-        .await?;
     let note = of_task(NOTE.into())
         .bind(counted.planned)
         .bind(counted.planned_bytes)
-        .bind(pass.0)
         .bind(request.stage.name());
-    connection.execute(note).await?;
-    let to_migrate = of_task(TO_MIGRATE.into()).bind(counted.planned - counted.superseded);
-    connection.execute(to_migrate).await?;
+    let [_, _, _, pass] = connection
+        .together([
+            shards(task_id, first_idx, counted.added),
+            of_task(REOPEN.into()).bind(is_last),
+            of_task(TO_MIGRATE.into()).bind(counted.planned - counted.superseded),
+            note,
+        ])
+        .await?;
+    let (pass,): (i32,) = pass.one()?;
     Ok(PlannedPass {
-        pass: pass.0 as u32,
+        pass: pass as u32,
         added: counted.added as u64,
         added_bytes: counted.added_bytes as u64,
         superseded,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Pooled, Statement, Value};
+use super::sql::{Pooled, Statement};
 use crate::database::describe;
 use crate::model::DriverKind;
 
@@ -71,7 +71,8 @@ fn of_store(driver: DriverKind) -> Option<Need> {
 /// is needed.
 const MISSING: &str = "
     SELECT w.name, w.privilege
-      FROM unnest($1::text[], $2::text[]) AS w(name, privilege)
+      FROM (SELECT value->>0 AS name, value->>1 AS privilege
+              FROM json_array_elements($1::json)) w
      WHERE to_regclass(w.name) IS NOT NULL
        AND NOT has_table_privilege(to_regclass(w.name), w.privilege)
        AND (w.privilege = 'DELETE'
@@ -87,6 +88,23 @@ const OTHERS: &str = "
                 THEN to_regclass(s.name)::text END
       FROM (SELECT pg_get_serial_sequence('tasks', 'id') AS name) s";
 
+/// Each right in each table, and what for.
+fn wanted(stores: &[DriverKind]) -> Vec<(&'static str, &'static str, &'static str)> {
+    let of_stores = stores.iter().filter_map(|driver| of_store(*driver));
+    let needs = ALWAYS.into_iter().chain(of_stores);
+    needs
+        .flat_map(|(table, rights, why)| rights.iter().map(move |right| (table, *right, why)))
+        .collect()
+}
+
+/// Which of these are missing, and what else the user may do. The rights are a list as JSON.
+pub(super) fn rights_questions(stores: &[DriverKind]) -> [Statement; 2] {
+    let wanted = wanted(stores);
+    let pairs: Vec<[&str; 2]> = wanted.iter().map(|(t, right, _)| [*t, *right]).collect();
+    let missing = Statement::new(MISSING).bind(serde_json::json!(pairs).to_string());
+    [missing, Statement::new(OTHERS)]
+}
+
 impl Catalog {
     /// What the database user may not do of what a task between such stores does. Nothing is
     /// missing on SQLite.
@@ -97,21 +115,10 @@ impl Catalog {
         if !dialect(&self.db).has_rights() {
             return Ok(Vec::new());
         }
-        let of_stores = stores.iter().filter_map(|driver| of_store(*driver));
-        let needs = ALWAYS.into_iter().chain(of_stores);
-        let wanted: Vec<(&str, &str, &str)> = needs
-            .flat_map(|(table, rights, why)| rights.iter().map(move |right| (table, *right, why)))
-            .collect();
-        let names = |of: fn(&(&str, &str, &str)) -> String| {
-            Value::Texts(wanted.iter().map(|need| Some(of(need))).collect())
-        };
-        let missing = Statement::new(MISSING)
-            .bind(names(|(table, ..)| (*table).to_owned()))
-            .bind(names(|(_, right, _)| (*right).to_owned()));
+        let [missing, others] = rights_questions(stores);
         let what = "look at the rights of the database user";
         let missing: Vec<(String, String)> = self.all(what, missing).await?;
-        let others: (String, Option<String>, bool, Option<String>) =
-            self.one(what, Statement::new(OTHERS)).await?;
+        let others: (String, Option<String>, bool, Option<String>) = self.one(what, others).await?;
         let (user, schema, may_create, sequence) = others;
         let missing: HashSet<(&str, &str)> = missing
             .iter()
@@ -130,7 +137,7 @@ impl Catalog {
             let what_for = "CREATE in the schema, to make windlass's own tables (windlass_…)";
             lacks.push(lack(what_for.into(), right));
         }
-        for (table, right, why) in wanted {
+        for (table, right, why) in wanted(stores) {
             if missing.contains(&(table, right)) {
                 let what_for = format!("{right} on {table}, {why}");
                 lacks.push(lack(what_for, format!("{right} ON {table}")));

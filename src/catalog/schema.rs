@@ -1,10 +1,12 @@
 //! windlass's own tables: made on first use, never changed behind a newer version's back.
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 
+use super::ahead::Ahead;
 use super::backend::{dialect, dialect_of, migrate};
 use super::error::CatalogError;
 use super::handle::Catalog;
@@ -13,15 +15,15 @@ use crate::database::Database;
 
 /// The table in which sqlx notes what has been applied; its default name could be another
 /// application's in the same database.
-const MIGRATIONS_TABLE: &str = "windlass_migrations";
+pub(super) const MIGRATIONS_TABLE: &str = "windlass_migrations";
 
 /// Made with all the others in one transaction.
-const FIRST_TABLE: &str = "windlass_tasks";
+pub(super) const FIRST_TABLE: &str = "windlass_tasks";
 
 const ANCHORE_TABLES: [&str; 3] = ["archive_metadata", "tasks", "archive_migration_tasks"];
 
 /// Those that nearly every command asks for.
-const TABLES_IN_USE: [&str; 6] = [
+pub(super) const TABLES_IN_USE: [&str; 6] = [
     "archive_metadata",
     "tasks",
     "archive_migration_tasks",
@@ -48,15 +50,22 @@ const KNOWN: i64 = MIGRATIONS[MIGRATIONS.len() - 1].0;
 impl Catalog {
     /// The catalog in a database, which must be Anchore's. Changes nothing.
     pub async fn open(db: Database) -> Result<Self, CatalogError> {
-        let catalog = Self {
-            db,
-            many_rows: Arc::default(),
-            found: Arc::default(),
-        };
+        let catalog = Self::of_this_process(db);
         catalog.look_for_tables(&TABLES_IN_USE).await?;
         catalog.require_anchore_tables().await?;
         catalog.refuse_newer_schema().await?;
         Ok(catalog)
+    }
+
+    /// The catalog in a database in which it has been opened before.
+    pub fn of_this_process(db: Database) -> Self {
+        Self {
+            db,
+            many_rows: Arc::default(),
+            found: Arc::default(),
+            is_current: Arc::default(),
+            ahead: Ahead::default(),
+        }
     }
 
     /// Makes windlass's tables where they are missing.
@@ -64,12 +73,17 @@ impl Catalog {
     /// Two processes may do so at once: on PostgreSQL sqlx holds a lock of the database; on
     /// SQLite the loser finds the tables there when it tries again.
     pub async fn ensure_schema(&self) -> Result<(), CatalogError> {
-        self.refuse_newer_schema().await?;
-        let migrator = migrator(dialect(&self.db));
-        match self.has_table(MIGRATIONS_TABLE).await? && self.is_up_to_date(&migrator).await? {
-            true => Ok(()),
-            false => migrate(&self.db, &migrator).await,
+        if self.is_current.load(Ordering::Relaxed) {
+            return Ok(());
         }
+        let applied = self.applied().await?;
+        refuse_newer(&applied)?;
+        let migrator = migrator(dialect(&self.db));
+        if !is_up_to_date(&applied, &migrator) {
+            migrate(&self.db, &migrator).await?;
+        }
+        self.is_current.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Brings tables of an older windlass up to date, or what a crash has left of making them; makes none
@@ -81,23 +95,13 @@ impl Catalog {
         }
     }
 
-    /// Whether all that the migrator would do has been done: it takes a dozen statements to find
-    /// that out.
-    async fn is_up_to_date(&self, migrator: &Migrator) -> Result<bool, CatalogError> {
-        let applied: Vec<(i64, Vec<u8>)> = self
-            .all(
-                "read the versions of windlass's tables",
-                Statement::new(
-                    "SELECT version, checksum FROM windlass_migrations
-                      WHERE success ORDER BY version",
-                ),
-            )
-            .await?;
-        let wanted = migrator.iter().map(|one| (one.version, &*one.checksum));
-        let applied = applied
-            .iter()
-            .map(|(version, checksum)| (*version, &**checksum));
-        Ok(wanted.eq(applied))
+    /// The scripts that have been applied to windlass's tables, or begun.
+    async fn applied(&self) -> Result<Vec<Applied>, CatalogError> {
+        if !self.has_table(MIGRATIONS_TABLE).await? {
+            return Ok(Vec::new());
+        }
+        let what = "read the versions of windlass's tables";
+        self.all(what, versions(dialect(&self.db))).await
     }
 
     /// Whether windlass's tables are there. The table of migrations alone says nothing: it is made
@@ -106,7 +110,7 @@ impl Catalog {
         self.has_table(FIRST_TABLE).await
     }
 
-    async fn require_anchore_tables(&self) -> Result<(), CatalogError> {
+    pub(super) async fn require_anchore_tables(&self) -> Result<(), CatalogError> {
         for table in ANCHORE_TABLES {
             if !self.has_table(table).await? {
                 return Err(CatalogError::NotAnchore(table));
@@ -115,38 +119,19 @@ impl Catalog {
         Ok(())
     }
 
-    async fn refuse_newer_schema(&self) -> Result<(), CatalogError> {
-        match self.schema_version().await? {
-            Some(found) if found > KNOWN => Err(CatalogError::NewerSchema {
-                found,
-                known: KNOWN,
-            }),
-            _ => Ok(()),
-        }
+    pub(super) async fn refuse_newer_schema(&self) -> Result<(), CatalogError> {
+        refuse_newer(&self.applied().await?)
     }
 
     /// Refuses tables that lack columns: for commands that only read, and so may not add them.
     pub async fn refuse_older_schema(&self) -> Result<(), CatalogError> {
-        match self.schema_version().await? {
+        match newest(&self.applied().await?) {
             Some(found) if found < KNOWN => Err(CatalogError::OlderSchema {
                 found,
                 known: KNOWN,
             }),
             _ => Ok(()),
         }
-    }
-
-    async fn schema_version(&self) -> Result<Option<i64>, CatalogError> {
-        if !self.has_table(MIGRATIONS_TABLE).await? {
-            return Ok(None);
-        }
-        let newest: (Option<i64>,) = self
-            .one(
-                "read the version of windlass's tables",
-                Statement::new("SELECT max(version) FROM windlass_migrations"),
-            )
-            .await?;
-        Ok(newest.0)
     }
 
     pub(super) async fn has_table(&self, table: &str) -> Result<bool, CatalogError> {
@@ -156,14 +141,14 @@ impl Catalog {
         Ok(self.is_found(table))
     }
 
-    fn is_found(&self, table: &str) -> bool {
+    pub(super) fn is_found(&self, table: &str) -> bool {
         let found = self.found.lock();
         found
             .unwrap_or_else(PoisonError::into_inner)
             .contains(table)
     }
 
-    async fn look_for_tables(&self, tables: &[&str]) -> Result<(), CatalogError> {
+    pub(super) async fn look_for_tables(&self, tables: &[&str]) -> Result<(), CatalogError> {
         let there: Vec<(String,)> = self
             .all("look for tables", find(dialect(&self.db), tables))
             .await?;
@@ -174,7 +159,44 @@ impl Catalog {
     }
 }
 
-fn find(dialect: &dyn Dialect, tables: &[&str]) -> Statement {
+/// A script that has been applied, or begun.
+#[derive(sqlx::FromRow)]
+struct Applied {
+    version: i64,
+    success: bool,
+    checksum: String,
+}
+
+pub(super) fn versions(dialect: &dyn Dialect) -> Statement {
+    let checksum = dialect.hex("checksum");
+    Statement::new(format!(
+        "SELECT version, success, {checksum} AS checksum FROM windlass_migrations ORDER BY version"
+    ))
+}
+
+fn newest(applied: &[Applied]) -> Option<i64> {
+    applied.iter().map(|applied| applied.version).max()
+}
+
+fn refuse_newer(applied: &[Applied]) -> Result<(), CatalogError> {
+    match newest(applied) {
+        Some(found) if found > KNOWN => Err(CatalogError::NewerSchema {
+            found,
+            known: KNOWN,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether all that the migrator would do has been done: it takes a dozen statements to find that out.
+fn is_up_to_date(applied: &[Applied], migrator: &Migrator) -> bool {
+    let wanted = migrator.iter();
+    let wanted = wanted.map(|one| (one.version, hex::encode(&*one.checksum)));
+    let applied = applied.iter().filter(|applied| applied.success);
+    wanted.eq(applied.map(|applied| (applied.version, applied.checksum.clone())))
+}
+
+pub(super) fn find(dialect: &dyn Dialect, tables: &[&str]) -> Statement {
     Statement::new(dialect.find_tables()).bind(serde_json::json!(tables).to_string())
 }
 

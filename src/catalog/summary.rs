@@ -133,14 +133,9 @@ impl Catalog {
 
     /// Counts a task's objects by phase and outcome.
     pub async fn summary(&self, task_id: i64) -> Result<Summary, CatalogError> {
-        let rows: Vec<(String, Option<String>, i64, i64, i64, i64)> =
-            self.all("count the task's objects", Statement::new(
-                    "SELECT phase, outcome, count(*), CAST(coalesce(sum(source_size), 0) AS bigint),
-                        CAST(coalesce(sum(dest_size), 0) AS bigint),
-                        CAST(coalesce(sum(content_size), 0) AS bigint)
-                   FROM windlass_objects WHERE task_id = $1 GROUP BY phase, outcome",
-                )
-                .bind(task_id)).await?;
+        let rows: Vec<(String, Option<String>, i64, i64, i64, i64)> = self
+            .all("count the task's objects", summary_question(task_id))
+            .await?;
         let mut summary = Summary::default();
         for (phase, outcome, count, source, dest, content) in rows {
             let unreadable = |_| CatalogError::Unreadable(format!("phase {phase} {outcome:?}"));
@@ -159,6 +154,16 @@ impl Catalog {
         }
         Ok(summary)
     }
+}
+
+pub(super) fn summary_question(task_id: i64) -> Statement {
+    Statement::new(
+        "SELECT phase, outcome, count(*), CAST(coalesce(sum(source_size), 0) AS bigint),
+                CAST(coalesce(sum(dest_size), 0) AS bigint),
+                CAST(coalesce(sum(content_size), 0) AS bigint)
+           FROM windlass_objects WHERE task_id = $1 GROUP BY phase, outcome",
+    )
+    .bind(task_id)
 }
 
 /// The sizes of the same objects together, in three ways.

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::backend::dialect_of;
+use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Begin, Connection, Statement};
+use super::sql::{Dialect, Statement};
+use super::summary::summary_question;
+use super::uploads::uploads_question;
 use crate::crash;
 use crate::database::Session;
 use crate::model::{Policy, Rest, Stage, TaskKind, TaskState};
@@ -152,19 +154,27 @@ const STANDING: &str = "
            SELECT 1 FROM windlass_tasks r WHERE r.parent_uuid = t.uuid AND r.kind = 'reverse')
      ORDER BY 1 DESC";
 
+pub(super) fn task_question(wanted: &str) -> Statement {
+    let sql = format!("{SELECT_TASK} WHERE CAST(task_id AS text) = $1 OR uuid = $1");
+    Statement::new(sql).bind(wanted)
+}
+
+pub(super) fn undone_by(task: Uuid) -> Statement {
+    let sql = "SELECT uuid FROM windlass_tasks WHERE parent_uuid = $1 AND kind = 'reverse'";
+    Statement::new(sql).bind(task.to_string())
+}
+
+pub(super) fn standing_tasks() -> Statement {
+    Statement::new(format!("{SELECT_TASK}{STANDING}"))
+}
+
 impl Catalog {
     /// A task by its id or its UUID. The error names the tasks that there are.
     pub async fn task(&self, wanted: &str) -> Result<TaskRow, CatalogError> {
         let raw: Option<RawTask> = match self.has_schema().await? {
             true => {
-                self.optional(
-                    "look for the task",
-                    Statement::new(format!(
-                        "{SELECT_TASK} WHERE CAST(task_id AS text) = $1 OR uuid = $1"
-                    ))
-                    .bind(wanted),
-                )
-                .await?
+                let task = self.optional("look for the task", task_question(wanted));
+                task.await?
             }
             false => None,
         };
@@ -179,15 +189,8 @@ impl Catalog {
 
     /// The task that undoes this one, where there is one.
     pub async fn reverse_of(&self, task: Uuid) -> Result<Option<TaskRow>, CatalogError> {
-        let found: Option<(String,)> = self
-            .optional(
-                "look for a task that undoes this one",
-                Statement::new(
-                    "SELECT uuid FROM windlass_tasks WHERE parent_uuid = $1 AND kind = 'reverse'",
-                )
-                .bind(task.to_string()),
-            )
-            .await?;
+        let what = "look for a task that undoes this one";
+        let found: Option<(String,)> = self.optional(what, undone_by(task)).await?;
         match found {
             Some((uuid,)) => Ok(Some(self.task(&uuid).await?)),
             None => Ok(None),
@@ -199,12 +202,7 @@ impl Catalog {
         if !self.has_schema().await? {
             return Ok(Vec::new());
         }
-        let raw: Vec<RawTask> = self
-            .all(
-                "look for earlier tasks",
-                Statement::new(format!("{SELECT_TASK}{STANDING}")),
-            )
-            .await?;
+        let raw: Vec<RawTask> = self.all("look for earlier tasks", standing_tasks()).await?;
         raw.into_iter().map(TaskRow::try_from).collect()
     }
 
@@ -232,20 +230,25 @@ impl Catalog {
     }
 
     /// Puts a task back to `running` for a resume, on the locked session: Anchore's row too, which
-    /// names the process that is at work: `host:pid:threadid:`.
+    /// names the process that is at work: `host:pid:threadid:`. What has become of its objects, and
+    /// its uploads, are asked ahead with it.
     pub async fn task_resumes(
         &self,
         session: &Session,
         task_id: i64,
         executor_id: &str,
     ) -> Result<(), CatalogError> {
-        self.set_state(
-            session,
-            task_id,
-            TaskState::Running,
-            By::Resumed(executor_id),
-        )
-        .await
+        let by = By::Resumed(executor_id);
+        let [anchore, own, shards, who] =
+            set_state(dialect(&self.db), task_id, TaskState::Running, by);
+        let questions = [summary_question(task_id), uploads_question(task_id)];
+        let [summary, uploads] = questions.clone();
+        let statements = [anchore, own, shards, who, summary, uploads];
+        crash::point("task-before-end-commit");
+        let done = self.at_once_over(SET_STATE, session, statements);
+        let [.., summary, uploads] = done.await?;
+        let kept = self.ahead.keep(&questions, vec![summary, uploads]);
+        kept.map_err(CatalogError::of(SET_STATE))
     }
 
     /// Ends a run: Anchore's row and ours in one transaction on the locked session, and the
@@ -257,26 +260,14 @@ impl Catalog {
         state: TaskState,
         end: ExecutorEnd,
     ) -> Result<(), CatalogError> {
-        self.set_state(session, task_id, state, By::Ended(end))
-            .await
-    }
-
-    async fn set_state(
-        &self,
-        session: &Session,
-        task_id: i64,
-        state: TaskState,
-        by: By<'_>,
-    ) -> Result<(), CatalogError> {
-        let mut guard = session.lock().await?;
-        let mut connection = Connection::from(&mut *guard);
-        let statements = set_state(&mut connection, task_id, state, by);
-        session
-            .watch(statements)
-            .await
-            .map_err(CatalogError::of("set the task's state"))
+        let statements = set_state(dialect(&self.db), task_id, state, By::Ended(end));
+        crash::point("task-before-end-commit");
+        let done = self.at_once_over(SET_STATE, session, statements);
+        done.await.map(drop)
     }
 }
+
+const SET_STATE: &str = "set the task's state";
 
 /// How an executor ends.
 #[derive(Debug, Clone, Copy)]
@@ -302,13 +293,7 @@ enum By<'a> {
 const SHARDS: &str = "UPDATE windlass_shards SET owner = NULL
                        WHERE task_id = $1 AND NOT done AND owner IS NOT NULL";
 
-async fn set_state(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    state: TaskState,
-    by: By<'_>,
-) -> Result<(), sqlx::Error> {
-    let dialect = dialect_of(connection);
+fn set_state(dialect: &dyn Dialect, task_id: i64, state: TaskState, by: By<'_>) -> [Statement; 4] {
     let (now, now_of_anchore) = (dialect.now(), dialect.now_of_anchore());
     // Anchore's enum knows no "interrupted": a clean stop is `pending`, with last_state running.
     let state_of_anchore = match state {
@@ -344,16 +329,10 @@ async fn set_state(
         ),
     };
     let of_task = |sql: String| Statement::new(sql).bind(task_id);
-    let mut transaction = connection.begin(Begin::Deferred).await?;
-    let mut within = transaction.connection();
-    for statement in [
+    [
         of_task(of_anchore).bind(state_of_anchore).bind(is_over),
         of_task(own).bind(state.name()),
         of_task(SHARDS.into()),
         of_task(of_executor).bind(who),
-    ] {
-        within.execute(statement).await?;
-    }
-    crash::point("task-before-end-commit");
-    transaction.commit().await
+    ]
 }

@@ -2,6 +2,7 @@
 
 use super::error::CatalogError;
 use super::handle::Catalog;
+use super::ownership::unless_taken_over;
 use super::request::Writer;
 use super::sql::Statement;
 
@@ -27,11 +28,25 @@ pub struct OpenUpload {
     pub dest_url: String,
 }
 
-const OPEN: &str = "INSERT INTO windlass_uploads (task_id, idx, upload_id) VALUES ($1, $2, $3)
-    ON CONFLICT DO NOTHING";
+fn open() -> String {
+    format!(
+        "INSERT INTO windlass_uploads (task_id, idx, upload_id)
+         SELECT $1, $2, $3 WHERE {} ON CONFLICT DO NOTHING",
+        unless_taken_over("$4", "$5")
+    )
+}
 
 const OVER: &str =
     "DELETE FROM windlass_uploads WHERE task_id = $1 AND idx = $2 AND upload_id = $3";
+
+pub(super) fn uploads_question(task_id: i64) -> Statement {
+    Statement::new(
+        "SELECT u.idx, u.upload_id, o.dest_url FROM windlass_uploads u
+           JOIN windlass_objects o ON o.task_id = u.task_id AND o.idx = u.idx
+          WHERE u.task_id = $1 ORDER BY u.idx",
+    )
+    .bind(task_id)
+}
 
 impl Catalog {
     /// Notes that an upload is open, or over.
@@ -43,15 +58,18 @@ impl Catalog {
         writer: &Writer,
         note: &UploadNote,
     ) -> Result<(), CatalogError> {
-        let sql = if note.open { OPEN } else { OVER };
-        let note = Statement::new(sql)
+        let sql = match note.open {
+            true => open(),
+            false => format!("{OVER} AND {}", unless_taken_over("$4", "$5")),
+        };
+        let statement = Statement::new(sql)
             .bind(writer.task_id)
             .bind(note.idx as i64)
-            .bind(&note.upload_id);
-        self.as_owner("note an upload", writer, async |connection| {
-            connection.execute(note).await.map(drop)
-        })
-        .await
+            .bind(&note.upload_id)
+            .bind(writer.executor.to_string())
+            .bind(writer.epoch);
+        let noted = self.as_owner("note an upload", writer, statement);
+        noted.await.map(drop)
     }
 
     /// Notes that an upload of a task that is undone is over: nobody goes on with that task.
@@ -73,17 +91,8 @@ impl Catalog {
 
     /// The uploads of a task that are not known to be over.
     pub async fn open_uploads(&self, task_id: i64) -> Result<Vec<OpenUpload>, CatalogError> {
-        let found: Vec<(i64, String, String)> = self
-            .all(
-                "look for unfinished uploads",
-                Statement::new(
-                    "SELECT u.idx, u.upload_id, o.dest_url FROM windlass_uploads u
-                   JOIN windlass_objects o ON o.task_id = u.task_id AND o.idx = u.idx
-                  WHERE u.task_id = $1 ORDER BY u.idx",
-                )
-                .bind(task_id),
-            )
-            .await?;
+        let found = self.all("look for unfinished uploads", uploads_question(task_id));
+        let found: Vec<(i64, String, String)> = found.await?;
         let open = |(idx, upload_id, dest_url): (i64, String, String)| OpenUpload {
             idx: idx as u64,
             upload_id,

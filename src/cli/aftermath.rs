@@ -81,7 +81,8 @@ pub async fn look(
     };
     let bases = [base(&source.config), base(&destination.config)];
     let groups = async {
-        let catalog = Catalog::open(database.clone()).await?;
+        // The run was in it a moment ago.
+        let catalog = Catalog::of_this_process(database.clone());
         catalog.row_groups([&bases[0], &bases[1]]).await
     };
     let anchore_reads = match tokio::time::timeout(limit, groups).await {

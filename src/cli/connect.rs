@@ -220,8 +220,28 @@ pub async fn settings(
     url: DatabaseUrl,
 ) -> anyhow::Result<Settings> {
     let concurrency = run.concurrency.within_files(super::files::raise_limit())?;
+    let database = Database::connect(&url, &connect_options(global, &url)).await?;
+    settings_over(global, run, concurrency, (url, database))
+}
+
+/// The same over the connections with which a task was found.
+pub fn settings_of_found(
+    global: &Global,
+    run: &RunArgs,
+    found: &FoundTask,
+) -> anyhow::Result<Settings> {
+    let concurrency = run.concurrency.within_files(super::files::raise_limit())?;
+    let database = found.catalog.database().clone();
+    settings_over(global, run, concurrency, (found.url.clone(), database))
+}
+
+fn settings_over(
+    global: &Global,
+    run: &RunArgs,
+    concurrency: Concurrency,
+    (url, database): (DatabaseUrl, Database),
+) -> anyhow::Result<Settings> {
     let connect = connect_options(global, &url);
-    let database = Database::connect(&url, &connect).await?;
     let minutes = run.max_outage.clamp(0.0, 7.0 * 24.0 * 60.0);
     Ok(Settings {
         database_url: url,
@@ -284,7 +304,7 @@ async fn catalog_of(global: &Global, wanted: &str) -> anyhow::Result<(Catalog, D
     };
     let options = connect_options(global, &url);
     let database = Database::connect(&url, &options).await?;
-    Ok((Catalog::open(database).await?, url))
+    Ok((Catalog::open_at_task(database, wanted).await?, url))
 }
 
 fn url_of_known_task(global: &Global, wanted: &str) -> anyhow::Result<DatabaseUrl> {

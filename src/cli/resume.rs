@@ -5,7 +5,6 @@ use super::connect::{self, FoundTask};
 use super::related::{reversals, reversed_words};
 use super::watched::watched;
 use super::{ExitStatus, Printer, ending};
-use crate::catalog::Catalog;
 use crate::engine::{self, ResumeRequest, Resumed};
 
 pub async fn run(
@@ -13,11 +12,17 @@ pub async fn run(
     global: &Global,
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
-    // The connections that it was found over are given back: the run needs what the server allows.
-    let FoundTask { task, url, .. } = connect::find_task(global, &args.task).await?;
-    let (from, to) = connect::sides(&args.moved, &task, global)?;
-    let settings = connect::settings(global, &args.run, url).await?;
-    let request = ResumeRequest { task, from, to };
+    let found = connect::find_task(global, &args.task).await?;
+    let (from, to) = connect::sides(&args.moved, &found.task, global)?;
+    // Over the same connections: to open others takes as many round trips as all else at the start.
+    let settings = connect::settings_of_found(global, &args.run, &found)?;
+    let FoundTask { task, catalog, .. } = found;
+    let request = ResumeRequest {
+        task,
+        catalog,
+        from,
+        to,
+    };
     match watched(
         printer,
         global,
@@ -28,8 +33,7 @@ pub async fn run(
     {
         Resumed::WasComplete => {
             let task = &request.task;
-            let catalog = Catalog::open(settings.database.clone()).await?;
-            let reversed_by = reversals(&catalog, task.uuid).await?;
+            let reversed_by = reversals(&request.catalog, task.uuid).await?;
             let value = serde_json::json!({
                 "task_id": task.task_id, "task_uuid": task.uuid, "state": "complete",
                 "reversed_by": reversed_by,

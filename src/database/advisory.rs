@@ -34,8 +34,9 @@ const HOLDER: &str = "SELECT l.pid, a.application_name, host(a.client_addr) AS c
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND l.pid <> pg_backend_pid() ORDER BY l.pid LIMIT 1";
 
-/// A server that follows another takes the lock and no writes.
-const STANDBY: &str = "SELECT pg_is_in_recovery()";
+/// A server that follows another takes the lock and no writes: there it is not even tried.
+const TRY_LOCK: &str = "SELECT pg_is_in_recovery(), \
+    CASE WHEN NOT pg_is_in_recovery() THEN pg_try_advisory_lock(2, 1) END, pg_backend_pid()";
 
 /// All of them in one statement: those that the server does not know are passed over.
 fn all_at_once() -> String {
@@ -49,18 +50,35 @@ fn all_at_once() -> String {
     )
 }
 
-/// Sets the session up, before it takes the lock; whether its server is a standby.
-pub(super) async fn prepare(pg: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    match sqlx::raw_sql(AssertSqlSafe(all_at_once()))
-        .execute(&mut *pg)
-        .await
-    {
-        Ok(_) => {}
-        Err(sqlx::Error::Database(_)) => set_one_by_one(pg).await?,
-        Err(error) => return Err(error),
+/// What came of a try to take the lock.
+pub(super) enum Tried {
+    /// By this backend.
+    Held(i32),
+    HeldBy(Holder),
+    /// The server takes no writes.
+    Standby,
+}
+
+/// Sets the session up and tries to take the lock, in one round trip where the server lets all be set.
+pub(super) async fn set_up_and_try(pg: &mut PgConnection) -> Result<Tried, sqlx::Error> {
+    let both = format!("{}; {TRY_LOCK}", all_at_once());
+    match sqlx::raw_sql(AssertSqlSafe(both)).fetch_all(&mut *pg).await {
+        Ok(rows) => tried(pg, rows.last()).await,
+        Err(sqlx::Error::Database(_)) => {
+            set_one_by_one(pg).await?;
+            try_lock(pg).await
+        }
+        Err(error) => Err(error),
     }
-    let row = sqlx::raw_sql(STANDBY).fetch_one(pg).await?;
-    row.try_get(0)
+}
+
+/// Sets the session up, before it takes the lock.
+pub(super) async fn set_up(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let all = sqlx::raw_sql(AssertSqlSafe(all_at_once()));
+    match all.execute(&mut *pg).await {
+        Err(sqlx::Error::Database(_)) => set_one_by_one(pg).await,
+        done => done.map(drop),
+    }
 }
 
 /// Where one of them is refused.
@@ -76,21 +94,24 @@ async fn set_one_by_one(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// The backend that got the lock, or who holds it.
-pub(super) async fn try_lock(pg: &mut PgConnection) -> Result<Result<i32, Holder>, sqlx::Error> {
-    let row = sqlx::query("SELECT pg_try_advisory_lock(2, 1), pg_backend_pid()")
-        .fetch_one(&mut *pg)
-        .await?;
-    if row.try_get(0)? {
-        return Ok(Ok(row.try_get(1)?));
+/// Tries to take the lock, in a session that has been set up.
+pub(super) async fn try_lock(pg: &mut PgConnection) -> Result<Tried, sqlx::Error> {
+    let row = sqlx::raw_sql(TRY_LOCK).fetch_one(&mut *pg).await?;
+    tried(pg, Some(&row)).await
+}
+
+async fn tried(pg: &mut PgConnection, row: Option<&PgRow>) -> Result<Tried, sqlx::Error> {
+    let row = row.ok_or(sqlx::Error::RowNotFound)?;
+    let (is_standby, is_held): (bool, Option<bool>) = (row.try_get(0)?, row.try_get(1)?);
+    match (is_standby, is_held) {
+        (true, _) => return Ok(Tried::Standby),
+        (false, Some(true)) => return Ok(Tried::Held(row.try_get(2)?)),
+        _ => {}
     }
     // Whoever held it may have let go in between; then there is no more to say.
-    let holder = sqlx::query(HOLDER).fetch_optional(pg).await?;
-    Ok(Err(holder
-        .as_ref()
-        .map(read_holder)
-        .transpose()?
-        .unwrap_or_default()))
+    let holder = sqlx::raw_sql(HOLDER).fetch_optional(pg).await?;
+    let holder = holder.as_ref().map(read_holder).transpose()?;
+    Ok(Tried::HeldBy(holder.unwrap_or_default()))
 }
 
 fn read_holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
@@ -108,14 +129,14 @@ pub(super) async fn is_held(
     pg: &mut PgConnection,
     backend: Option<i32>,
 ) -> Result<bool, sqlx::Error> {
-    let row = sqlx::query(HELD_BY_US).fetch_one(pg).await?;
+    let row = sqlx::raw_sql(HELD_BY_US).fetch_one(pg).await?;
     let (answering, held): (i32, bool) = (row.try_get(0)?, row.try_get(1)?);
     Ok(held && Some(answering) == backend)
 }
 
 /// Lets go of the lock.
 pub(super) async fn unlock(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT pg_advisory_unlock(2, 1)")
+    sqlx::raw_sql("SELECT pg_advisory_unlock(2, 1)")
         .execute(pg)
         .await
         .map(|_| ())

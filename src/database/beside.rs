@@ -9,8 +9,8 @@ use sqlx::postgres::PgConnection;
 use super::error::is_full;
 use super::session::{prepared, within};
 use super::{
-    BoundedPool, ConnectOptions, DatabaseError, DatabaseUrl, Encoding, PostgresUrl, attempt_limit,
-    connect_postgres, describe, establish, find_postgres, pooler,
+    BoundedPool, ConnectOptions, DatabaseError, DatabaseUrl, Encoding, PoolMode, PostgresUrl,
+    attempt_limit, connect_postgres, describe, establish, find_postgres, pooler, reach,
 };
 
 /// How often it is tried again in the place that the pool has just given up: the server takes a
@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How long the second connection may take, where there is one already.
 const SECOND_LIMIT: Duration = Duration::from_secs(3);
 
+/// Asked of the first connection: its backend, and how the database keeps its text.
+const WHO_AND_HOW: &str = "SELECT pg_backend_pid(), current_setting('server_encoding')";
+
 /// The connections that a pool begins with, the one server and the password that they were had
 /// with, and what text the database holds. Of a second one only
 /// the answer counts that it gives: a limit that allows one is enough for whoever only looks on.
@@ -30,20 +33,34 @@ pub(super) async fn first(
 ) -> Result<(Vec<PgConnection>, PostgresUrl, Encoding), DatabaseError> {
     let url = DatabaseUrl::Postgres(postgres.clone());
     let failed = |error| DatabaseError::of_statement(&url, error);
-    let (mut first, found) = find_postgres(postgres, options).await?;
-    let second = establish::postgres(&found, options);
+    let (first, found) = find_postgres(postgres, options, Some(WHO_AND_HOW)).await?;
+    let (mut first, answer) = (first.connection, first.answer);
+    let answer = answer.ok_or(sqlx::Error::RowNotFound);
+    let named = answer.and_then(|row| Ok((row.try_get(0)?, row.try_get::<String, _>(1)?)));
+    let (backend, encoding) = named.map_err(failed)?;
     let mut connections = Vec::new();
-    if let Ok(Ok(mut second)) = tokio::time::timeout(SECOND_LIMIT, second).await {
-        refuse_shared_backends(&mut first, &mut second, &url).await?;
-        connections.push(second);
+    let question = Some(pooler::BEGIN_AND_BACKEND);
+    let second = tokio::time::timeout(SECOND_LIMIT, reach::open(&found, options, question));
+    match second.await {
+        Ok(Ok((second, _))) => {
+            let shared = pooler::shared_between(&mut first, backend, second);
+            let second = within(shared).await.map_err(failed)?;
+            connections.push(second.map_err(|mode| pooled(&url, mode))?);
+        }
+        Ok(Err(error)) if pooler::refuses_transactions(&error) => {
+            return Err(pooled(&url, PoolMode::Statement));
+        }
+        _ => {}
     }
-    let named = within(async {
-        let row = sqlx::raw_sql("SHOW server_encoding").fetch_one(&mut first);
-        row.await?.try_get::<String, _>(0)
-    });
-    let encoding = Encoding::of_server(&named.await.map_err(failed)?);
     connections.push(first);
-    Ok((connections, found, encoding))
+    Ok((connections, found, Encoding::of_server(&encoding)))
+}
+
+fn pooled(url: &DatabaseUrl, mode: PoolMode) -> DatabaseError {
+    DatabaseError::Pooler {
+        place: url.place(),
+        mode,
+    }
 }
 
 async fn refuse_shared_backends(
@@ -53,10 +70,7 @@ async fn refuse_shared_backends(
 ) -> Result<(), DatabaseError> {
     let shared = within(pooler::shared_backends(one, other)).await;
     match shared.map_err(|error| DatabaseError::of_statement(url, error))? {
-        Some(mode) => Err(DatabaseError::Pooler {
-            place: url.place(),
-            mode,
-        }),
+        Some(mode) => Err(pooled(url, mode)),
         None => Ok(()),
     }
 }

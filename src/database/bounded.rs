@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, StreamExt as _, TryFutureExt as _, TryStreamExt as _};
-use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
+use sqlx::postgres::{PgConnection, PgQueryResult, PgRow, PgStatement, PgTypeInfo, Postgres};
 use sqlx::{Either, Execute, Executor, SqlStr};
 
 use super::error::silence;
@@ -59,6 +59,11 @@ impl BoundedPool {
             }
         }
         self.pool.acquire().await
+    }
+
+    /// One of the connections that the pool began with, where it can do without.
+    pub(super) fn take_first(&self) -> Option<PgConnection> {
+        self.pool.take_first()
     }
 
     /// Gives up one connection for as long as the answer is held, so that another can be opened

@@ -3,54 +3,65 @@
 //! Settings go by statements after the login. As startup parameters a pooler refuses all but a
 //! few: PgBouncer's defaults take neither `options` nor `extra_float_digits`.
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
-use super::{ConnectOptions, PostgresUrl, reach};
+use super::{ConnectOptions, PostgresUrl, literal, reach};
+
+/// A connection, and what it has answered to the first question.
+pub(super) struct Settled {
+    pub connection: PgConnection,
+    /// The row of the question that was asked with the settings, where one was.
+    pub answer: Option<PgRow>,
+}
 
 /// Opens a connection, whichever way leads to the server.
 pub(super) async fn postgres(
     url: &PostgresUrl,
     options: &ConnectOptions,
 ) -> Result<PgConnection, sqlx::Error> {
-    Ok(reach::open(url, options).await?.0)
+    Ok(reach::open(url, options, None).await?.0.connection)
 }
 
-/// Logs in, and sets what the URL and the options ask for.
+/// Logs in, and sets what the URL and the options ask for. A `question` goes with the settings, since
+/// each message is a round trip; its last row is the answer.
 pub(super) async fn settled(
     way: PgConnectOptions,
     url: &PostgresUrl,
     options: &ConnectOptions,
-) -> Result<PgConnection, sqlx::Error> {
+    question: Option<&'static str>,
+) -> Result<Settled, sqlx::Error> {
     let mut connection = way.connect().await?;
-    if let Some(statement) = settings(url, options) {
-        connection
-            .execute(sqlx::raw_sql(AssertSqlSafe(statement)))
-            .await?;
-    }
-    Ok(connection)
+    let settings = settings(url, options)?;
+    let said: Vec<&str> = settings.as_deref().into_iter().chain(question).collect();
+    let mut rows = match said.is_empty() {
+        true => Vec::new(),
+        false => {
+            let said = sqlx::raw_sql(AssertSqlSafe(said.join("; ")));
+            said.fetch_all(&mut connection).await?
+        }
+    };
+    Ok(Settled {
+        connection,
+        answer: rows.pop().filter(|_| question.is_some()),
+    })
 }
 
 /// One statement that makes all settings; those of the URL come last, and so win.
-fn settings(url: &PostgresUrl, options: &ConnectOptions) -> Option<String> {
+fn settings(url: &PostgresUrl, options: &ConnectOptions) -> Result<Option<String>, sqlx::Error> {
     let timeout = options
         .statement_timeout
         .map(|limit| ("statement_timeout", limit.as_millis().to_string()));
     let of_url = url.settings.iter().map(|(name, value)| (&**name, value));
     // What is said on the wire is UTF-8, whatever the database keeps and the URL asks for.
     let of_url = of_url.filter(|(name, _)| !name.eq_ignore_ascii_case("client_encoding"));
-    let calls: Vec<String> = timeout
-        .iter()
-        .map(|(name, value)| (*name, value))
-        .chain(of_url)
-        .map(|(name, value)| format!("set_config({}, {}, false)", literal(name), literal(value)))
-        .collect();
-    (!calls.is_empty()).then(|| format!("SELECT {}", calls.join(", ")))
-}
-
-/// A literal that means the same with `standard_conforming_strings` on and off.
-fn literal(text: &str) -> String {
-    format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
+    let timeout = timeout.iter().map(|(name, value)| (*name, value));
+    let mut calls = Vec::new();
+    for (name, value) in timeout.chain(of_url) {
+        let (name, value) = (literal(name)?, literal(value)?);
+        calls.push(format!("set_config({name}, {value}, false)"));
+    }
+    Ok((!calls.is_empty()).then(|| format!("SELECT {}", calls.join(", "))))
 }
 
 #[cfg(test)]
@@ -63,7 +74,7 @@ mod tests {
     fn settings_are_one_statement_and_those_of_the_url_win() {
         let mut url = PostgresUrl::default();
         let mut options = ConnectOptions::default();
-        assert_eq!(settings(&url, &options), None);
+        assert_eq!(settings(&url, &options).expect("no NUL"), None);
         options.statement_timeout = Some(Duration::from_secs(30));
         url.settings = [
             ("search_path", r"a'b\c"),
@@ -72,7 +83,7 @@ mod tests {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .to_vec();
-        let said = settings(&url, &options).expect("settings");
+        let said = settings(&url, &options).expect("no NUL").expect("settings");
         assert_eq!(
             said,
             r"SELECT set_config(E'statement_timeout', E'30000', false), set_config(E'search_path', E'a''b\\c', false), set_config(E'statement_timeout', E'5', false)"

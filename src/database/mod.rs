@@ -20,6 +20,7 @@ mod error;
 mod establish;
 mod holder;
 mod libpq;
+mod literal;
 mod lockfile;
 mod options;
 mod parse;
@@ -34,6 +35,7 @@ mod url;
 
 use std::time::{Duration, Instant};
 
+use self::establish::Settled;
 use self::pool::Pool;
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
@@ -46,6 +48,7 @@ pub use error::{
 };
 pub use holder::{Holder, LockError};
 pub use libpq::why_ignored;
+pub use literal::literal;
 pub use pool::Pooled;
 pub use refusal::{keep_count_after_failure, may_be_of_one_row, refusal};
 pub use session::{ALIVE_TIMEOUT, Session, SessionConnection, SessionGuard, SessionState};
@@ -202,16 +205,17 @@ async fn connect_postgres(
     url: &PostgresUrl,
     options: &ConnectOptions,
 ) -> Result<PgConnection, DatabaseError> {
-    Ok(find_postgres(url, options).await?.0)
+    Ok(find_postgres(url, options, None).await?.0.connection)
 }
 
-/// A connection, and the server and the password that it was had with.
+/// A connection, and the server and the password that it was had with. It is asked a `question` first.
 async fn find_postgres(
     url: &PostgresUrl,
     options: &ConnectOptions,
-) -> Result<(PgConnection, PostgresUrl), DatabaseError> {
+    question: Option<&'static str>,
+) -> Result<(Settled, PostgresUrl), DatabaseError> {
     let to = DatabaseUrl::Postgres(url.clone());
-    retrying(&to, options, || reach::open(url, options)).await
+    retrying(&to, options, || reach::open(url, options, question)).await
 }
 
 async fn connect_sqlite(

@@ -28,6 +28,9 @@ const FURTHER_LIMIT: Duration = Duration::from_secs(10);
 /// round trip, and tells nothing of the next moment.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// The same of one that is to hold the lock: the first thing that it is asked is waited for, and tells.
+const FIRST_LIMIT: Duration = Duration::from_secs(30);
+
 /// How long to wait for one that is just being given back, before another is opened.
 const RETURN_LIMIT: Duration = Duration::from_millis(50);
 
@@ -64,6 +67,8 @@ struct State {
     /// Connections that there may be.
     size: u32,
     refused_at: Option<Instant>,
+    /// Whether one of the first connections is no longer the pool's.
+    has_given_away: bool,
 }
 
 /// A connection, counted for as long as it is there.
@@ -75,6 +80,8 @@ struct Live {
     /// Whether its last statement has had its whole answer: nothing is left to be read, or to be rolled
     /// back.
     is_at_rest: bool,
+    /// Whether the pool began with it.
+    is_first: bool,
     _counted: Counted,
 }
 
@@ -215,7 +222,8 @@ impl Pool {
         });
         let pool = Self { inner };
         for connection in first {
-            let live = pool.counted(connection);
+            let mut live = pool.counted(connection);
+            live.is_first = true;
             pool.inner.state().idle.push(live);
         }
         pool
@@ -249,6 +257,23 @@ impl Pool {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Gives one of the connections that the pool began with away, once: two of them have been held
+    /// against each other, and each has a backend of its own. None where the pool would keep none, or it
+    /// has lain idle for so long that it may be gone.
+    pub(super) fn take_first(&self) -> Option<PgConnection> {
+        let mut state = self.inner.state();
+        let is_fit =
+            |live: &Live| live.is_first && live.is_at_rest && live.answered.elapsed() < FIRST_LIMIT;
+        let at = state.idle.iter().position(is_fit)?;
+        if state.has_given_away || state.idle.len() < 2 {
+            return None;
+        }
+        state.has_given_away = true;
+        let live = state.idle.remove(at);
+        drop(state);
+        Some(live.connection)
     }
 
     /// Gives up one connection, so that another can be opened beside the pool.
@@ -329,6 +354,7 @@ impl Pool {
             connection,
             answered: Instant::now(),
             is_at_rest: true,
+            is_first: false,
             _counted: Counted(Arc::downgrade(&self.inner)),
         }
     }

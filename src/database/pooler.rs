@@ -8,8 +8,32 @@ use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
 
 use super::error::PoolMode;
+use super::establish::Settled;
 
 const BACKEND: &str = "SELECT pg_backend_pid()";
+
+/// Opens a transaction, and asks for the backend that has it.
+pub(super) const BEGIN_AND_BACKEND: &str = "BEGIN; SELECT pg_backend_pid()";
+
+/// The same of the first two connections there are, of which each has been asked something already: the
+/// first for its backend, which was `before`, and `second` to begin a transaction and for its own.
+/// Returns the second, where both have a backend of their own.
+pub(super) async fn shared_between(
+    first: &mut PgConnection,
+    before: i32,
+    second: Settled,
+) -> Result<Result<PgConnection, PoolMode>, sqlx::Error> {
+    let others: i32 = second.answer.ok_or(sqlx::Error::RowNotFound)?.try_get(0)?;
+    let mut second = second.connection;
+    let after = backend(first).await?;
+    // Its settings were made with this transaction, and last as it does.
+    sqlx::raw_sql("COMMIT").execute(&mut second).await?;
+    if before == after && others != after {
+        return Ok(Ok(second));
+    }
+    forget_settings([first, &mut second]).await;
+    Ok(Err(PoolMode::Transaction))
+}
 
 /// How the connection is pooled, where it is pooled so that no lock can be held.
 ///
@@ -19,22 +43,28 @@ pub(super) async fn shared_backends(
     other: &mut PgConnection,
 ) -> Result<Option<PoolMode>, sqlx::Error> {
     let before = backend(session).await?;
-    match sqlx::raw_sql("BEGIN").execute(&mut *other).await {
-        Ok(_) => {}
+    let begun = sqlx::raw_sql(BEGIN_AND_BACKEND)
+        .fetch_one(&mut *other)
+        .await;
+    let others: i32 = match begun {
+        Ok(row) => row.try_get(0)?,
         Err(error) if refuses_transactions(&error) => return Ok(Some(PoolMode::Statement)),
         Err(error) => return Err(error),
-    }
-    let others = backend(other).await?;
+    };
     let after = backend(session).await?;
     sqlx::raw_sql("ROLLBACK").execute(&mut *other).await?;
     if before == after && others != after {
         return Ok(None);
     }
-    // What was set on a backend that is others' as well should not stay there.
-    for connection in [session, other] {
+    forget_settings([session, other]).await;
+    Ok(Some(PoolMode::Transaction))
+}
+
+/// What was set on a backend that is others' as well should not stay there.
+async fn forget_settings(connections: [&mut PgConnection; 2]) {
+    for connection in connections {
         let _ = sqlx::raw_sql("RESET ALL").execute(connection).await;
     }
-    Ok(Some(PoolMode::Transaction))
 }
 
 async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
@@ -43,7 +73,7 @@ async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
 }
 
 /// In PgBouncer's words.
-fn refuses_transactions(error: &sqlx::Error) -> bool {
+pub(super) fn refuses_transactions(error: &sqlx::Error) -> bool {
     let said = error.as_database_error().map(|error| error.message());
     said.is_some_and(|said| said.contains("transaction blocks not allowed"))
 }

@@ -8,35 +8,37 @@ use sqlx::{Connection as _, Row as _};
 
 use super::dial::{Server, Tunnel};
 use super::error::silence;
+use super::establish::Settled;
 use super::url::{HostPort, Target, bracketed};
 use super::{ConnectOptions, PostgresUrl, SslMode, describe, establish, options, server_limit};
 
 /// Opens a connection to the first server of a URL that can be used; with it comes what led there:
-/// that server alone, and the password that it took.
+/// that server alone, and the password that it took. It is asked a `question` first, where there is one.
 pub(super) async fn open(
     url: &PostgresUrl,
     options: &ConnectOptions,
-) -> Result<(PgConnection, PostgresUrl), sqlx::Error> {
+    question: Option<&'static str>,
+) -> Result<(Settled, PostgresUrl), sqlx::Error> {
     let url = with_environment(url.clone(), &|name| std::env::var(name).ok())
         .map_err(|why| sqlx::Error::Tls(why.into()))?;
     let hosts = url.hosts();
     if let ([_], Target::Any) = (hosts.as_slice(), url.target) {
-        return log_in(&url, options).await;
+        return log_in(&url, options, question).await;
     }
     let limit = server_limit(&url, options);
     let mut reasons = Vec::new();
     for (at, host) in hosts.iter().enumerate() {
         let one = url.at(host, at);
         let attempt = async {
-            let mut found = log_in(&one, options).await?;
-            let refusal = why_no_writes(&mut found.0, url.target).await?;
+            let mut found = log_in(&one, options, question).await?;
+            let refusal = why_no_writes(&mut found.0.connection, url.target).await?;
             Ok((found, refusal))
         };
         let answer = tokio::time::timeout(limit, attempt).await;
         let why = match answer.unwrap_or_else(|_| Err(silence(limit))) {
             Ok((found, None)) => return Ok(found),
-            Ok(((connection, _), Some(why))) => {
-                connection.close().await.ok();
+            Ok(((settled, _), Some(why))) => {
+                settled.connection.close().await.ok();
                 why.to_owned()
             }
             // As in libpq: who is not let in asks at no other door.
@@ -85,12 +87,13 @@ async fn why_no_writes(
 async fn log_in(
     url: &PostgresUrl,
     options: &ConnectOptions,
-) -> Result<(PgConnection, PostgresUrl), sqlx::Error> {
+    question: Option<&'static str>,
+) -> Result<(Settled, PostgresUrl), sqlx::Error> {
     let Some(raw) = &url.raw_password else {
-        return Ok((connect(url, options).await?, url.clone()));
+        return Ok((connect(url, options, question).await?, url.clone()));
     };
     if !raw.is_right() {
-        match connect(url, options).await {
+        match connect(url, options, question).await {
             Ok(connection) => return Ok((connection, url.clone())),
             Err(error) if is_login(&error) => {}
             Err(error) => return Err(error),
@@ -100,18 +103,22 @@ async fn log_in(
         password: Some(raw.secret().clone()),
         ..url.clone()
     };
-    let connection = connect(&pasted, options).await?;
+    let connection = connect(&pasted, options, question).await?;
     raw.set_right();
     Ok((connection, pasted))
 }
 
-async fn connect(url: &PostgresUrl, options: &ConnectOptions) -> Result<PgConnection, sqlx::Error> {
+async fn connect(
+    url: &PostgresUrl,
+    options: &ConnectOptions,
+    question: Option<&'static str>,
+) -> Result<Settled, sqlx::Error> {
     let pg = options::postgres(url, options);
     match Server::of(url, options)? {
-        None => establish::settled(pg, url, options).await,
+        None => establish::settled(pg, url, options, question).await,
         Some(server) => {
             let tunnel = Tunnel::to(&server).await?;
-            establish::settled(tunnel.options(pg), url, options).await
+            establish::settled(tunnel.options(pg), url, options, question).await
         }
     }
 }

@@ -21,6 +21,7 @@ use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{Mutex, MutexGuard, watch};
 use uuid::Uuid;
 
+use super::advisory::Tried;
 use super::error::{ends_connection, silence};
 use super::lockfile::{Attempt, LockFile};
 use super::{
@@ -93,11 +94,35 @@ impl Session {
     ) -> Result<Self, LockError> {
         let connection = match (url, database) {
             (DatabaseUrl::Postgres(postgres), Database::Postgres(pool)) => {
+                if let Some(first) = pool.take_first() {
+                    let tried = Self::try_over(first, url, options).await;
+                    // One that is gone is no reason not to try another.
+                    if !matches!(&tried, Err(LockError::Database(error)) if error.is_retryable()) {
+                        return tried;
+                    }
+                }
                 SessionConnection::Postgres(beside::connect(pool, postgres, options).await?)
             }
             _ => connect(url, options).await?,
         };
         Self::lock_over(connection, url, options, Duration::ZERO, |_| ()).await
+    }
+
+    /// Takes the lock if it is free, over a connection on which nothing has been set up yet.
+    async fn try_over(
+        mut pg: PgConnection,
+        url: &DatabaseUrl,
+        options: &ConnectOptions,
+    ) -> Result<Self, LockError> {
+        let tried = within(advisory::set_up_and_try(&mut pg)).await;
+        match tried.map_err(|error| DatabaseError::of_statement(url, error))? {
+            Tried::Held(backend) => {
+                let connection = SessionConnection::Postgres(pg);
+                Ok(Self::new(url, options, connection, None, Some(backend)))
+            }
+            Tried::HeldBy(holder) => Err(LockError::HeldBy(holder)),
+            Tried::Standby => Err(DatabaseError::Standby { place: url.place() }.into()),
+        }
     }
 
     /// Takes the lock if it is free.
@@ -142,8 +167,11 @@ impl Session {
             let attempt = match &mut connection {
                 SessionConnection::Postgres(pg) => {
                     match within(advisory::try_lock(pg)).await.map_err(failed)? {
-                        Ok(backend) => Ok((None, Some(backend))),
-                        Err(holder) => Err(holder),
+                        Tried::Held(backend) => Ok((None, Some(backend))),
+                        Tried::HeldBy(holder) => Err(holder),
+                        Tried::Standby => {
+                            return Err(DatabaseError::Standby { place: url.place() }.into());
+                        }
                     }
                 }
                 SessionConnection::Sqlite(_) => try_lock_file(url)?.map(|file| (Some(file), None)),
@@ -357,17 +385,14 @@ async fn connect(
     }
 }
 
-/// The connection set up, and found to be one that may write.
+/// The connection set up. Whether it may write is found when the lock is tried.
 pub(super) async fn prepared(
     mut pg: PgConnection,
     url: &DatabaseUrl,
 ) -> Result<PgConnection, DatabaseError> {
     let failed = |error| DatabaseError::of_statement(url, error);
-    let is_standby = within(advisory::prepare(&mut pg)).await.map_err(failed)?;
-    match is_standby {
-        true => Err(DatabaseError::Standby { place: url.place() }),
-        false => Ok(pg),
-    }
+    within(advisory::set_up(&mut pg)).await.map_err(failed)?;
+    Ok(pg)
 }
 
 fn try_lock_file(url: &DatabaseUrl) -> Result<Result<LockFile, Holder>, LockError> {

@@ -63,6 +63,7 @@ mod store_faults;
 mod store_rights;
 mod support;
 mod support_itself;
+mod turns;
 mod uploads;
 mod variants;
 mod verify;

@@ -25,6 +25,7 @@ const OF_9_6: &[&str] = &[
     "has_sequence_privilege",
     "has_table_privilege",
     "host",
+    "json_array_elements",
     "json_array_elements_text",
     "least",
     "left",

@@ -26,7 +26,7 @@ pub async fn db_to_s3() -> World {
     db_to_s3_on(postgres::fresh_database().await).await
 }
 
-async fn db_to_s3_on(database: postgres::Database) -> World {
+pub async fn db_to_s3_on(database: postgres::Database) -> World {
     let server = s3::server().await;
     let proxy = CountingProxy::start(&server.url).await;
     let bucket = s3::fresh_bucket().await;
@@ -58,7 +58,11 @@ pub fn configured(name: &str, usual: u64) -> u64 {
 
 /// Documents in a directory, to go into the bucket as they are.
 pub async fn localfs_to_s3() -> (World, PathBuf) {
-    let mut world = db_to_s3().await;
+    from_a_directory(db_to_s3().await).await
+}
+
+/// The same world with a directory as its source.
+pub async fn from_a_directory(mut world: World) -> (World, PathBuf) {
     let dir = world.program.home().join("documents");
     std::fs::create_dir(&dir).expect("a directory");
     let compression = Compression::default();

@@ -51,6 +51,10 @@ impl Dialect for Postgres {
         format!("to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
     }
 
+    fn hex(&self, bytes: &str) -> String {
+        format!("encode({bytes}, 'hex')")
+    }
+
     fn numbers(&self) -> &'static str {
         "(SELECT value::bigint FROM json_array_elements_text($2::json))"
     }
@@ -129,8 +133,11 @@ impl Dialect for Postgres {
     /// The planner knows nothing of rows inserted a moment ago. What it has to guess about a table
     /// that holds other tasks, too, must not make it try each row against each: for 5,000 objects
     /// that took 14 s.
-    fn after_inserts(&self) -> &'static str {
-        "ANALYZE windlass_objects; SET LOCAL enable_nestloop = off"
+    fn after_inserts(&self) -> &'static [&'static str] {
+        &[
+            "ANALYZE windlass_objects",
+            "SET LOCAL enable_nestloop = off",
+        ]
     }
 
     fn begin_plan(&self) -> &'static str {

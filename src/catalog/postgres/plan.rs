@@ -3,9 +3,9 @@
 use sqlx::postgres::PgConnection;
 
 use super::Postgres;
-use crate::catalog::marks::mark_forward;
+use crate::catalog::marks::marks_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Scope};
-use crate::catalog::sql::{Connection, Dialect as _, Statement, Value};
+use crate::catalog::sql::{Answer, Connection, Dialect as _, Statement, Value};
 use crate::model::{DriverKind, Place};
 
 /// The SQL for `Place::url_for`, over the columns of `archive_metadata`; `base` names a parameter.
@@ -141,24 +141,33 @@ impl<'a> Wanted<'a> {
     }
 }
 
+/// The whole plan in one message: none of its statements needs to hear what another has said.
 pub(in crate::catalog) async fn plan(
     pg: &mut PgConnection,
     task_id: i64,
     scope: Scope<'_>,
-) -> Result<PlanNotices, sqlx::Error> {
-    let mut connection = Connection::Postgres(pg);
+    (before, behind): (Option<Statement>, Statement),
+) -> Result<(PlanNotices, Answer), sqlx::Error> {
     let wanted = Wanted::new(scope);
-    connection.execute(wanted.insert(task_id)).await?;
-    connection
-        .execute(Statement::new(Postgres.after_inserts()))
-        .await?;
-    mark_forward(&mut connection, task_id, &scope.to.base).await?;
-    let left_out: LeftOut = connection.one(wanted.left_out(task_id)).await?;
-    Ok(PlanNotices {
+    let mut statements = Vec::from_iter(before);
+    statements.push(wanted.insert(task_id));
+    statements.extend(
+        Postgres
+            .after_inserts()
+            .iter()
+            .map(|said| Statement::new(*said)),
+    );
+    statements.extend(marks_forward(task_id, &scope.to.base));
+    statements.extend([wanted.left_out(task_id), behind]);
+    let mut answers = Connection::Postgres(pg).several(statements).await?;
+    let (behind, left_out) = (answers.pop(), answers.pop());
+    let left_out: LeftOut = left_out.ok_or(sqlx::Error::RowNotFound)?.one()?;
+    let notices = PlanNotices {
         elsewhere: left_out.elsewhere as u64,
         without_url: left_out.without_url as u64,
         keys_too_long: left_out.keys_too_long as u64,
         without_digest: left_out.without_digest as u64,
         ..PlanNotices::default()
-    })
+    };
+    Ok((notices, behind.ok_or(sqlx::Error::RowNotFound)?))
 }

@@ -39,6 +39,9 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     /// A time in RFC 3339, UTC.
     fn rfc3339(&self, time: &str) -> String;
 
+    /// Bytes in hexadecimal, in small letters.
+    fn hex(&self, bytes: &str) -> String;
+
     /// The numbers in parameter `$2`, a [`Numbers`](super::Numbers).
     fn numbers(&self) -> &'static str;
 
@@ -82,7 +85,7 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     fn limits_of_plan(&self, patience: Duration) -> Vec<String>;
 
     /// What is said before statements over the objects that were inserted a moment ago.
-    fn after_inserts(&self) -> &'static str;
+    fn after_inserts(&self) -> &'static [&'static str];
 
     /// The scripts that make windlass's own tables, in their order.
     fn own_tables(&self) -> [&'static str; 5];

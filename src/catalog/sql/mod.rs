@@ -7,8 +7,11 @@ mod columns;
 mod dialect;
 mod run;
 mod statement;
+mod together;
+mod written;
 
 pub(super) use columns::{Columns, Get};
 pub(super) use dialect::{Dialect, JOIN_ROW};
 pub(super) use run::{Begin, Connection, Pooled, within_limit};
 pub(super) use statement::{Numbers, Record, Statement, Value};
+pub(super) use together::{Answer, together_over_pool};

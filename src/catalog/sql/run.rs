@@ -1,9 +1,9 @@
 //! Where statements run: over the pool, or on one connection and in a transaction there.
 
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, Connection as _, Postgres, Sqlite};
+use sqlx::{AssertSqlSafe, Connection as _, Executor, Postgres, Sqlite};
 
 use super::{Record, Statement};
 use crate::database::{Database, SessionConnection};
@@ -44,23 +44,20 @@ impl Statement {
     /// All rows, over the pool.
     pub async fn all<T: Record>(self, db: &Database) -> Result<Vec<T>, sqlx::Error> {
         match db {
-            Database::Postgres(pool) => self.postgres_as()?.fetch_all(pool).await,
+            Database::Postgres(pool) => read(&self.rows(pool).await?),
             Database::Sqlite(pool) => self.sqlite_as()?.fetch_all(pool).await,
         }
     }
 
     /// The one row, over the pool.
     pub async fn one<T: Record>(self, db: &Database) -> Result<T, sqlx::Error> {
-        match db {
-            Database::Postgres(pool) => self.postgres_as()?.fetch_one(pool).await,
-            Database::Sqlite(pool) => self.sqlite_as()?.fetch_one(pool).await,
-        }
+        self.optional(db).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
     /// The first row, if any, over the pool.
     pub async fn optional<T: Record>(self, db: &Database) -> Result<Option<T>, sqlx::Error> {
         match db {
-            Database::Postgres(pool) => self.postgres_as()?.fetch_optional(pool).await,
+            Database::Postgres(pool) => first(&self.rows(pool).await?),
             Database::Sqlite(pool) => self.sqlite_as()?.fetch_optional(pool).await,
         }
     }
@@ -68,27 +65,62 @@ impl Statement {
     /// No rows, over the pool.
     pub async fn execute(self, db: &Database) -> Result<(), sqlx::Error> {
         match db {
-            Database::Postgres(pool) => self.postgres()?.execute(pool).await.map(drop),
+            Database::Postgres(pool) => self.change(pool).await.map(drop),
             Database::Sqlite(pool) => self.sqlite()?.execute(pool).await.map(drop),
         }
     }
+
+    /// On PostgreSQL: all rows.
+    async fn rows<'e>(
+        self,
+        executor: impl Executor<'e, Database = Postgres>,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        match self.is_bulk() {
+            true => self.postgres()?.fetch_all(executor).await,
+            false => {
+                let sql = AssertSqlSafe(self.written_out()?);
+                sqlx::raw_sql(sql).fetch_all(executor).await
+            }
+        }
+    }
+
+    /// On PostgreSQL: how many rows it has changed.
+    async fn change<'e>(
+        self,
+        executor: impl Executor<'e, Database = Postgres>,
+    ) -> Result<u64, sqlx::Error> {
+        let done = match self.is_bulk() {
+            true => self.postgres()?.execute(executor).await?,
+            false => {
+                let sql = AssertSqlSafe(self.written_out()?);
+                sqlx::raw_sql(sql).execute(executor).await?
+            }
+        };
+        Ok(done.rows_affected())
+    }
+}
+
+fn read<T: Record>(rows: &[PgRow]) -> Result<Vec<T>, sqlx::Error> {
+    rows.iter().map(T::from_row).collect()
+}
+
+fn first<T: Record>(rows: &[PgRow]) -> Result<Option<T>, sqlx::Error> {
+    rows.first().map(T::from_row).transpose()
 }
 
 impl Connection<'_> {
     /// All rows.
     pub async fn all<T: Record>(&mut self, statement: Statement) -> Result<Vec<T>, sqlx::Error> {
         match self {
-            Self::Postgres(pg) => statement.postgres_as()?.fetch_all(&mut **pg).await,
+            Self::Postgres(pg) => read(&statement.rows(&mut **pg).await?),
             Self::Sqlite(sqlite) => statement.sqlite_as()?.fetch_all(&mut **sqlite).await,
         }
     }
 
     /// The one row.
     pub async fn one<T: Record>(&mut self, statement: Statement) -> Result<T, sqlx::Error> {
-        match self {
-            Self::Postgres(pg) => statement.postgres_as()?.fetch_one(&mut **pg).await,
-            Self::Sqlite(sqlite) => statement.sqlite_as()?.fetch_one(&mut **sqlite).await,
-        }
+        let row = self.optional(statement).await?;
+        row.ok_or(sqlx::Error::RowNotFound)
     }
 
     /// The first row, if any.
@@ -97,22 +129,15 @@ impl Connection<'_> {
         statement: Statement,
     ) -> Result<Option<T>, sqlx::Error> {
         match self {
-            Self::Postgres(pg) => statement.postgres_as()?.fetch_optional(&mut **pg).await,
+            Self::Postgres(pg) => first(&statement.rows(&mut **pg).await?),
             Self::Sqlite(sqlite) => statement.sqlite_as()?.fetch_optional(&mut **sqlite).await,
         }
     }
 
-    /// How many rows it has changed. Where nothing is bound there may be several statements, and they
-    /// take one round trip: to be prepared one alone would need another.
+    /// How many rows it has changed. Where nothing is bound there may be several statements.
     pub async fn execute(&mut self, statement: Statement) -> Result<u64, sqlx::Error> {
         match self {
-            Self::Postgres(pg) => {
-                let done = match statement.without_values() {
-                    Ok(sql) => sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut **pg).await?,
-                    Err(bound) => bound.postgres()?.execute(&mut **pg).await?,
-                };
-                Ok(done.rows_affected())
-            }
+            Self::Postgres(pg) => statement.change(&mut **pg).await,
             Self::Sqlite(sqlite) => {
                 let done = match statement.without_values() {
                     Ok(sql) => {

@@ -8,6 +8,8 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use sqlx::{Arguments as _, AssertSqlSafe, Postgres, Sqlite};
 
+use super::written::written_out;
+
 /// A row that can be read from either database.
 pub(in crate::catalog) trait Record:
     Send + Unpin + for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow>
@@ -31,6 +33,21 @@ pub(in crate::catalog) enum Value {
     Int4s(Vec<Option<i32>>),
     Bools(Vec<Option<bool>>),
     Texts(Vec<Option<String>>),
+}
+
+/// Rows that are written into a statement at most.
+const WRITTEN_ROWS: usize = 20;
+
+impl Value {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Int8(_) | Self::Int4(_) | Self::Bool(_) | Self::Text(_) => 1,
+            Self::Int8s(values) => values.len(),
+            Self::Int4s(values) => values.len(),
+            Self::Bools(values) => values.len(),
+            Self::Texts(values) => values.len(),
+        }
+    }
 }
 
 macro_rules! value_from {
@@ -124,16 +141,21 @@ impl Statement {
         }
     }
 
+    /// Its SQL with its values in it, for PostgreSQL: so it takes one turn of the conversation, where
+    /// one that is prepared takes two the first time.
+    pub fn written_out(&self) -> Result<String, sqlx::Error> {
+        written_out(&self.sql, &self.values)
+    }
+
+    /// Whether it brings so many rows along that it is better prepared: PostgreSQL would have to
+    /// parse every value.
+    pub(super) fn is_bulk(&self) -> bool {
+        self.values.iter().any(|value| value.rows() > WRITTEN_ROWS)
+    }
+
     pub(super) fn postgres(self) -> Result<Query<'static, Postgres, PgArguments>, sqlx::Error> {
         let (sql, arguments) = self.for_postgres()?;
         Ok(sqlx::query_with(AssertSqlSafe(sql), arguments))
-    }
-
-    pub(super) fn postgres_as<T: Record>(
-        self,
-    ) -> Result<QueryAs<'static, Postgres, T, PgArguments>, sqlx::Error> {
-        let (sql, arguments) = self.for_postgres()?;
-        Ok(sqlx::query_as_with(AssertSqlSafe(sql), arguments))
     }
 
     pub(super) fn sqlite(self) -> Result<Query<'static, Sqlite, SqliteArguments>, sqlx::Error> {

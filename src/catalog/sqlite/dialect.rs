@@ -45,6 +45,10 @@ impl Dialect for Sqlite {
         time.to_owned()
     }
 
+    fn hex(&self, bytes: &str) -> String {
+        format!("lower(hex({bytes}))")
+    }
+
     fn numbers(&self) -> &'static str {
         "(SELECT value FROM json_each($2))"
     }
@@ -98,8 +102,8 @@ impl Dialect for Sqlite {
         ""
     }
 
-    fn after_inserts(&self) -> &'static str {
-        ""
+    fn after_inserts(&self) -> &'static [&'static str] {
+        &[]
     }
 
     fn is_cut_by_url_parsing(&self, text: &str) -> String {

@@ -2,9 +2,9 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use crate::catalog::marks::mark_forward;
+use crate::catalog::marks::marks_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Scope};
-use crate::catalog::sql::{Columns, Connection, Get, Statement, Value};
+use crate::catalog::sql::{Answer, Columns, Connection, Get, Statement, Value};
 use crate::digest::md5_hex;
 use crate::model::{ObjectKey, RowImage};
 
@@ -30,7 +30,11 @@ pub(in crate::catalog) async fn plan(
     sqlite: &mut SqliteConnection,
     task_id: i64,
     scope: Scope<'_>,
-) -> Result<PlanNotices, sqlx::Error> {
+    (before, behind): (Option<Statement>, Statement),
+) -> Result<(PlanNotices, Answer), sqlx::Error> {
+    if let Some(before) = before {
+        Connection::Sqlite(sqlite).execute(before).await?;
+    }
     let mut notices = PlanNotices::default();
     let (mut position, mut idx) = (i64::MIN, scope.planned as i64);
     if scope.planned > 0 {
@@ -48,8 +52,11 @@ pub(in crate::catalog) async fn plan(
         index(sqlite, NOT_BY_KEY).await?;
     }
     let mut connection = Connection::Sqlite(sqlite);
-    mark_forward(&mut connection, task_id, &scope.to.base).await?;
-    Ok(notices)
+    for mark in marks_forward(task_id, &scope.to.base) {
+        connection.execute(mark).await?;
+    }
+    let [answer] = connection.together([behind]).await?;
+    Ok((notices, answer))
 }
 
 /// For as long as a pass is planned: no other statement looks for an object by its key.

@@ -331,8 +331,9 @@ impl Rows {
     /// Runs a statement for whether it can be run.
     pub(super) async fn may(&self, sql: &Arc<str>) -> Result<(), Failure> {
         let sql = AssertSqlSafe(sql.clone());
+        // Asked once: to be prepared it would take another round trip.
         match &self.database {
-            Database::Postgres(pool) => sqlx::query(sql).execute(pool).await.map(drop)?,
+            Database::Postgres(pool) => sqlx::raw_sql(sql).execute(pool).await.map(drop)?,
             Database::Sqlite(pool) => sqlx::query(sql).execute(pool).await.map(drop)?,
         }
         Ok(())

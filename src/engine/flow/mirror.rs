@@ -151,7 +151,9 @@ struct Task {
 
 impl Task {
     async fn run(mut self, mut messages: mpsc::UnboundedReceiver<Message>) {
-        let mut ticks = tokio::time::interval(INTERVAL);
+        // The executor's row has been written a moment ago.
+        let first = tokio::time::Instant::now() + INTERVAL;
+        let mut ticks = tokio::time::interval_at(first, INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -167,7 +169,10 @@ impl Task {
                     Some(Message::Upload(note)) => self.uploads.push_back(note),
                     Some(Message::ShardAtRest(shard)) => self.shards.push(shard),
                     Some(Message::Flush(answer)) => {
-                        let flushed = self.flush().await;
+                        let flushed = match self.has_news() {
+                            true => self.flush().await,
+                            false => Ok(()),
+                        };
                         if let Err(error) = &flushed {
                             self.judge(error);
                         }
@@ -237,6 +242,12 @@ impl Task {
             tracing::error!("{}", unmirrored_words(*idx, &what.why));
         }
         *before = refused;
+    }
+
+    /// Whether the database does not have all of it.
+    fn has_news(&self) -> bool {
+        let is_empty = self.updates.is_empty() && self.shards.is_empty() && self.uploads.is_empty();
+        !is_empty || self.head.seq != self.mirrored.seq
     }
 
     async fn flush(&mut self) -> Result<(), CatalogError> {

@@ -129,7 +129,12 @@ pub async fn count(context: &Context, report: &mut RunReport) -> bool {
     if let Err(error) = context.ledger.mirror.flush().await {
         tracing::warn!("{error}; resuming the task brings the mirror up to date");
     }
-    let counted = context.catalog.summary(context.task.task_id).await;
+    let task_id = context.task.task_id;
+    let asked = context.catalog.ask_ahead_of_end(task_id).await;
+    let counted = match asked {
+        Ok(()) => context.catalog.summary(task_id).await,
+        Err(error) => Err(error),
+    };
     let counted = counted.map(|summary| with_unmirrored(context, summary));
     report.state = match (&counted, context.control.stop.reason()) {
         (_, Some(StopReason::Fatal(_))) => TaskState::Failed,

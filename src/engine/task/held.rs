@@ -29,6 +29,7 @@ impl Held {
         settings: &Settings,
     ) -> Result<Self, EngineError> {
         let session = take_lock(&catalog, settings).await?;
+        catalog.forget_ahead();
         lease.begin(session.clone());
         Ok(Self {
             session,
@@ -64,8 +65,32 @@ pub async fn begin(
     journal: &Journal,
     epoch: i32,
 ) -> Result<(), EngineError> {
+    let executor = executor(journal, epoch);
+    catalog
+        .executor_begins(session, task_id, &executor, env!("CARGO_PKG_VERSION"))
+        .await?;
+    crash::point("executor-noted");
+    Ok(())
+}
+
+/// The same of a task that was planned a moment ago.
+pub async fn begin_first(
+    catalog: &Catalog,
+    session: &Session,
+    task_id: i64,
+    journal: &Journal,
+) -> Result<(), EngineError> {
+    let executor = executor(journal, 1);
+    catalog
+        .first_executor_begins(session, task_id, &executor, env!("CARGO_PKG_VERSION"))
+        .await?;
+    crash::point("executor-noted");
+    Ok(())
+}
+
+fn executor(journal: &Journal, epoch: i32) -> Executor {
     let head = journal.head();
-    let executor = Executor {
+    Executor {
         executor: journal.executor(),
         epoch,
         host: host(),
@@ -74,10 +99,5 @@ pub async fn begin(
         head: hex::encode(head.hash),
         ended: false,
         heartbeat_age_s: 0,
-    };
-    catalog
-        .executor_begins(session, task_id, &executor, env!("CARGO_PKG_VERSION"))
-        .await?;
-    crash::point("executor-noted");
-    Ok(())
+    }
 }

@@ -23,8 +23,9 @@ pub async fn migrate(
     settings: &Settings,
     announce: impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
-    let catalog = Catalog::open(settings.database.clone()).await?;
-    preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
+    let stores = [&request.from.config, &request.to.config];
+    let catalog = preflight::open_catalog(settings, stores).await?;
+    preflight::refuse_other_schema(&catalog, stores).await?;
     let mut reports = Vec::new();
     loop {
         let migrated = once(request, settings, &catalog, &announce).await?;
@@ -109,7 +110,10 @@ async fn locked(
     held: Held,
     announce: &impl Fn(&Planned),
 ) -> Result<Migrated, EngineError> {
-    // A dry run reads them, too.
+    // A dry run reads them, too. What is asked ahead can't be asked of tables of an older windlass.
+    if held.catalog.ask_ahead_of_start().await.is_err() {
+        held.catalog.forget_ahead();
+    }
     held.catalog.bring_up_to_date().await?;
     let earlier = match request.new_task {
         true => Earlier::default(),

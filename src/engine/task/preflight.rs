@@ -12,7 +12,7 @@ use crate::digest;
 use crate::driver::{Driver, StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::engine::flow::lock::HEARTBEAT;
 use crate::engine::flow::retry_store::retry_store;
-use crate::engine::{EngineError, Store};
+use crate::engine::{EngineError, Settings, Store};
 use crate::model::{DriverKind, ObjectKey, Policy};
 
 /// Anchore's services renew their heartbeat every 60 s. One that is older than that and what the
@@ -79,6 +79,19 @@ pub async fn refuse_missing_rights(
             grants: grants.join("\n  "),
         }),
     }
+}
+
+/// The catalog, for a task between two such stores.
+pub async fn open_catalog(
+    settings: &Settings,
+    stores: [&StoreConfig; 2],
+) -> Result<Catalog, EngineError> {
+    Ok(Catalog::open_for_task(settings.database.clone(), &kinds(&stores)).await?)
+}
+
+/// The questions of such a task before the lock, where the catalog has been opened before.
+pub async fn ask_ahead(catalog: &Catalog, stores: [&StoreConfig; 2]) -> Result<(), EngineError> {
+    Ok(catalog.ask_ahead_of_gates(&kinds(&stores)).await?)
 }
 
 /// Refuses tables of Anchore's that lack what windlass needs, or ask for more than it knows of. What

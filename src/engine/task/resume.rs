@@ -24,6 +24,8 @@ use crate::model::{Event, Stage, TaskState};
 pub struct ResumeRequest {
     /// The task.
     pub task: TaskRow,
+    /// The catalog in which it was found.
+    pub catalog: Catalog,
     /// The source.
     pub from: ConfiguredStore,
     /// The destination.
@@ -59,9 +61,11 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     )?;
     let from = open_store(&request.from, settings, &lease).await?;
     let to = open_store(&request.to, settings, &lease).await?;
-    let catalog = Catalog::open(settings.database.clone()).await?;
+    let stores = [&request.from.config, &request.to.config];
+    let catalog = request.catalog.clone();
+    preflight::ask_ahead(&catalog, stores).await?;
     preflight::refuse_missing_rights(&catalog, &from, &to).await?;
-    preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
+    preflight::refuse_other_schema(&catalog, stores).await?;
     let is_staging = request.task.stage == Some(Stage::Staging);
     let may_be_live = settings.force_live_services || is_staging;
     preflight::refuse_live_services(&catalog, may_be_live).await?;
@@ -69,6 +73,7 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     retry_store(async || from.driver.prepare_to_read().await).await?;
     retry_store(async || to.driver.prepare_to_read().await).await?;
     let held = Held::take(&lease, catalog, (from, to), settings).await?;
+    held.catalog.ask_ahead_of_resume(&request.task).await?;
     let result = locked(&request.task, settings, held).await;
     lease.end().await;
     result

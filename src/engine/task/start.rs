@@ -11,7 +11,7 @@ use crate::engine::object::strays;
 use crate::engine::run::opening::{executor_id, opening};
 use crate::engine::run::report::RunReport;
 use crate::engine::run::{Job, run};
-use crate::engine::task::held::{Held, begin};
+use crate::engine::task::held::{Held, begin_first};
 use crate::engine::task::outcome::{Migrated, PlanReport};
 use crate::engine::task::preflight;
 use crate::engine::{EngineError, Settings, Store, TaskFile};
@@ -62,10 +62,13 @@ pub async fn start(
     let mut plan = request(&work, settings);
     if !work.dry_run {
         work.held.catalog.ensure_schema().await?;
-        if let Some(planned) = nothing_to_do(&work, &plan, settings, &may_be).await? {
-            return Ok(work.discarded(planned));
+        let (catalog, connect) = (&work.held.catalog, &settings.connect);
+        if preflight::has_to_wait(catalog, connect).await? {
+            if let Some(planned) = nothing_to_do(&work, &plan, &may_be).await? {
+                return Ok(work.discarded(planned));
+            }
+            preflight::wait_for_neighbours(catalog, None, connect).await?;
         }
-        preflight::wait_for_neighbours(&work.held.catalog, None, &settings.connect).await?;
         preflight::refuse_aliases(&work.held.from, &work.held.to).await?;
         // A follow-up finds there what the task before has left.
         plan.destination_was_empty =
@@ -104,22 +107,23 @@ fn request(work: &NewTask, settings: &Settings) -> PlanRequest {
     }
 }
 
-/// The plan, where nothing is to be done and it would take a while to be allowed to begin: for
-/// nothing nobody needs to wait.
+/// The plan, where nothing is to be done: asked where it would take a while to be allowed to begin, since
+/// for nothing nobody needs to wait.
 async fn nothing_to_do(
     work: &NewTask,
     plan: &PlanRequest,
-    settings: &Settings,
     may_be: &impl Fn(&Planned) -> Result<TaskPlan, EngineError>,
 ) -> Result<Option<Planned>, EngineError> {
-    let catalog = &work.held.catalog;
     // What a reverse has to clear away may still arrive.
-    let may_be_nothing = work.kind != TaskKind::Reverse;
-    if !may_be_nothing || !preflight::has_to_wait(catalog, &settings.connect).await? {
+    if work.kind == TaskKind::Reverse {
         return Ok(None);
     }
     let look = async |planned: &Planned| may_be(planned).map(|_| TaskPlan::Discard);
-    let planned = catalog.plan(&work.held.session, plan, look).await?;
+    let planned = work
+        .held
+        .catalog
+        .plan(&work.held.session, plan, look)
+        .await?;
     let is_nothing = is_idle(&planned) || may_be(&planned)? == TaskPlan::Discard;
     Ok(Some(planned).filter(|_| is_nothing))
 }
@@ -199,7 +203,7 @@ async fn begin_run(
         to,
     } = held;
     let begun = async {
-        begin(&catalog, &session, task_id, &journal, 1).await?;
+        begin_first(&catalog, &session, task_id, &journal).await?;
         let so_far = catalog.summary(task_id).await?;
         Ok((catalog.task(&task_id.to_string()).await?, so_far))
     };

@@ -31,6 +31,7 @@ pub mod swift;
 pub mod tables;
 pub mod tls;
 pub mod tree;
+pub mod turns;
 
 use std::sync::OnceLock;
 
