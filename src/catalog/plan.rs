@@ -147,10 +147,11 @@ async fn begin(connection: &mut Connection<'_>, request: &PlanRequest) -> Result
     let mut statements = vec![Statement::new("BEGIN")];
     let limits = dialect.limits_of_plan(request.patience);
     statements.extend(limits.into_iter().map(Statement::new));
+    // A message of its own: before version 13 the limit with which one began held for all of it.
+    connection.several(statements).await?;
     let id = request.dry_run.then_some(DRY_RUN_ID);
-    statements.push(anchore::insert_task(dialect, id, &request.executor_id));
-    let noted = connection.several(statements).await?.pop();
-    let (task_id,): (i64,) = noted.ok_or(sqlx::Error::RowNotFound)?.one()?;
+    let task = anchore::insert_task(dialect, id, &request.executor_id);
+    let (task_id,): (i64,) = connection.one(task).await?;
     // Only a dry run comes here without tables, and rolls them back with the plan.
     if request.dry_run {
         schema::make_missing(connection).await?;
