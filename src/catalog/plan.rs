@@ -190,11 +190,12 @@ async fn plan(
 /// Begins the transaction, and notes the task where Anchore does; its number.
 async fn begin(connection: &mut Connection<'_>, request: &PlanRequest) -> Result<i64, sqlx::Error> {
     let dialect = dialect_of(connection);
-    let mut statements = begin_plan(dialect, request.patience);
+    // A message of its own: before version 13 the limit with which one began held for all of it.
+    let begin = begin_plan(dialect, request.patience);
+    connection.several(begin).await?;
     let id = request.dry_run.then_some(DRY_RUN_ID);
-    statements.push(anchore::insert_task(dialect, id, &request.executor_id));
-    let noted = connection.several(statements).await?.pop();
-    let (task_id,): (i64,) = noted.ok_or(sqlx::Error::RowNotFound)?.one()?;
+    let task = anchore::insert_task(dialect, id, &request.executor_id);
+    let (task_id,): (i64,) = connection.one(task).await?;
     // Only a dry run comes here without tables, and rolls them back with the plan.
     if request.dry_run {
         schema::make_missing(connection).await?;
