@@ -125,7 +125,9 @@ impl Catalog {
 
     /// Refuses tables that lack columns: for commands that only read, and so may not add them.
     pub async fn refuse_older_schema(&self) -> Result<(), CatalogError> {
-        match newest(&self.applied().await?) {
+        let applied = self.applied().await?;
+        refuse_newer(&applied)?;
+        match newest(&applied) {
             Some(found) if found < KNOWN => Err(CatalogError::OlderSchema {
                 found,
                 known: KNOWN,

@@ -419,6 +419,7 @@ async fn looks(driver: &dyn Driver, spared: Spared) {
     wanted.reverse();
     wanted.push(urls[3].clone());
     wanted.push(url(driver, "look/absent"));
+    settle(driver).await;
     let stats = driver.stat_many(&wanted).await;
     assert_eq!(stats.len(), wanted.len());
     for (stat, url) in stats.into_iter().zip(&wanted) {
@@ -435,6 +436,7 @@ async fn looks(driver: &dyn Driver, spared: Spared) {
 }
 
 async fn changes_show(driver: &dyn Driver, urls: &[String]) {
+    settle(driver).await;
     let tag_of = async |url: &String| driver.get(url, None).await.expect("get").tag;
     let (same, overwritten, truncated, deleted) = (&urls[0], &urls[1], &urls[2], &urls[3]);
     let some = [same, overwritten, truncated, deleted].map(String::clone);
@@ -462,6 +464,13 @@ async fn changes_show(driver: &dyn Driver, urls: &[String]) {
     put(driver, deleted, deleted.as_bytes()).await.expect("put");
 }
 
+/// Until the store tells versions of what was just written.
+async fn settle(driver: &dyn Driver) {
+    if let Some(pause) = driver.tag_settles_after() {
+        tokio::time::sleep(pause).await;
+    }
+}
+
 /// An object in parts has a version, too, which is not its MD5.
 async fn small_and_large_keep_their_tag(driver: &dyn Driver) {
     let url = url(driver, "look/large");
@@ -469,6 +478,7 @@ async fn small_and_large_keep_their_tag(driver: &dyn Driver) {
     let bytes = Bytes::from(vec![3; UPLOAD_BYTES]);
     upload.write(bytes.clone()).await.expect("write");
     upload.finish().await.expect("finish");
+    settle(driver).await;
     let tag = driver.get(&url, None).await.expect("get").tag;
     let stats = driver.stat_many(std::slice::from_ref(&url)).await;
     let [Ok(Some(stat))] = stats.as_slice() else {

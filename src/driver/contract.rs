@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -71,6 +72,11 @@ pub trait Driver: Send + Sync + 'static {
 
     /// What the store says of an object without sending it; `None` where there is none.
     async fn stat(&self, url: &str) -> Result<Option<Stat>, StoreError>;
+
+    /// How long after a write the store tells a version of it, where it does not at once ([`Stat::tag`]).
+    fn tag_settles_after(&self) -> Option<Duration> {
+        None
+    }
 
     /// The same of many objects: one answer for each, in order.
     async fn stat_many(&self, urls: &[String]) -> Vec<Result<Option<Stat>, StoreError>> {

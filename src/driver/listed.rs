@@ -8,8 +8,8 @@ use std::collections::{HashMap, HashSet};
 use async_trait::async_trait;
 use futures::{StreamExt, stream};
 
-use super::Stat;
 use super::error::Failure;
+use super::{Stat, StoreErrorKind};
 
 /// Objects that are asked after at once.
 const SINGLES_AT_ONCE: usize = 32;
@@ -66,8 +66,9 @@ pub(super) async fn look(
     found
 }
 
-/// What listings show of these keys, which are sorted. A page that fails leaves the rest to the question
-/// after each, which says what is wrong.
+/// What listings show of these keys, which are sorted. A right that is missing leaves the rest to the
+/// question after each. A server that does not answer is not asked a thousand times more: the rest fails
+/// as the page has.
 async fn list(
     place: &impl ListsKeys,
     wanted: &[&str],
@@ -77,8 +78,15 @@ async fn list(
     let (mut at, mut poor) = (0, 0);
     while wanted.len() - at > PAGE_IS_WORTH && poor < POOR_PAGES_MAX {
         // The key itself does not come behind itself: it is among those that are asked singly.
-        let Ok(page) = place.page(wanted[at]).await else {
-            break;
+        let page = match place.page(wanted[at]).await {
+            Ok(page) => page,
+            Err(failure) if is_of_listing_alone(failure.kind) => break,
+            Err(failure) => {
+                let rest = wanted[at..].iter().filter(|key| !found.contains_key(**key));
+                let rest: Vec<String> = rest.map(|key| (*key).to_owned()).collect();
+                found.extend(rest.into_iter().map(|key| (key, Err(failure.clone()))));
+                break;
+            }
         };
         let last = page.entries.iter().map(|(key, _)| key).max().cloned();
         let before = found.len();
@@ -99,13 +107,17 @@ async fn list(
     found
 }
 
+/// Whether single objects may be told of all the same.
+fn is_of_listing_alone(kind: StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::Denied | StoreErrorKind::Unsupported)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::driver::StoreErrorKind;
 
     /// A place in memory that counts what it is asked.
     #[derive(Default)]
@@ -113,7 +125,7 @@ mod tests {
         objects: BTreeMap<String, Stat>,
         /// Not shown in listings, though they are there.
         unlisted: HashSet<String>,
-        cannot_list: bool,
+        cannot_list: Option<StoreErrorKind>,
         pages: AtomicUsize,
         singles: AtomicUsize,
     }
@@ -149,8 +161,8 @@ mod tests {
     impl ListsKeys for Memory {
         async fn page(&self, after: &str) -> Result<Page, Failure> {
             self.pages.fetch_add(1, Ordering::Relaxed);
-            if self.cannot_list {
-                return Err(Failure::new(StoreErrorKind::Denied, "no listing"));
+            if let Some(kind) = self.cannot_list {
+                return Err(Failure::new(kind, "no listing"));
             }
             let behind = self.objects.iter().filter(|(key, _)| key.as_str() > after);
             let listed = behind.filter(|(key, _)| !self.unlisted.contains(*key));
@@ -205,10 +217,16 @@ mod tests {
             pages <= 3 && (300..=305).contains(&singles),
             "{pages} {singles}"
         );
-        memory.cannot_list = true;
+        memory.cannot_list = Some(StoreErrorKind::Denied);
         looked_at(&memory, 0..200).await;
         assert_eq!(memory.asked(), (1, 200));
         looked_at(&memory, std::iter::empty()).await;
         assert_eq!(memory.asked(), (0, 0));
+        memory.cannot_list = Some(StoreErrorKind::Unavailable);
+        let keys: Vec<String> = (0..200).map(key).collect();
+        let asked: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let found = look(&memory, &asked).await;
+        assert!(found.values().all(Result::is_err), "{found:?}");
+        assert_eq!(memory.asked(), (1, 0));
     }
 }

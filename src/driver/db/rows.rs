@@ -16,7 +16,7 @@ use crate::crash;
 use crate::database::{BoundedPool, Database, keep_count_after_failure};
 use crate::digest;
 use crate::driver::error::Failure;
-use crate::driver::{Fence, Namesakes, Stat};
+use crate::driver::{Fence, Namesakes, Stat, StoreErrorKind};
 
 /// One of the two tables in one database.
 #[derive(Debug)]
@@ -180,13 +180,14 @@ impl Rows {
         &self,
         keys: &[RowKey],
     ) -> Result<Vec<Result<Option<Stat>, Failure>>, Failure> {
-        let mut found: Vec<Vec<Named<(u64, String)>>> = vec![Vec::new(); keys.len()];
+        let mut found: Vec<Vec<Named<Option<(u64, String)>>>> = vec![Vec::new(); keys.len()];
         match &self.database {
             Database::Postgres(pool) => {
                 let asked = pg_many(&self.sql.measure_many, keys.iter());
                 for row in asked.fetch_all(pool).await.map_err(Failure::of_read)? {
-                    let (at, size): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-                    let measured = (size as u64, row.try_get(2)?);
+                    let (at, size): (i64, Option<i64>) = (row.try_get(0)?, row.try_get(1)?);
+                    let md5: Option<String> = row.try_get(2)?;
+                    let measured = size.map(|size| size as u64).zip(md5);
                     found[at as usize - 1].push((row.try_get(3)?, measured));
                 }
             }
@@ -194,14 +195,18 @@ impl Rows {
                 let mut connection = pool.acquire().await?;
                 for (key, found) in keys.iter().zip(&mut found) {
                     let rows = self.sqlite_rows(&mut connection, key).await?.into_iter();
-                    found.extend(rows.map(|(name, stored)| (name, stored.measured())));
+                    found.extend(rows.map(|(name, stored)| (name, Some(stored.measured()))));
                 }
             }
         }
         let chosen = found.into_iter().zip(keys);
         let chosen = chosen.map(|(rows, key)| {
             let chosen = choose(rows, &key.last)?;
-            Ok(chosen.map(|(size, md5)| Stat {
+            let Some(measured) = chosen else {
+                return Ok(None);
+            };
+            let (size, md5) = measured.ok_or_else(unmeasured)?;
+            Ok(Some(Stat {
                 size,
                 md5: Some(md5),
                 mark: None,
@@ -338,6 +343,14 @@ impl Rows {
         }
         Ok(())
     }
+}
+
+/// Whoever wants to know has to read it.
+fn unmeasured() -> Failure {
+    Failure::new(
+        StoreErrorKind::Unsupported,
+        "its base64 can be read in more than one way",
+    )
 }
 
 fn pg_one(sql: &Arc<str>, key: &RowKey) -> PgQuery {

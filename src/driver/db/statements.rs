@@ -29,7 +29,7 @@ pub(super) struct Statements {
     pub names_many: Arc<str>,
     /// ordinal, and what `stat` tells; the rows stay locked.
     pub stat_many: Arc<str>,
-    /// ordinal, and what `stat` tells.
+    /// ordinal, and what `stat` tells; NULL where PostgreSQL may decode a text in another way than Python.
     pub measure_many: Arc<str>,
     /// ordinal of those that are there, by the whole key.
     pub there_many: Arc<str>,
@@ -50,6 +50,9 @@ struct Names {
     /// The plain bytes. The text's own length would count characters, and its MD5 would be of the
     /// server's encoding.
     plain: &'static str,
+    /// The same, NULL where the text is no base64 that everybody decodes alike: behind padding PostgreSQL
+    /// goes on, and Python does not.
+    plain_to_all: &'static str,
     columns: &'static str,
     values: &'static str,
     replaced: &'static str,
@@ -63,6 +66,12 @@ const DOCUMENTS: Names = Names {
     b64: "COALESCE(b64_encoded, false)",
     plain: "CASE WHEN b64_encoded THEN decode(jsondata, 'base64') \
             ELSE convert_to(COALESCE(jsondata, ''), 'UTF8') END",
+    plain_to_all: "CASE WHEN NOT COALESCE(b64_encoded, false) \
+                        THEN convert_to(COALESCE(jsondata, ''), 'UTF8') \
+                        WHEN strpos(jsondata, '=') = 0 \
+                          OR rtrim(substr(jsondata, strpos(jsondata, '=')), E' \\t\\r\\n') \
+                             IN ('=', '==') \
+                        THEN decode(jsondata, 'base64') END",
     columns: "jsondata, b64_encoded, created_at, last_updated, record_state_key",
     values: "$5, $6, $7, $7, 'active'",
     replaced: "jsondata = excluded.jsondata, b64_encoded = excluded.b64_encoded, \
@@ -76,6 +85,7 @@ const OBJECTS: Names = Names {
     value_array: "bytea[]",
     b64: "false",
     plain: "COALESCE(content, '')",
+    plain_to_all: "COALESCE(content, '')",
     columns: "content, created_at, last_updated",
     values: "$5, $7, $7",
     replaced: "content = excluded.content, last_updated = excluded.last_updated",
@@ -130,6 +140,7 @@ impl Statements {
             value_array,
             b64,
             plain,
+            plain_to_all,
             columns,
             values,
             replaced,
@@ -145,11 +156,13 @@ impl Statements {
         let conflict =
             format!("ON CONFLICT ({user}, {bucket}, {id}, {last}) DO UPDATE SET {replaced}");
         let many = values.replace("$5", "t.v").replace("$6", "t.e");
-        let measure_many = format!(
-            "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
-             FROM {numbered} JOIN {table} d ON {theirs} \
-             CROSS JOIN LATERAL (SELECT {plain} AS plain) p"
-        );
+        let measured = |plain: &str| {
+            format!(
+                "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
+                 FROM {numbered} JOIN {table} d ON {theirs} \
+                 CROSS JOIN LATERAL (SELECT {plain} AS plain) p"
+            )
+        };
         let text = |sql: String| Arc::from(sql);
         Self {
             get: text(format!(
@@ -178,8 +191,8 @@ impl Statements {
             names_many: text(format!(
                 "SELECT t.n, d.{last} FROM {numbered} JOIN {table} d ON {theirs}"
             )),
-            stat_many: text(format!("{measure_many} FOR UPDATE OF d")),
-            measure_many: text(measure_many),
+            stat_many: text(format!("{} FOR UPDATE OF d", measured(plain))),
+            measure_many: text(measured(plain_to_all)),
             there_many: text(format!(
                 "SELECT t.n FROM {numbered} JOIN {table} d ON {joined}"
             )),

@@ -5,15 +5,17 @@
 
 mod path;
 mod prepare;
+mod tag;
 #[cfg(test)]
 mod tests;
 mod tree;
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt as _, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -102,8 +104,8 @@ impl Driver for Localfs {
 
     async fn get(&self, url: &str, _size: Option<u64>) -> Result<Reader, StoreError> {
         let path = path::anywhere(url).map_err(|why| unsupported("get", url, why))?;
-        let (file, found, head) = blocking("get", url, move || open(&path)).await?;
-        let tag = Some(tag_of(&found));
+        let (file, found, found_tag, head) = blocking("get", url, move || open(&path)).await?;
+        let tag = found_tag;
         if let Some(whole) = head {
             return Ok(Reader {
                 tag,
@@ -120,6 +122,10 @@ impl Driver for Localfs {
             tag,
             stream: stream.boxed(),
         })
+    }
+
+    fn tag_settles_after(&self) -> Option<Duration> {
+        Some(tag::SETTLES_AFTER)
     }
 
     async fn put(&self, url: &str, body: Bytes, _md5: [u8; 16]) -> Result<Receipt, StoreError> {
@@ -239,7 +245,7 @@ fn look(path: &Path) -> Result<Stat, Trouble> {
         size: found.len(),
         md5: None,
         mark: None,
-        tag: Some(tag_of(&found)),
+        tag: tag::of(&found, SystemTime::now()),
     })
 }
 
@@ -251,22 +257,10 @@ fn absent_is_none(stat: Result<Stat, StoreError>) -> Result<Option<Stat>, StoreE
     }
 }
 
-/// What changes with every change of a file. Its times could be set back, but for the last: that of the
-/// last change of anything about it.
-fn tag_of(found: &Metadata) -> String {
-    format!(
-        "{}:{}:{}:{}.{:09}:{}.{:09}",
-        found.dev(),
-        found.ino(),
-        found.len(),
-        found.mtime(),
-        found.mtime_nsec(),
-        found.ctime(),
-        found.ctime_nsec()
-    )
-}
+/// A file, what is known of it, its version before anything was read, and the whole of it if it is small.
+type Opened = (File, Metadata, Option<String>, Option<Bytes>);
 
-fn open(path: &Path) -> Result<(File, Metadata, Option<Bytes>), Trouble> {
+fn open(path: &Path) -> Result<Opened, Trouble> {
     // Looked at first: to open a device may already do something to it.
     regular(&std::fs::metadata(path)?)?;
     let mut options = File::options();
@@ -275,12 +269,13 @@ fn open(path: &Path) -> Result<(File, Metadata, Option<Bytes>), Trouble> {
     let file = options.open(path)?;
     let found = file.metadata()?;
     regular(&found)?;
+    let tag = tag::of(&found, SystemTime::now());
     if found.len() > PIECE_BYTES {
-        return Ok((file, found, None));
+        return Ok((file, found, tag, None));
     }
     let mut whole = Vec::with_capacity(found.len() as usize + 1);
     (&file).take(PIECE_BYTES + 1).read_to_end(&mut whole)?;
-    Ok((file, found, Some(whole.into())))
+    Ok((file, found, tag, Some(whole.into())))
 }
 
 /// Refuses what is no file: to read or to write some of them would wait for ever, or do something

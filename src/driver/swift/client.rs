@@ -350,33 +350,28 @@ impl Server {
     }
 
     pub(super) async fn is_empty(&self) -> Result<bool, Failure> {
-        Ok(self.list("", 1).await?.is_empty())
-    }
-
-    /// What the container holds behind a name, `limit` objects at most.
-    pub(super) async fn list(&self, after: &str, limit: usize) -> Result<Vec<Value>, Failure> {
         let path = format!(
-            "/{}?format=json&limit={limit}&prefix={}&marker={}",
+            "/{}?format=json&limit=1&prefix={}",
             encode(&self.container),
-            encode(&self.prefix),
-            encode(after)
+            encode(&self.prefix)
         );
         let response = self
             .send(Method::GET, &path, REQUEST_TIMEOUT, |request| request)
             .await?;
         match response.status() {
             StatusCode::NOT_FOUND => return Err(error::no_container(&self.container)),
-            StatusCode::NO_CONTENT => return Ok(Vec::new()),
+            StatusCode::NO_CONTENT => return Ok(true),
             status if status.is_success() => {}
             _ => return Err(error::refused(response).await),
         }
         let body = error::whole_body(response).await?;
-        serde_json::from_slice(&body).map_err(|_| {
+        let listed: Vec<Value> = serde_json::from_slice(&body).map_err(|_| {
             Failure::new(
                 StoreErrorKind::Unavailable,
                 "the listing cannot be understood",
             )
-        })
+        })?;
+        Ok(listed.is_empty())
     }
 }
 

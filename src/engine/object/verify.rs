@@ -9,7 +9,7 @@ use sha2::Sha256;
 use crate::driver::{Driver, Reader, StoreErrorKind};
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::object::context::Context;
-use crate::model::{Event, Facts, FailureClass, Phase, Returned, Verified, VerifyMode};
+use crate::model::{Event, Facts, FailureClass, Phase, Returned, Stage, Verified, VerifyMode};
 
 /// What reading back found.
 #[derive(Debug)]
@@ -35,6 +35,12 @@ pub async fn verify(context: &Context, facts: &Facts) -> Result<Proof, StepError
         && let Some(proof) = verify_by_checksum(context, facts).await?
     {
         return Ok(proof);
+    }
+    // What the cut-over compares with is worth a moment.
+    if context.task.stage == Some(Stage::Staging)
+        && let Some(pause) = context.stores.destination.tag_settles_after()
+    {
+        tokio::time::sleep(pause).await;
     }
     match read_back(context.stores.destination.as_ref(), facts).await {
         Err(error) if error.class == FailureClass::Permanent => Ok(Proof::Unequal(error.message)),
