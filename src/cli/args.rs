@@ -8,14 +8,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::journal::filter;
 use crate::model::{Cause, Event, Phase};
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    complete, or nothing to do
-  2    failed, or could not begin: nothing more happens without a person
-  3    came to the end, with objects that failed: `resume` tries those again
-  5    the object-store check failed
-  130  interrupted: `resume` goes on";
-
 /// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
 /// can be interrupted at any moment and resumed exactly where it stopped.
 #[derive(Debug, Parser)]
@@ -23,8 +15,7 @@ Exit codes:
     name = "windlass",
     version,
     max_term_width = 100,
-    propagate_version = true,
-    after_help = EXIT_CODES
+    propagate_version = true
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -62,12 +53,85 @@ pub struct Global {
     /// $AWS_CA_BUNDLE]
     #[arg(long, global = true, value_name = "FILE")]
     pub ca_bundle: Option<PathBuf>,
-    /// Print the result as one JSON document
+    /// Print the result as one JSON document; errors, too
     #[arg(long, global = true)]
     pub json: bool,
-    /// Tell more on stderr; twice for even more
+    /// Tell more on stderr: each object and each try that failed; twice for even more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Tell nothing on stderr but warnings, errors and questions: no progress, no plan
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// How log lines are written, on stderr and in the log file
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+    /// Append the log to this file, too, with every object in it; only its owner can read it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// What the command was told of how it is watched, where it can be.
+    #[arg(skip)]
+    pub watch: WatchArgs,
+}
+
+/// `--log-format`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON document a line.
+    Json,
+}
+
+/// How a run tells of itself while it goes on.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ProgressArgs {
+    /// How progress is told on stderr: a bar on a terminal and lines elsewhere, or one JSON
+    /// document a line
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    pub progress: ProgressForm,
+    /// How often, such as 10s or 5min, where there is no bar
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = super::size::interval)]
+    pub stats: std::time::Duration,
+}
+
+/// `--progress`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum ProgressForm {
+    /// A bar on a terminal, lines elsewhere.
+    #[default]
+    Auto,
+    /// Lines, also on a terminal.
+    Lines,
+    /// One JSON document a line.
+    Json,
+    /// None.
+    None,
+}
+
+/// Who else is told of a run.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Watching a run")]
+pub struct WatchArgs {
+    #[command(flatten)]
+    pub progress: ProgressArgs,
+    /// Serve metrics for Prometheus at this address, under /metrics; a port alone is one of this
+    /// machine's own (127.0.0.1)
+    #[arg(long, value_name = "[HOST:]PORT", value_parser = super::size::address)]
+    pub metrics_addr: Option<std::net::SocketAddr>,
+    /// Write metrics into this file every few seconds, for node_exporter's textfile collector (its
+    /// name ends with .prom)
+    #[arg(long, value_name = "FILE")]
+    pub metrics_file: Option<PathBuf>,
+    /// Run this command of the shell at the end, with the result as JSON on its stdin
+    #[arg(long, value_name = "COMMAND")]
+    pub on_end: Option<String>,
 }
 
 impl Global {
@@ -130,6 +194,12 @@ pub enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory; it is made where it is not there
+        dir: PathBuf,
     },
 }
 
@@ -194,7 +264,7 @@ pub struct VerifyArgs {
     /// Anchore's config.yaml: every row of the catalog is looked at
     #[arg(required_unless_present = "task")]
     pub config: Option<PathBuf>,
-    /// The objects of this task instead, by its id or UUID, each where its row points now
+    /// The objects of this task instead, by its id, its UUID, or latest; each where its row points now
     #[arg(long, value_name = "TASK", conflicts_with_all = ["config", "analysis_archive"])]
     pub task: Option<String>,
     /// Read through the analysis_archive section rather than the object store's
@@ -202,9 +272,11 @@ pub struct VerifyArgs {
     pub analysis_archive: bool,
     #[command(flatten)]
     pub moved: MovedConfigs,
-    /// Documents read at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub concurrency: u16,
+    /// Documents read at once: a number, or auto, which is 16
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = concurrency)]
+    pub concurrency: crate::engine::Concurrency,
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 }
 
 /// `--verify`.
@@ -238,6 +310,14 @@ pub struct RunArgs {
     /// Go on although Anchore services seem to be running
     #[arg(long)]
     pub force_live_services: bool,
+    #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+fn phases() -> impl clap::builder::TypedValueParser<Value = Phase> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(Phase::ALL.map(Phase::name))
+        .try_map(|name| name.parse::<Phase>())
 }
 
 fn concurrency(text: &str) -> Result<crate::engine::Concurrency, String> {
@@ -257,7 +337,7 @@ fn memory_limit(text: &str) -> Result<crate::engine::MemoryLimit, String> {
 /// `resume`.
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     #[command(flatten)]
     pub moved: MovedConfigs,
@@ -268,7 +348,7 @@ pub struct ResumeArgs {
 /// `reverse`.
 #[derive(Debug, Args)]
 pub struct ReverseArgs {
-    /// The task to undo, by its id or its UUID
+    /// The task to undo, by its id, its UUID, or latest
     pub task: String,
     /// Leave the copies that it made, too
     #[arg(long)]
@@ -286,7 +366,7 @@ pub struct ReverseArgs {
 /// `delete-source`.
 #[derive(Debug, Args)]
 pub struct DeleteSourceArgs {
-    /// The task whose sources are to go, by its id or its UUID
+    /// The task whose sources are to go, by its id, its UUID, or latest
     pub task: String,
     /// How the copies are proven once more: read back in full, or by the store's own checksum
     #[arg(long, value_enum, default_value_t)]
@@ -331,7 +411,7 @@ impl MovedConfigs {
 /// `accept`.
 #[derive(Debug, Args)]
 pub struct AcceptArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     /// Only objects that failed for this cause; can be given several times
     #[arg(long, value_name = "CAUSE", value_parser = Cause::ALL.map(Cause::name).to_vec())]
@@ -347,7 +427,7 @@ pub struct AcceptArgs {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     /// Look again each second until the task ends
     #[arg(long)]
@@ -361,7 +441,7 @@ pub struct StatusArgs {
 pub struct JournalArgs {
     #[command(subcommand)]
     pub command: Option<JournalCommand>,
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     #[arg(required = true)]
     pub task: Option<String>,
     /// Only this object
@@ -370,9 +450,8 @@ pub struct JournalArgs {
     /// Only this event; can be given several times
     #[arg(long, value_name = "EVENT", value_parser = Event::NAMES.to_vec())]
     pub event: Vec<String>,
-    /// Only what led to this phase, or happened in it: pending, copied, verified, committed or
-    /// source-deleted
-    #[arg(long, value_name = "PHASE")]
+    /// Only what led to this phase, or happened in it
+    #[arg(long, value_name = "PHASE", value_parser = phases())]
     pub phase: Option<Phase>,
     /// Only from this time on: 2026-11-22T15:30:00Z, or a day (UTC)
     #[arg(long, value_name = "TIME", value_parser = filter::since)]
@@ -396,7 +475,7 @@ pub enum JournalCommand {
 /// `journal verify`.
 #[derive(Debug, Args)]
 pub struct JournalVerifyArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     #[arg(required_unless_present = "export")]
     pub task: Option<String>,
     /// Verify a file that `journal TASK --format jsonl` wrote, by itself
@@ -419,7 +498,7 @@ pub enum JournalFormat {
 /// `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     /// Where to write it; - is stdout
     #[arg(long, short, value_name = "FILE")]

@@ -1,25 +1,34 @@
-//! Progress: a bar on a terminal, a plain line every few seconds elsewhere.
+//! Progress: a bar on a terminal, a plain line every few seconds elsewhere, JSON for programs.
 
+use std::io::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Printer, format};
-use crate::progress::{Progress, Snapshot};
+use super::Printer;
+use super::args::{ProgressArgs, ProgressForm};
+use super::pace::{Event, Pace, fitted, line};
+use super::printer::terminal_columns;
+use crate::progress::Progress;
 
 const REDRAW: Duration = Duration::from_millis(200);
-const PLAIN_LINE: Duration = Duration::from_secs(5);
+
+/// Room behind the line for what the terminal itself writes there (`^C`): a line that is full would be
+/// broken by it, and half of it stay behind.
+const FREE_COLUMNS: usize = 3;
 
 /// Shows progress until it is dropped.
 pub struct Shown {
-    task: tokio::task::JoinHandle<()>,
+    task: Option<tokio::task::JoinHandle<()>>,
     bar: Option<ProgressBar>,
 }
 
 impl Drop for Shown {
     fn drop(&mut self) {
-        self.task.abort();
+        if let Some(task) = &self.task {
+            task.abort();
+        }
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
@@ -27,71 +36,106 @@ impl Drop for Shown {
 }
 
 /// Begins to show progress.
-pub fn show(printer: &Printer, progress: Arc<Progress>) -> Shown {
-    let style = ProgressStyle::with_template("{bar:30} {pos}/{len}  {msg}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = printer
+pub fn show(printer: &Printer, args: &ProgressArgs, progress: Arc<Progress>) -> Shown {
+    let bars = printer
         .bars()
-        .map(|bars| bars.add(ProgressBar::new(0).with_style(style)));
-    let (drawn, printer) = (bar.clone(), printer.clone());
-    let task = tokio::spawn(async move {
-        let mut rate = Rate::default();
-        let pause = if drawn.is_some() { REDRAW } else { PLAIN_LINE };
-        loop {
-            tokio::time::sleep(pause).await;
-            let now = progress.snapshot();
-            if !progress.has_begun() {
-                continue;
-            }
-            let words = rate.words(&now);
-            match &drawn {
-                Some(bar) => {
-                    bar.set_length(now.planned);
-                    bar.set_position(now.before + now.settled);
-                    bar.set_message(words);
-                }
-                None => {
-                    let done = now.before + now.settled;
-                    printer.say(&format!("{done} of {} objects, {words}", now.planned));
-                }
-            }
-        }
-    });
-    Shown { task, bar }
-}
-
-/// A rate over the last few seconds: what a person watching wants to know.
-#[derive(Default)]
-struct Rate {
-    last: Option<Snapshot>,
-    objects_per_s: f64,
-}
-
-impl Rate {
-    fn words(&mut self, now: &Snapshot) -> String {
-        if let Some(last) = &self.last {
-            let seconds = (now.elapsed - last.elapsed).as_secs_f64().max(0.001);
-            let rate = (now.settled - last.settled) as f64 / seconds;
-            let weight = (seconds / 5.0).min(1.0);
-            self.objects_per_s += (rate - self.objects_per_s) * weight;
-        }
-        self.last = Some(*now);
-        let left = now.planned.saturating_sub(now.before + now.settled);
-        let eta = match self.objects_per_s > 0.01 {
-            true => {
-                let seconds = left as f64 / self.objects_per_s;
-                format::duration(Duration::from_secs_f64(seconds.min(1e9)))
-            }
-            false => "?".into(),
+        .filter(|_| args.progress == ProgressForm::Auto);
+    if let Some(bars) = bars {
+        let style = ProgressStyle::with_template("{msg}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = bars.add(ProgressBar::new(0).with_style(style));
+        let task = tokio::spawn(draw(printer.clone(), bar.clone(), progress));
+        return Shown {
+            task: Some(task),
+            bar: Some(bar),
         };
-        let bytes = format::bytes(now.copied_bytes);
-        let mut words = format!("{bytes} written, {:.0}/s, {eta} left", self.objects_per_s);
-        if now.failed > 0 {
-            words += &format!(", {} failed", now.failed);
+    }
+    let task = match args.progress {
+        ProgressForm::None => None,
+        ProgressForm::Json => Some(true),
+        ProgressForm::Auto | ProgressForm::Lines => (!printer.is_quiet()).then_some(false),
+    };
+    let (printer, pause) = (printer.clone(), args.stats);
+    let task = task.map(|json| tokio::spawn(tell(printer, pause, json, progress)));
+    Shown { task, bar: None }
+}
+
+async fn draw(printer: Printer, bar: ProgressBar, progress: Arc<Progress>) {
+    let mut pace = Pace::default();
+    let mut drawn = Drawn::default();
+    loop {
+        tokio::time::sleep(REDRAW).await;
+        if !progress.has_begun() {
+            continue;
         }
-        if now.skipped > 0 {
-            words += &format!(", {} skipped", now.skipped);
+        let now = progress.snapshot();
+        let rate = pace.rate(&now);
+        let columns = terminal_columns();
+        drawn.forget_folded(&printer, columns);
+        let text = fitted(&now, &rate, columns.saturating_sub(FREE_COLUMNS));
+        drawn.columns = text.len();
+        bar.set_message(text);
+        bar.tick();
+    }
+}
+
+/// The line that stands on the terminal.
+#[derive(Default)]
+struct Drawn {
+    columns: usize,
+}
+
+impl Drawn {
+    /// A terminal that was made narrower has folded the line; its upper halves would stay behind, since
+    /// only one row is drawn anew.
+    fn forget_folded(&mut self, printer: &Printer, columns: usize) {
+        let rows_above = rows_above(self.columns, columns);
+        if rows_above > 0 {
+            printer.between_bars(|out| {
+                let _ = write!(out, "\x1b[{rows_above}A\x1b[J");
+            });
+            self.columns = 0;
         }
-        words
+    }
+}
+
+fn rows_above(drawn: usize, columns: usize) -> usize {
+    drawn.saturating_sub(1) / columns.max(1)
+}
+
+async fn tell(printer: Printer, pause: Duration, json: bool, progress: Arc<Progress>) {
+    let mut pace = Pace::default();
+    let mut told_at = tokio::time::Instant::now();
+    loop {
+        // The rate is looked at more often than it is told.
+        tokio::time::sleep(pause.min(Duration::from_secs(1))).await;
+        if !progress.has_begun() {
+            continue;
+        }
+        let now = progress.snapshot();
+        let rate = pace.rate(&now);
+        if told_at.elapsed() < pause {
+            continue;
+        }
+        told_at = tokio::time::Instant::now();
+        match json {
+            true => printer.event(&Event::of(progress.task_id(), &now, &rate)),
+            false => printer.say(&line(&now, &rate)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_was_folded_is_taken_away_whole() {
+        assert_eq!(rows_above(0, 80), 0);
+        assert_eq!(rows_above(77, 80), 0);
+        assert_eq!(rows_above(40, 40), 0);
+        assert_eq!(rows_above(77, 40), 1);
+        assert_eq!(rows_above(77, 20), 3);
+        assert_eq!(rows_above(77, 0), 76);
     }
 }
