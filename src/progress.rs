@@ -36,7 +36,7 @@ pub struct Snapshot {
     pub before: u64,
     /// Stored bytes of what had been committed before this run.
     pub before_bytes: u64,
-    /// Objects that came to their end in this run.
+    /// Objects that came to their end in this run, those that failed or are skipped among them.
     pub settled: u64,
     /// Stored bytes of what was committed in this run: these compare to the plan's.
     pub committed_bytes: u64,
@@ -73,8 +73,7 @@ impl Snapshot {
 
     /// Objects that are still to come to their end.
     pub fn left(&self) -> u64 {
-        self.planned
-            .saturating_sub(self.done() + self.failed + self.skipped)
+        self.planned.saturating_sub(self.done())
     }
 }
 

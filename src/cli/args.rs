@@ -1,12 +1,16 @@
 //! The command line: clap's types and nothing else.
 
+mod journal;
+mod watch;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::journal::filter;
-use crate::model::{Cause, Event, Phase};
+use crate::model::Cause;
+pub use journal::{JournalArgs, JournalCommand, JournalFormat};
+pub use watch::{LogFormat, ProgressArgs, ProgressForm, WatchArgs};
 
 /// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
 /// can be interrupted at any moment and resumed exactly where it stopped.
@@ -77,61 +81,6 @@ pub struct Global {
     /// What the command was told of how it is watched, where it can be.
     #[arg(skip)]
     pub watch: WatchArgs,
-}
-
-/// `--log-format`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON document a line.
-    Json,
-}
-
-/// How a run tells of itself while it goes on.
-#[derive(Debug, Clone, Default, Args)]
-pub struct ProgressArgs {
-    /// How progress is told on stderr: a bar on a terminal and lines elsewhere, or one JSON
-    /// document a line
-    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
-    pub progress: ProgressForm,
-    /// How often, such as 10s or 5min, where there is no bar
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = super::size::interval)]
-    pub stats: std::time::Duration,
-}
-
-/// `--progress`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum ProgressForm {
-    /// A bar on a terminal, lines elsewhere.
-    #[default]
-    Auto,
-    /// Lines, also on a terminal.
-    Lines,
-    /// One JSON document a line.
-    Json,
-    /// None.
-    None,
-}
-
-/// Who else is told of a run.
-#[derive(Debug, Clone, Default, Args)]
-#[command(next_help_heading = "Watching a run")]
-pub struct WatchArgs {
-    #[command(flatten)]
-    pub progress: ProgressArgs,
-    /// Serve metrics for Prometheus at this address, under /metrics; a port alone is one of this
-    /// machine's own (127.0.0.1)
-    #[arg(long, value_name = "[HOST:]PORT", value_parser = super::size::address)]
-    pub metrics_addr: Option<std::net::SocketAddr>,
-    /// Write metrics into this file every few seconds, for node_exporter's textfile collector (its
-    /// name ends with .prom)
-    #[arg(long, value_name = "FILE")]
-    pub metrics_file: Option<PathBuf>,
-    /// Run this command of the shell at the end, with the result as JSON on its stdin
-    #[arg(long, value_name = "COMMAND")]
-    pub on_end: Option<String>,
 }
 
 impl Global {
@@ -314,12 +263,6 @@ pub struct RunArgs {
     pub watch: WatchArgs,
 }
 
-fn phases() -> impl clap::builder::TypedValueParser<Value = Phase> {
-    use clap::builder::TypedValueParser as _;
-    clap::builder::PossibleValuesParser::new(Phase::ALL.map(Phase::name))
-        .try_map(|name| name.parse::<Phase>())
-}
-
 fn concurrency(text: &str) -> Result<crate::engine::Concurrency, String> {
     use crate::engine::Concurrency;
     match (text, text.parse()) {
@@ -432,67 +375,6 @@ pub struct StatusArgs {
     /// Look again each second until the task ends
     #[arg(long)]
     pub watch: bool,
-}
-
-/// `journal`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(disable_help_subcommand = true)]
-pub struct JournalArgs {
-    #[command(subcommand)]
-    pub command: Option<JournalCommand>,
-    /// The task's id, as list-migrations shows it, its UUID, or latest
-    #[arg(required = true)]
-    pub task: Option<String>,
-    /// Only this object
-    #[arg(long, value_name = "USER/BUCKET/ID[/DOCUMENT]")]
-    pub object: Option<String>,
-    /// Only this event; can be given several times
-    #[arg(long, value_name = "EVENT", value_parser = Event::NAMES.to_vec())]
-    pub event: Vec<String>,
-    /// Only what led to this phase, or happened in it
-    #[arg(long, value_name = "PHASE", value_parser = phases())]
-    pub phase: Option<Phase>,
-    /// Only from this time on: 2026-11-22T15:30:00Z, or a day (UTC)
-    #[arg(long, value_name = "TIME", value_parser = filter::since)]
-    pub since: Option<String>,
-    /// Only up to this time, or the end of this day (UTC)
-    #[arg(long, value_name = "TIME", value_parser = filter::until)]
-    pub until: Option<String>,
-    /// A table for people, the export that can be proven, or comma-separated values
-    #[arg(long, value_enum, default_value_t)]
-    pub format: JournalFormat,
-}
-
-/// What else can be done with a journal.
-#[derive(Debug, Subcommand)]
-pub enum JournalCommand {
-    /// Recompute the chain, take every step again, and hold both against the database; changes
-    /// nothing
-    Verify(JournalVerifyArgs),
-}
-
-/// `journal verify`.
-#[derive(Debug, Args)]
-pub struct JournalVerifyArgs {
-    /// The task's id, as list-migrations shows it, its UUID, or latest
-    #[arg(required_unless_present = "export")]
-    pub task: Option<String>,
-    /// Verify a file that `journal TASK --format jsonl` wrote, by itself
-    #[arg(long, value_name = "FILE", conflicts_with = "task")]
-    pub export: Option<PathBuf>,
-}
-
-/// `--format`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum JournalFormat {
-    /// For people.
-    #[default]
-    Table,
-    /// One entry per line, with its hash.
-    Jsonl,
-    /// For spreadsheets.
-    Csv,
 }
 
 /// `report`.

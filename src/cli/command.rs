@@ -120,6 +120,8 @@ fn from_environment(variable: String, arg: Arg) -> Arg {
     if std::env::var_os(&variable).as_deref() == Some(OsStr::new("")) {
         return arg;
     }
+    // A command for the end of a run, say, may have a password in it.
+    let arg = arg.hide_env_values(true);
     match arg.get_action() {
         ArgAction::SetTrue => arg.value_parser(BoolishValueParser::new()).env(variable),
         _ => arg.env(variable),

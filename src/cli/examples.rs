@@ -140,7 +140,7 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
     (
         "reverse",
         &[
-            ("Look first", "windlass reverse latest --dry-run"),
+            ("Look first", "windlass reverse 1 --dry-run"),
             ("Undo task 1", "windlass reverse 1 --dontask"),
         ],
     ),
@@ -161,7 +161,10 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
             "windlass completions bash > ~/.local/share/bash-completion/completions/windlass",
         )],
     ),
-    ("man", &[("Read the one on resuming", "windlass man man1")]),
+    (
+        "man",
+        &[("All pages, into a directory", "windlass man man1")],
+    ),
 ];
 
 /// As they stand at the end of a help.

@@ -2,7 +2,7 @@
 //! as stars, here as everywhere.
 
 use std::fs::{File, OpenOptions};
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use super::Printer;
 use super::args::{Global, LogFormat};
-use super::printer::{is_coloured, shown_json};
+use super::printer::{shown_json, stderr_is_coloured};
 use crate::model::in_a_line;
 use crate::private;
 
@@ -131,7 +131,7 @@ enum Target {
 
 impl Target {
     fn is_coloured(&self) -> bool {
-        matches!(self, Self::Terminal(_)) && is_coloured(std::io::stderr().is_terminal())
+        matches!(self, Self::Terminal(_)) && stderr_is_coloured()
     }
 }
 

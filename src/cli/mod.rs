@@ -36,6 +36,7 @@ mod question;
 mod related;
 mod report;
 mod resume;
+mod screen;
 mod signals;
 mod size;
 mod status;

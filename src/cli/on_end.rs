@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
+use super::printer::beside_results;
 use super::{ExitStatus, Printer};
 
 /// Runs the command with the result on its stdin, and waits for it. What it prints goes to stderr:
@@ -18,7 +19,7 @@ fn told(command: &str, result: &str, status: ExitStatus) -> Result<(), String> {
         .args(["-c", command])
         .env("WINDLASS_EXIT_CODE", status.code().to_string())
         .stdin(Stdio::piped())
-        .stdout(stderr())
+        .stdout(beside_results())
         .spawn()
         .map_err(|error| format!("cannot be started: {error}"))?;
     if let Some(mut stdin) = child.stdin.take() {
@@ -30,11 +31,6 @@ fn told(command: &str, result: &str, status: ExitStatus) -> Result<(), String> {
         Ok(ended) => Err(format!("has failed: {ended}")),
         Err(error) => Err(format!("cannot be waited for: {error}")),
     }
-}
-
-/// A second handle on it, or nothing where it is closed.
-fn stderr() -> Stdio {
-    rustix::io::dup(rustix::stdio::stderr()).map_or_else(|_| Stdio::null(), Stdio::from)
 }
 
 #[cfg(test)]

@@ -74,17 +74,18 @@ impl Pace {
 
 /// Hundredths that are done, never 100 before the end.
 pub fn percent(now: &Snapshot) -> u64 {
-    let ended = now.done() + now.skipped + now.failed;
-    (ended * 100).checked_div(now.planned).unwrap_or(0).min(100)
+    (now.done() * 100)
+        .checked_div(now.planned)
+        .unwrap_or(0)
+        .min(100)
 }
 
 /// All that there is to say, for where there is room.
 pub fn line(now: &Snapshot, rate: &Rate) -> String {
-    parts(now, rate)
-        .into_iter()
-        .map(|(_, part)| part)
-        .collect::<Vec<_>>()
-        .join(", ")
+    let mut parts = parts(now, rate);
+    parts[1].1 = format!("{} of {} objects", now.done(), now.planned);
+    let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
+    parts.join(", ")
 }
 
 /// As much of it as fits into `columns`, the most important first, with a bar in the room that is left.
@@ -123,10 +124,9 @@ fn bar(percent: u64, columns: usize) -> String {
 
 /// Each with its weight, the lightest the most important, in the order in which they are read.
 fn parts(now: &Snapshot, rate: &Rate) -> Vec<(u8, String)> {
-    let done = now.done() + now.skipped + now.failed;
     let mut parts = vec![
         (0, format!("{}%", percent(now))),
-        (1, format!("{done}/{}", now.planned)),
+        (1, format!("{}/{}", now.done(), now.planned)),
     ];
     let written = match now.planned_bytes {
         // Of a verification nobody knows before how much there is.
@@ -207,7 +207,7 @@ mod tests {
             planned_bytes: 3 << 40,
             before: 400_000,
             before_bytes: 1 << 40,
-            settled: 200_000,
+            settled: 200_015,
             committed_bytes: 1 << 39,
             copied_bytes: 1 << 39,
             failed: 12,

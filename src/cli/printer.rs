@@ -6,10 +6,10 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, OnceLock};
 
-use indicatif::MultiProgress;
 use serde::Serialize;
 
 use super::fault::{self, Code};
+use super::screen::Screen;
 use crate::explain;
 use crate::model::{in_lines, is_hidden};
 
@@ -21,7 +21,7 @@ pub struct Printer {
     /// Whether the result is asked for once more.
     keeping: bool,
     kept: Arc<OnceLock<String>>,
-    bars: MultiProgress,
+    screen: Arc<Screen>,
     /// Why a result could not be written.
     unwritten: Arc<OnceLock<std::io::Error>>,
 }
@@ -29,6 +29,18 @@ pub struct Printer {
 /// Whether results are read by a person on a terminal, and not by a program.
 pub fn is_on_a_terminal() -> bool {
     std::io::stdout().is_terminal()
+}
+
+/// For the stdout of a program that is called: stderr, since stdout is the result's; nothing where it is
+/// closed.
+pub fn beside_results() -> std::process::Stdio {
+    let stderr = rustix::io::dup(rustix::stdio::stderr());
+    stderr.map_or_else(|_| std::process::Stdio::null(), Into::into)
+}
+
+/// The terminal that progress is drawn on.
+pub fn terminal() -> std::io::StderrLock<'static> {
+    std::io::stderr().lock()
 }
 
 /// How wide the terminal behind stderr is; as wide as they come where nobody knows.
@@ -40,11 +52,29 @@ pub fn terminal_columns() -> usize {
     }
 }
 
-/// Whether colours may be used on an output: by what it is, and by what the environment says of all
-/// programs (no-color.org).
-pub fn is_coloured(is_terminal: bool) -> bool {
-    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+/// How high the terminal behind stderr is, two rows at least.
+pub fn terminal_rows() -> usize {
+    let rows = rustix::termios::tcgetwinsize(std::io::stderr()).map(|size| size.ws_row);
+    rows.map_or(24, usize::from).max(2)
+}
+
+/// How wide the terminal behind stdout is; none where results go elsewhere.
+pub fn result_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Whether lines can be drawn anew on the terminal behind stderr, if it is one.
+fn stderr_can_be_drawn_on() -> bool {
+    let is_able = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    is_able && std::io::stderr().is_terminal()
+}
+
+/// Whether colours may be used on stderr: by what it is, and by what the environment says to all programs
+/// (no-color.org).
+pub fn stderr_is_coloured() -> bool {
+    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stderr_can_be_drawn_on() && !is_refused
 }
 
 impl Printer {
@@ -55,7 +85,7 @@ impl Printer {
             quiet: false,
             keeping: false,
             kept: Arc::default(),
-            bars: MultiProgress::new(),
+            screen: Arc::default(),
             unwritten: Arc::default(),
         }
     }
@@ -92,15 +122,20 @@ impl Printer {
         self.json
     }
 
-    /// Where progress bars are drawn, if stderr is a terminal that is to see them.
-    pub fn bars(&self) -> Option<&MultiProgress> {
-        let is_shown = !self.quiet && std::io::stderr().is_terminal();
-        is_shown.then_some(&self.bars)
+    /// Where progress is drawn, if stderr is a terminal that is to see it.
+    pub fn screen(&self) -> Option<&Screen> {
+        let is_shown = !self.quiet && stderr_can_be_drawn_on();
+        is_shown.then_some(&self.screen)
+    }
+
+    /// Takes away what is drawn: a program that ends at once leaves no half of a bar behind.
+    pub fn put_bars_away(&self) {
+        self.screen.put_away();
     }
 
     /// Does something to stderr between two drawings of a bar.
     pub fn between_bars<T>(&self, work: impl FnOnce(&mut std::io::StderrLock<'_>) -> T) -> T {
-        self.bars.suspend(|| work(&mut std::io::stderr().lock()))
+        self.screen.suspend(|| work(&mut std::io::stderr().lock()))
     }
 
     /// A command's result: text for people, or the same as JSON.
@@ -115,7 +150,7 @@ impl Printer {
 
     /// A line of a result, as it is.
     fn line(&self, text: &str) {
-        self.bars.suspend(|| {
+        self.screen.suspend(|| {
             self.note(writeln!(
                 std::io::stdout(),
                 "{}",
@@ -170,14 +205,14 @@ impl Printer {
 
     /// A word to the person at the terminal, not part of the result.
     pub fn say(&self, text: &str) {
-        self.bars.suspend(|| {
+        self.screen.suspend(|| {
             let _ = writeln!(std::io::stderr(), "{}", in_lines(text));
         });
     }
 
     /// A question to the person at the terminal; the answer stands behind it.
     pub fn ask(&self, question: &str) {
-        self.bars.suspend(|| {
+        self.screen.suspend(|| {
             let _ = write!(std::io::stderr(), "{question} ");
         });
     }

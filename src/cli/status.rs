@@ -9,6 +9,7 @@ use super::alive::Standing;
 use super::args::{Global, StatusArgs};
 use super::connect::{self, FoundTask};
 use super::pace::Rate;
+use super::printer::result_columns;
 use super::related::{Reversal, reversals, reversed_words};
 use super::{ExitStatus, Printer, causes, format};
 use crate::catalog::{Catalog, Executor, Failure, FailureCount};
@@ -53,7 +54,9 @@ pub async fn run(
         true => watch::watch(&catalog, &task, printer).await?,
         false => look(&catalog, &task).await?,
     };
-    printer.result(&status, || words(&status));
+    printer.result(&status, || {
+        format::folded(&words(&status), result_columns())
+    });
     Ok(ExitStatus::Complete)
 }
 

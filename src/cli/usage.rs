@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use clap::error::ErrorKind;
 use clap::{Command, FromArgMatches as _};
 
 use super::args::Cli;
@@ -28,7 +29,7 @@ pub fn parse(args: &[OsString]) -> Result<Cli, Unusable> {
             let global = cli.global.or_from(|name| std::env::var_os(name));
             Ok(Cli { global, ..cli })
         }
-        Err(error) if !error.use_stderr() => Err(Unusable::Clap(error)),
+        Err(error) if error.exit_code() == 0 => Err(Unusable::Clap(error)),
         // clap's usage line shows an option as required whose value has come from the environment.
         Err(error) => match command(Environment::Ignored).try_get_matches_from(args) {
             Err(typed) => Err(Unusable::Clap(typed)),
@@ -39,6 +40,9 @@ pub fn parse(args: &[OsString]) -> Result<Cli, Unusable> {
 
 /// What a program is told of clap's words: the sentence, without the usage behind it.
 pub fn sentence(said: &clap::Error) -> String {
+    if said.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "something is missing behind the command's name, or it is missing itself".into();
+    }
     let text = said.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let first = first.strip_prefix("error: ").unwrap_or(first);
