@@ -119,13 +119,13 @@ pub enum Command {
     ListDrivers,
     /// Move documents from one store to another
     Migrate(MigrateArgs),
-    /// Hold every row of the catalog against its store: present, size, digest; changes nothing
+    /// Hold every row of the catalog against its store: present, size, digest
     Verify(VerifyArgs),
     /// Go on with a task that was interrupted or has failed objects
     Resume(ResumeArgs),
     /// Undo a task: every row gets back what it was, and every document its place
     Reverse(ReverseArgs),
-    /// Delete the sources that a task has left, as --nodelete does, under the same proofs
+    /// Delete the sources that a task has left, under the same proofs
     DeleteSource(DeleteSourceArgs),
     /// Leave failed objects as they are, for good: the task can end without them
     Accept(AcceptArgs),

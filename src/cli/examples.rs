@@ -42,13 +42,12 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
                 "windlass migrate config.yaml config-new.yaml --dry-run",
             ),
             (
-                "One bucket, the sources kept, at most 10 MiB a second, nobody there to be asked",
-                "windlass migrate config.yaml config-new.yaml --bucket analysis_data --nodelete \
-                 --bwlimit 10MiB/s --dontask",
+                "One bucket, and the sources are kept",
+                "windlass migrate config.yaml config-new.yaml --bucket analysis_data --nodelete",
             ),
             (
-                "The rest, told to a program while it runs",
-                "windlass migrate config.yaml config-new.yaml --dontask --progress json --json",
+                "The rest, with nobody there to be asked, and a program that looks on",
+                "windlass migrate config.yaml config-new.yaml --dontask --progress json",
             ),
         ],
     ),
@@ -184,4 +183,18 @@ pub fn of(path: &[&str]) -> &'static [Example] {
     let path = path.join(" ");
     let found = OF_COMMANDS.iter().find(|(name, _)| *name == path);
     found.map_or(&[], |(_, examples)| examples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A line that is folded can't be copied.
+    #[test]
+    fn each_line_fits_a_terminal() {
+        let of_commands = OF_COMMANDS.iter().flat_map(|(_, examples)| *examples);
+        for (what, line) in OF_ALL.iter().chain(of_commands) {
+            assert!(line.len() <= 78 && what.len() <= 76, "{line}");
+        }
+    }
 }

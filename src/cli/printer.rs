@@ -52,10 +52,13 @@ pub fn terminal_columns() -> usize {
     }
 }
 
-/// How high the terminal behind stderr is, two rows at least.
+/// How high the terminal behind stderr is, two rows at least; some do not say.
 pub fn terminal_rows() -> usize {
     let rows = rustix::termios::tcgetwinsize(std::io::stderr()).map(|size| size.ws_row);
-    rows.map_or(24, usize::from).max(2)
+    match rows {
+        Ok(rows @ 1..) => usize::from(rows).max(2),
+        _ => 24,
+    }
 }
 
 /// How wide the terminal behind stdout is; none where results go elsewhere.
