@@ -1,9 +1,8 @@
 //! `accept`: failed objects are left as they are, by a person's word.
 
-use anyhow::bail;
-
 use super::args::{AcceptArgs, Global};
 use super::connect::{self, FoundTask};
+use super::fault::{Code, refused};
 use super::format::{balance, count};
 use super::{ExitStatus, Printer, causes, ending};
 use crate::catalog::FailureCount;
@@ -34,11 +33,14 @@ pub async fn run(
             printer.result(&report, || words(&report, command));
             Ok(ExitStatus::Complete)
         }
-        Accepting::NothingSuch(there) if is_narrowed => bail!(
-            "nothing was accepted: no failed object of task {task_id} is what --cause and \
-             --object ask for; {}",
-            what_there_is(&there)
-        ),
+        Accepting::NothingSuch(there) if is_narrowed => Err(refused(
+            Code::NothingSelected,
+            format!(
+                "nothing was accepted: no failed object of task {task_id} is what --cause and \
+                 --object ask for; {}",
+                what_there_is(&there)
+            ),
+        )),
         Accepting::NothingSuch(_) => {
             let value = serde_json::json!({ "task_id": task_id, "accepted_now": 0 });
             printer.result(&value, || {

@@ -1,20 +1,16 @@
 //! The command line: clap's types and nothing else.
 
+mod journal;
+mod watch;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::journal::filter;
-use crate::model::{Cause, Event, Phase};
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0    complete, or nothing to do
-  2    failed, or could not begin: nothing more happens without a person
-  3    came to the end, with objects that failed: `resume` tries those again
-  5    the object-store check failed
-  130  interrupted: `resume` goes on";
+use crate::model::Cause;
+pub use journal::{JournalArgs, JournalCommand, JournalFormat};
+pub use watch::{LogFormat, ProgressArgs, ProgressForm, WatchArgs};
 
 /// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
 /// can be interrupted at any moment and resumed exactly where it stopped.
@@ -23,8 +19,7 @@ Exit codes:
     name = "windlass",
     version,
     max_term_width = 100,
-    propagate_version = true,
-    after_help = EXIT_CODES
+    propagate_version = true
 )]
 pub struct Cli {
     #[command(flatten)]
@@ -62,12 +57,30 @@ pub struct Global {
     /// $AWS_CA_BUNDLE]
     #[arg(long, global = true, value_name = "FILE")]
     pub ca_bundle: Option<PathBuf>,
-    /// Print the result as one JSON document
+    /// Print the result as one JSON document; errors, too
     #[arg(long, global = true)]
     pub json: bool,
-    /// Tell more on stderr; twice for even more
+    /// Tell more on stderr: each object and each try that failed; twice for even more
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+    /// Tell nothing on stderr but warnings, errors and questions: no progress, no plan
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// How log lines are written, on stderr and in the log file
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+    /// Append the log to this file, too, with every object in it; only its owner can read it
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// What the command was told of how it is watched, where it can be.
+    #[arg(skip)]
+    pub watch: WatchArgs,
 }
 
 impl Global {
@@ -106,7 +119,7 @@ pub enum Command {
     ListDrivers,
     /// Move documents from one store to another
     Migrate(MigrateArgs),
-    /// Hold every row of the catalog against its store: present, size, digest; changes nothing
+    /// Hold every row of the catalog against its store: present, size, digest
     Verify(VerifyArgs),
     /// Go on with a task that was interrupted or has failed objects
     Resume(ResumeArgs),
@@ -117,7 +130,7 @@ pub enum Command {
     Cutover(CutoverArgs),
     /// Undo a task: every row gets back what it was, and every document its place
     Reverse(ReverseArgs),
-    /// Delete the sources that a task has left, as --nodelete does, under the same proofs
+    /// Delete the sources that a task has left, under the same proofs
     DeleteSource(DeleteSourceArgs),
     /// Leave failed objects as they are, for good: the task can end without them
     Accept(AcceptArgs),
@@ -135,6 +148,12 @@ pub enum Command {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a directory
+    #[command(hide = true)]
+    Man {
+        /// The directory; it is made where it is not there
+        dir: PathBuf,
     },
 }
 
@@ -203,7 +222,7 @@ pub struct VerifyArgs {
     /// Anchore's config.yaml: every row of the catalog is looked at
     #[arg(required_unless_present = "task")]
     pub config: Option<PathBuf>,
-    /// The objects of this task instead, by its id or UUID, each where its row points now
+    /// The objects of this task instead, by its id, its UUID, or latest; each where its row points now
     #[arg(long, value_name = "TASK", conflicts_with_all = ["config", "analysis_archive"])]
     pub task: Option<String>,
     /// Read through the analysis_archive section rather than the object store's
@@ -211,9 +230,11 @@ pub struct VerifyArgs {
     pub analysis_archive: bool,
     #[command(flatten)]
     pub moved: MovedConfigs,
-    /// Documents read at once
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub concurrency: u16,
+    /// Documents read at once: a number, or auto, which is 16
+    #[arg(long, value_name = "N", default_value = "auto", value_parser = concurrency)]
+    pub concurrency: crate::engine::Concurrency,
+    #[command(flatten)]
+    pub progress: ProgressArgs,
 }
 
 /// `--verify`.
@@ -251,6 +272,8 @@ pub struct RunArgs {
     /// Go on although Anchore services seem to be running
     #[arg(long)]
     pub force_live_services: bool,
+    #[command(flatten)]
+    pub watch: WatchArgs,
 }
 
 fn concurrency(text: &str) -> Result<crate::engine::Concurrency, String> {
@@ -270,7 +293,7 @@ fn memory_limit(text: &str) -> Result<crate::engine::MemoryLimit, String> {
 /// `resume`.
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     #[command(flatten)]
     pub moved: MovedConfigs,
@@ -333,7 +356,7 @@ pub enum CutoverVerify {
 /// `reverse`.
 #[derive(Debug, Args)]
 pub struct ReverseArgs {
-    /// The task to undo, by its id or its UUID
+    /// The task to undo, by its id, its UUID, or latest
     pub task: String,
     /// Leave the copies that it made, too
     #[arg(long)]
@@ -351,7 +374,7 @@ pub struct ReverseArgs {
 /// `delete-source`.
 #[derive(Debug, Args)]
 pub struct DeleteSourceArgs {
-    /// The task whose sources are to go, by its id or its UUID
+    /// The task whose sources are to go, by its id, its UUID, or latest
     pub task: String,
     /// How the copies are proven once more: read back in full, or by the store's own checksum
     #[arg(long, value_enum, default_value_t)]
@@ -400,7 +423,7 @@ impl MovedConfigs {
 /// `accept`.
 #[derive(Debug, Args)]
 pub struct AcceptArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     /// Only objects that failed for this cause; can be given several times
     #[arg(long, value_name = "CAUSE", value_parser = Cause::ALL.map(Cause::name).to_vec())]
@@ -416,79 +439,17 @@ pub struct AcceptArgs {
 /// `status`.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     /// Look again each second until the task ends
     #[arg(long)]
     pub watch: bool,
 }
 
-/// `journal`.
-#[derive(Debug, Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(disable_help_subcommand = true)]
-pub struct JournalArgs {
-    #[command(subcommand)]
-    pub command: Option<JournalCommand>,
-    /// The task's id, as list-migrations shows it, or its UUID
-    #[arg(required = true)]
-    pub task: Option<String>,
-    /// Only this object
-    #[arg(long, value_name = "USER/BUCKET/ID[/DOCUMENT]")]
-    pub object: Option<String>,
-    /// Only this event; can be given several times
-    #[arg(long, value_name = "EVENT", value_parser = Event::NAMES.to_vec())]
-    pub event: Vec<String>,
-    /// Only what led to this phase, or happened in it: pending, copied, verified, committed or
-    /// source-deleted
-    #[arg(long, value_name = "PHASE")]
-    pub phase: Option<Phase>,
-    /// Only from this time on: 2026-11-22T15:30:00Z, or a day (UTC)
-    #[arg(long, value_name = "TIME", value_parser = filter::since)]
-    pub since: Option<String>,
-    /// Only up to this time, or the end of this day (UTC)
-    #[arg(long, value_name = "TIME", value_parser = filter::until)]
-    pub until: Option<String>,
-    /// A table for people, the export that can be proven, or comma-separated values
-    #[arg(long, value_enum, default_value_t)]
-    pub format: JournalFormat,
-}
-
-/// What else can be done with a journal.
-#[derive(Debug, Subcommand)]
-pub enum JournalCommand {
-    /// Recompute the chain, take every step again, and hold both against the database; changes
-    /// nothing
-    Verify(JournalVerifyArgs),
-}
-
-/// `journal verify`.
-#[derive(Debug, Args)]
-pub struct JournalVerifyArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
-    #[arg(required_unless_present = "export")]
-    pub task: Option<String>,
-    /// Verify a file that `journal TASK --format jsonl` wrote, by itself
-    #[arg(long, value_name = "FILE", conflicts_with = "task")]
-    pub export: Option<PathBuf>,
-}
-
-/// `--format`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum JournalFormat {
-    /// For people.
-    #[default]
-    Table,
-    /// One entry per line, with its hash.
-    Jsonl,
-    /// For spreadsheets.
-    Csv,
-}
-
 /// `report`.
 #[derive(Debug, Args)]
 pub struct ReportArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     /// Where to write it; - is stdout
     #[arg(long, short, value_name = "FILE")]

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::Context as _;
 
 use super::args::{Global, MovedConfigs, RunArgs};
+use super::fault::{Code, refused};
 use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::{ConfigFile, Part, Secret, Section, require_variables as require_variables_of};
 use crate::database::{ConnectOptions, Database, DatabaseUrl, why_ignored};
@@ -118,10 +119,11 @@ pub fn database_url(global: &Global, config: Option<&ConfigFile>) -> anyhow::Res
             let place = || format!("{}: credentials.database", config.path().display());
             found(DatabaseUrl::configured(&database).with_context(place)?)
         }
-        None => bail!(
+        None => Err(refused(
+            Code::NoDatabaseNamed,
             "no database is named: give --db-connect URL, set WINDLASS_DB_CONNECT, or put \
-             credentials.database.db_connect into the configuration"
-        ),
+             credentials.database.db_connect into the configuration",
+        )),
     }
 }
 
@@ -197,17 +199,23 @@ pub fn connect_options(global: &Global, url: &DatabaseUrl) -> ConnectOptions {
 
 /// The state directory.
 pub fn state_dir(global: &Global) -> anyhow::Result<StateDir> {
+    state_dir_at(global.state_dir.clone())
+}
+
+/// The one that is named, or the usual one.
+pub fn state_dir_at(named: Option<PathBuf>) -> anyhow::Result<StateDir> {
     let from = |name: &str| {
         std::env::var_os(name)
             .filter(|v| !v.is_empty())
             .map(PathBuf::from)
     };
-    let path = global
-        .state_dir
-        .clone()
+    let path = named
         .or_else(|| from("XDG_STATE_HOME").map(|dir| dir.join("windlass")))
         .or_else(|| from("HOME").map(|dir| dir.join(".local/state/windlass")))
-        .ok_or_else(|| anyhow!("neither XDG_STATE_HOME nor HOME is set: give --state-dir DIR"))?;
+        .ok_or_else(|| {
+            let why = "neither XDG_STATE_HOME nor HOME is set: give --state-dir DIR";
+            refused(Code::StateDir, why)
+        })?;
     let path = std::path::absolute(&path)
         .with_context(|| format!("cannot tell where {} is", path.display()))?;
     Ok(StateDir::new(path))
@@ -325,20 +333,22 @@ fn url_of_known_task(global: &Global, wanted: &str) -> anyhow::Result<DatabaseUr
                 true => "it knows none".to_owned(),
                 false => format!("it knows {}", ids.join(", ")),
             };
-            bail!(
+            let why = format!(
                 "no task {wanted} is known in {}: {known}; if the task was made on another \
                  machine, give --db-connect URL",
                 state_dir.path().display()
-            )
+            );
+            Err(refused(Code::UnknownTask, why))
         }
         several => {
             let list = several
                 .iter()
                 .map(|f| format!("\n  {} in {}", f.uuid, f.database));
-            bail!(
+            let why = format!(
                 "several tasks have the id {wanted}; use the UUID of the one you mean:{}",
                 list.collect::<String>()
-            )
+            );
+            Err(refused(Code::AmbiguousTask, why))
         }
     }
 }

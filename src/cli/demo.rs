@@ -216,12 +216,15 @@ impl Stage {
     fn command(&self, args: &[&str]) -> Command {
         self.say(&format!("$ windlass {}", args.join(" ")));
         let mut command = Command::new(&self.program);
+        // An operator's own deployment must not be drawn into this, nor options meant for it.
+        let names = std::env::vars_os().map(|(name, _)| name);
+        for name in names.filter(|name| name.to_string_lossy().starts_with("WINDLASS_")) {
+            command.env_remove(name);
+        }
         command
             .args(args)
             .current_dir(&self.dir)
             .env("WINDLASS_STATE_DIR", self.dir.join("state"))
-            // An operator's own deployment must not be drawn into this.
-            .env_remove("WINDLASS_DB_CONNECT")
             .env_remove("ANCHORE_ENV_FILE")
             .stdin(Stdio::null());
         if self.json {

@@ -145,7 +145,7 @@ fn announce(
     shown: Option<&PlanReport>,
 ) {
     let FollowUpRequest { kind, after, .. } = request;
-    printer.say(&format!(
+    printer.mention(&format!(
         "task {}: {} ({}) of task {}: {}",
         planned.task_id,
         count(planned.objects, "object"),
@@ -159,7 +159,7 @@ fn announce(
         changed
             .into_iter()
             .chain(lines)
-            .for_each(|l| printer.say(&l));
+            .for_each(|l| printer.mention(&l));
     }
 }
 

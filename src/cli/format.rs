@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use crate::model::{Summary, in_a_line, is_hidden};
 
 /// Bytes with a unit: `12.3 MiB`.
@@ -39,15 +41,15 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     };
     let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.max().unwrap_or(0).max(header[column].chars().count())
+        let cells = rows.iter().map(|row| row[column].width());
+        cells.max().unwrap_or(0).max(header[column].width())
     };
     let widths: Vec<usize> = (0..header.len()).map(width).collect();
     let line = |cells: Vec<&str>| {
         let cells = cells
             .iter()
             .zip(&widths)
-            .map(|(cell, width)| format!("{cell:<width$}"));
+            .map(|(cell, width)| padded(cell, *width));
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(header.to_vec())];
@@ -56,6 +58,55 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
             .map(|row| line(row.iter().map(String::as_str).collect())),
     );
     lines.join("\n")
+}
+
+/// With blanks behind it up to so many columns: `{:<8}` counts characters, of which some take two
+/// columns and some none.
+pub fn padded(text: &str, columns: usize) -> String {
+    let blanks = columns.saturating_sub(text.width());
+    format!("{text}{}", " ".repeat(blanks))
+}
+
+/// Each line that is longer than a terminal is wide goes on below itself, set in; elsewhere all stay as
+/// they are: someone searches the text.
+pub fn folded(text: &str, columns: Option<usize>) -> String {
+    let Some(columns) = columns.filter(|columns| *columns >= 20) else {
+        return text.to_owned();
+    };
+    let lines = text.lines().map(|line| fold(line, columns));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn fold(line: &str, columns: usize) -> String {
+    if line.width() <= columns {
+        return line.to_owned();
+    }
+    let blanks = line.len() - line.trim_start().len();
+    let indent = " ".repeat((blanks + 4).min(columns / 2));
+    let mut folded = " ".repeat(blanks);
+    let mut used = blanks;
+    let mut is_first = true;
+    for word in line.split_whitespace() {
+        if !is_first && used + 1 + word.width() > columns {
+            folded += &format!("\n{indent}");
+            used = indent.len();
+        } else if !is_first {
+            folded.push(' ');
+            used += 1;
+        }
+        is_first = false;
+        // A word that fits into no line is cut where the line ends.
+        for c in word.chars() {
+            let width = c.width().unwrap_or(0);
+            if used + width > columns {
+                folded += &format!("\n{indent}");
+                used = indent.len();
+            }
+            folded.push(c);
+            used += width;
+        }
+    }
+    folded
 }
 
 /// `1 object`, `2 objects`.
@@ -119,6 +170,30 @@ mod tests {
         assert_eq!(word("my state"), "'my state'");
         assert_eq!(word("it's"), r"'it'\''s'");
         assert_eq!(word("a b\u{1b}'\u{202e}"), r"$'a b\x1b\x27\xe2\x80\xae'");
+    }
+
+    #[test]
+    fn wide_characters_align_and_long_lines_go_on_below() {
+        let rows = [["文書", "x"], ["e\u{301}", "y"], ["plain", "z"]];
+        let rows: Vec<_> = rows.map(|row| row.map(str::to_owned).to_vec()).into();
+        let table = table(&["name", "of"], &rows);
+        let at = |line: &str| line[..line.len() - 1].width();
+        assert!(table.lines().skip(1).all(|line| at(line) == 7), "{table}");
+        let line = format!(
+            "  task 1: {} and no end of it, in words {}",
+            "文".repeat(30),
+            "w".repeat(50)
+        );
+        for columns in [20, 40, 80] {
+            let folded = folded(&line, Some(columns));
+            assert!(
+                folded.lines().all(|line| line.width() <= columns),
+                "{folded}"
+            );
+            let plain = |text: &str| text.split_whitespace().collect::<String>();
+            assert_eq!(plain(&folded), plain(&line), "nothing is lost");
+        }
+        assert_eq!(folded(&line, None), line);
     }
 
     #[test]

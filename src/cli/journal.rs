@@ -12,6 +12,7 @@ use anyhow::Context as _;
 
 use super::args::{Global, JournalArgs, JournalCommand, JournalFormat};
 use super::connect::{self, FoundTask};
+use super::fault::{Code, refused};
 use super::{ExitStatus, Printer};
 use crate::catalog::MirrorQuery;
 use crate::journal::{self, JournalError, ReadJournal};
@@ -31,7 +32,10 @@ pub async fn run(
     match (&args.task, &args.export) {
         (_, Some(file)) => verify::export(file, printer).await,
         (Some(task), None) => verify::task(task, global, printer).await,
-        (None, None) => anyhow::bail!("name a task, or a file with --export FILE"),
+        (None, None) => Err(refused(
+            Code::Usage,
+            "name a task, or a file with --export FILE",
+        )),
     }
 }
 
@@ -58,7 +62,7 @@ async fn show(
                 true => "; the task is at work, and this is what it has written so far",
                 false => "",
             };
-            printer.say(&format!("reading the checkpoint {}{more}", dir.display()));
+            printer.mention(&format!("reading the checkpoint {}{more}", dir.display()));
             if format == JournalFormat::Jsonl && !filter.is_empty() {
                 printer.say(
                     "a filtered export can't be verified by itself: the chain runs through what \

@@ -1,9 +1,11 @@
 //! `list-migrations`: Anchore's table, with a word on tasks that can be resumed.
 
 use serde::Serialize;
+use unicode_width::UnicodeWidthStr as _;
 
 use super::alive::{Standing, why_not_running};
 use super::args::Global;
+use super::printer::result_columns;
 use super::{ExitStatus, Printer, connect, format};
 use crate::catalog::{Catalog, Migration};
 use crate::database::{Database, DatabaseUrl};
@@ -167,6 +169,12 @@ fn words(migrations: &[Listed]) -> String {
     };
     let rows: Vec<_> = migrations.iter().map(|m| row(&m.migration)).collect();
     let mut words = format::table(&header, &rows);
+    // Anchore's own table is for whoever knows it from there; on a terminal too narrow for it the lines
+    // would fold, and nobody could read it.
+    let columns = result_columns();
+    if columns.is_some_and(|columns| words.lines().any(|line| line.width() > columns)) {
+        words = narrow(migrations, has_kinds);
+    }
     for Listed {
         migration,
         reversed_by,
@@ -190,6 +198,37 @@ fn words(migrations: &[Listed]) -> String {
         }
     }
     words
+}
+
+/// The same in 80 columns, without the times that the others follow from.
+fn narrow(migrations: &[Listed], has_kinds: bool) -> String {
+    let mut header = vec!["id", "state", "from", "to", "moved", "started"];
+    if has_kinds {
+        header.push("kind");
+    }
+    let row = |m: &Migration| {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
+        let number = |value: Option<i64>| value.map_or_else(|| "-".into(), |n| n.to_string());
+        let moved = number(m.archive_documents_migrated);
+        let all = number(m.archive_documents_to_migrate);
+        let mut row = vec![
+            m.id.to_string(),
+            m.state.clone(),
+            text(&m.migrate_from_driver),
+            text(&m.migrate_to_driver),
+            format!("{moved} of {all}"),
+            text(&m.started_at).chars().take(16).collect(),
+        ];
+        if has_kinds {
+            row.push(match (&m.kind, m.parent) {
+                (Some(kind), Some(parent)) => format!("{kind} {parent}"),
+                (kind, _) => text(kind),
+            });
+        }
+        row
+    };
+    let rows: Vec<_> = migrations.iter().map(|m| row(&m.migration)).collect();
+    format::table(&header, &rows)
 }
 
 async fn resumable(catalog: &Catalog, migration: &Migration) -> anyhow::Result<Option<String>> {

@@ -135,7 +135,7 @@ fn announce(
     planned: &Planned,
     shown: Option<&PlanReport>,
 ) {
-    printer.say(&format!(
+    printer.mention(&format!(
         "task {}: {} ({}) from {} to {}",
         planned.task_id,
         count(planned.objects, "object"),
@@ -149,7 +149,7 @@ fn announce(
         changed
             .into_iter()
             .chain(lines)
-            .for_each(|l| printer.say(&l));
+            .for_each(|l| printer.mention(&l));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The command line: one file per command, one place that prints.
 
+mod about;
 mod accept;
 mod aftermath;
 mod alive;
@@ -8,23 +9,35 @@ mod args;
 mod bar;
 mod causes;
 mod check;
+mod command;
+mod completing;
 mod connect;
 mod demo;
 mod drivers;
 mod ending;
+mod examples;
+mod fault;
 mod files;
 mod follow_up;
 mod format;
 mod journal;
+mod latest;
 mod list;
+mod logging;
+mod man;
+mod metrics;
 mod migrate;
+mod notify;
+mod on_end;
 mod online;
+mod pace;
 mod plan;
 mod printer;
 mod question;
 mod related;
 mod report;
 mod resume;
+mod screen;
 mod signals;
 mod size;
 mod status;
@@ -34,10 +47,8 @@ mod watched;
 
 use std::process::ExitCode;
 
-use clap::CommandFactory as _;
-
 use crate::model::{in_a_line, is_hidden};
-use args::{Cli, Command, Global, TopCommand};
+use args::{Command, Global, TopCommand};
 use printer::Printer;
 
 /// How a command ended.
@@ -55,35 +66,51 @@ pub enum ExitStatus {
     Interrupted,
 }
 
-impl From<ExitStatus> for ExitCode {
-    fn from(status: ExitStatus) -> Self {
-        ExitCode::from(match status {
+impl ExitStatus {
+    fn code(self) -> u8 {
+        match self {
             ExitStatus::Complete => 0,
             ExitStatus::Failed => 2,
             ExitStatus::FailedObjects => 3,
             ExitStatus::CheckFailed => 5,
             ExitStatus::Interrupted => 130,
-        })
+        }
+    }
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        ExitCode::from(status.code())
     }
 }
 
 /// Runs the program with the process's arguments.
 pub fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
-    let cli = match usage::parse(&args) {
+    match completing::answer(&args) {
+        Ok(false) => {}
+        Ok(true) => return ExitStatus::Complete.into(),
+        Err(error) => return refused(&error, None),
+    }
+    let mut cli = match usage::parse(&args) {
         Ok(cli) => cli,
-        Err(usage::Unusable::Clap(said)) => return refused(&said),
+        Err(usage::Unusable::Clap(said)) => return refused(&said, None),
+        Err(usage::Unusable::FromEnvironment(said)) => return refused(&said, Some(ENVIRONMENT)),
         Err(usage::Unusable::Said(why)) => {
-            let json = args.iter().any(|arg| arg == "--json");
-            Printer::new(json).error(&anyhow::anyhow!(why));
+            Printer::new(wants_json()).error(&fault::refused(fault::Code::Usage, why));
             return ExitStatus::Failed.into();
         }
     };
     let command = match cli.command {
         TopCommand::Direct(command) | TopCommand::Objectstorage { command } => command,
     };
-    let printer = Printer::new(cli.global.json);
-    printer.start_logging(cli.global.verbose);
+    cli.global.watch = command.watch();
+    let printer = Printer::new(cli.global.json).quiet(cli.global.quiet);
+    let printer = printer.keeping(cli.global.watch.on_end.is_some());
+    if let Err(error) = logging::start(&printer, &cli.global) {
+        printer.error(&error);
+        return ExitStatus::Failed.into();
+    }
     allocator::keep_small();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -115,25 +142,45 @@ pub fn main() -> ExitCode {
         }
         None => status,
     };
+    if let (Some(command), Some(result)) = (&cli.global.watch.on_end, printer.kept()) {
+        on_end::run(command, &result, status, &printer);
+    }
     // What was abandoned takes its half-written files with it; whatever still waits for a dead
     // network must not keep the program alive.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     status.into()
 }
 
+/// Where a value was not typed.
+const ENVIRONMENT: &str = "the value is not from the command line but from the environment: see the \
+                           variables WINDLASS_…";
+
+/// Whether results are to be JSON, of a command line that could not be read.
+fn wants_json() -> bool {
+    let variable = std::env::var(command::variable("json")).unwrap_or_default();
+    let is_set = ["1", "true", "yes", "on", "y", "t"].contains(&variable.to_lowercase().as_str());
+    is_set || std::env::args_os().any(|arg| arg == "--json")
+}
+
 /// Help and the version as clap prints them. An error repeats what was typed, and a script may have
 /// typed it from anywhere.
-fn refused(said: &clap::Error) -> ExitCode {
+fn refused(said: &clap::Error, hint: Option<&str>) -> ExitCode {
     let typed: Vec<String> = std::env::args().filter(|a| a.contains(is_hidden)).collect();
-    let mut text = said.render().to_string();
-    for argument in &typed {
-        text = text.replace(argument.as_str(), &in_a_line(argument));
-    }
+    let shown = |mut text: String| {
+        for argument in &typed {
+            text = text.replace(argument.as_str(), &in_a_line(argument));
+        }
+        text
+    };
+    let printer = Printer::new(said.use_stderr() && wants_json());
+    let sentence = shown(usage::sentence(said));
+    printer.error_document(&sentence, fault::Code::Usage, hint);
     match said.use_stderr() && !typed.is_empty() {
-        true => Printer::new(false).say(text.trim_end()),
+        true => printer.say(shown(said.render().to_string()).trim_end()),
         // A closed pipe has seen enough.
         false => drop(said.print()),
     }
+    hint.into_iter().for_each(|hint| printer.say(hint));
     match said.use_stderr() {
         true => ExitStatus::Failed.into(),
         false => ExitStatus::Complete.into(),
@@ -144,8 +191,13 @@ fn refused(said: &clap::Error) -> ExitCode {
 /// and its share of what the allocator holds on to.
 const BLOCKING_THREADS: usize = 64;
 
-async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
+async fn run(
+    mut command: Command,
+    global: &Global,
+    printer: &Printer,
+) -> anyhow::Result<ExitStatus> {
     signals::end_as_first_process()?;
+    latest::resolve(&mut command, global, printer).await?;
     match command {
         Command::Check(args) => check::run(&args, global, printer).await,
         Command::ListDrivers => Ok(drivers::run(printer)),
@@ -163,11 +215,10 @@ async fn run(command: Command, global: &Global, printer: &Printer) -> anyhow::Re
         Command::Report(args) => report::run(&args, global, printer).await,
         Command::Demo(args) => demo::run(&args, printer).await,
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "windlass", &mut script);
-            printer.lines(|out| out.write_all(&script));
+            printer.lines(|out| completing::script(shell, out));
             Ok(ExitStatus::Complete)
         }
+        Command::Man { dir } => man::run(&dir, printer),
     }
 }
 
@@ -176,10 +227,13 @@ mod tests {
     use clap::Parser as _;
 
     use super::*;
+    use args::Cli;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        for environment in [command::Environment::Read, command::Environment::Ignored] {
+            command::command(environment).debug_assert();
+        }
     }
 
     #[test]

@@ -6,21 +6,22 @@
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::{Arc, OnceLock};
 
-use indicatif::MultiProgress;
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt as _;
-use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::debug_fn;
 
+use super::fault::{self, Code};
+use super::screen::Screen;
 use crate::explain;
-use crate::model::{in_a_line, in_lines, is_hidden};
+use crate::model::{in_lines, is_hidden};
 
 /// Prints what a command has to say.
 #[derive(Debug, Clone)]
 pub struct Printer {
     json: bool,
-    bars: MultiProgress,
+    quiet: bool,
+    /// Whether the result is asked for once more.
+    keeping: bool,
+    kept: Arc<OnceLock<String>>,
+    screen: Arc<Screen>,
     /// Why a result could not be written.
     unwritten: Arc<OnceLock<std::io::Error>>,
 }
@@ -30,14 +31,93 @@ pub fn is_on_a_terminal() -> bool {
     std::io::stdout().is_terminal()
 }
 
+/// For the stdout of a program that is called: stderr, since stdout is the result's; nothing where it is
+/// closed.
+pub fn beside_results() -> std::process::Stdio {
+    let stderr = rustix::io::dup(rustix::stdio::stderr());
+    stderr.map_or_else(|_| std::process::Stdio::null(), Into::into)
+}
+
+/// The terminal that progress is drawn on.
+pub fn terminal() -> std::io::StderrLock<'static> {
+    std::io::stderr().lock()
+}
+
+/// How wide the terminal behind stderr is; as wide as they come where nobody knows.
+pub fn terminal_columns() -> usize {
+    let columns = rustix::termios::tcgetwinsize(std::io::stderr()).map(|size| size.ws_col);
+    match columns {
+        Ok(columns @ 1..) => usize::from(columns),
+        _ => 80,
+    }
+}
+
+/// How high the terminal behind stderr is, two rows at least; some do not say.
+pub fn terminal_rows() -> usize {
+    let rows = rustix::termios::tcgetwinsize(std::io::stderr()).map(|size| size.ws_row);
+    match rows {
+        Ok(rows @ 1..) => usize::from(rows).max(2),
+        _ => 24,
+    }
+}
+
+/// How wide the terminal behind stdout is; none where results go elsewhere.
+pub fn result_columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Whether lines can be drawn anew on the terminal behind stderr, if it is one.
+fn stderr_can_be_drawn_on() -> bool {
+    let is_able = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+    is_able && std::io::stderr().is_terminal()
+}
+
+/// Whether colours may be used on stderr: by what it is, and by what the environment says to all programs
+/// (no-color.org).
+pub fn stderr_is_coloured() -> bool {
+    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stderr_can_be_drawn_on() && !is_refused
+}
+
 impl Printer {
     /// `json`: results as JSON documents.
     pub fn new(json: bool) -> Self {
         Self {
             json,
-            bars: MultiProgress::new(),
+            quiet: false,
+            keeping: false,
+            kept: Arc::default(),
+            screen: Arc::default(),
             unwritten: Arc::default(),
         }
+    }
+
+    /// The same printer; `quiet`: without what is only good to know.
+    pub fn quiet(self, quiet: bool) -> Self {
+        Self { quiet, ..self }
+    }
+
+    /// The same printer; `keeping`: the result is kept as a JSON document.
+    pub fn keeping(self, keeping: bool) -> Self {
+        Self { keeping, ..self }
+    }
+
+    /// The result, or the error, as a JSON document, where it is kept.
+    pub fn kept(&self) -> Option<String> {
+        self.kept.get().cloned()
+    }
+
+    fn keep(&self, document: impl FnOnce() -> String) {
+        if self.keeping {
+            // The first is the result; what stdout says to it is an error of its own.
+            self.kept.get_or_init(document);
+        }
+    }
+
+    /// Whether what is only good to know is left out.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Whether results are JSON documents.
@@ -45,13 +125,25 @@ impl Printer {
         self.json
     }
 
-    /// Where progress bars are drawn, if stderr is a terminal.
-    pub fn bars(&self) -> Option<&MultiProgress> {
-        std::io::stderr().is_terminal().then_some(&self.bars)
+    /// Where progress is drawn, if stderr is a terminal that is to see it.
+    pub fn screen(&self) -> Option<&Screen> {
+        let is_shown = !self.quiet && stderr_can_be_drawn_on();
+        is_shown.then_some(&self.screen)
+    }
+
+    /// Takes away what is drawn: a program that ends at once leaves no half of a bar behind.
+    pub fn put_bars_away(&self) {
+        self.screen.put_away();
+    }
+
+    /// Does something to stderr between two drawings of a bar.
+    pub fn between_bars<T>(&self, work: impl FnOnce(&mut std::io::StderrLock<'_>) -> T) -> T {
+        self.screen.suspend(|| work(&mut std::io::stderr().lock()))
     }
 
     /// A command's result: text for people, or the same as JSON.
     pub fn result<T: Serialize>(&self, value: &T, text: impl FnOnce() -> String) {
+        self.keep(|| json(value));
         let text = match self.json {
             true => json(value),
             false => in_lines(&text()).into_owned(),
@@ -61,7 +153,7 @@ impl Printer {
 
     /// A line of a result, as it is.
     fn line(&self, text: &str) {
-        self.bars.suspend(|| {
+        self.screen.suspend(|| {
             self.note(writeln!(
                 std::io::stdout(),
                 "{}",
@@ -99,16 +191,31 @@ impl Printer {
         self.unwritten.get()
     }
 
+    /// A word that is good to know, and not said where quiet is asked for.
+    pub fn mention(&self, text: &str) {
+        if !self.quiet {
+            self.say(text);
+        }
+    }
+
+    /// One JSON document on stderr, for a program that follows the run.
+    pub fn event<T: Serialize>(&self, value: &T) {
+        let text = json(value);
+        self.between_bars(|out| {
+            let _ = writeln!(out, "{text}");
+        });
+    }
+
     /// A word to the person at the terminal, not part of the result.
     pub fn say(&self, text: &str) {
-        self.bars.suspend(|| {
+        self.screen.suspend(|| {
             let _ = writeln!(std::io::stderr(), "{}", in_lines(text));
         });
     }
 
     /// A question to the person at the terminal; the answer stands behind it.
     pub fn ask(&self, question: &str) {
-        self.bars.suspend(|| {
+        self.screen.suspend(|| {
             let _ = write!(std::io::stderr(), "{question} ");
         });
     }
@@ -128,53 +235,24 @@ impl Printer {
                 text += &format!(": {explained}");
             }
         }
-        if self.json {
-            self.line(&json(&serde_json::json!({ "error": text })));
-        }
+        self.error_document(&text, fault::code(error), None);
         self.error_words(&text);
+    }
+
+    /// Why the command failed, for programs: nothing where none has asked. `next` is what to do where
+    /// that is more than the code's own word.
+    pub fn error_document(&self, text: &str, code: Code, next: Option<&str>) {
+        let next = next.unwrap_or(code.next());
+        let value = serde_json::json!({ "error": text, "code": code.name(), "next": next });
+        self.keep(|| json(&value));
+        if self.json {
+            self.line(&json(&value));
+        }
     }
 
     /// Why the command failed, for people alone.
     pub fn error_words(&self, text: &str) {
         self.say(&format!("windlass: {}", indented(text)));
-    }
-
-    /// Logs go to stderr, above the bar. `RUST_LOG` beats `-v`.
-    pub fn start_logging(&self, verbose: u8) {
-        tracing_subscriber::fmt()
-            .with_env_filter(log_filter(std::env::var("RUST_LOG").ok(), verbose))
-            .with_target(false)
-            .with_ansi(std::io::stderr().is_terminal())
-            // The colours around a line are our own; what stands in it may be anybody's.
-            .fmt_fields(
-                debug_fn(|out, field, value| {
-                    let value = format!("{value:?}");
-                    match field.name() {
-                        "message" => write!(out, "{}", in_a_line(&value)),
-                        name => write!(out, "{name}={}", in_a_line(&value)),
-                    }
-                })
-                .delimited(" "),
-            )
-            .with_writer(AboveBars(self.bars.clone()))
-            .init();
-    }
-}
-
-/// What is logged: as asked for, or by how often `-v` was given; never what sled has to say. It comes as
-/// an error of ours, too, and sled logs while a thread's locals are being destroyed, where the logger's
-/// are gone already: that ends the process.
-fn log_filter(asked: Option<String>, verbose: u8) -> EnvFilter {
-    let level = match verbose {
-        0 => "warn",
-        1 => "windlass=info,warn",
-        _ => "windlass=debug,info",
-    };
-    let asked = asked.and_then(|asked| asked.parse::<EnvFilter>().ok());
-    let filter = asked.unwrap_or_else(|| EnvFilter::new(level));
-    match "sled=off".parse() {
-        Ok(without_sled) => filter.add_directive(without_sled),
-        Err(_) => filter,
     }
 }
 
@@ -184,6 +262,11 @@ fn json<T: Serialize>(value: &T) -> String {
     let text = serde_json::to_string(value).unwrap_or_else(|error| {
         format!("{{\"error\":\"the result can't be written as JSON: {error}\"}}")
     });
+    shown_json(text)
+}
+
+/// JSON with what is hidden written by its number.
+pub fn shown_json(text: String) -> String {
     if !text.contains(is_hidden) {
         return text;
     }
@@ -214,63 +297,9 @@ fn indented(text: &str) -> String {
     shown
 }
 
-/// Writes log lines without tearing a progress bar.
-struct AboveBars(MultiProgress);
-
-struct Line {
-    bars: MultiProgress,
-    bytes: Vec<u8>,
-}
-
-impl MakeWriter<'_> for AboveBars {
-    type Writer = Line;
-
-    fn make_writer(&self) -> Line {
-        Line {
-            bars: self.0.clone(),
-            bytes: Vec::new(),
-        }
-    }
-}
-
-impl std::io::Write for Line {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        self.bars.suspend(|| {
-            let _ = std::io::stderr().write_all(&self.bytes);
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sled_is_never_heard_whatever_is_asked_for() {
-        for asked in [
-            None,
-            Some("trace"),
-            Some("sled=trace"),
-            Some("no,such=filter="),
-        ] {
-            for verbose in 0..=2 {
-                let filter = log_filter(asked.map(str::to_owned), verbose).to_string();
-                assert!(filter.contains("sled=off"), "{asked:?}: {filter}");
-                assert!(!filter.contains("sled=trace"), "{asked:?}: {filter}");
-            }
-        }
-    }
 
     #[test]
     fn json_says_the_same_without_moving_a_cursor() {

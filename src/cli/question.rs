@@ -4,8 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use anyhow::bail;
-
+use super::fault::{Code, refused};
 use super::{ExitStatus, Printer};
 
 const QUESTION: &str = "Performing this operation requires *all* anchore-engine services to be stopped - proceed? (y/N)";
@@ -31,7 +30,7 @@ pub fn refuse_without_anybody() -> anyhow::Result<()> {
         let _ = tell.send(is_at_end);
     });
     match told.recv_timeout(LOOK) {
-        Ok(true) => bail!(NOBODY),
+        Ok(true) => Err(refused(Code::NobodyToAnswer, NOBODY)),
         _ => Ok(()),
     }
 }
@@ -50,7 +49,7 @@ pub fn ask(printer: &Printer) -> anyhow::Result<bool> {
         Ok(0) if is_terminal => Ok(false),
         Ok(0) | Err(_) => {
             printer.say("");
-            bail!(NOBODY)
+            Err(refused(Code::NobodyToAnswer, NOBODY))
         }
         Ok(_) => Ok(is_yes(answer.trim_end_matches(['\r', '\n']))),
     }

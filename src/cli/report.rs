@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::args::{Global, ReportArgs};
 use super::connect::{self, FoundTask};
+use super::fault::{Code, refused};
 use super::{ExitStatus, Printer, format};
 use crate::catalog::{Checkpoint, Found, RelatedTask, TaskRow, TaskSide, Told, WorkTimes};
 use crate::engine;
@@ -38,7 +39,8 @@ pub async fn run(
 ) -> anyhow::Result<ExitStatus> {
     let to_stdout = args.output.as_os_str() == "-";
     if to_stdout && printer.is_json() {
-        bail!("-o - and --json both want stdout: name a file for the page");
+        let why = "-o - and --json both want stdout: name a file for the page";
+        return Err(refused(Code::CannotBeDone, why));
     }
     if !to_stdout && !args.force {
         // Told before the work rather than after it; the writing itself refuses, too.
@@ -72,10 +74,13 @@ pub async fn run(
 
 fn refuse_existing(path: &Path) -> anyhow::Result<()> {
     match path.symlink_metadata() {
-        Ok(_) => bail!(
-            "{} exists: name another file, or replace it with --force",
-            path.display()
-        ),
+        Ok(_) => {
+            let why = "exists: name another file, or replace it with --force";
+            Err(refused(
+                Code::FileExists,
+                format!("{} {why}", path.display()),
+            ))
+        }
         Err(_) => Ok(()),
     }
 }

@@ -75,6 +75,7 @@ pub fn listen(
                 }
                 None => {}
             }
+            printer.put_bars_away();
             std::process::exit(130);
         }
     });

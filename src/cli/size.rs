@@ -1,5 +1,8 @@
 //! Sizes and rates as people write them: `256MiB`, `1.5GB`, `10MiB/s`.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 /// What may stand behind the number, in lower case.
 const UNITS: [(&str, u64); 9] = [
     ("kib", 1 << 10),
@@ -42,6 +45,37 @@ pub fn rate_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Between a second and a day: `10s`, `5min`, `1h`; a number alone is seconds.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a time between 1s and 24h, such as 10s or 5min".to_owned();
+    let lower = text.trim().to_ascii_lowercase();
+    let at = lower.find(|c: char| c.is_ascii_alphabetic());
+    let (number, unit) = lower.split_at(at.unwrap_or(lower.len()));
+    let seconds = match unit {
+        "" | "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(expected()),
+    };
+    let number: f64 = number.trim_end().parse().map_err(|_| expected())?;
+    match (1.0..=86_400.0).contains(&(number * seconds)) {
+        true => Ok(Duration::from_secs_f64(number * seconds)),
+        false => Err(expected()),
+    }
+}
+
+/// Where to listen. A port alone is one of this machine's own: whoever wants to be asked from elsewhere
+/// says so.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(port) = port.parse() {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    let named = text.replace("localhost:", "127.0.0.1:");
+    let expected = "expected a port, or an address with its port, such as 127.0.0.1:9188";
+    named.parse().map_err(|_| expected.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,5 +99,25 @@ mod tests {
             assert!(rate_bytes(wrong).is_err(), "{wrong}");
         }
         assert!(rate_bytes("100b/s").is_err());
+    }
+
+    #[test]
+    fn times_and_addresses_are_read_as_people_write_them() {
+        let seconds = |text| interval(text).map(|time| time.as_secs());
+        assert_eq!(seconds("10s"), Ok(10));
+        assert_eq!(seconds("5min"), Ok(300));
+        assert_eq!(seconds("30"), Ok(30));
+        for wrong in ["", "s", "0.5s", "25h", "10 days", "-5s"] {
+            assert!(interval(wrong).is_err(), "{wrong}");
+        }
+        for own in ["9188", ":9188", "localhost:9188", "127.0.0.1:9188"] {
+            assert_eq!(
+                address(own).map(|a| a.to_string()).as_deref(),
+                Ok("127.0.0.1:9188")
+            );
+        }
+        assert!(address("0.0.0.0:9188").is_ok_and(|a| a.ip().is_unspecified()));
+        assert!(address("[::1]:9188").is_ok());
+        assert!(address("example.org").is_err());
     }
 }

@@ -8,13 +8,13 @@ use std::time::Duration;
 use super::alive::Standing;
 use super::args::{Global, StatusArgs};
 use super::connect::{self, FoundTask};
+use super::pace::Rate;
+use super::printer::result_columns;
 use super::related::{Reversal, reversals, reversed_words};
 use super::{ExitStatus, Printer, causes, format};
 use crate::catalog::{Catalog, Executor, Failure, FailureCount};
 use crate::model::{Summary, TaskKind, TaskState, in_a_line};
-
-/// A rate is over so many seconds: what a person looking on wants to know.
-const RATE_WINDOW_S: u32 = 60;
+use crate::progress::RATE_WINDOW;
 
 /// Failures that are listed by name.
 const FAILURES_MAX: u32 = 100;
@@ -43,15 +43,6 @@ struct Status {
     next: Option<String>,
 }
 
-/// How fast it goes, while it does.
-#[derive(Serialize, Clone, Copy)]
-struct Rate {
-    objects_per_s: f64,
-    bytes_per_s: f64,
-    /// Seconds until the last object is committed, at this rate.
-    eta_s: Option<u64>,
-}
-
 pub async fn run(
     args: &StatusArgs,
     global: &Global,
@@ -63,7 +54,9 @@ pub async fn run(
         true => watch::watch(&catalog, &task, printer).await?,
         false => look(&catalog, &task).await?,
     };
-    printer.result(&status, || words(&status));
+    printer.result(&status, || {
+        format::folded(&words(&status), result_columns())
+    });
     Ok(ExitStatus::Complete)
 }
 
@@ -107,19 +100,13 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
     })
 }
 
-/// From what was committed within the last minute, or since the first commit if that is shorter.
+/// From what was committed within the last half minute, or since the first commit if that is shorter.
 async fn rate(catalog: &Catalog, id: i64, summary: &Summary) -> anyhow::Result<Option<Rate>> {
-    let recent = catalog.recent(id, RATE_WINDOW_S).await?;
-    if recent.objects == 0 {
-        return Ok(None);
-    }
-    let seconds = recent.seconds.clamp(0.5, f64::from(RATE_WINDOW_S));
-    let objects_per_s = recent.objects as f64 / seconds;
-    let eta_s = (summary.remaining > 0).then(|| (summary.remaining as f64 / objects_per_s) as u64);
-    Ok(Some(Rate {
-        objects_per_s,
-        bytes_per_s: recent.bytes as f64 / seconds,
-        eta_s,
+    let recent = catalog.recent(id, RATE_WINDOW.as_secs() as u32).await?;
+    let objects = recent.objects.unsigned_abs();
+    Ok((objects > 0).then(|| {
+        let bytes = recent.bytes.unsigned_abs();
+        Rate::of(objects, bytes, recent.seconds, summary.remaining)
     }))
 }
 

@@ -2,29 +2,51 @@
 
 use std::ffi::OsString;
 
-use clap::{Command, CommandFactory as _, Parser as _};
+use clap::error::ErrorKind;
+use clap::{Command, FromArgMatches as _};
 
 use super::args::Cli;
+use super::command::{Environment, command};
 
 /// Why a command line cannot be used.
 pub enum Unusable {
     /// In clap's words, or the help that was asked for.
     Clap(clap::Error),
+    /// The same, and what was typed is not the reason.
+    FromEnvironment(clap::Error),
     /// In a sentence of our own.
     Said(String),
 }
 
-/// Reads the arguments of a process.
+/// Reads the arguments of a process, and its environment for what is not among them.
 pub fn parse(args: &[OsString]) -> Result<Cli, Unusable> {
-    let parsed = Cli::try_parse_from(args);
-    match (forgotten_url(args), parsed) {
-        (Some(said), _) => Err(Unusable::Said(said)),
-        (None, Ok(cli)) => {
+    if let Some(said) = forgotten_url(args) {
+        return Err(Unusable::Said(said));
+    }
+    let matches = command(Environment::Read).try_get_matches_from(args);
+    match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => {
             let global = cli.global.or_from(|name| std::env::var_os(name));
             Ok(Cli { global, ..cli })
         }
-        (None, Err(error)) => Err(Unusable::Clap(error)),
+        Err(error) if error.exit_code() == 0 => Err(Unusable::Clap(error)),
+        // clap's usage line shows an option as required whose value has come from the environment.
+        Err(error) => match command(Environment::Ignored).try_get_matches_from(args) {
+            Err(typed) => Err(Unusable::Clap(typed)),
+            Ok(_) => Err(Unusable::FromEnvironment(error)),
+        },
     }
+}
+
+/// What a program is told of clap's words: the sentence, without the usage behind it.
+pub fn sentence(said: &clap::Error) -> String {
+    if said.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "something is missing behind the command's name, or it is missing itself".into();
+    }
+    let text = said.render().to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Anchore's guide leaves the URL out in one place, and then the command is taken for it.
@@ -37,7 +59,7 @@ fn forgotten_url(args: &[OsString]) -> Option<String> {
             None if arg == "--" => return None,
             None => continue,
         };
-        if is_command(&Cli::command(), &given) {
+        if is_command(&command(Environment::Ignored), &given) {
             return Some(format!(
                 "the URL behind --db-connect is missing, and so the command `{given}` was taken for \
                  it: write --db-connect postgresql://USER:PASSWORD@HOST:PORT/NAME {given} …, or \
@@ -55,6 +77,8 @@ fn is_command(of: &Command, word: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
     use super::*;
 
     fn said(line: &str) -> Option<String> {

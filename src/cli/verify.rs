@@ -8,16 +8,20 @@ use serde::Serialize;
 
 use super::args::{Global, VerifyArgs};
 use super::connect::{self, FoundTask};
+use super::fault::{Code, refused};
 use super::{ExitStatus, Printer, bar, format};
 use crate::audit::{AuditReport, Audited, audit};
 use crate::catalog::{Catalog, TaskRow, TaskSide};
 use crate::config::{Compression, DriverConfig, StoreConfig};
 use crate::database::Database;
 use crate::driver::{self, Driver, Fence};
-use crate::engine::ConfiguredStore;
+use crate::engine::{Concurrency, ConfiguredStore};
 use crate::engine::{refuse_changed_place, refuse_unreadable_schema};
 use crate::model::{TaskState, in_a_line};
 use crate::progress::Progress;
+
+/// Documents read at once, where nothing else is asked for.
+const AT_ONCE: usize = 16;
 
 /// What is looked at.
 struct Look {
@@ -63,15 +67,24 @@ pub async fn run(
         (Some(task), _) => of_task(task, args, global).await?,
         // clap can't say it: what `--task` conflicts with lifts its own demands.
         (None, Some(_)) if args.moved.are_named() => {
-            anyhow::bail!("--from-config and --to-config go with --task")
+            return Err(refused(
+                Code::Usage,
+                "--from-config and --to-config go with --task",
+            ));
         }
         (None, Some(config)) => of_catalog(config, args.analysis_archive, global).await?,
-        (None, None) => anyhow::bail!("name a configuration, or a task with --task"),
+        (None, None) => {
+            let why = "name a configuration, or a task with --task";
+            return Err(refused(Code::Usage, why));
+        }
     };
     let started = Instant::now();
     let progress = Arc::new(Progress::default());
-    let shown = bar::show(printer, progress.clone());
-    let concurrency = usize::from(args.concurrency);
+    let shown = bar::show(printer, &global.watch.progress, progress.clone());
+    let concurrency = match args.concurrency {
+        Concurrency::Fixed(documents) => documents as usize,
+        Concurrency::Auto => AT_ONCE,
+    };
     let report = audit(&look.catalog, &look.audited, concurrency, &progress).await;
     drop(shown);
     let verified = Verified {

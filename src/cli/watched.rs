@@ -1,6 +1,8 @@
 //! What is around the work of every command that moves or deletes objects.
 
 use super::args::Global;
+use super::metrics::Metrics;
+use super::notify::Notifying;
 use super::{Printer, bar, signals};
 use crate::engine::{EngineError, Settings};
 
@@ -17,8 +19,10 @@ pub async fn watched<T>(
         global,
         printer.clone(),
     )?;
-    let shown = bar::show(printer, settings.progress.clone());
+    let metrics = Metrics::start(&global.watch, settings.progress.clone()).await?;
+    let notifying = Notifying::start(settings.progress.clone());
+    let shown = bar::show(printer, &global.watch.progress, settings.progress.clone());
     let done = work.await;
-    drop(shown);
+    drop((shown, metrics, notifying));
     Ok(done?)
 }

@@ -43,6 +43,8 @@ mod options;
 mod other_s3;
 mod outage;
 mod output;
+mod packaging;
+mod people;
 mod power;
 mod refusals;
 mod refused_rows;

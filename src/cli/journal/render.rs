@@ -4,17 +4,23 @@ use std::io::{Result, Write};
 
 use super::step::Step;
 use crate::cli::args::JournalFormat;
+use crate::cli::format::folded;
+use crate::cli::printer::result_columns;
 use crate::model::{EntryObject, in_a_line};
 
 const CSV_HEADER: &str = "seq,at,executor,host,pid,event,phase,idx,user,bucket,id,document,\
                           source_url,source_digest,dest_url,dest_digest,content_sha256,attempt,\
                           class,detail";
 
+const HEADER: &str = "  entry  time (UTC)           event           object";
+
 /// Writes steps as they come; the widths are fixed, since nobody knows what is still to come.
 pub struct Renderer {
     format: JournalFormat,
     /// Whether one object's story is told.
     story: bool,
+    /// How wide the terminal is, where it goes to one.
+    columns: Option<usize>,
     /// The object whose story was told last.
     told: Option<EntryObject>,
 }
@@ -25,6 +31,7 @@ impl Renderer {
         Self {
             format,
             story,
+            columns: result_columns(),
             told: None,
         }
     }
@@ -33,6 +40,9 @@ impl Renderer {
     pub fn begin(&self, out: &mut dyn Write) -> Result<()> {
         match self.format {
             JournalFormat::Csv => write!(out, "{CSV_HEADER}\r\n"),
+            JournalFormat::Table if self.columns.is_some() && !self.story => {
+                writeln!(out, "{HEADER}")
+            }
             _ => Ok(()),
         }
     }
@@ -42,7 +52,10 @@ impl Renderer {
         match (self.format, self.story) {
             (JournalFormat::Csv, _) => csv(out, step),
             (_, true) => self.tell(out, step),
-            _ => row(out, step),
+            _ => match self.columns {
+                Some(columns) => narrow_row(out, step, columns),
+                None => row(out, step),
+            },
         }
     }
 
@@ -85,6 +98,24 @@ fn row(out: &mut dyn Write, step: &Step) -> Result<()> {
         details(step)
     );
     writeln!(out, "{}", in_a_line(&line))
+}
+
+/// For a terminal: what it is about in one line, and the rest set in below it.
+fn narrow_row(out: &mut dyn Write, step: &Step, columns: usize) -> Result<()> {
+    let seq = step
+        .seq
+        .map_or_else(|| "mirror".into(), |seq| seq.to_string());
+    let at = step.at.as_deref().unwrap_or("-");
+    let at = at.get(..19).unwrap_or(at);
+    let object = step.object.as_ref().map(|object| object.key().to_string());
+    let object = object.unwrap_or_else(|| "-".into());
+    let line = format!("{seq:>7}  {at:<19}  {:<14}  {object}", step.event);
+    writeln!(out, "{}", folded(&in_a_line(&line), Some(columns)))?;
+    let details = format!("         {}", in_a_line(&details(step)));
+    match details.trim().is_empty() {
+        true => Ok(()),
+        false => writeln!(out, "{}", folded(&details, Some(columns))),
+    }
 }
 
 fn details(step: &Step) -> String {

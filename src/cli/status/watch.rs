@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Status, look, speed, words};
 use crate::catalog::Catalog;
 use crate::cli::Printer;
 use crate::cli::alive::Standing;
+use crate::cli::format::folded;
+use crate::cli::screen::Screen;
 use crate::model::in_lines;
 
 const REDRAW: Duration = Duration::from_secs(1);
@@ -16,34 +17,31 @@ const PLAIN_LINE: Duration = Duration::from_secs(3);
 
 /// Looks on until the task is no longer at work, or Ctrl-C. The last look is the result.
 pub async fn watch(catalog: &Catalog, task: &str, printer: &Printer) -> anyhow::Result<Status> {
-    let view = printer.bars().map(|bars| {
-        let style = ProgressStyle::with_template("{msg}");
-        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
-        bars.add(ProgressBar::new(0).with_style(style))
-    });
+    let view = printer.screen();
     let pause = if view.is_some() { REDRAW } else { PLAIN_LINE };
     // Listened for from here on, also while the database is asked.
     let mut interrupted = signal(SignalKind::interrupt())?;
     loop {
         let status = look(catalog, task).await?;
         if status.standing != Standing::Running {
-            break Ok(ended(view, status));
+            break Ok(ended(printer, status));
         }
         match &view {
-            Some(view) => view.set_message(in_lines(&words(&status)).into_owned()),
+            Some(view) => {
+                let words = in_lines(&words(&status)).into_owned();
+                view.show(&folded(&words, Some(Screen::columns())));
+            }
             None => printer.say(&line(&status)),
         }
         tokio::select! {
             _ = tokio::time::sleep(pause) => {}
-            _ = interrupted.recv() => break Ok(ended(view, status)),
+            _ = interrupted.recv() => break Ok(ended(printer, status)),
         }
     }
 }
 
-fn ended(view: Option<ProgressBar>, status: Status) -> Status {
-    if let Some(view) = view {
-        view.finish_and_clear();
-    }
+fn ended(printer: &Printer, status: Status) -> Status {
+    printer.put_bars_away();
     status
 }
 

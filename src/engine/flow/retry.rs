@@ -5,8 +5,8 @@
 //! object in flight keeping its place. What tells them apart is whether anything else succeeds
 //! at that side meanwhile.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use backoff::ExponentialBackoffBuilder;
@@ -18,6 +18,7 @@ use crate::engine::Stop;
 use crate::engine::flow::warned::{Telling, Warned};
 use crate::engine::stop::StopReason;
 use crate::model::{Cause, FailureClass};
+use crate::progress::Progress;
 
 /// Tries of one step on one object while others succeed: with the pauses between them about half a
 /// minute, so that a server that fails a part of its requests for a while fails no object.
@@ -138,12 +139,14 @@ pub struct Health {
     warned: Warned,
     last_success: Mutex<[Instant; 3]>,
     throttled: AtomicU64,
+    progress: Arc<Progress>,
 }
 
 impl Health {
     /// `outage_limit`: how long a side may be away before the run stops.
-    pub fn new(outage_limit: Duration) -> Self {
+    pub fn new(outage_limit: Duration, progress: Arc<Progress>) -> Self {
         Self {
+            progress,
             outage_limit,
             warned: Warned::anew_after(TELL_ANEW),
             last_success: Mutex::new([Instant::now(); 3]),
@@ -156,7 +159,7 @@ impl Health {
         let (class, side) = (error.class.name(), error.side.name());
         let telling = self.warned.more_of(side);
         match telling {
-            Telling::Count => tracing::debug!(attempt, class, "{}", error.message),
+            Telling::Count => tracing::info!(attempt, class, "{}", error.message),
             _ => tracing::warn!(attempt, class, "{}", error.message),
         }
         if telling == Telling::SayLast {
@@ -251,6 +254,7 @@ impl<'a> Tries<'a> {
         let failed_at = Instant::now();
         let since = *self.failing_since.get_or_insert(failed_at);
         self.health.tell(error, self.attempts);
+        self.health.progress.retried(error.class);
         if !self.pause(error.class).await {
             return Verdict::Stopping;
         }

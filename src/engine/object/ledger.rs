@@ -1,5 +1,8 @@
 //! What has happened to each object: in the journal first, then in the mirror.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use crate::catalog::{MirrorUpdate, UploadNote};
 use crate::engine::flow::mirror::Mirroring;
 use crate::engine::object::error::RunError;
@@ -7,6 +10,7 @@ use crate::engine::object::item::Item;
 use crate::engine::{Stop, StopReason};
 use crate::journal::{Appended, Journal, JournalError, NewEntry};
 use crate::model::{Event, Object};
+use crate::progress::Progress;
 
 /// The journal, and the way to the mirror.
 pub struct Ledger {
@@ -16,6 +20,8 @@ pub struct Ledger {
     pub mirror: Mirroring,
     /// For a journal that can't be written: no object can be moved any more.
     pub stop: Stop,
+    /// For whoever looks on.
+    pub progress: Arc<Progress>,
 }
 
 impl Ledger {
@@ -39,6 +45,7 @@ impl Ledger {
         });
         let appended = self.append(entries.collect()).await?;
         for (event, appended) in events.iter().zip(appended) {
+            let from = item.object.state.phase;
             let update = item.apply(event, &appended.head, &appended.at);
             let update = update.map_err(|illegal| {
                 fatal(
@@ -46,6 +53,10 @@ impl Ledger {
                     format!("{}: {illegal}; this is a bug in windlass", item.object.key),
                 )
             })?;
+            let to = item.object.state.phase;
+            let bytes = item.object.source.size.map_or(0, i64::unsigned_abs);
+            self.progress.stepped(from, to, bytes);
+            tracing::info!(phase = to.name(), "{}: {}", item.object.key, event.name());
             self.mirror.note(appended.head, Some(update));
         }
         if let Some(done) = upload {
@@ -86,7 +97,11 @@ impl Ledger {
     }
 
     async fn append(&self, entries: Vec<NewEntry>) -> Result<Vec<Appended>, RunError> {
-        match self.journal.append(entries).await {
+        let asked = Instant::now();
+        let appended = self.journal.append(entries).await;
+        let seconds = asked.elapsed().as_secs_f64();
+        self.progress.journal_seconds.observe(seconds);
+        match appended {
             Ok(appended) => Ok(appended),
             Err(error @ JournalError::TooLarge { .. }) => {
                 Err(RunError::TooLarge(error.to_string()))

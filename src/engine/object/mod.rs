@@ -21,6 +21,7 @@ pub mod uploads;
 mod verify;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use uuid::Uuid;
 
@@ -45,6 +46,7 @@ const MAX_RETURNS: u32 = 2;
 
 /// Takes an object as far as it goes in this run.
 pub async fn advance(context: &Arc<Context>, mut item: Item) {
+    let _on_its_way = context.control.progress.on_its_way();
     match advance_to_rest(context, &mut item).await {
         Ok(()) | Err(RunError::Stopping) => {}
         Err(RunError::Waiting) => context.control.progress.waiting(),
@@ -367,7 +369,11 @@ async fn commit(context: &Context, item: &Item, lease: Uuid) -> Result<Step, Ste
         copied_at: item.copied_at.clone(),
         verified_at: item.verified_at.clone(),
     };
-    let settled = context.commits.commit(swap, lease).await?;
+    let asked = Instant::now();
+    let settled = context.commits.commit(swap, lease).await;
+    let seconds = asked.elapsed().as_secs_f64();
+    context.control.progress.commit_seconds.observe(seconds);
+    let settled = settled?;
     crash::point("commit-answered");
     context.control.health.record_success(Side::Database);
     Ok(match settled {
@@ -458,7 +464,7 @@ async fn copied_and_read_back(
 fn tell(context: &Context, is_failure: bool, kind: &'static str, line: &str) {
     let telling = context.warned.more_of(kind);
     match (telling, is_failure) {
-        (Telling::Count, _) => tracing::debug!("{line}"),
+        (Telling::Count, _) => tracing::info!("{line}"),
         (_, true) => tracing::error!("{line}"),
         (_, false) => tracing::warn!("{line}"),
     }

@@ -76,6 +76,8 @@ pub async fn run(
         job.task.planned_bytes,
         before.source_deleted + before.source_kept + before.skipped,
     );
+    let committed_bytes = before.source_stored_bytes;
+    settings.progress.stands(before.phases, committed_bytes);
     let context = Arc::new(context(job, settings));
     let keeper = keep_the_lock(&context, settings);
     for event in opening {
@@ -142,12 +144,13 @@ fn context(job: Job, settings: &Settings) -> Context {
             journal: job.journal,
             mirror: mirroring,
             stop: settings.stop.clone(),
+            progress: settings.progress.clone(),
         },
         commits,
         deletes,
         control: Control {
             stop: settings.stop.clone(),
-            health: Health::new(settings.outage_limit),
+            health: Health::new(settings.outage_limit, settings.progress.clone()),
             progress: settings.progress.clone(),
             unanswered: Unanswered::default(),
             bandwidth: settings.bandwidth_bytes.map(Bandwidth::new),
