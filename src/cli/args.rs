@@ -123,10 +123,9 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Go on with a task that was interrupted or has failed objects
     Resume(ResumeArgs),
-    /// Copy what is new or has changed since the last pass of a task that was begun with --online
+    /// Copy what has changed since the last pass of an --online task
     Sync(SyncArgs),
-    /// Bring the rows of a task that was begun with --online over to its copies: the services are
-    /// stopped, and as soon as it is through they start on the new configuration
+    /// Bring an --online task's rows over, with the services stopped
     Cutover(CutoverArgs),
     /// Undo a task: every row gets back what it was, and every document its place
     Reverse(ReverseArgs),
