@@ -180,7 +180,7 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
         "completions",
         &[(
             "For bash, from the next login on",
-            "windlass completions bash > ~/.local/share/bash-completion/completions/windlass",
+            "windlass completions bash > ~/.bash_completion",
         )],
     ),
     (

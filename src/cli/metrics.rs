@@ -16,6 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::args::WatchArgs;
+use super::fault::{Code, refused};
 use crate::progress::{Progress, Snapshot};
 
 /// Prometheus asks every fifteen seconds as a rule, and node_exporter is asked as often.
@@ -93,9 +94,10 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    let listener = TcpListener::bind(address).await;
-    let listener = listener
-        .with_context(|| format!("cannot listen at {address}: give --metrics-addr another port"))?;
+    let listener = TcpListener::bind(address).await.map_err(|error| {
+        let why = format!("cannot serve metrics at {address}: {error}; name another port");
+        refused(Code::Address, why)
+    })?;
     let at = listener.local_addr()?;
     if !at.ip().is_loopback() {
         tracing::warn!("metrics can be read from other machines, at {at}: without any password");
@@ -347,9 +349,9 @@ mod tests {
             let is_whole = answer.contains("windlass_objects_planned 10");
             assert_eq!(is_whole, path == "/metrics");
         }
+        let taken = listen(at).await.unwrap_err().to_string();
+        assert!(taken.contains("name another port"), "{taken}");
         serving.abort();
-        let taken = listen(at).await;
-        drop(taken);
     }
 
     #[tokio::test]

@@ -46,7 +46,7 @@ impl Day {
 
     /// One command line, at the highest level of logging.
     async fn run(&self, args: &[&str], code: i32) {
-        let loud = [args, &["-vv"]].concat();
+        let loud = [args, &["-vv", "--log-file", "day.log"]].concat();
         let trace = [("RUST_LOG", "trace")];
         let said = self.program.run_with(&loud, &trace).await.expect_code(code);
         // Of some there is little to tell: of this one all that the libraries have.
@@ -58,6 +58,8 @@ impl Day {
         );
         self.expect_no_secret(&format!("stdout of {args:?}"), &said.stdout);
         self.expect_no_secret(&format!("stderr of {args:?}"), &said.stderr);
+        let log = fs::read_to_string(self.program.home().join("day.log")).expect("the log");
+        self.expect_no_secret(&format!("the log of {args:?}"), &log);
     }
 
     fn expect_none_below(&self, dir: &Path) {
