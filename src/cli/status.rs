@@ -148,6 +148,14 @@ fn words(status: &Status) -> String {
     lines.extend(status.executors.iter().map(executor));
     let causes = &status.failure_classes;
     lines.extend(causes::block(causes, causes.len(), ""));
+    if status.standing == Standing::Staged && status.reversed_by.is_empty() {
+        let id = status.task_id;
+        lines.push(format!(
+            "  {} staged, and no row has changed: windlass sync {id} copies what has changed since; with the \
+             services stopped, windlass cutover {id}",
+            format::count(s.staged, "object")
+        ));
+    }
     let why = status.standing.why_resume(status.executors.first());
     if let (Some(why), Some(next)) = (why, &status.next) {
         lines.push(format!("task {} {why}: {next}", status.task_id));

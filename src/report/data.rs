@@ -203,6 +203,8 @@ pub struct Run {
 pub enum Ending {
     /// Everything came to its end.
     Completed,
+    /// A pass came to its end, while the services run.
+    Staged,
     /// It came to its end with failed objects, or could not go on.
     Failed {
         /// How many.

@@ -178,6 +178,7 @@ impl Tally {
     fn end(&mut self, event: &Event) {
         let ending = match event {
             Event::Completed(_) => Ending::Completed,
+            Event::PassEnded(_) => Ending::Staged,
             Event::EndedFailed(ended) => Ending::Failed {
                 objects: ended.failed,
             },

@@ -101,6 +101,7 @@ fn before(run: &Run) -> String {
 fn ending(run: &Run) -> Cell {
     let (word, more) = match &run.ending {
         Ending::Completed => ("completed", String::new()),
+        Ending::Staged => ("pass ended", String::new()),
         Ending::Failed { objects } => ("ended", format!("with {} failed", words::number(*objects))),
         Ending::Interrupted { why } => ("interrupted", why.clone()),
         Ending::Silent => (

@@ -5,15 +5,15 @@ use uuid::Uuid;
 
 use crate::catalog::Executor;
 use crate::engine::EngineError;
-use crate::engine::run::opening::is_gone;
+use crate::engine::run::opening::{host, is_gone};
 use crate::model::DriverKind;
 
 /// S3 refuses a request whose signature is older than a quarter of an hour. A minute more, for clocks that
 /// differ.
 const SIGNATURE_LAPSES_S: i64 = 16 * 60;
 
-/// Refuses to go on while one of these executors may wake up. `own` is the one whose checkpoint is open
-/// here: that another process of it is alive, its lock on the checkpoint rules out.
+/// Refuses to go on while one of these executors may wake up. `own` is the one whose checkpoint is here:
+/// that another process of it is alive on this host, its lock on the checkpoint rules out.
 pub fn refuse(
     executors: &[Executor],
     own: Option<Uuid>,
@@ -23,7 +23,7 @@ pub fn refuse(
     let is_s3 = store == DriverKind::S3;
     let may_wake = |executor: &&Executor| {
         let is_known = executor.ended
-            || Some(executor.executor) == own
+            || (Some(executor.executor) == own && executor.host == host())
             || dead.contains(&executor.executor)
             || is_gone(&executor.host, executor.pid)
             || (is_s3 && executor.heartbeat_age_s >= SIGNATURE_LAPSES_S);
@@ -55,7 +55,6 @@ pub fn refuse(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::run::opening::host;
 
     fn executor(host: &str, pid: i64, ended: bool, heartbeat_age_s: i64) -> Executor {
         Executor {
@@ -78,7 +77,8 @@ mod tests {
         };
         let elsewhere = executor("elsewhere", 1, false, 30);
         assert!(!let_pass(&elsewhere, None, &[], s3));
-        assert!(let_pass(&elsewhere, Some(elsewhere.executor), &[], s3));
+        // A checkpoint that was carried here says nothing of the process that is still there.
+        assert!(!let_pass(&elsewhere, Some(elsewhere.executor), &[], s3));
         assert!(let_pass(&elsewhere, None, &[elsewhere.executor], s3));
         let old = executor("elsewhere", 1, false, 16 * 60);
         assert!(let_pass(&old, None, &[], s3));
@@ -89,11 +89,8 @@ mod tests {
         child.wait().unwrap();
         assert!(let_pass(&executor(&host(), gone, false, 1), None, &[], s3));
         let alive = i64::from(std::process::id());
-        assert!(!let_pass(
-            &executor(&host(), alive, false, 1),
-            None,
-            &[],
-            s3
-        ));
+        let here = executor(&host(), alive, false, 1);
+        assert!(!let_pass(&here, None, &[], s3));
+        assert!(let_pass(&here, Some(here.executor), &[], s3));
     }
 }
