@@ -51,6 +51,9 @@ impl Stored {
     }
 }
 
+/// Length and MD5 of the plain bytes; none where the database leaves that to the reader.
+type Measured = Option<(u64, String)>;
+
 type PgQuery = Query<'static, Postgres, PgArguments>;
 type SqliteQuery = Query<'static, Sqlite, SqliteArguments>;
 
@@ -180,7 +183,7 @@ impl Rows {
         &self,
         keys: &[RowKey],
     ) -> Result<Vec<Result<Option<Stat>, Failure>>, Failure> {
-        let mut found: Vec<Vec<Named<Option<(u64, String)>>>> = vec![Vec::new(); keys.len()];
+        let mut found: Vec<Vec<Named<Measured>>> = vec![Vec::new(); keys.len()];
         match &self.database {
             Database::Postgres(pool) => {
                 let asked = pg_many(&self.sql.measure_many, keys.iter());

@@ -118,6 +118,12 @@ impl Names {
         )
     }
 
+    /// What becomes of a row that is there already.
+    fn conflict(&self) -> String {
+        let ([user, bucket, id, last], replaced) = (self.key, self.replaced);
+        format!("ON CONFLICT ({user}, {bucket}, {id}, {last}) DO UPDATE SET {replaced}")
+    }
+
     /// An insert, an update and a delete of no row at all.
     fn writes_of_nothing(&self) -> [Arc<str>; 3] {
         let (table, last) = (self.table, self.key[3]);
@@ -128,6 +134,14 @@ impl Names {
         ]
         .map(Arc::from)
     }
+}
+
+/// Ordinal, length and MD5 of the plain bytes, and last part of the rows that are joined.
+fn measured(plain: &str, last: &str, joined: &str) -> String {
+    format!(
+        "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
+         FROM {joined} CROSS JOIN LATERAL (SELECT {plain} AS plain) p"
+    )
 }
 
 impl Statements {
@@ -143,7 +157,7 @@ impl Statements {
             plain_to_all,
             columns,
             values,
-            replaced,
+            ..
         } = names;
         let (one, joined) = names.exactly();
         let wanted = "UNNEST($1::text[], $2::text[], $3::text[], $4::text[])";
@@ -153,14 +167,13 @@ impl Statements {
             Form::Objects => (one.clone(), joined.clone()),
         };
         let insert = format!("INSERT INTO {table} ({user}, {bucket}, {id}, {last}, {columns})");
-        let conflict =
-            format!("ON CONFLICT ({user}, {bucket}, {id}, {last}) DO UPDATE SET {replaced}");
+        let conflict = names.conflict();
         let many = values.replace("$5", "t.v").replace("$6", "t.e");
-        let measured = |plain: &str| {
-            format!(
-                "SELECT t.n, octet_length(p.plain)::bigint, md5(p.plain), d.{last} \
-                 FROM {numbered} JOIN {table} d ON {theirs} \
-                 CROSS JOIN LATERAL (SELECT {plain} AS plain) p"
+        let measured = |plain| {
+            measured(
+                plain,
+                last,
+                &format!("{numbered} JOIN {table} d ON {theirs}"),
             )
         };
         let text = |sql: String| Arc::from(sql);
