@@ -450,6 +450,8 @@ async fn changes_show(driver: &dyn Driver, urls: &[String]) {
     let shorter = &truncated.as_bytes()[1..];
     put(driver, truncated, shorter).await.expect("put");
     delete(driver, deleted).await;
+    // Of what was written a moment ago a store may not be able to tell yet.
+    settle(driver).await;
     let stats = driver.stat_many(&some).await;
     let stats: Vec<_> = stats.into_iter().map(|stat| stat.expect("stat")).collect();
     assert_eq!(stats[3], None, "a deleted copy is gone");
