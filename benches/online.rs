@@ -19,7 +19,8 @@ const BYTES: usize = 4096;
 
 /// A hundredth of the documents, rewritten as a service would.
 const REWRITE: &str = r#"
-    UPDATE archive_document SET jsondata = '{"rewritten": "' || "archiveId" || '"}'
+    UPDATE archive_document
+       SET jsondata = '{"rewritten": "' || "archiveId" || '"}', b64_encoded = false
      WHERE abs(hashtext("archiveId")) % 100 = 0;
     UPDATE archive_metadata m
        SET digest = md5(d.jsondata), size = octet_length(d.jsondata),
@@ -124,10 +125,15 @@ impl World {
                 arg => command.arg(arg),
             };
         }
-        command.stdout(Stdio::null()).stderr(Stdio::null());
         let started = Instant::now();
-        let status = command.status().expect("windlass");
-        assert!(status.success(), "{args:?}: {status}");
-        started.elapsed()
+        let output = command.stdout(Stdio::null()).output().expect("windlass");
+        let took = started.elapsed();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{args:?}: {}: {said}",
+            output.status
+        );
+        took
     }
 }
