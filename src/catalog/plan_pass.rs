@@ -108,7 +108,16 @@ async fn plan_pass(
 ) -> Result<PlannedPass, sqlx::Error> {
     let task_id = request.task_id;
     let of_task = |sql: String| Statement::new(sql).bind(task_id);
-    let begin = begin_plan(dialect_of(connection), request.patience);
+    let dialect = dialect_of(connection);
+    let mut begin = begin_plan(dialect, request.patience);
+    // The task's objects are held against all rows, and how many they are is not to be guessed: with
+    // 100,000 of them, what was planned for a few took minutes of the outage.
+    begin.extend(
+        dialect
+            .after_inserts()
+            .iter()
+            .map(|said| Statement::new(*said)),
+    );
     connection.several(begin).await?;
     let superseded = connection.execute(of_task(supersede())).await?;
     let scope = Scope {

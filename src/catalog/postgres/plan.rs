@@ -46,11 +46,11 @@ struct LeftOut {
 }
 
 /// Rows that no live object of the task stands for: a later pass takes these alone.
-const NOT_STAGED: &str = r#"(:planned = 0 OR NOT EXISTS (
+const NOT_STAGED: &str = r#"NOT EXISTS (
     SELECT 1 FROM windlass_objects o
      WHERE o.task_id = :task_id AND NOT o.superseded
        AND o.bucket = m.bucket AND o.archive_id = m."archiveId"
-       AND o.user_id = m."userId" AND o.document_name = m."documentName"))"#;
+       AND o.user_id = m."userId" AND o.document_name = m."documentName")"#;
 
 /// What a request looks for, as conditions over `archive_metadata`.
 struct Wanted<'a> {
@@ -84,6 +84,12 @@ impl<'a> Wanted<'a> {
     }
 
     fn insert(&self, task_id: i64) -> Statement {
+        // Not as an OR: in one, PostgreSQL makes no join of it, and may look through all objects for
+        // each row.
+        let not_staged = match self.scope.planned {
+            0 => "true",
+            _ => NOT_STAGED,
+        };
         let sql = format!(
             r#"INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id,
                    document_name, source_url, source_digest, source_size, source_compressed,
@@ -93,7 +99,7 @@ impl<'a> Wanted<'a> {
                    created_at, last_updated, {}
                  FROM archive_metadata m
                 WHERE {} AND {CHOSEN} AND {KEY_BYTES} <= {KEY_MAX_BYTES}
-                  AND (digest IS NOT NULL OR NOT :digests_only) AND {NOT_STAGED}"#,
+                  AND (digest IS NOT NULL OR NOT :digests_only) AND {not_staged}"#,
             order(self.scope.from),
             self.dest,
             self.chosen()
