@@ -42,12 +42,8 @@ pub struct TaskRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
     /// Passes that were planned so far.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "crate::model::is_zero")]
     pub passes: u32,
-}
-
-fn is_none(number: &u32) -> bool {
-    *number == 0
 }
 
 impl TaskRow {

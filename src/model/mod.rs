@@ -29,3 +29,8 @@ pub use shown::{in_a_line, in_lines, is_hidden};
 pub use state::{Action, IllegalTransition, Outcome, Phase, Rest, State, UnknownWord};
 pub use summary::{Summary, TaskState};
 pub use upload::{Part, Unfinished, UploadStep};
+
+/// Whether a number says nothing: for documents that leave it out then.
+pub fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
+}

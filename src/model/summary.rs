@@ -83,7 +83,7 @@ pub struct Summary {
     /// Not come to an end yet.
     pub remaining: u64,
     /// Those of them that are copied and read back, and wait for a cut-over, or for their commit.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "crate::model::is_zero")]
     pub staged: u64,
     /// Bytes of the committed objects as they are stored at the destination.
     pub bytes: u64,
@@ -95,10 +95,6 @@ pub struct Summary {
     pub plain_bytes: u64,
     /// Objects per phase, whatever their outcome.
     pub phases: PhaseCounts,
-}
-
-fn is_none(number: &u64) -> bool {
-    *number == 0
 }
 
 impl Summary {

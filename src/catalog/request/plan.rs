@@ -144,12 +144,8 @@ pub struct PlanNotices {
     pub shared: u64,
     /// Rows without a digest, which a migration that copies while the services run leaves for its
     /// cut-over.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "crate::model::is_zero")]
     pub without_digest: u64,
-}
-
-fn is_none(number: &u64) -> bool {
-    *number == 0
 }
 
 /// The planned objects of one of Anchore's buckets.

@@ -47,7 +47,7 @@ pub struct RunReport {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stage: Option<Stage>,
     /// Objects that wait for the next pass, since their content was not what their rows say.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "crate::model::is_zero")]
     pub waiting: u64,
     /// Why it stopped early, where it did.
     pub stopped: Option<String>,
@@ -55,10 +55,6 @@ pub struct RunReport {
     pub causes: Vec<FailureCount>,
     /// The first hundred failures.
     pub failures: Vec<ReportedFailure>,
-}
-
-fn is_none(number: &u64) -> bool {
-    *number == 0
 }
 
 /// A failure as a report names it.

@@ -46,7 +46,7 @@ pub struct PlanReport {
     /// Objects.
     pub planned: u64,
     /// Objects that are left out, since all there is was accepted as it is in the complete task.
-    #[serde(skip_serializing_if = "is_none")]
+    #[serde(skip_serializing_if = "crate::model::is_zero")]
     pub accepted: u64,
     /// Their stored size together.
     pub bytes: u64,
@@ -66,8 +66,4 @@ pub struct PlanReport {
     /// The latest task of the same command that is complete.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub complete: Option<i64>,
-}
-
-fn is_none(number: &u64) -> bool {
-    *number == 0
 }
