@@ -5,7 +5,7 @@ use super::error::CatalogError;
 use super::handle::Catalog;
 use super::ownership::unless_taken_over;
 use super::request::Writer;
-use super::sql::{JOIN_ROW, Statement};
+use super::sql::{AS_PLANNED, JOIN_ROW, STAGED, Statement};
 use crate::model::{
     Facts, Object, ObjectKey, Outcome, Phase, Rest, Restore, RowImage, Shard, State,
 };
@@ -79,11 +79,7 @@ fn load_sql(which: &str) -> String {
            o.journaled, o.seq, o.restores, o.row_digest, o.row_size, o.row_compressed,
            o.dest_last_updated AS row_last_updated,
            (o.restores AND o.phase = 'committed' AND o.committed_at IS NULL) AS left_over,
-           (NOT o.superseded AND m.content_url IS NOT DISTINCT FROM o.source_url
-            AND m.digest IS NOT DISTINCT FROM o.source_digest
-            AND m.size IS NOT DISTINCT FROM o.source_size
-            AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
-            AND m.last_updated IS NOT DISTINCT FROM o.last_updated) AS row_as_planned,
+           (NOT o.superseded AND {AS_PLANNED}) AS row_as_planned,
            EXISTS (SELECT 1 FROM archive_metadata s
                     WHERE s.bucket = o.bucket AND s."archiveId" = o.archive_id
                       AND s."userId" = o.user_id AND s."documentName" <> o.document_name
@@ -285,7 +281,7 @@ impl Catalog {
         rest: Rest,
     ) -> Result<(), CatalogError> {
         let at_rest = match rest {
-            Rest::Verified => "(phase = 'verified' AND outcome IS NULL AND NOT superseded)",
+            Rest::Verified => STAGED,
             Rest::Committed | Rest::SourceDeleted => "phase = 'source-deleted'",
         };
         let done = Statement::new(format!(

@@ -4,7 +4,7 @@
 use super::backend::dialect_of;
 use super::marks::MARK_SHARED;
 use super::request::{FollowUp, FollowUpNotices};
-use super::sql::{Connection, JOIN_ROW, Numbers, Statement};
+use super::sql::{AS_PLANNED, Connection, JOIN_ROW, Numbers, Statement, before_joins};
 use crate::model::TaskKind;
 
 /// Each row that was swapped goes back: what was the copy is the source, and the row gets what it
@@ -69,12 +69,7 @@ const DELETE_SOURCE: &str = "
 fn count() -> String {
     format!(
         r#"
-    SELECT count(CASE WHEN o.phase = 'pending' AND NOT (
-                 m.content_url IS NOT DISTINCT FROM o.source_url
-                 AND m.digest IS NOT DISTINCT FROM o.source_digest
-                 AND m.size IS NOT DISTINCT FROM o.source_size
-                 AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
-                 AND m.last_updated IS NOT DISTINCT FROM o.last_updated) THEN 1 END)
+    SELECT count(CASE WHEN o.phase = 'pending' AND NOT {AS_PLANNED} THEN 1 END)
                AS changed_since,
            (SELECT count(*) FROM windlass_objects
              WHERE task_id = $2 AND phase = 'committed' AND committed_at IS NOT NULL)
@@ -118,8 +113,7 @@ pub(super) async fn plan(
             connection.execute(left_over).await?;
         }
     }
-    let said = dialect.after_inserts().iter();
-    let mut statements: Vec<Statement> = said.map(|said| Statement::new(*said)).collect();
+    let mut statements: Vec<Statement> = before_joins(dialect).collect();
     let marks = [MARK_SHARED, MARK_LEFT_OVER_IN_USE];
     statements.extend(marks.map(|mark| Statement::new(mark).bind(task_id)));
     statements.push(of_both(&count()));

@@ -6,7 +6,7 @@ use super::error::CatalogError;
 use super::handle::Catalog;
 use super::plan::{PlanEnd, begin_plan, shards};
 use super::request::{PassRequest, PlannedPass, Scope};
-use super::sql::{Connection, JOIN_ROW, Statement};
+use super::sql::{AS_PLANNED, Connection, JOIN_ROW, STAGED, Statement, before_joins};
 use crate::database::Session;
 use crate::model::Stage;
 
@@ -19,12 +19,7 @@ fn supersede() -> String {
                 SELECT o.idx FROM windlass_objects o {JOIN_ROW}
                  WHERE o.task_id = $1 AND NOT o.superseded
                    AND o.phase IN ('pending', 'copied', 'verified')
-                   AND (o.outcome = 'skipped' OR NOT (
-                        m.content_url IS NOT DISTINCT FROM o.source_url
-                        AND m.digest IS NOT DISTINCT FROM o.source_digest
-                        AND m.size IS NOT DISTINCT FROM o.source_size
-                        AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
-                        AND m.last_updated IS NOT DISTINCT FROM o.last_updated)))"
+                   AND (o.outcome = 'skipped' OR NOT {AS_PLANNED}))"
     )
 }
 
@@ -47,17 +42,19 @@ const TO_MIGRATE: &str = "
     UPDATE archive_migration_tasks SET archive_documents_to_migrate = $2 WHERE id = $1";
 
 /// The task's objects, in one pass over them. `$2` is the first that was planned now.
-const COUNT: &str = "
-    SELECT count(*) AS planned, CAST(coalesce(sum(source_size), 0) AS bigint) AS planned_bytes,
-           count(CASE WHEN idx >= $2 THEN 1 END) AS added,
-           CAST(coalesce(sum(CASE WHEN idx >= $2 THEN source_size END), 0) AS bigint)
-               AS added_bytes,
-           count(CASE WHEN superseded THEN 1 END) AS superseded,
-           count(CASE WHEN phase = 'verified' AND outcome IS NULL AND NOT superseded THEN 1 END)
-               AS staged,
-           CAST(coalesce(sum(CASE WHEN phase = 'verified' AND outcome IS NULL AND NOT superseded
-                                  THEN source_size END), 0) AS bigint) AS staged_bytes
-      FROM windlass_objects WHERE task_id = $1";
+fn count() -> String {
+    format!(
+        "SELECT count(*) AS planned, CAST(coalesce(sum(source_size), 0) AS bigint) AS planned_bytes,
+                count(CASE WHEN idx >= $2 THEN 1 END) AS added,
+                CAST(coalesce(sum(CASE WHEN idx >= $2 THEN source_size END), 0) AS bigint)
+                    AS added_bytes,
+                count(CASE WHEN superseded THEN 1 END) AS superseded,
+                count(CASE WHEN {STAGED} THEN 1 END) AS staged,
+                CAST(coalesce(sum(CASE WHEN {STAGED} THEN source_size END), 0) AS bigint)
+                    AS staged_bytes
+           FROM windlass_objects WHERE task_id = $1"
+    )
+}
 
 #[derive(sqlx::FromRow)]
 struct Counted {
@@ -110,14 +107,7 @@ async fn plan_pass(
     let of_task = |sql: String| Statement::new(sql).bind(task_id);
     let dialect = dialect_of(connection);
     let mut begin = begin_plan(dialect, request.patience);
-    // The task's objects are held against all rows, and how many they are is not to be guessed: with
-    // 100,000 of them, what was planned for a few took minutes of the outage.
-    begin.extend(
-        dialect
-            .after_inserts()
-            .iter()
-            .map(|said| Statement::new(*said)),
-    );
+    begin.extend(before_joins(dialect));
     connection.several(begin).await?;
     let superseded = connection.execute(of_task(supersede())).await?;
     let scope = Scope {
@@ -128,7 +118,7 @@ async fn plan_pass(
         digests_only: request.stage == Stage::Staging,
     };
     let first_idx = request.planned as i64;
-    let count = of_task(COUNT.into()).bind(first_idx);
+    let count = of_task(count()).bind(first_idx);
     let (notices, counted) = backend::plan(connection, task_id, scope, (None, count)).await?;
     let counted: Counted = counted.one()?;
     let is_last = request.stage == Stage::Cutover;

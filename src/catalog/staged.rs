@@ -4,7 +4,7 @@
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{JOIN_ROW, Statement};
+use super::sql::{JOIN_ROW, STAGED, Statement};
 
 /// Which copies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,8 +29,6 @@ pub struct CopyAt {
     /// The store's own version of them, as it was when they were proven.
     pub tag: Option<String>,
 }
-
-const STAGED: &str = "o.phase = 'verified' AND o.outcome IS NULL AND NOT o.superseded";
 
 const COMMITTED: &str = "o.phase = 'committed' AND m.content_url = o.dest_url
     AND m.digest IS NOT DISTINCT FROM o.row_digest

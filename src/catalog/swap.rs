@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::backend::{self, dialect_of};
 use super::error::CatalogError;
 use super::request::{Batch, Swapped};
-use super::sql::{Begin, Connection, Dialect, JOIN_ROW, Numbers, Statement};
+use super::sql::{AS_PLANNED, Begin, Connection, Dialect, JOIN_ROW, Numbers, Statement};
 use crate::crash;
 use crate::model::RowImage;
 
@@ -53,11 +53,7 @@ fn retime(dialect: &dyn Dialect) -> String {
 fn unmoved(dialect: &dyn Dialect) -> String {
     format!(
         "SELECT o.idx, o.phase IN ('committed', 'source-deleted') AS is_committed,
-                (m.content_url IS NOT DISTINCT FROM o.source_url
-                 AND m.digest IS NOT DISTINCT FROM o.source_digest
-                 AND m.size IS NOT DISTINCT FROM o.source_size
-                 AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
-                 AND m.last_updated IS NOT DISTINCT FROM o.last_updated) AS is_as_planned
+                {AS_PLANNED} AS is_as_planned
            FROM windlass_objects o {JOIN_ROW}
           WHERE o.task_id = $1 AND o.idx IN {}",
         dialect.numbers()

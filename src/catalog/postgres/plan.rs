@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use super::Postgres;
 use crate::catalog::marks::marks_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Scope};
-use crate::catalog::sql::{Answer, Connection, Dialect as _, Statement, Value};
+use crate::catalog::sql::{Answer, Connection, Statement, Value, before_joins};
 use crate::model::{DriverKind, Place};
 
 /// The SQL for `Place::url_for`, over the columns of `archive_metadata`; `base` names a parameter.
@@ -157,12 +157,7 @@ pub(in crate::catalog) async fn plan(
     let wanted = Wanted::new(scope);
     let mut statements = Vec::from_iter(before);
     statements.push(wanted.insert(task_id));
-    statements.extend(
-        Postgres
-            .after_inserts()
-            .iter()
-            .map(|said| Statement::new(*said)),
-    );
+    statements.extend(before_joins(&Postgres));
     statements.extend(marks_forward(task_id, &scope.to.base));
     statements.extend([wanted.left_out(task_id), behind]);
     let mut answers = Connection::Postgres(pg).several(statements).await?;

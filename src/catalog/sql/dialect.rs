@@ -3,12 +3,31 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
+use super::Statement;
+
 /// The row of Anchore's that belongs to object `o`, or none: through the primary key.
 pub(in crate::catalog) const JOIN_ROW: &str = r#"
       LEFT JOIN archive_metadata m
         ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
        AND m."userId" = o.user_id AND m."documentName" = o.document_name
 "#;
+
+/// Whether that row is still what object `o` was planned from.
+pub(in crate::catalog) const AS_PLANNED: &str = "(m.content_url IS NOT DISTINCT FROM o.source_url
+    AND m.digest IS NOT DISTINCT FROM o.source_digest
+    AND m.size IS NOT DISTINCT FROM o.source_size
+    AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
+    AND m.last_updated IS NOT DISTINCT FROM o.last_updated)";
+
+/// Objects whose copies are proven, that stand for their rows, and that are not committed.
+pub(in crate::catalog) const STAGED: &str =
+    "(phase = 'verified' AND outcome IS NULL AND NOT superseded)";
+
+/// What a plan says before it holds all objects of a task against other rows.
+pub(in crate::catalog) fn before_joins(dialect: &dyn Dialect) -> impl Iterator<Item = Statement> {
+    let said = dialect.before_joins().iter();
+    said.map(|said| Statement::new(*said))
+}
 
 /// Pieces of SQL in one database's words.
 pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
@@ -84,8 +103,8 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     /// What a plan's transaction says first: how long it may take, and wait for a lock.
     fn limits_of_plan(&self, patience: Duration) -> Vec<String>;
 
-    /// What is said before statements over the objects that were inserted a moment ago.
-    fn after_inserts(&self) -> &'static [&'static str];
+    /// What a plan says before statements that hold all objects of a task against other rows.
+    fn before_joins(&self) -> &'static [&'static str];
 
     /// The scripts that make windlass's own tables, in their order.
     fn own_tables(&self) -> [&'static str; 5];

@@ -102,7 +102,7 @@ impl Dialect for Sqlite {
         ""
     }
 
-    fn after_inserts(&self) -> &'static [&'static str] {
+    fn before_joins(&self) -> &'static [&'static str] {
         &[]
     }
 
