@@ -11,14 +11,13 @@ use crate::database::ConnectOptions;
 use crate::engine::ConfiguredStore;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry_store::retry_store;
-use crate::engine::run::opening::{self, executor_id, resumed};
+use crate::engine::run::opening::executor_id;
 use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
-use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, open_store};
 use crate::engine::task::preflight::{self, refuse_changed_place};
 use crate::engine::task::sleepers;
-use crate::engine::task::take_up::{TakenUp, take_up};
+use crate::engine::task::take_up::{GoesOn, go_on, take_up};
 use crate::engine::{EngineError, Settings};
 use crate::journal;
 use crate::model::{CutoverBegan, Event, PassBegan, Stage, TaskState};
@@ -165,7 +164,14 @@ pub async fn locked(
         .await?;
     announce(&planned);
     let events = events(&task, &planned, pass.is_cutover);
-    let report = run_pass(task_id, taken_up, events, &pass, settings, held).await?;
+    let goes_on = GoesOn {
+        task: catalog.task(&task_id.to_string()).await?,
+        taken_up,
+        events,
+        since: pass.since.unwrap_or_else(Instant::now),
+        read_back: pass.read_back,
+    };
+    let report = go_on(goes_on, settings, held).await?;
     Ok(Passed::Ran(Box::new(report)))
 }
 
@@ -222,51 +228,4 @@ fn events(before: &TaskRow, planned: &PlannedPass, is_cutover: bool) -> Vec<Even
         superseded: planned.superseded_in_all,
     });
     cutover.into_iter().chain([pass]).collect()
-}
-
-async fn run_pass(
-    task_id: i64,
-    taken_up: TakenUp,
-    events: Vec<Event>,
-    pass: &Pass,
-    settings: &Settings,
-    held: Held,
-) -> Result<RunReport, EngineError> {
-    let Held {
-        lease,
-        catalog,
-        from,
-        to,
-        ..
-    } = held;
-    let TakenUp {
-        journal,
-        epoch,
-        late_until,
-    } = taken_up;
-    let task = catalog.task(&task_id.to_string()).await?;
-    let so_far = catalog.summary(task_id).await?;
-    let mut opening = match journal.head().seq {
-        // It died between its plan and its first entry.
-        0 => opening::opening(&task, so_far.phases),
-        _ => vec![Event::Resumed(resumed(so_far.phases))],
-    };
-    opening.extend(events);
-    let mirrored = journal.head();
-    let job = Job {
-        task,
-        epoch,
-        catalog,
-        from,
-        to,
-        journal,
-        mirrored,
-        so_far,
-        lease,
-        rebuilt: epoch > 1,
-        late_until,
-        since: pass.since.unwrap_or_else(Instant::now),
-        read_back: pass.read_back,
-    };
-    run(job, settings, opening).await
 }

@@ -7,17 +7,16 @@ use crate::crash;
 use crate::engine::ConfiguredStore;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry_store::retry_store;
-use crate::engine::run::opening::{self, executor_id, resumed};
+use crate::engine::run::opening::executor_id;
 use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
-use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, open_store};
 use crate::engine::task::online::{self, Pass, Passed};
 use crate::engine::task::preflight;
 use crate::engine::task::preflight::refuse_changed_place;
-use crate::engine::task::take_up::{TakenUp, take_up};
+use crate::engine::task::take_up::{GoesOn, go_on, take_up};
 use crate::engine::{EngineError, Settings};
-use crate::model::{Event, Stage, TaskState};
+use crate::model::{Stage, TaskState};
 
 /// What to resume.
 #[derive(Debug, Clone)]
@@ -85,26 +84,13 @@ pub async fn locked(
     settings: &Settings,
     held: Held,
 ) -> Result<Resumed, EngineError> {
-    let Held {
-        session,
-        lease,
-        catalog,
-        from,
-        to,
-    } = held;
+    let catalog = &held.catalog;
     // Read again under the lock: another process may have finished it meanwhile.
     let task = catalog.task(&wanted.uuid.to_string()).await?;
     if task.state == TaskState::Complete {
         return Ok(Resumed::WasComplete);
     }
     if let Some(stage) = task.stage {
-        let held = Held {
-            session,
-            lease,
-            catalog,
-            from,
-            to,
-        };
         let pass = Pass::again(stage);
         return Ok(
             match online::locked(&task, pass, settings, held, |_| ()).await? {
@@ -114,41 +100,21 @@ pub async fn locked(
         );
     }
     catalog.ensure_schema().await?;
-    refuse_reversed(&catalog, &task).await?;
-    preflight::wait_for_neighbours(&catalog, Some(task.task_id), &settings.connect).await?;
-    to.driver.mark_writes(task.uuid.to_string());
-    let TakenUp {
-        journal,
-        epoch,
-        late_until,
-    } = take_up(&task, settings, &session, &catalog).await?;
+    refuse_reversed(catalog, &task).await?;
+    preflight::wait_for_neighbours(catalog, Some(task.task_id), &settings.connect).await?;
+    held.to.driver.mark_writes(task.uuid.to_string());
+    let taken_up = take_up(&task, settings, &held.session, catalog).await?;
     catalog
-        .task_resumes(&session, task.task_id, &executor_id())
+        .task_resumes(&held.session, task.task_id, &executor_id())
         .await?;
     crash::point("task-resumed");
-    let so_far = catalog.summary(task.task_id).await?;
-    let phases = so_far.phases;
-    let mut opening = vec![Event::Resumed(resumed(phases))];
-    if journal.head().seq == 0 {
-        // It died between its plan and its first entry.
-        opening = opening::opening(&task, phases);
-    }
-    let mirrored = journal.head();
-    let job = Job {
+    let goes_on = GoesOn {
         task,
-        epoch,
-        catalog,
-        from,
-        to,
-        journal,
-        mirrored,
-        so_far,
-        lease,
-        // Also in later runs: the first may not have come far.
-        rebuilt: epoch > 1,
-        late_until,
+        taken_up,
+        events: Vec::new(),
         since: Instant::now(),
         read_back: false,
     };
-    Ok(Resumed::Ran(Box::new(run(job, settings, opening).await?)))
+    let report = go_on(goes_on, settings, held).await?;
+    Ok(Resumed::Ran(Box::new(report)))
 }

@@ -5,10 +5,13 @@ use std::time::Instant;
 use crate::catalog::{Catalog, Executor, TaskRow};
 use crate::crash;
 use crate::database::Session;
+use crate::engine::run::opening::{self, resumed};
 use crate::engine::run::recover::{
     Checkpoint, head_goes_out, journal_commits, open_checkpoint, rebuilt_after, replay,
 };
-use crate::engine::task::held::begin;
+use crate::engine::run::report::RunReport;
+use crate::engine::run::{Job, run};
+use crate::engine::task::held::{Held, begin};
 use crate::engine::task::preflight;
 use crate::engine::{EngineError, Settings};
 use crate::journal::{Journal, NewEntry};
@@ -73,4 +76,68 @@ pub async fn take_up(
         epoch,
         late_until,
     })
+}
+
+/// A task that was taken up, and goes on.
+pub struct GoesOn {
+    pub task: TaskRow,
+    pub taken_up: TakenUp,
+    /// What the run begins with, behind its own first entry.
+    pub events: Vec<Event>,
+    /// Since when the operator waits: the services may be stopped.
+    pub since: Instant,
+    /// In a cut-over: read every staged copy back, rather than ask its store of many at once.
+    pub read_back: bool,
+}
+
+/// Runs what is left of a task.
+pub async fn go_on(
+    goes_on: GoesOn,
+    settings: &Settings,
+    held: Held,
+) -> Result<RunReport, EngineError> {
+    let GoesOn {
+        task,
+        taken_up,
+        events,
+        since,
+        read_back,
+    } = goes_on;
+    let Held {
+        lease,
+        catalog,
+        from,
+        to,
+        ..
+    } = held;
+    let TakenUp {
+        journal,
+        epoch,
+        late_until,
+    } = taken_up;
+    let so_far = catalog.summary(task.task_id).await?;
+    let mut opening = match journal.head().seq {
+        // It died between its plan and its first entry.
+        0 => opening::opening(&task, so_far.phases),
+        _ => vec![Event::Resumed(resumed(so_far.phases))],
+    };
+    opening.extend(events);
+    let mirrored = journal.head();
+    let job = Job {
+        task,
+        epoch,
+        catalog,
+        from,
+        to,
+        journal,
+        mirrored,
+        so_far,
+        lease,
+        // Also in later runs: the first may not have come far.
+        rebuilt: epoch > 1,
+        late_until,
+        since,
+        read_back,
+    };
+    run(job, settings, opening).await
 }
