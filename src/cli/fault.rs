@@ -140,34 +140,17 @@ pub fn code(error: &anyhow::Error) -> Code {
 }
 
 fn of_one(error: &(dyn std::error::Error + 'static)) -> Option<Code> {
-    if let Some(refused) = error.downcast_ref::<Refused>() {
-        return Some(refused.code);
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_engine(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_audit(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_catalog(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_database(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_lock(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_journal(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_config(error));
-    }
-    if let Some(error) = error.downcast_ref() {
-        return Some(of_store(error));
-    }
-    error.is::<DatabaseUrlError>().then_some(Code::DatabaseUrl)
+    let refused = error.downcast_ref().map(|refused: &Refused| refused.code);
+    refused
+        .or_else(|| error.downcast_ref().map(of_engine))
+        .or_else(|| error.downcast_ref().map(of_audit))
+        .or_else(|| error.downcast_ref().map(of_catalog))
+        .or_else(|| error.downcast_ref().map(of_database))
+        .or_else(|| error.downcast_ref().map(of_lock))
+        .or_else(|| error.downcast_ref().map(of_journal))
+        .or_else(|| error.downcast_ref().map(of_config))
+        .or_else(|| error.downcast_ref().map(of_store))
+        .or_else(|| error.is::<DatabaseUrlError>().then_some(Code::DatabaseUrl))
 }
 
 fn of_engine(error: &EngineError) -> Code {
