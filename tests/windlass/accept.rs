@@ -157,11 +157,7 @@ async fn what_is_accepted_is_journaled_and_not_tried_again() {
         .stdout;
     assert_eq!(shown.matches(why).count(), 2, "{shown}");
     assert!(shown.contains(&format!("@{}", host())), "{shown}");
-    world
-        .program
-        .run(&["journal", "verify", "1"])
-        .await
-        .expect_code(0);
+    world.program.expect_journal_verified("1").await;
     let page = world
         .program
         .run(&["report", "1", "-o", "-"])
@@ -264,11 +260,7 @@ async fn a_crash_between_journal_and_mirror_accepts_all_the_same() {
         (&5.into(), &"complete".into())
     );
     world.journal("1").await.expect_sound();
-    world
-        .program
-        .run(&["journal", "verify", "1"])
-        .await
-        .expect_code(0);
+    world.program.expect_journal_verified("1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -138,8 +138,7 @@ async fn documents_of_any_name_are_read_proven_deleted_and_given_back() {
     );
     world.verify_from(0).await;
     for task in [task, world.task().await] {
-        let verify = ["journal", "verify", &task];
-        world.program.run(&verify).await.expect_code(0);
+        world.program.expect_journal_verified(&task).await;
     }
 }
 

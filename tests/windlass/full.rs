@@ -51,8 +51,7 @@ async fn go_on(world: &World) {
     done.expect_code(0);
     world.expect_all_at("file").await;
     let task = world.task().await.to_string();
-    let verify = ["journal", "verify", &task];
-    world.program.run(&verify).await.expect_code(0);
+    world.program.expect_journal_verified(&task).await;
     let journal = world.journal(&task).await;
     journal.expect_sound();
     assert!(journal.unproved_deletes.is_empty());

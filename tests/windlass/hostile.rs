@@ -183,8 +183,7 @@ async fn expect_kept_apart_in(jail: Jail, kind: Kind, at_least: u64) {
     );
     assert!(!Path::new("/tmp/windlass-was-here").exists());
     // The auditor's side of it: a journal that holds, and a page that is one.
-    let verify = ["journal", "verify", "1"];
-    jail.program.run(&verify).await.expect_code(0);
+    jail.program.expect_journal_verified("1").await;
     // And all the way back.
     let back = jail.migrate(&jail.there, &jail.db).await;
     assert_eq!(back["committed"], moved, "{back}");

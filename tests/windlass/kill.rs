@@ -107,8 +107,7 @@ impl Storm {
         assert_eq!(seen.total_right(), self.documents as u64, "{seen:?}");
         if let Some(task) = task_if_any(&self.world).await {
             // Whatever a kill has cut off, journal, mirror and rows tell one story.
-            let verify = ["journal", "verify", &task];
-            self.world.program.run(&verify).await.expect_code(0);
+            self.world.program.expect_journal_verified(&task).await;
         }
     }
 

@@ -119,11 +119,7 @@ async fn rows_that_the_database_refuses_fail_alone_with_its_words() {
     let still = "SELECT count(*) FROM archive_metadata WHERE content_url LIKE 'db://%'";
     assert_eq!(world.count(still).await, 8);
     let task = world.task().await;
-    world
-        .program
-        .run(&["journal", "verify", &task])
-        .await
-        .expect_code(0);
+    world.program.expect_journal_verified(&task).await;
     let again = world.resume(&task).await.expect_code(3);
     assert!(again.stdout.contains("failed 8"), "{}", again.stdout);
     world
@@ -332,8 +328,7 @@ async fn on_sqlite_rows_fail_alone_just_as_well() {
         assert!(error.contains(word), "{word:?} in {error:?}");
     }
     world.look().await.expect_nothing_lost();
-    let verify = ["journal", "verify", "1"];
-    world.program.run(&verify).await.expect_code(0);
+    world.program.expect_journal_verified("1").await;
     for id in [aborted, ended, ignored] {
         tables.execute(&format!(r#"DROP TRIGGER "t {id}""#)).await;
     }
@@ -342,7 +337,7 @@ async fn on_sqlite_rows_fail_alone_just_as_well() {
     }
     world.program.run(&["resume", "1"]).await.expect_code(0);
     world.expect_all_at("file").await;
-    world.program.run(&verify).await.expect_code(0);
+    world.program.expect_journal_verified("1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

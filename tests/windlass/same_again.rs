@@ -77,8 +77,7 @@ async fn what_was_cut_off_is_gone_on_with_at_once_and_what_is_complete_says_so()
         let as_json = world.migrate("db", "localfs", &["--json"]).await;
         assert_eq!(as_json.expect_code(0).json()["complete"], 1);
         assert_eq!(tasks(&world).await, complete(&[1]));
-        let verify = ["journal", "verify", "1"];
-        world.program.run(&verify).await.expect_code(0);
+        world.program.expect_journal_verified("1").await;
     }
 }
 

@@ -261,8 +261,7 @@ impl World {
             self.kills.fetch_add(1, Ordering::Relaxed);
             assert_eq!(running.wait().await.code, None);
             self.look().await.expect_nothing_lost();
-            let verify = ["journal", "verify", &task];
-            self.program.run(&verify).await.expect_code(0);
+            self.program.expect_journal_verified(&task).await;
         }
         let done = self.program.run(&["resume", &task]).await.expect_code(0);
         let counts = format!(

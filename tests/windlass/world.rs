@@ -337,8 +337,7 @@ impl World {
             said,
             ("complete".to_owned(), documents as i32, documents as i32)
         );
-        let verify = ["journal", "verify", &task];
-        self.program.run(&verify).await.expect_code(0);
+        self.program.expect_journal_verified(&task).await;
         let journal = self.journal(&task).await;
         journal.expect_sound();
         assert!(

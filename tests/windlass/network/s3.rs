@@ -102,8 +102,7 @@ async fn out_of_s3_through_a_rough_network_every_document_arrives() {
     turn_fair(&world, &net);
     look(&world, &dir).await.expect_all_at("file", DOCUMENTS);
     let task = world.task().await;
-    let verify = ["journal", "verify", &task];
-    world.program.run(&verify).await.expect_code(0);
+    world.program.expect_journal_verified(&task).await;
 }
 
 async fn look(world: &World, dir: &Path) -> crate::support::checker::Report {

@@ -79,8 +79,7 @@ impl Behind {
         self.turn_fair();
         self.look(world, dir).await.expect_all_at(scheme, DOCUMENTS);
         let task = world.task().await;
-        let verify = ["journal", "verify", &task];
-        world.program.run(&verify).await.expect_code(0);
+        world.program.expect_journal_verified(&task).await;
         let journal = world.journal(&task).await;
         journal.expect_sound();
         assert!(

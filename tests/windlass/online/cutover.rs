@@ -81,11 +81,7 @@ async fn a_committed_copy_that_is_written_over_is_set_right_from_its_source() {
     journal.expect_sound();
     assert_eq!(journal.count("repaired"), 2);
     world.look().await.expect_nothing_lost();
-    world
-        .program
-        .run(&["journal", "verify", "1"])
-        .await
-        .expect_code(0);
+    world.program.expect_journal_verified("1").await;
     world
         .program
         .run(&["report", "1", "-o", "-"])

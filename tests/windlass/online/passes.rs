@@ -95,11 +95,7 @@ async fn passes_take_what_has_changed_and_the_cutover_brings_the_rows_over() {
     assert!(done.stdout.contains("delete-source 1"), "{}", done.stdout);
     expect_as_stored(&mut world, &services, "file").await;
     assert_eq!(world.deployment.tables().count(sources).await, 60);
-    world
-        .program
-        .run(&["journal", "verify", "1"])
-        .await
-        .expect_code(0);
+    world.program.expect_journal_verified("1").await;
     let journal = world.journal("1").await;
     journal.expect_sound();
     for (event, times) in [
@@ -129,11 +125,7 @@ async fn passes_take_what_has_changed_and_the_cutover_brings_the_rows_over() {
     expect_as_stored(&mut world, &services, "file").await;
     let strays = world.look().await.strays;
     assert!(strays.is_empty(), "{strays:?}");
-    world
-        .program
-        .run(&["journal", "verify", "2"])
-        .await
-        .expect_code(0);
+    world.program.expect_journal_verified("2").await;
     world
         .program
         .run(&["report", "1", "-o", "-"])
@@ -179,11 +171,7 @@ async fn what_a_service_died_at_fails_in_the_cutover_and_is_taken_when_it_is_who
     services.mend().await;
     world.program.run(&["resume", "1"]).await.expect_code(0);
     expect_as_stored(&mut world, &services, "file").await;
-    world
-        .program
-        .run(&["journal", "verify", "1"])
-        .await
-        .expect_code(0);
+    world.program.expect_journal_verified("1").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,11 +226,7 @@ async fn a_staged_task_whose_documents_have_changed_leaves_nothing_either() {
     let journal = world.journal("2").await;
     journal.expect_sound();
     assert_eq!(journal.count("leftovers-cleared"), 1);
-    world
-        .program
-        .run(&["journal", "verify", "2"])
-        .await
-        .expect_code(0);
+    world.program.expect_journal_verified("2").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

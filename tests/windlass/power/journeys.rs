@@ -153,6 +153,5 @@ async fn expect_told_is_kept(world: &World) {
         let line = line.unwrap_or_else(|| panic!("entry {seq} was told, and is gone"));
         assert!(line.contains(&head), "entry {seq}: {head}, {line}");
     }
-    let verify = ["journal", "verify", &task];
-    world.program.run(&verify).await.expect_code(0);
+    world.program.expect_journal_verified(&task).await;
 }

@@ -123,6 +123,11 @@ impl Program {
         self.spawn_with_input(args, input).wait().await
     }
 
+    /// Journal, mirror and rows of a task tell one story.
+    pub async fn expect_journal_verified(&self, task: &str) {
+        self.run(&["journal", "verify", task]).await.expect_code(0);
+    }
+
     pub fn spawn<S: AsRef<str>>(&self, args: &[S]) -> Running {
         self.spawn_with_input(args, "")
     }
