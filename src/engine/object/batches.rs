@@ -14,7 +14,7 @@ use crate::engine::object::undeleted::Deleting;
 use crate::model::{Cause, FailureClass};
 
 /// Rows in one commit transaction, and sources in one delete, at most.
-const BATCH_OBJECTS: usize = 500;
+pub const BATCH_OBJECTS: usize = 500;
 
 /// A row to swap, with the lease in which its copy was proven.
 pub struct CommitRequest {

@@ -8,6 +8,8 @@ pub enum RunError {
     /// Its content is not what its row says, and a service may be between the two: the next pass
     /// looks again.
     Waiting,
+    /// It has to move bytes after all, and was let in as one that does not.
+    NeedsRoom,
     /// The object can't be journaled.
     TooLarge(String),
 }

@@ -31,6 +31,8 @@ pub struct Item {
     pub verified_at: Option<String>,
     /// How often it went back to pending in this run.
     pub returns: u32,
+    /// Whether it was let in to read or write its document, rather than for its row alone.
+    pub may_move_bytes: bool,
 }
 
 impl Item {
@@ -51,6 +53,7 @@ impl Item {
             copied_at: None,
             verified_at: None,
             returns: 0,
+            may_move_bytes: true,
         }
     }
 

@@ -38,23 +38,41 @@ use crate::engine::object::strays::Found;
 use crate::engine::object::verify::Proof;
 use crate::model::{
     Action, Cause, Copied, Event, Facts, FailureClass, Phase, Rest, Returned, Skipped,
-    SourceDeleted, State, TaskKind,
+    SourceDeleted, SourceKept, State, TaskKind,
 };
 
 /// How often a copy that reads back unequal is made again in one run.
 const MAX_RETURNS: u32 = 2;
 
-/// Takes an object as far as it goes in this run.
-pub async fn advance(context: &Arc<Context>, mut item: Item) {
+/// Takes an object as far as it goes in this run; gives it back if it was let in for its row alone and
+/// has to move bytes after all.
+pub async fn advance(context: &Arc<Context>, mut item: Item) -> Option<Item> {
     let _on_its_way = context.control.progress.on_its_way();
     match advance_to_rest(context, &mut item).await {
         Ok(()) | Err(RunError::Stopping) => {}
+        Err(RunError::NeedsRoom) => return Some(item),
         Err(RunError::Waiting) => context.control.progress.waiting(),
         Err(RunError::TooLarge(error)) => {
             tracing::error!("{}: {error}; it is left where it is", item.object.key);
             context.control.progress.failed();
         }
     }
+    None
+}
+
+/// Whether all that is left of an object's way is its row: its copy was proven with many others.
+pub fn is_of_row_alone(context: &Context, item: &Item) -> bool {
+    item.object.state.phase == Phase::Verified && context.proven.has(item.object.idx, item.checked_in)
+}
+
+/// Whether a step moves bytes, and the object was let in as one that does not.
+fn needs_room(context: &Context, item: &Item, action: Action, lease: Uuid) -> bool {
+    !item.may_move_bytes
+        && match action {
+            Action::Copy => true,
+            Action::Verify => !context.proven.has(item.object.idx, lease),
+            Action::Commit | Action::DeleteSource | Action::KeepSource => false,
+        }
 }
 
 async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), RunError> {
@@ -75,6 +93,9 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
             None => {
                 context.control.progress.settled();
                 return Ok(());
+            }
+            Some(action) if needs_room(context, item, action, lease) => {
+                return Err(RunError::NeedsRoom);
             }
             Some(action @ (Action::Copy | Action::Verify)) => {
                 move_bytes(context, item, action, lease).await?;
@@ -304,11 +325,18 @@ async fn perform(
         Action::Verify => verify(context, item, lease).await,
         Action::Commit => commit(context, item, lease).await,
         Action::DeleteSource => delete_source(context, item, lease).await,
-        Action::KeepSource => Ok(Step::source_kept(match context.task.stage {
-            Some(_) => "sources stay at the cut-over",
-            None => "--nodelete",
-        })),
+        Action::KeepSource => Ok(Step::Happened(kept_on_purpose(context))),
     }
+}
+
+/// A source that stays behind a commit as it is to.
+fn kept_on_purpose(context: &Context) -> Event {
+    Event::SourceKept(SourceKept {
+        why: match context.task.stage {
+            Some(_) => "sources stay at the cut-over".to_owned(),
+            None => "--nodelete".to_owned(),
+        },
+    })
 }
 
 async fn verify(context: &Context, item: &Item, lease: Uuid) -> Result<Step, StepError> {
@@ -503,6 +531,11 @@ async fn happened(
             context.control.progress.skipped();
             let line = format!("{}: {}", item.object.key, skipped.why);
             tell(context, false, "skipped", &line);
+        }
+        // Both are known now: one write of the journal less for each object.
+        Event::Committed(_) if context.task.rest() <= Rest::Committed => {
+            let both = vec![event, kept_on_purpose(context)];
+            return context.ledger.record_all(item, both).await;
         }
         _ => {}
     }

@@ -44,11 +44,15 @@ impl Proven {
 }
 
 impl ProvenInBulk {
-    /// The proof of a copy, if it was found unchanged in this lease.
-    pub fn proof(&self, idx: u64, facts: &Facts, lease: Uuid) -> Option<Verified> {
+    /// Whether a copy was found unchanged in this lease.
+    pub fn has(&self, idx: u64, lease: Uuid) -> bool {
         let proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_proven = proven.lease == lease && proven.has(idx);
-        is_proven.then(|| Verified {
+        proven.lease == lease && proven.has(idx)
+    }
+
+    /// The proof of such a copy.
+    pub fn proof(&self, idx: u64, facts: &Facts, lease: Uuid) -> Option<Verified> {
+        self.has(idx, lease).then(|| Verified {
             method: "listing".into(),
             bytes: facts.size,
             tag: None,

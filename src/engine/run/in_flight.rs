@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::limits::{AUTO_MOST, Concurrency, MemoryLimit, STREAM_BYTES, WHOLE_MAX_BYTES};
+use crate::engine::object::batches::BATCH_OBJECTS as COMMIT_BATCH;
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
 use crate::engine::object::transform::whole_plain_max_bytes;
@@ -17,6 +18,10 @@ use crate::progress::Snapshot;
 const AUTO_INTERVAL: Duration = Duration::from_millis(500);
 const ENOUGH_DONE: f64 = 32.0;
 
+/// Objects of which only the row is left, at once: none of their bytes are in memory. Two full batches of
+/// commits, of which one is gathered while the other is under way.
+const ROWS: usize = 2 * COMMIT_BATCH;
+
 /// Places for objects in flight.
 #[derive(Debug)]
 pub struct Limits {
@@ -24,12 +29,13 @@ pub struct Limits {
     /// Memory for objects in flight, in KiB.
     bytes: Arc<Semaphore>,
     in_flight_kib: u32,
+    rows: Arc<Semaphore>,
 }
 
 /// A place that is given back when dropped.
 pub struct Place {
     _object: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    _bytes: Option<OwnedSemaphorePermit>,
 }
 
 impl Limits {
@@ -48,6 +54,7 @@ impl Limits {
             places: Arc::new(Semaphore::new(first)),
             bytes: Arc::new(Semaphore::new(in_flight_kib as usize)),
             in_flight_kib,
+            rows: Arc::new(Semaphore::new(ROWS)),
         });
         if concurrency == Concurrency::Auto {
             tokio::spawn(steer(Arc::downgrade(&limits), Arc::downgrade(context)));
@@ -77,14 +84,33 @@ impl Limits {
             let bytes = bytes.acquire_many_owned(weight_kib).await.ok()?;
             Some(Place {
                 _object: object,
-                _bytes: bytes,
+                _bytes: Some(bytes),
             })
         };
-        tokio::select! {
-            biased;
-            () = context.control.stop.asked() => None,
-            place = place => place,
-        }
+        unless_stopped(context, place).await
+    }
+
+    /// Waits for a place for an object that moves no bytes; `None` if the run is asked to end first.
+    pub async fn admit_row(&self, context: &Context) -> Option<Place> {
+        let place = async {
+            let object = self.rows.clone().acquire_owned().await.ok()?;
+            Some(Place {
+                _object: object,
+                _bytes: None,
+            })
+        };
+        unless_stopped(context, place).await
+    }
+}
+
+async fn unless_stopped(
+    context: &Context,
+    place: impl Future<Output = Option<Place>>,
+) -> Option<Place> {
+    tokio::select! {
+        biased;
+        () = context.control.stop.asked() => None,
+        place = place => place,
     }
 }
 

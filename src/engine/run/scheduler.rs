@@ -12,7 +12,7 @@ use crate::engine::object;
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
 use crate::engine::object::ledger;
-use crate::engine::run::in_flight::Limits;
+use crate::engine::run::in_flight::{Limits, Place};
 use crate::engine::stop::StopReason;
 use crate::model::Shard;
 
@@ -38,15 +38,24 @@ pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) -> Left {
         next = Claiming::start(context, Some(shard.shard));
         let left = Arc::new(ShardAtWork::new(context.clone(), shard, loaded.len()));
         for (lease, loaded) in loaded {
-            let item = Item::new(loaded, lease);
-            let Some(place) = limits.admit(context, &item).await else {
+            let mut item = Item::new(loaded, lease);
+            item.may_move_bytes = !object::is_of_row_alone(context, &item);
+            let place = match item.may_move_bytes {
+                true => limits.admit(context, &item).await,
+                false => limits.admit_row(context).await,
+            };
+            let Some(place) = place else {
                 break;
             };
             while objects.try_join_next().is_some() {}
-            let (context, left) = (context.clone(), left.clone());
+            let (context, limits, left) = (context.clone(), limits.clone(), left.clone());
             objects.spawn(async move {
-                object::advance(&context, item).await;
-                drop(place);
+                let mut next = Some((item, place));
+                while let Some((item, place)) = next {
+                    let unfinished = object::advance(&context, item).await;
+                    drop(place);
+                    next = admit_again(&context, &limits, unfinished).await;
+                }
                 left.one_at_rest();
             });
         }
@@ -66,6 +75,18 @@ pub async fn run(context: &Arc<Context>, limits: &Arc<Limits>) -> Left {
     tracing::warn!("abandoning what is still in flight");
     // Dropping the set ends its tasks where they wait.
     Left::StepsInFlight
+}
+
+/// A place for an object whose proof has lapsed, and which moves bytes after all.
+async fn admit_again(
+    context: &Context,
+    limits: &Limits,
+    unfinished: Option<Item>,
+) -> Option<(Item, Place)> {
+    let mut item = unfinished?;
+    item.may_move_bytes = true;
+    let place = limits.admit(context, &item).await?;
+    Some((item, place))
 }
 
 /// Counts a shard's objects down; the last one closes it.
