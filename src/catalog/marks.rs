@@ -6,7 +6,7 @@ use super::sql::Statement;
 /// Sources that another row points at as well.
 pub(super) const MARK_SHARED: &str = "
     UPDATE windlass_objects SET shared = true
-     WHERE task_id = $1 AND source_url IN (
+     WHERE task_id = $1 AND NOT shared AND source_url IN (
            SELECT content_url FROM archive_metadata WHERE content_url IS NOT NULL
             GROUP BY content_url HAVING count(*) > 1)";
 

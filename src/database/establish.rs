@@ -8,6 +8,14 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _};
 
 use super::{ConnectOptions, PostgresUrl, literal, reach};
 
+/// How statements are to be planned, where the server knows the setting; one of the URL's wins. Batches are
+/// arrays of values: a plan that is made for any of them, which the server turns to behind the fifth, takes
+/// them for a handful of rows and looks through whole tables. And compiling a plan takes longer than any of
+/// these statements gains by it.
+const PLANNING: &str = "SELECT set_config(s.name, w.value, false) \
+    FROM (VALUES ('plan_cache_mode', 'force_custom_plan'), ('jit', 'off')) AS w (name, value) \
+    JOIN pg_settings s ON s.name = w.name";
+
 /// A connection, and what it has answered to the first question.
 pub(super) struct Settled {
     pub connection: PgConnection,
@@ -33,14 +41,10 @@ pub(super) async fn settled(
 ) -> Result<Settled, sqlx::Error> {
     let mut connection = way.connect().await?;
     let settings = settings(url, options)?;
-    let said: Vec<&str> = settings.as_deref().into_iter().chain(question).collect();
-    let mut rows = match said.is_empty() {
-        true => Vec::new(),
-        false => {
-            let said = sqlx::raw_sql(AssertSqlSafe(said.join("; ")));
-            said.fetch_all(&mut connection).await?
-        }
-    };
+    let said = [PLANNING].into_iter().chain(settings.as_deref());
+    let said: Vec<&str> = said.chain(question).collect();
+    let said = sqlx::raw_sql(AssertSqlSafe(said.join("; ")));
+    let mut rows = said.fetch_all(&mut connection).await?;
     Ok(Settled {
         connection,
         answer: rows.pop().filter(|_| question.is_some()),

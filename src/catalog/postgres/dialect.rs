@@ -134,10 +134,11 @@ impl Dialect for Postgres {
     /// table that holds other tasks, too, must not make it try each row against each: for 5,000 objects
     /// that took 14 s, for 100,000 minutes.
     fn before_joins(&self) -> &'static [&'static str] {
-        &[
-            "ANALYZE windlass_objects",
-            "SET LOCAL enable_nestloop = off",
-        ]
+        &["SET LOCAL enable_nestloop = off"]
+    }
+
+    fn look_anew(&self) -> &'static [&'static str] {
+        &["ANALYZE windlass_objects"]
     }
 
     fn begin_plan(&self) -> &'static str {

@@ -157,7 +157,10 @@ pub(in crate::catalog) async fn plan(
     let wanted = Wanted::new(scope);
     let mut statements = Vec::from_iter(before);
     statements.push(wanted.insert(task_id));
-    statements.extend(before_joins(&Postgres));
+    // A further pass has looked at the objects before it began to insert.
+    if scope.planned == 0 {
+        statements.extend(before_joins(&Postgres));
+    }
     statements.extend(marks_forward(task_id, &scope.to.base));
     statements.extend([wanted.left_out(task_id), behind]);
     let mut answers = Connection::Postgres(pg).several(statements).await?;

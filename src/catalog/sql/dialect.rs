@@ -25,7 +25,7 @@ pub(in crate::catalog) const STAGED: &str =
 
 /// What a plan says before it holds all objects of a task against other rows.
 pub(in crate::catalog) fn before_joins(dialect: &dyn Dialect) -> impl Iterator<Item = Statement> {
-    let said = dialect.before_joins().iter();
+    let said = dialect.look_anew().iter().chain(dialect.before_joins());
     said.map(|said| Statement::new(*said))
 }
 
@@ -102,6 +102,9 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
 
     /// What a plan's transaction says first: how long it may take, and wait for a lock.
     fn limits_of_plan(&self, patience: Duration) -> Vec<String>;
+
+    /// Lets the planner see what objects there are.
+    fn look_anew(&self) -> &'static [&'static str];
 
     /// What a plan says before statements that hold all objects of a task against other rows.
     fn before_joins(&self) -> &'static [&'static str];

@@ -102,6 +102,10 @@ impl Dialect for Sqlite {
         ""
     }
 
+    fn look_anew(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     fn before_joins(&self) -> &'static [&'static str] {
         &[]
     }

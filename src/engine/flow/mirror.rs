@@ -22,8 +22,9 @@ use crate::model::{Phase, Rest, Shard};
 /// How long a transition may wait to be mirrored.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Objects in one batch at most.
-const BATCH_OBJECTS: usize = 1_000;
+/// Objects in one batch at most. Where rows go over in a rush, an object is verified, committed and at its
+/// end within the interval: a smaller batch would write its row each time.
+const BATCH_OBJECTS: usize = 4_000;
 
 /// What reaches the mirroring task.
 #[derive(Debug)]

@@ -62,7 +62,8 @@ pub async fn advance(context: &Arc<Context>, mut item: Item) -> Option<Item> {
 
 /// Whether all that is left of an object's way is its row: its copy was proven with many others.
 pub fn is_of_row_alone(context: &Context, item: &Item) -> bool {
-    item.object.state.phase == Phase::Verified && context.proven.has(item.object.idx, item.checked_in)
+    item.object.state.phase == Phase::Verified
+        && context.proven.has(item.object.idx, item.checked_in)
 }
 
 /// Whether a step moves bytes, and the object was let in as one that does not.
