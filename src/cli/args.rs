@@ -1,5 +1,6 @@
 //! The command line: clap's types and nothing else.
 
+mod config;
 mod journal;
 mod watch;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Cause;
+pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 pub use journal::{JournalArgs, JournalCommand, JournalFormat};
 pub use watch::{LogFormat, ProgressArgs, ProgressForm, WatchArgs};
 
@@ -115,6 +117,8 @@ pub enum TopCommand {
 pub enum Command {
     /// Write, read, compare and delete a probe through the configured store
     Check(CheckArgs),
+    /// What windlass makes of a configuration
+    Config(ConfigArgs),
     /// List the object-store drivers
     ListDrivers,
     /// Move documents from one store to another

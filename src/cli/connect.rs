@@ -27,10 +27,6 @@ pub fn store(
     analysis_archive: bool,
     global: &Global,
 ) -> anyhow::Result<ConfiguredStore> {
-    let name = match analysis_archive {
-        true => "analysis_archive",
-        false => "object_store",
-    };
     let mut store = config.store(section(analysis_archive))?;
     if let Some(ca_bundle) = &global.ca_bundle {
         store.trust(ca_bundle);
@@ -43,7 +39,7 @@ pub fn store(
     Ok(ConfiguredStore {
         config: store,
         path,
-        section: name.to_owned(),
+        section: section_name(analysis_archive).to_owned(),
     })
 }
 
@@ -80,7 +76,16 @@ fn is_archive(side: &TaskSide) -> bool {
     side.section == "analysis_archive"
 }
 
-fn section(is_archive: bool) -> Section {
+/// As a task records it.
+pub fn section_name(is_archive: bool) -> &'static str {
+    match is_archive {
+        true => "analysis_archive",
+        false => "object_store",
+    }
+}
+
+/// The section that is meant.
+pub fn section(is_archive: bool) -> Section {
     match is_archive {
         true => Section::AnalysisArchive,
         false => Section::ObjectStore,
@@ -156,7 +161,7 @@ pub fn given_database_url(global: &Global) -> anyhow::Result<Option<DatabaseUrl>
 }
 
 /// The text of that URL, and where it is from.
-fn given_url(global: &Global) -> Option<(String, &'static str)> {
+pub fn given_url(global: &Global) -> Option<(String, &'static str)> {
     let from_environment = || {
         let url = std::env::var("WINDLASS_DB_CONNECT").ok();
         url.filter(|url| !url.is_empty())

@@ -31,6 +31,23 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "config",
+        &[("What a file comes to", "windlass config show config.yaml")],
+    ),
+    (
+        "config show",
+        &[
+            (
+                "The store that Anchore uses now, and the database",
+                "windlass config show config.yaml",
+            ),
+            (
+                "The analysis archive's, for a program",
+                "windlass config show config-new.yaml --analysis-archive --json",
+            ),
+        ],
+    ),
+    (
         "list-drivers",
         &[("For a program", "windlass list-drivers --json")],
     ),

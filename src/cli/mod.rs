@@ -11,6 +11,7 @@ mod causes;
 mod check;
 mod command;
 mod completing;
+mod config_show;
 mod connect;
 mod demo;
 mod drivers;
@@ -200,6 +201,7 @@ async fn run(
     latest::resolve(&mut command, global, printer).await?;
     match command {
         Command::Check(args) => check::run(&args, global, printer).await,
+        Command::Config(args) => config_show::run(&args, global, printer),
         Command::ListDrivers => Ok(drivers::run(printer)),
         Command::Migrate(args) => migrate::run(&args, global, printer).await,
         Command::Verify(args) => verify::run(&args, global, printer).await,

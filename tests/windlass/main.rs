@@ -9,6 +9,7 @@ mod aws_ways;
 mod big_objects;
 #[cfg(feature = "failpoints")]
 mod checkpoint_hazards;
+mod config_show;
 mod conformance;
 mod connections;
 #[cfg(feature = "failpoints")]

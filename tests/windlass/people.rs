@@ -9,7 +9,9 @@ use crate::sqlite::World;
 use crate::support::program::{Outcome, Program, executable};
 
 /// Commands in an order in which each can do what its examples say.
-const IN_ORDER: [&str; 16] = [
+const IN_ORDER: [&str; 18] = [
+    "config",
+    "config show",
     "check",
     "list-drivers",
     "migrate",
@@ -159,6 +161,7 @@ async fn options_that_do_nothing_in_a_command_are_taken_and_not_shown() {
         ("demo", "--documents", "--state-dir"),
         ("status", "--db-connect", "--ca-bundle"),
         ("check", "--ca-bundle", "--state-dir"),
+        ("config show", "--analysis-archive", "--state-dir"),
         ("migrate", "--metrics-addr", "--export"),
     ] {
         let help = help(&program, command).await;
