@@ -22,6 +22,7 @@ impl Command {
             },
             Self::Check(_)
             | Self::Config(_)
+            | Self::Doctor(_)
             | Self::ListDrivers
             | Self::Migrate(_)
             | Self::ListMigrations

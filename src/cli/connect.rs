@@ -27,12 +27,22 @@ pub fn store(
     analysis_archive: bool,
     global: &Global,
 ) -> anyhow::Result<ConfiguredStore> {
+    let store = store_quietly(config, analysis_archive, global)?;
+    for notice in &store.config.notices {
+        tracing::warn!("{}: {notice}", config.path().display());
+    }
+    Ok(store)
+}
+
+/// The same, for who says by himself what there is to know.
+pub fn store_quietly(
+    config: &ConfigFile,
+    analysis_archive: bool,
+    global: &Global,
+) -> anyhow::Result<ConfiguredStore> {
     let mut store = config.store(section(analysis_archive))?;
     if let Some(ca_bundle) = &global.ca_bundle {
         store.trust(ca_bundle);
-    }
-    for notice in &store.notices {
-        tracing::warn!("{}: {notice}", config.path().display());
     }
     let path = std::path::absolute(config.path())
         .with_context(|| format!("cannot tell where {} is", config.path().display()))?;

@@ -48,6 +48,19 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "doctor",
+        &[
+            (
+                "Everything that a migration asks, without beginning one",
+                "windlass doctor config.yaml config-new.yaml",
+            ),
+            (
+                "With the time that it would take, by 200 documents that are really copied",
+                "windlass doctor config.yaml config-new.yaml --sample 200",
+            ),
+        ],
+    ),
+    (
         "list-drivers",
         &[("For a program", "windlass list-drivers --json")],
     ),

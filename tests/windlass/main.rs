@@ -18,6 +18,8 @@ mod database_options;
 mod decisions;
 mod demo;
 mod docs;
+mod doctor;
+mod doctor_sample;
 mod document_names;
 mod encodings;
 mod endless;

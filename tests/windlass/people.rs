@@ -9,10 +9,11 @@ use crate::sqlite::World;
 use crate::support::program::{Outcome, Program, executable};
 
 /// Commands in an order in which each can do what its examples say.
-const IN_ORDER: [&str; 18] = [
+const IN_ORDER: [&str; 19] = [
     "config",
     "config show",
     "check",
+    "doctor",
     "list-drivers",
     "migrate",
     "list-migrations",
@@ -163,6 +164,7 @@ async fn options_that_do_nothing_in_a_command_are_taken_and_not_shown() {
         ("check", "--ca-bundle", "--state-dir"),
         ("config show", "--analysis-archive", "--state-dir"),
         ("migrate", "--metrics-addr", "--export"),
+        ("doctor", "--state-dir", "--bwlimit"),
     ] {
         let help = help(&program, command).await;
         assert!(help.contains(shown), "{command}: {help}");
