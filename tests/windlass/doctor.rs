@@ -310,6 +310,22 @@ async fn what_is_wrong_with_the_database_is_told_with_all_the_rest() {
     expect_well(&page, &OF_THE_DATABASE);
     expect_well(&page, &[("destination", "object-store"), ("both", "plan")]);
 
+    world
+        .sql(&format!(
+            "GRANT UPDATE ON archive_metadata TO {role};
+             ALTER ROLE {role} SET default_transaction_read_only = on"
+        ))
+        .await;
+    let page = asked(&world, 2, &["--db-connect", &url]).await;
+    assert_eq!(with(&page, "fail"), ["database/server"], "{page:#}");
+    let read_only = ["its transactions are read-only"];
+    expect_red(
+        &page,
+        ("database", "server"),
+        "database-refuses",
+        &read_only,
+    );
+
     let mut holder = world.database.pool.acquire().await.expect("a connection");
     sqlx::raw_sql(
         "SET application_name = 'anchore-manager on host-9'; SELECT pg_advisory_lock(2, 1)",

@@ -213,8 +213,8 @@ impl Page {
             name,
             side,
             outcome,
-            found: in_a_line(&found).into_owned(),
-            next: next.map(|next| in_a_line(&next).into_owned()),
+            found: one_line(&found),
+            next: next.map(|next| one_line(&next)),
             code,
         });
     }
@@ -292,6 +292,12 @@ impl Page {
             _ => format!("{all}: {failed} failed, {warned} more to be looked at"),
         }
     }
+}
+
+/// A list has its lines one behind the other here; what else could move text is shown as what it is.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    in_a_line(&lines.join(" ")).into_owned()
 }
 
 /// How wide the names are, with the mark before them.
