@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 
 use super::error::CatalogError;
-use super::request::{Batch, MirrorUpdate, PlanNotices, Scope};
+use super::request::{Batch, MirrorUpdate, PlanNotices, Rehearsal, Scope};
 use super::sql::{Answer, Connection, Dialect, Statement};
 use super::{postgres, sqlite};
 use crate::database::Database;
@@ -75,6 +75,18 @@ pub(super) async fn plan(
     match connection {
         Connection::Postgres(pg) => postgres::plan(pg, task_id, scope, beside).await,
         Connection::Sqlite(sqlite) => sqlite::plan(sqlite, task_id, scope, beside).await,
+    }
+}
+
+/// What a plan would hold, and some of its objects.
+pub(super) async fn rehearse(
+    connection: &mut Connection<'_>,
+    scope: Scope<'_>,
+    sample: u32,
+) -> Result<Rehearsal, sqlx::Error> {
+    match connection {
+        Connection::Postgres(pg) => postgres::rehearse(pg, scope, sample).await,
+        Connection::Sqlite(sqlite) => sqlite::rehearse(sqlite, scope, sample).await,
     }
 }
 

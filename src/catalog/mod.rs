@@ -16,7 +16,7 @@
 //!    verbs.
 //! 8. The verbs, a file per subject, on any database: `schema`, `ownership`, `listing`, `summary`,
 //!    then those that build on them: `anchore`, `tasks`, `swap`, `commit`, `mirror`, `mirror_apart`,
-//!    `plan_follow_up`, `plan`, `plan_pass`, `staged`, `begin`, `objects`, `task_listing`, `report` and the
+//!    `plan_follow_up`, `plan`, `plan_pass`, `rehearsal`, `staged`, `begin`, `objects`, `task_listing`, `report` and the
 //!    others.
 //!
 //! This file only declares and re-exports.
@@ -43,6 +43,7 @@ mod plan;
 mod plan_follow_up;
 mod plan_pass;
 mod postgres;
+mod rehearsal;
 mod report;
 mod request;
 mod rights;
@@ -70,8 +71,8 @@ pub use objects::Loaded;
 pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
 pub use request::{
     Deletable, FollowUp, FollowUpNotices, Heartbeat, MirrorUpdate, PassRequest, PlanNotices,
-    PlanRequest, Planned, PlannedBucket, PlannedPass, SharedWith, Side, Swap, Swapped, TaskPlan,
-    Writer,
+    PlanRequest, Planned, PlannedBucket, PlannedPass, Rehearsal, Rehearsed, SharedWith, Side, Swap,
+    Swapped, TaskPlan, Writer,
 };
 pub use rights::DatabaseLack;
 pub use schemes::RowGroup;

@@ -21,6 +21,8 @@ impl Command {
                 None => args.task.as_mut(),
             },
             Self::Check(_)
+            | Self::Config(_)
+            | Self::Doctor(_)
             | Self::ListDrivers
             | Self::Migrate(_)
             | Self::ListMigrations

@@ -1,6 +1,9 @@
 //! The command line: clap's types and nothing else.
 
+mod config;
+mod doctor;
 mod journal;
+mod migration;
 mod watch;
 
 use std::ffi::OsString;
@@ -9,7 +12,10 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Cause;
+pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
+pub use doctor::DoctorArgs;
 pub use journal::{JournalArgs, JournalCommand, JournalFormat};
+pub use migration::MigrationArgs;
 pub use watch::{LogFormat, ProgressArgs, ProgressForm, WatchArgs};
 
 /// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
@@ -115,6 +121,10 @@ pub enum TopCommand {
 pub enum Command {
     /// Write, read, compare and delete a probe through the configured store
     Check(CheckArgs),
+    /// What windlass makes of a configuration
+    Config(ConfigArgs),
+    /// Ask all that a migration would ask, and show every answer on one page
+    Doctor(DoctorArgs),
     /// List the object-store drivers
     ListDrivers,
     /// Move documents from one store to another
@@ -169,48 +179,14 @@ pub struct CheckArgs {
 /// `migrate`.
 #[derive(Debug, Args)]
 pub struct MigrateArgs {
-    /// The config.yaml that Anchore uses now
-    pub from: PathBuf,
-    /// The config.yaml that it will use afterwards
-    pub to: PathBuf,
-    /// Take the source from the analysis_archive section
-    #[arg(long)]
-    pub from_analysis_archive: bool,
-    /// Take the destination from the analysis_archive section
-    #[arg(long)]
-    pub to_analysis_archive: bool,
-    /// Leave the documents in the source, too
-    #[arg(long)]
-    pub nodelete: bool,
-    /// Copy while the services run, and change no row: `sync` copies what has changed since, and
-    /// `cutover` brings the rows over, once the services are stopped
-    #[arg(long)]
-    pub online: bool,
+    #[command(flatten)]
+    pub migration: MigrationArgs,
     /// Do not ask whether all Anchore services are stopped
     #[arg(long)]
     pub dontask: bool,
-    /// Only this bucket of Anchore's (not of S3); can be given several times
-    #[arg(long, value_name = "BUCKET")]
-    pub bucket: Vec<String>,
-    /// Only documents of this user; can be given several times
-    #[arg(long, value_name = "USER")]
-    pub user: Vec<String>,
-    /// Also documents of the source's driver that lie in another of its places: another bucket,
-    /// prefix, container or directory (Anchore takes them always)
-    #[arg(long)]
-    pub include_elsewhere: bool,
     /// Only show what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// How a copy is proven: read back in full, or by the store's own checksum where it has one
-    #[arg(long, value_enum, default_value_t)]
-    pub verify: Verify,
-    /// Replace other content that lies at the destination, where no document points at it
-    #[arg(long)]
-    pub overwrite: bool,
-    /// Plan a task of its own, even where the same migration was begun and has not come to its end
-    #[arg(long)]
-    pub new_task: bool,
     #[command(flatten)]
     pub run: RunArgs,
 }

@@ -1,5 +1,6 @@
 //! `check`: write, read, compare and delete a probe through the configured store.
 
+use anyhow::bail;
 use bytes::Bytes;
 
 use super::args::{CheckArgs, Global};
@@ -8,7 +9,7 @@ use crate::catalog::{Catalog, CatalogError, DatabaseLack};
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::{ConnectOptions, Database};
 use crate::digest;
-use crate::driver::{self, Driver, Fence, Lack, StoreError};
+use crate::driver::{self, Driver, Fence, Lack};
 use crate::engine;
 use crate::engine::ConfiguredStore;
 use crate::model::{DriverKind, ObjectKey};
@@ -47,12 +48,12 @@ pub async fn run(
         Some(catalog) => lacking_in_database(&catalog, driver.kind()).await?,
         None => Vec::new(),
     };
-    let lacks = result.as_deref().unwrap_or_default();
+    let lacks = result.as_deref().unwrap_or(&[]);
     let works = result.is_ok() && lacks.iter().all(|lack| lack.instead.is_some());
     let value = serde_json::json!({
         "config": path, "section": section, "driver": driver.kind().name(),
         "place": store.place(), "ok": works && in_database.is_empty(),
-        "error": result.as_ref().err(),
+        "error": result.as_ref().err().map(ToString::to_string),
         "lacking": lacks.iter().map(|lack| serde_json::json!({
             "right": lack.right, "what_for": lack.what_for, "said": lack.said,
             "instead": lack.instead,
@@ -69,7 +70,7 @@ pub async fn run(
         false => format!("{}: the check failed", store.place()),
     });
     if let Err(why) = &result {
-        printer.error_words(why);
+        printer.error_words(&why.to_string());
     }
     say_what_lacks(printer, &store.place(), lacks, &in_database);
     Ok(match (works, in_database.is_empty()) {
@@ -124,7 +125,8 @@ async fn lacking_in_database(
     Ok(lacks)
 }
 
-async fn no_database() -> anyhow::Result<Database> {
+/// A database for drivers that need none.
+pub async fn no_database() -> anyhow::Result<Database> {
     let memory = crate::database::DatabaseUrl::Sqlite {
         path: ":memory:".into(),
     };
@@ -140,49 +142,45 @@ async fn no_database() -> anyhow::Result<Database> {
 
 /// Whether the store works, as far as a probe can tell, and what rights it lacks. Whatever is wrong
 /// here, the store is the reason.
-async fn work(driver: &dyn Driver) -> Result<Vec<Lack>, String> {
-    let said = |error: StoreError| error.to_string();
-    driver.prepare().await.map_err(said)?;
+pub async fn work(driver: &dyn Driver) -> anyhow::Result<Vec<Lack>> {
+    driver.prepare().await?;
     probe(driver).await?;
-    driver.lacking().await.map_err(said)
+    Ok(driver.lacking().await?)
 }
 
-async fn probe(driver: &dyn Driver) -> Result<(), String> {
-    let said = |error: StoreError| error.to_string();
+async fn probe(driver: &dyn Driver) -> anyhow::Result<()> {
     let mut url = None;
     for id in IDS {
         let candidate = driver.url_for(&ObjectKey::new(USER, BUCKET, id));
-        if driver.stat(&candidate).await.map_err(said)?.is_none() {
+        if driver.stat(&candidate).await?.is_none() {
             url = Some(candidate);
             break;
         }
     }
     let Some(url) = url else {
-        return Err(format!(
+        bail!(
             "documents called {} and {} exist already in {USER}/{BUCKET}; nothing was written: \
              remove them first",
-            IDS[0], IDS[1]
-        ));
+            IDS[0],
+            IDS[1]
+        );
     };
     let body = Bytes::from(format!("clitesting at {}", jiff::Timestamp::now()));
-    driver
-        .put(&url, body.clone(), digest::md5(&body))
-        .await
-        .map_err(said)?;
+    driver.put(&url, body.clone(), digest::md5(&body)).await?;
     let read = async {
         let size = body.len() as u64;
         let read = driver.get(&url, Some(size)).await?;
         read.at_most(size, driver.kind(), &url).bytes().await
     };
-    let read = read.await.map_err(said);
+    let read = read.await;
     for deleted in driver.delete(std::slice::from_ref(&url)).await {
-        deleted.map_err(said)?;
+        deleted?;
     }
     if read? != body {
-        return Err(format!("{url}: what was read back is not what was written"));
+        bail!("{url}: what was read back is not what was written");
     }
-    match driver.stat(&url).await.map_err(said)? {
-        Some(_) => Err(format!("{url}: it is still there after it was deleted")),
+    match driver.stat(&url).await? {
+        Some(_) => bail!("{url}: it is still there after it was deleted"),
         None => Ok(()),
     }
 }

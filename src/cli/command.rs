@@ -37,6 +37,8 @@ const IDLE: &[(&str, &[&[&str]])] = &[
     ),
     ("man", &[&DATABASE, &["state_dir", "ca_bundle", "json"]]),
     ("check", &[&["state_dir"]]),
+    ("config", &[&["state_dir"]]),
+    ("show", &[&["state_dir"]]),
     ("list-migrations", &[&["ca_bundle"]]),
     ("status", &[&["ca_bundle"]]),
     ("accept", &[&["ca_bundle"]]),

@@ -27,23 +27,29 @@ pub fn store(
     analysis_archive: bool,
     global: &Global,
 ) -> anyhow::Result<ConfiguredStore> {
-    let name = match analysis_archive {
-        true => "analysis_archive",
-        false => "object_store",
-    };
+    let store = store_quietly(config, analysis_archive, global)?;
+    for notice in &store.config.notices {
+        tracing::warn!("{}: {notice}", config.path().display());
+    }
+    Ok(store)
+}
+
+/// The same, for who says by himself what there is to know.
+pub fn store_quietly(
+    config: &ConfigFile,
+    analysis_archive: bool,
+    global: &Global,
+) -> anyhow::Result<ConfiguredStore> {
     let mut store = config.store(section(analysis_archive))?;
     if let Some(ca_bundle) = &global.ca_bundle {
         store.trust(ca_bundle);
-    }
-    for notice in &store.notices {
-        tracing::warn!("{}: {notice}", config.path().display());
     }
     let path = std::path::absolute(config.path())
         .with_context(|| format!("cannot tell where {} is", config.path().display()))?;
     Ok(ConfiguredStore {
         config: store,
         path,
-        section: name.to_owned(),
+        section: section_name(analysis_archive).to_owned(),
     })
 }
 
@@ -80,7 +86,16 @@ fn is_archive(side: &TaskSide) -> bool {
     side.section == "analysis_archive"
 }
 
-fn section(is_archive: bool) -> Section {
+/// As a task records it.
+pub fn section_name(is_archive: bool) -> &'static str {
+    match is_archive {
+        true => "analysis_archive",
+        false => "object_store",
+    }
+}
+
+/// The section that is meant.
+pub fn section(is_archive: bool) -> Section {
     match is_archive {
         true => Section::AnalysisArchive,
         false => Section::ObjectStore,
@@ -156,7 +171,7 @@ pub fn given_database_url(global: &Global) -> anyhow::Result<Option<DatabaseUrl>
 }
 
 /// The text of that URL, and where it is from.
-fn given_url(global: &Global) -> Option<(String, &'static str)> {
+pub fn given_url(global: &Global) -> Option<(String, &'static str)> {
     let from_environment = || {
         let url = std::env::var("WINDLASS_DB_CONNECT").ok();
         url.filter(|url| !url.is_empty())

@@ -31,6 +31,36 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "config",
+        &[("What a file comes to", "windlass config show config.yaml")],
+    ),
+    (
+        "config show",
+        &[
+            (
+                "The store that Anchore uses now, and the database",
+                "windlass config show config.yaml",
+            ),
+            (
+                "The analysis archive's, for a program",
+                "windlass config show config-new.yaml --analysis-archive --json",
+            ),
+        ],
+    ),
+    (
+        "doctor",
+        &[
+            (
+                "Everything that a migration asks, without beginning one",
+                "windlass doctor config.yaml config-new.yaml",
+            ),
+            (
+                "With the time that it would take, by 200 documents that are really copied",
+                "windlass doctor config.yaml config-new.yaml --sample 200",
+            ),
+        ],
+    ),
+    (
         "list-drivers",
         &[("For a program", "windlass list-drivers --json")],
     ),

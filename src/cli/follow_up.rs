@@ -6,7 +6,7 @@ use super::args::{DeleteSourceArgs, FollowUpArgs, Global, ReverseArgs, Verify};
 use super::connect::{self, FoundTask};
 use super::ending::finish;
 use super::format::{bytes, count};
-use super::migrate::{Shown, verify_mode};
+use super::migrate::Shown;
 use super::watched::watched;
 use super::{ExitStatus, Printer, plan, question};
 use crate::catalog::Planned;
@@ -55,7 +55,7 @@ pub async fn delete_source(
 
 fn policy(verify: Verify) -> Policy {
     Policy {
-        verify: verify_mode(verify),
+        verify: verify.mode(),
         ..Policy::default()
     }
 }

@@ -2,14 +2,13 @@
 
 use anyhow::bail;
 
-use super::args::{Global, MigrateArgs, Verify};
+use super::args::{Global, MigrateArgs};
 use super::connect;
 use super::format::{bytes, count};
 use super::watched::watched;
 use super::{ExitStatus, Printer, ending, plan, question};
 use crate::catalog::Planned;
 use crate::engine::{self, MigrateRequest, Migrated, PlanReport, Settings};
-use crate::model::{Policy, VerifyMode};
 
 pub async fn run(
     args: &MigrateArgs,
@@ -17,18 +16,22 @@ pub async fn run(
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     let must_ask = !args.dontask && !args.dry_run;
-    let (from, to) = (connect::load(&args.from)?, connect::load(&args.to)?);
+    let migration = &args.migration;
+    let (from, to) = (
+        connect::load(&migration.from)?,
+        connect::load(&migration.to)?,
+    );
     let sides = [
-        (&from, args.from_analysis_archive),
-        (&to, args.to_analysis_archive),
+        (&from, migration.from_analysis_archive),
+        (&to, migration.to_analysis_archive),
     ];
     connect::require_variables(global, &sides)?;
     let request = MigrateRequest {
-        from: connect::store(&from, args.from_analysis_archive, global)?,
-        to: connect::store(&to, args.to_analysis_archive, global)?,
-        policy: policy(args),
+        from: connect::store(&from, migration.from_analysis_archive, global)?,
+        to: connect::store(&to, migration.to_analysis_archive, global)?,
+        policy: migration.policy(),
         dry_run: args.dry_run,
-        new_task: args.new_task,
+        new_task: migration.new_task,
     };
     if must_ask {
         question::refuse_without_anybody()?;
@@ -106,26 +109,6 @@ async fn show(
 fn nothing_more(request: &MigrateRequest, plan: &PlanReport, printer: &Printer) -> ExitStatus {
     printer.result(plan, || plan_words(request, plan));
     ExitStatus::Complete
-}
-
-fn policy(args: &MigrateArgs) -> Policy {
-    Policy {
-        nodelete: args.nodelete,
-        verify: verify_mode(args.verify),
-        overwrite: args.overwrite,
-        buckets: args.bucket.clone(),
-        users: args.user.clone(),
-        include_elsewhere: args.include_elsewhere,
-        online: args.online,
-    }
-}
-
-/// `--verify`.
-pub fn verify_mode(verify: Verify) -> VerifyMode {
-    match verify {
-        Verify::Full => VerifyMode::Full,
-        Verify::Checksum => VerifyMode::Checksum,
-    }
 }
 
 /// One line for the task, and the whole plan where it was not shown before the question.

@@ -11,8 +11,10 @@ mod causes;
 mod check;
 mod command;
 mod completing;
+mod config_show;
 mod connect;
 mod demo;
+mod doctor;
 mod drivers;
 mod ending;
 mod examples;
@@ -200,6 +202,8 @@ async fn run(
     latest::resolve(&mut command, global, printer).await?;
     match command {
         Command::Check(args) => check::run(&args, global, printer).await,
+        Command::Config(args) => config_show::run(&args, global, printer),
+        Command::Doctor(args) => doctor::run(&args, global, printer).await,
         Command::ListDrivers => Ok(drivers::run(printer)),
         Command::Migrate(args) => migrate::run(&args, global, printer).await,
         Command::Verify(args) => verify::run(&args, global, printer).await,
@@ -254,8 +258,9 @@ mod tests {
         else {
             panic!("not a migrate");
         };
-        assert_eq!(migrate.bucket, ["a", "b"]);
-        assert!(migrate.from_analysis_archive && migrate.nodelete && migrate.dontask);
+        let of = &migrate.migration;
+        assert_eq!(of.bucket, ["a", "b"]);
+        assert!(of.from_analysis_archive && of.nodelete && migrate.dontask);
     }
 
     #[test]

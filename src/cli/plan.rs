@@ -155,7 +155,8 @@ fn of_copies(kind: TaskKind, policy: &Policy) -> &'static str {
     }
 }
 
-fn notices(n: &PlanNotices, place: &str) -> Vec<String> {
+/// What a plan leaves out, or will do otherwise than one might think.
+pub fn notices(n: &PlanNotices, place: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut say = |number: u64, text: String| {
         if number > 0 {

@@ -69,15 +69,26 @@ pub fn result_columns() -> Option<usize> {
 
 /// Whether lines can be drawn anew on the terminal behind stderr, if it is one.
 fn stderr_can_be_drawn_on() -> bool {
-    let is_able = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
-    is_able && std::io::stderr().is_terminal()
+    is_able_to_draw() && std::io::stderr().is_terminal()
+}
+
+fn is_able_to_draw() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb")
 }
 
 /// Whether colours may be used on stderr: by what it is, and by what the environment says to all programs
 /// (no-color.org).
 pub fn stderr_is_coloured() -> bool {
-    let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    stderr_can_be_drawn_on() && !is_refused
+    stderr_can_be_drawn_on() && !colours_are_refused()
+}
+
+fn colours_are_refused() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// The same of stdout.
+fn stdout_is_coloured() -> bool {
+    is_able_to_draw() && std::io::stdout().is_terminal() && !colours_are_refused()
 }
 
 impl Printer {
@@ -151,6 +162,32 @@ impl Printer {
         self.line(&text);
     }
 
+    /// A result of which each line begins with one of these marks or with something else: a mark has
+    /// its colour, by its number, where there are colours.
+    pub fn marked<T: Serialize>(
+        &self,
+        value: &T,
+        marks: &[(&str, u8)],
+        text: impl FnOnce() -> String,
+    ) {
+        if self.json || !stdout_is_coloured() {
+            return self.result(value, text);
+        }
+        self.keep(|| json(value));
+        let text = text();
+        let text = in_lines(&text);
+        let lines = text.lines().map(|line| {
+            let marked = marks.iter().find(|(mark, _)| line.starts_with(mark));
+            match marked {
+                Some((mark, colour)) => {
+                    format!("\x1b[{colour}m{mark}\x1b[0m{}", &line[mark.len()..])
+                }
+                None => line.to_owned(),
+            }
+        });
+        self.line(&lines.collect::<Vec<_>>().join("\n"));
+    }
+
     /// A line of a result, as it is.
     fn line(&self, text: &str) {
         self.screen.suspend(|| {
@@ -220,21 +257,10 @@ impl Printer {
         });
     }
 
-    /// Why the command failed: one line, with what lies behind it. What a message has said
-    /// itself is not said again, and what it has in further lines is indented: no text from
-    /// outside begins a line.
+    /// Why the command failed: one line, with what lies behind it. What it has in further lines is
+    /// indented: no text from outside begins a line.
     pub fn error(&self, error: &anyhow::Error) {
-        let mut text = error.to_string();
-        for cause in error.chain().skip(1) {
-            let said = cause.to_string();
-            let explained = match cause.downcast_ref::<std::io::Error>() {
-                Some(error) => explain::io(error),
-                None => said.clone(),
-            };
-            if !text.contains(&said) && !text.contains(&explained) {
-                text += &format!(": {explained}");
-            }
-        }
+        let text = in_words(error);
         self.error_document(&text, fault::code(error), None);
         self.error_words(&text);
     }
@@ -254,6 +280,22 @@ impl Printer {
     pub fn error_words(&self, text: &str) {
         self.say(&format!("windlass: {}", indented(text)));
     }
+}
+
+/// An error with what lies behind it. What a message has said itself is not said again.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1) {
+        let said = cause.to_string();
+        let explained = match cause.downcast_ref::<std::io::Error>() {
+            Some(error) => explain::io(error),
+            None => said.clone(),
+        };
+        if !text.contains(&said) && !text.contains(&explained) {
+            text += &format!(": {explained}");
+        }
+    }
+    text
 }
 
 /// One JSON document. What hides or moves text is written by its number, which says the same to

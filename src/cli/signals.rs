@@ -82,6 +82,30 @@ pub fn listen(
     Ok(())
 }
 
+/// Listens for whoever has something to clear away: the first signal asks it to end, the second ends
+/// the program.
+pub fn listen_once(stop: Stop, printer: Printer) -> anyhow::Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = hangup()?;
+    LISTENING.store(true, Ordering::Relaxed);
+    tokio::spawn(async move {
+        for nth in 1.. {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = received(&mut hangup) => {}
+            }
+            if nth > 1 {
+                std::process::exit(130);
+            }
+            printer.say("stopping: what was written is deleted again; again to exit at once");
+            stop.ask(StopReason::Signal);
+        }
+    });
+    Ok(())
+}
+
 /// The signal of a terminal that goes away, where it was not ignored from the start: under `nohup` a
 /// run is to go on.
 fn hangup() -> std::io::Result<Option<Signal>> {

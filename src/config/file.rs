@@ -168,14 +168,23 @@ impl ConfigFile {
         Ok(store)
     }
 
-    fn catalog(&self) -> Result<Node<'_>, ConfigError> {
+    /// As it was written, before variables were put in.
+    pub(super) fn written(&self) -> &str {
+        &self.written
+    }
+
+    pub(super) fn root_node(&self) -> Node<'_> {
         Node::root(&self.path, &self.root)
+    }
+
+    pub(super) fn catalog(&self) -> Result<Node<'_>, ConfigError> {
+        self.root_node()
             .get("services")?
             .require("catalog", "the settings of Anchore's catalog service")
     }
 
     /// Where a store is described, if anywhere.
-    fn section<'a>(
+    pub(super) fn section<'a>(
         &self,
         catalog: &Node<'a>,
         section: Section,

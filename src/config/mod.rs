@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod paste;
 mod secret;
+mod shown;
 mod store;
 mod substitute;
 mod value;
@@ -24,6 +25,7 @@ pub use database::DatabaseConfig;
 pub use error::{ConfigError, Notice, UnsetVariable};
 pub use file::{ConfigFile, Part, Section, require_variables};
 pub use secret::{EndpointUrl, Secret};
+pub use shown::{Origin, Setting, ShownStore};
 pub use store::{
     Compression, DRIVER_NAMES, DriverConfig, LocalfsConfig, S3Auth, S3Config, StoreConfig,
     SwiftConfig,

@@ -77,6 +77,31 @@ pub(super) fn section(text: &str, name: &str) -> Option<String> {
     Some(yaml)
 }
 
+/// An option's value as it may be shown.
+pub(super) fn shown(option: &str, value: &str) -> String {
+    match (URLS.contains(&option), OPEN_OPTIONS.contains(&option)) {
+        (true, _) => EndpointUrl::new(value).redacted(),
+        (false, true) => value.to_owned(),
+        (false, false) => "***".to_owned(),
+    }
+}
+
+/// The names of the variables in the value under a path of keys, as it was written; none where there
+/// are none, or the text can't be read without their values.
+pub(super) fn variables_at(text: &str, path: &[&str]) -> Vec<String> {
+    let (text, variables) = with_words(text);
+    let Ok(root) = value::parse(&text) else {
+        return Vec::new();
+    };
+    let found = path.iter().try_fold(&root, |at, key| at.get(*key));
+    let Some(Value::String(written)) = found else {
+        return Vec::new();
+    };
+    let numbered = variables.into_iter().enumerate();
+    let named = numbered.filter(|(number, _)| written.contains(&word(*number)));
+    named.map(|(_, variable)| variable.name).collect()
+}
+
 /// The text with a word in the place of each variable.
 fn with_words(text: &str) -> (String, Vec<Variable>) {
     let mut words = String::with_capacity(text.len());

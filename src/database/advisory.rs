@@ -109,9 +109,13 @@ async fn tried(pg: &mut PgConnection, row: Option<&PgRow>) -> Result<Tried, sqlx
         _ => {}
     }
     // Whoever held it may have let go in between; then there is no more to say.
+    Ok(Tried::HeldBy(holder(pg).await?.unwrap_or_default()))
+}
+
+/// Who else holds the lock.
+pub(super) async fn holder(pg: &mut PgConnection) -> Result<Option<Holder>, sqlx::Error> {
     let holder = sqlx::raw_sql(HOLDER).fetch_optional(pg).await?;
-    let holder = holder.as_ref().map(read_holder).transpose()?;
-    Ok(Tried::HeldBy(holder.unwrap_or_default()))
+    holder.as_ref().map(read_holder).transpose()
 }
 
 fn read_holder(row: &PgRow) -> Result<Holder, sqlx::Error> {

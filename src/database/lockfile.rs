@@ -67,6 +67,22 @@ impl LockFile {
         }))
     }
 
+    /// Who holds the lock, without a try to take it: nobody is kept out in between, and no file is
+    /// made.
+    pub(super) fn holder(path: &Path) -> io::Result<Option<Holder>> {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // It is shared, and given back at once: who takes the lock at this very moment tries again.
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(None),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(Some(read_holder(&mut file))),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Whether the file that is locked is still the one that another process would lock.
     pub(super) fn is_in_place(&self) -> io::Result<bool> {
         let ours = self.file.metadata()?;
@@ -113,6 +129,7 @@ mod tests {
             panic!("the lock is held")
         };
         assert_eq!(holder.pid, i32::try_from(std::process::id()).ok());
+        assert_eq!(LockFile::holder(&path).expect("a look"), Some(holder));
         assert!(first.is_in_place().expect("stat"));
         std::fs::remove_file(&path).expect("remove");
         assert!(!first.is_in_place().expect("stat"));

@@ -30,6 +30,7 @@ mod query;
 mod reach;
 mod refusal;
 mod session;
+mod standing;
 mod tls;
 mod url;
 
@@ -52,6 +53,7 @@ pub use literal::literal;
 pub use pool::Pooled;
 pub use refusal::{keep_count_after_failure, may_be_of_one_row, refusal};
 pub use session::{ALIVE_TIMEOUT, Session, SessionConnection, SessionGuard, SessionState};
+pub use standing::{Standing, lock_holder, standing};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
 
 /// How often a silent database is asked for a sign of life.

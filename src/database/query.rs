@@ -18,6 +18,14 @@ const SSL_MODES: [(&str, SslMode); 6] = [
     ("verify-full", SslMode::VerifyFull),
 ];
 
+impl SslMode {
+    /// As libpq writes it.
+    pub fn name(self) -> &'static str {
+        let found = SSL_MODES.iter().find(|(_, mode)| *mode == self);
+        found.map_or("prefer", |(name, _)| name)
+    }
+}
+
 const SSL_FLAGS: [&str; 3] = ["ssl", "ssl_context", "requiressl"];
 
 /// Sets what the options say. They beat the URL's other parts, as in libpq and in SQLAlchemy.
@@ -217,9 +225,7 @@ pub(super) fn render(url: &PostgresUrl, with_hosts: bool) -> String {
             .map(Path::display)
             .map(|path| path.to_string())
     };
-    let mode = url
-        .ssl_mode
-        .and_then(|mode| SSL_MODES.iter().find(|(_, known)| *known == mode));
+    let mode = url.ssl_mode.map(SslMode::name);
     let settings = url
         .settings
         .iter()
@@ -250,7 +256,7 @@ pub(super) fn render(url: &PostgresUrl, with_hosts: bool) -> String {
             "sslnegotiation",
             url.ssl_direct.then(|| "direct".to_owned()),
         ),
-        ("sslmode", mode.map(|(name, _)| (*name).to_owned())),
+        ("sslmode", mode.map(str::to_owned)),
         ("sslrootcert", path(&url.ssl_root_cert)),
         ("sslcert", path(&url.ssl_cert)),
         ("sslkey", path(&url.ssl_key)),

@@ -98,6 +98,11 @@ pub trait Driver: Send + Sync + 'static {
     /// Whether the whole place holds nothing: one listing of one key.
     async fn is_empty(&self) -> Result<bool, StoreError>;
 
+    /// Name and version of the server, where it has told them in an answer.
+    fn server(&self) -> Option<String> {
+        None
+    }
+
     /// Tries out what a migration asks of a store beside writing, reading and deleting one object,
     /// and tells what the credentials may not do.
     async fn lacking(&self) -> Result<Vec<Lack>, StoreError> {

@@ -15,6 +15,8 @@ mod task;
 
 pub use error::EngineError;
 pub use limits::{Concurrency, LimitTooSmall, MemoryLimit};
+pub use object::estimate::{Estimate, estimate};
+pub use object::sample::{Sample, Sampled, sample};
 pub use run::opening::{host, is_gone};
 pub use run::report::{ReportedFailure, RunReport};
 pub use settings::{ConfiguredStore, Settings, Store};
@@ -22,6 +24,7 @@ pub use statedir::{StateDir, TaskFile};
 pub use stop::{Stop, StopReason};
 pub use task::accept::{AcceptReport, AcceptRequest, Accepting, accept};
 pub use task::follow_up::{FollowUpRequest, follow_up};
+pub use task::gates;
 pub use task::migrate::migrate;
 pub use task::online::{OnlineRequest, Pass, Passed, pass};
 pub use task::outcome::{MigrateRequest, Migrated, PlanReport};

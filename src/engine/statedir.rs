@@ -125,6 +125,19 @@ impl StateDir {
             .map_err(|source| self.error(&tasks, source))
     }
 
+    /// The same, and what had to be made for it is taken away again.
+    pub fn try_out(&self) -> Result<(), EngineError> {
+        let tasks = self.root.join(TASKS);
+        let missing = tasks.ancestors().take_while(|dir| !dir.exists());
+        let missing: Vec<&Path> = missing.collect();
+        let tried = self.prepare();
+        for dir in missing {
+            // One into which another process has put something stays.
+            let _ = fs::remove_dir(dir);
+        }
+        tried
+    }
+
     /// Refuses a directory that would be closed to others and is not windlass's alone: a home, say.
     fn refuse_shared(&self) -> Result<(), EngineError> {
         let open = match fs::symlink_metadata(&self.root) {

@@ -9,6 +9,7 @@ mod aws_ways;
 mod big_objects;
 #[cfg(feature = "failpoints")]
 mod checkpoint_hazards;
+mod config_show;
 mod conformance;
 mod connections;
 #[cfg(feature = "failpoints")]
@@ -17,6 +18,8 @@ mod database_options;
 mod decisions;
 mod demo;
 mod docs;
+mod doctor;
+mod doctor_sample;
 mod document_names;
 mod encodings;
 mod endless;

@@ -9,8 +9,11 @@ use crate::sqlite::World;
 use crate::support::program::{Outcome, Program, executable};
 
 /// Commands in an order in which each can do what its examples say.
-const IN_ORDER: [&str; 16] = [
+const IN_ORDER: [&str; 19] = [
+    "config",
+    "config show",
     "check",
+    "doctor",
     "list-drivers",
     "migrate",
     "list-migrations",
@@ -159,7 +162,9 @@ async fn options_that_do_nothing_in_a_command_are_taken_and_not_shown() {
         ("demo", "--documents", "--state-dir"),
         ("status", "--db-connect", "--ca-bundle"),
         ("check", "--ca-bundle", "--state-dir"),
+        ("config show", "--analysis-archive", "--state-dir"),
         ("migrate", "--metrics-addr", "--export"),
+        ("doctor", "--state-dir", "--bwlimit"),
     ] {
         let help = help(&program, command).await;
         assert!(help.contains(shown), "{command}: {help}");

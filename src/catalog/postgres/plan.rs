@@ -4,9 +4,9 @@ use sqlx::postgres::PgConnection;
 
 use super::Postgres;
 use crate::catalog::marks::marks_forward;
-use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Scope};
+use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Rehearsal, Rehearsed, Scope};
 use crate::catalog::sql::{Answer, Connection, Statement, Value, before_joins};
-use crate::model::{DriverKind, Place};
+use crate::model::{DriverKind, ObjectKey, Place, RowImage};
 
 /// The SQL for `Place::url_for`, over the columns of `archive_metadata`; `base` names a parameter.
 fn url_expression(place: &Place, base: &str) -> String {
@@ -43,6 +43,82 @@ struct LeftOut {
     without_url: i64,
     keys_too_long: i64,
     without_digest: i64,
+}
+
+impl From<LeftOut> for PlanNotices {
+    fn from(left_out: LeftOut) -> Self {
+        Self {
+            elsewhere: left_out.elsewhere as u64,
+            without_url: left_out.without_url as u64,
+            keys_too_long: left_out.keys_too_long as u64,
+            without_digest: left_out.without_digest as u64,
+            ..Self::default()
+        }
+    }
+}
+
+/// Objects, counted, and what is not among them.
+#[derive(sqlx::FromRow)]
+struct Counted {
+    objects: i64,
+    bytes: i64,
+    #[sqlx(flatten)]
+    left_out: LeftOut,
+}
+
+/// An object of a rehearsal.
+#[derive(sqlx::FromRow)]
+struct Found {
+    user_id: String,
+    bucket: String,
+    archive_id: String,
+    document_name: String,
+    content_url: String,
+    digest: Option<String>,
+    size: Option<i64>,
+    is_compressed: Option<bool>,
+}
+
+impl From<Found> for Rehearsed {
+    fn from(found: Found) -> Self {
+        Self {
+            key: ObjectKey {
+                user: found.user_id,
+                bucket: found.bucket,
+                id: found.archive_id,
+                document: found.document_name,
+            },
+            row: RowImage {
+                url: found.content_url,
+                digest: found.digest,
+                size: found.size,
+                compressed: found.is_compressed,
+                created_at: None,
+                last_updated: None,
+            },
+        }
+    }
+}
+
+/// What a plan would hold; nothing is inserted.
+pub(in crate::catalog) async fn rehearse(
+    pg: &mut PgConnection,
+    scope: Scope<'_>,
+    sample: u32,
+) -> Result<Rehearsal, sqlx::Error> {
+    let wanted = Wanted::new(scope);
+    let mut connection = Connection::Postgres(pg);
+    let counted: Counted = connection.one(wanted.counted()).await?;
+    let found: Vec<Found> = match sample {
+        0 => Vec::new(),
+        most => connection.all(wanted.some(most)).await?,
+    };
+    Ok(Rehearsal {
+        objects: counted.objects as u64,
+        bytes: counted.bytes as u64,
+        notices: counted.left_out.into(),
+        sample: found.into_iter().map(Rehearsed::from).collect(),
+    })
 }
 
 /// Rows that no live object of the task stands for: a later pass takes these alone.
@@ -98,29 +174,65 @@ impl<'a> Wanted<'a> {
                    "documentName", content_url, digest, size, is_compressed,
                    created_at, last_updated, {}
                  FROM archive_metadata m
-                WHERE {} AND {CHOSEN} AND {KEY_BYTES} <= {KEY_MAX_BYTES}
-                  AND (digest IS NOT NULL OR NOT :digests_only) AND {not_staged}"#,
+                WHERE {} AND {CHOSEN} AND {not_staged}"#,
             order(self.scope.from),
             self.dest,
-            self.chosen()
+            self.is_object()
         );
         self.statement(&sql, task_id)
     }
 
+    /// What becomes an object, of the rows that are let in.
+    fn is_object(&self) -> String {
+        format!(
+            "{} AND {KEY_BYTES} <= {KEY_MAX_BYTES} AND (digest IS NOT NULL OR NOT :digests_only)",
+            self.chosen()
+        )
+    }
+
     fn left_out(&self, task_id: i64) -> Statement {
         let sql = format!(
-            r#"SELECT count(*) FILTER (WHERE {} AND NOT :include_elsewhere) AS elsewhere,
-                      count(*) FILTER (WHERE content_url IS NULL) AS without_url,
-                      count(*) FILTER (WHERE {} AND {KEY_BYTES} > {KEY_MAX_BYTES})
-                          AS keys_too_long,
-                      count(*) FILTER (WHERE {} AND digest IS NULL AND :digests_only)
-                          AS without_digest
-                 FROM archive_metadata WHERE {CHOSEN}"#,
+            "SELECT {} FROM archive_metadata WHERE {CHOSEN}",
+            self.left_out_counts()
+        );
+        self.statement(&sql, task_id)
+    }
+
+    fn left_out_counts(&self) -> String {
+        format!(
+            r#"count(*) FILTER (WHERE {} AND NOT :include_elsewhere) AS elsewhere,
+               count(*) FILTER (WHERE content_url IS NULL) AS without_url,
+               count(*) FILTER (WHERE {} AND {KEY_BYTES} > {KEY_MAX_BYTES}) AS keys_too_long,
+               count(*) FILTER (WHERE {} AND digest IS NULL AND :digests_only)
+                   AS without_digest"#,
             self.elsewhere,
             self.chosen(),
             self.chosen()
+        )
+    }
+
+    /// The objects and what is left out, counted.
+    fn counted(&self) -> Statement {
+        let is_object = self.is_object();
+        let sql = format!(
+            "SELECT count(*) FILTER (WHERE {is_object}) AS objects,
+                    coalesce(sum(size) FILTER (WHERE {is_object}), 0)::bigint AS bytes, {}
+               FROM archive_metadata WHERE {CHOSEN}",
+            self.left_out_counts()
         );
-        self.statement(&sql, task_id)
+        self.statement(&sql, 0)
+    }
+
+    /// So many of the objects, by chance.
+    fn some(&self, most: u32) -> Statement {
+        let sql = format!(
+            r#"SELECT "userId" AS user_id, bucket, "archiveId" AS archive_id,
+                      "documentName" AS document_name, content_url, digest, size, is_compressed
+                 FROM archive_metadata WHERE {} AND {CHOSEN}
+                ORDER BY random() LIMIT {most}"#,
+            self.is_object()
+        );
+        self.statement(&sql, 0)
     }
 
     fn statement(&self, sql: &str, task_id: i64) -> Statement {
@@ -166,12 +278,5 @@ pub(in crate::catalog) async fn plan(
     let mut answers = Connection::Postgres(pg).several(statements).await?;
     let (behind, left_out) = (answers.pop(), answers.pop());
     let left_out: LeftOut = left_out.ok_or(sqlx::Error::RowNotFound)?.one()?;
-    let notices = PlanNotices {
-        elsewhere: left_out.elsewhere as u64,
-        without_url: left_out.without_url as u64,
-        keys_too_long: left_out.keys_too_long as u64,
-        without_digest: left_out.without_digest as u64,
-        ..PlanNotices::default()
-    };
-    Ok((notices, behind.ok_or(sqlx::Error::RowNotFound)?))
+    Ok((left_out.into(), behind.ok_or(sqlx::Error::RowNotFound)?))
 }

@@ -8,7 +8,7 @@ pub(super) use mirror::UPDATE;
 pub use mirror::{Heartbeat, MirrorUpdate, Writer};
 pub use plan::{
     FollowUp, FollowUpNotices, PassRequest, PlanNotices, PlanRequest, Planned, PlannedBucket,
-    PlannedPass, SharedWith, Side, TaskPlan,
+    PlannedPass, Rehearsal, Rehearsed, SharedWith, Side, TaskPlan,
 };
 pub(super) use plan::{KEY_MAX_BYTES, Scope};
 pub(super) use swap::{Batch, SWAP};

@@ -6,7 +6,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use crate::model::{Place, Policy, Stage, TaskKind};
+use crate::model::{ObjectKey, Place, Policy, RowImage, Stage, TaskKind};
 
 /// The longest key that is planned, in bytes of its four parts. The journal keeps each entry
 /// within 8 KiB, and an entry names the key up to four times; S3 itself ends at 1,024.
@@ -52,6 +52,28 @@ pub(in crate::catalog) struct Scope<'a> {
     /// Only rows that have a digest. Of another nobody can tell that its document has not changed
     /// since it was copied.
     pub digests_only: bool,
+}
+
+/// What a plan would hold, told without making one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rehearsal {
+    /// Objects.
+    pub objects: u64,
+    /// Their stored size together, as the catalog has it.
+    pub bytes: u64,
+    /// Rows that are left out. What is refused or shared is found only when it is planned.
+    pub notices: PlanNotices,
+    /// Some of the objects, by chance.
+    pub sample: Vec<Rehearsed>,
+}
+
+/// An object of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rehearsed {
+    /// Its key.
+    pub key: ObjectKey,
+    /// Its row, but for the times.
+    pub row: RowImage,
 }
 
 /// A pass of a task that copies while the services run.

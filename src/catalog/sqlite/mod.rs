@@ -7,5 +7,5 @@ mod swap;
 
 pub(super) use dialect::Sqlite;
 pub(super) use mirror::update;
-pub(super) use plan::plan;
+pub(super) use plan::{plan, rehearse};
 pub(super) use swap::move_rows;

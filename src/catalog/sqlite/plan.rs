@@ -1,9 +1,10 @@
 //! The plan on SQLite, which has no `md5()`: rows pass through here a page at a time.
 
 use sqlx::sqlite::SqliteConnection;
+use uuid::Uuid;
 
 use crate::catalog::marks::marks_forward;
-use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Scope};
+use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Rehearsal, Rehearsed, Scope};
 use crate::catalog::sql::{Answer, Columns, Connection, Get, Statement, Value};
 use crate::digest::md5_hex;
 use crate::model::{ObjectKey, RowImage};
@@ -59,6 +60,39 @@ pub(in crate::catalog) async fn plan(
     Ok((notices, answer))
 }
 
+/// What a plan would hold; nothing is inserted. The sample is one of which each object is as likely a
+/// part as any other, whatever their number.
+pub(in crate::catalog) async fn rehearse(
+    sqlite: &mut SqliteConnection,
+    scope: Scope<'_>,
+    sample: u32,
+) -> Result<Rehearsal, sqlx::Error> {
+    let mut found = Rehearsal::default();
+    let mut position = i64::MIN;
+    loop {
+        let page = read_page(sqlite, position, 0, 0).await?;
+        let Some(last) = page.last() else { break };
+        position = last.position;
+        for Chosen { key, row, .. } in choose(page, scope, &mut found.notices) {
+            found.objects += 1;
+            found.bytes += row
+                .size
+                .and_then(|size| u64::try_from(size).ok())
+                .unwrap_or(0);
+            let object = Rehearsed { key, row };
+            if found.sample.len() < sample as usize {
+                found.sample.push(object);
+                continue;
+            }
+            let drawn = Uuid::new_v4().as_u128() % u128::from(found.objects);
+            if let Some(place) = found.sample.get_mut(drawn as usize) {
+                *place = object;
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// For as long as a pass is planned: no other statement looks for an object by its key.
 const BY_KEY: &str =
     "CREATE INDEX windlass_objects_by_key ON windlass_objects (archive_id, task_id)";
@@ -80,25 +114,28 @@ async fn read_page(
     task_id: i64,
     planned: i64,
 ) -> Result<Vec<MetadataRow>, sqlx::Error> {
-    sqlx::query_as(
+    let is_wanted = match planned {
+        0 => "true",
+        _ => NOT_STAGED,
+    };
+    let sql = format!(
         r#"SELECT rowid AS position, "userId" AS user, bucket, "archiveId" AS id,
                   "documentName" AS document, content_url, digest, size, is_compressed,
                   created_at, last_updated
              FROM archive_metadata m
-            WHERE rowid > $1 AND ($4 = 0 OR NOT EXISTS (
-                  SELECT 1 FROM windlass_objects o
-                   WHERE o.task_id = $3 AND o.archive_id = m."archiveId" AND NOT o.superseded
-                     AND o.bucket = m.bucket AND o.user_id = m."userId"
-                     AND o.document_name = m."documentName"))
-            ORDER BY rowid LIMIT $2"#,
-    )
-    .bind(after)
-    .bind(PAGE_ROWS)
-    .bind(task_id)
-    .bind(planned)
-    .fetch_all(sqlite)
-    .await
+            WHERE rowid > $1 AND $3 IS NOT NULL AND {is_wanted}
+            ORDER BY rowid LIMIT $2"#
+    );
+    let page = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(after);
+    page.bind(PAGE_ROWS).bind(task_id).fetch_all(sqlite).await
 }
+
+/// Rows that no live object of the task stands for.
+const NOT_STAGED: &str = r#"NOT EXISTS (
+    SELECT 1 FROM windlass_objects o
+     WHERE o.task_id = $3 AND o.archive_id = m."archiveId" AND NOT o.superseded
+       AND o.bucket = m.bucket AND o.user_id = m."userId"
+       AND o.document_name = m."documentName")"#;
 
 /// An object of the plan, with its destination.
 struct Chosen {

@@ -5,7 +5,7 @@
 //! goes through the SDK, with the same settings and into the same table of errors.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
@@ -55,6 +55,8 @@ pub(super) struct Direct {
     endpoint: Option<EndpointUrl>,
     /// Where the objects of a bucket are reached, by the SDK's own rules.
     origins: RwLock<HashMap<String, Arc<Origin>>>,
+    /// What the server calls itself.
+    server: OnceLock<String>,
 }
 
 /// Where the objects of a bucket are reached.
@@ -82,7 +84,13 @@ impl Direct {
             keys,
             endpoint,
             origins: RwLock::default(),
+            server: OnceLock::new(),
         }
+    }
+
+    /// What the server calls itself, where it has answered and does.
+    pub(super) fn server(&self) -> Option<&String> {
+        self.server.get()
     }
 
     /// Sends a request to the bucket in its region, and once more to the one that the answer names
@@ -124,6 +132,9 @@ impl Direct {
         let exchange = async {
             let answer = self.connector.call(signed).await;
             let mut answer = answer.map_err(|error| error::not_sent(&error))?;
+            if let Some(server) = answer.headers().get("server") {
+                let _ = self.server.set(server.to_owned());
+            }
             if !answer.status().is_success() {
                 return Refusal::read(answer).await.map(Err);
             }

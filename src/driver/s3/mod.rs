@@ -350,6 +350,10 @@ impl Driver for S3 {
         deleted.await
     }
 
+    fn server(&self) -> Option<String> {
+        self.server.direct.server().cloned()
+    }
+
     async fn lacking(&self) -> Result<Vec<Lack>, StoreError> {
         let lacking = self.server.lacking().await;
         lacking.at(DriverKind::S3, "try out", &self.place.base)

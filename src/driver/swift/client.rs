@@ -61,6 +61,8 @@ pub(super) struct Server {
     /// Held while logging in, so that all who were refused wait for one new token.
     access: Mutex<Option<Arc<Access>>>,
     limits: OnceCell<Limits>,
+    /// Swift's own version, where the server tells it.
+    pub version: OnceLock<String>,
     segments: Mutex<Option<(bool, Instant)>>,
     pub container: String,
     pub prefix: String,
@@ -88,6 +90,7 @@ impl Server {
             login: Login::of(config)?,
             access: Mutex::new(None),
             limits: OnceCell::new(),
+            version: OnceLock::new(),
             segments: Mutex::new(None),
             container: config.container.clone(),
             prefix: config.anchore_key_prefix.clone(),
@@ -171,7 +174,13 @@ impl Server {
                     return Ok(DEFAULT_LIMITS);
                 }
                 let body = error::whole_body(response).await?;
-                Ok(serde_json::from_slice(&body).map_or(DEFAULT_LIMITS, |info| read_limits(&info)))
+                let Ok(info) = serde_json::from_slice::<Value>(&body) else {
+                    return Ok(DEFAULT_LIMITS);
+                };
+                if let Some(version) = info["swift"]["version"].as_str() {
+                    let _ = self.version.set(version.to_owned());
+                }
+                Ok(read_limits(&info))
             })
             .await
     }

@@ -146,6 +146,11 @@ impl Driver for Swift {
         self.deletes.delete(urls, |url| URLS.address(url)).await
     }
 
+    fn server(&self) -> Option<String> {
+        let version = self.server.version.get();
+        version.map(|version| format!("Swift {version}"))
+    }
+
     async fn is_empty(&self) -> Result<bool, StoreError> {
         let empty = self.server.is_empty().await;
         empty.at(DriverKind::Swift, "list", &self.place.base)

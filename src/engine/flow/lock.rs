@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use uuid::Uuid;
 
-use crate::catalog::Catalog;
-use crate::database::{LockError, Session, SessionState};
+use crate::catalog::{Catalog, Executor};
+use crate::database::{DatabaseUrl, Holder, LockError, Session, SessionState, lock_holder};
 use crate::engine::stop::StopReason;
 use crate::engine::{EngineError, Settings, Stop};
 
@@ -42,26 +42,14 @@ pub async fn take_lock(catalog: &Catalog, settings: &Settings) -> Result<Session
         let Err(LockError::HeldBy(holder)) = acquired else {
             return Ok(acquired?);
         };
-        let name = holder.application_name.as_deref().unwrap_or_default();
-        // Anchore's own tool tells nothing of its task.
-        let latest = match name.contains("windlass") && catalog.has_schema().await? {
-            true => catalog.latest_at_work().await?,
-            false => None,
+        let at_work = task_at_work(catalog, &holder).await?;
+        let silent = at_work
+            .as_ref()
+            .map(|(task_id, executor)| (*task_id, executor.heartbeat_age_s))
+            .filter(|(_, age_s)| *age_s >= SILENT_S && since.elapsed() <= LET_GO);
+        let Some((task_id, age_s)) = silent else {
+            return Err(held_by(holder, at_work));
         };
-        // What was not heard of for longer is of another time.
-        let Some((task_id, executor)) = latest.filter(|(_, e)| e.heartbeat_age_s <= STALE_S) else {
-            return Err(LockError::HeldBy(holder).into());
-        };
-        let age_s = executor.heartbeat_age_s.max(0);
-        if age_s < SILENT_S || since.elapsed() > LET_GO {
-            return Err(EngineError::AtWork {
-                holder: holder.to_string(),
-                task_id,
-                pid: executor.pid,
-                host: executor.host,
-                age_s,
-            });
-        }
         if !std::mem::replace(&mut is_told, true) {
             tracing::warn!(
                 "the migration lock is held by {holder}, and task {task_id} was not heard of for \
@@ -70,6 +58,46 @@ pub async fn take_lock(catalog: &Catalog, settings: &Settings) -> Result<Session
             );
         }
         tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// The task that has the lock, where windlass's own tables tell.
+async fn task_at_work(
+    catalog: &Catalog,
+    holder: &Holder,
+) -> Result<Option<(i64, Executor)>, EngineError> {
+    let name = holder.application_name.as_deref().unwrap_or_default();
+    // Anchore's own tool tells nothing of its task.
+    let latest = match name.contains("windlass") && catalog.has_schema().await? {
+        true => catalog.latest_at_work().await?,
+        false => None,
+    };
+    // What was not heard of for longer is of another time.
+    Ok(latest.filter(|(_, executor)| executor.heartbeat_age_s <= STALE_S))
+}
+
+fn held_by(holder: Holder, at_work: Option<(i64, Executor)>) -> EngineError {
+    match at_work {
+        None => LockError::HeldBy(holder).into(),
+        Some((task_id, executor)) => EngineError::AtWork {
+            holder: holder.to_string(),
+            task_id,
+            pid: executor.pid,
+            host: executor.host,
+            age_s: executor.heartbeat_age_s.max(0),
+        },
+    }
+}
+
+/// Refuses a lock that another has, without a try to take it: only looked at, it is nobody's in
+/// between.
+pub async fn refuse_held_lock(catalog: &Catalog, url: &DatabaseUrl) -> Result<(), EngineError> {
+    match lock_holder(catalog.database(), url).await? {
+        None => Ok(()),
+        Some(holder) => {
+            let at_work = task_at_work(catalog, &holder).await?;
+            Err(held_by(holder, at_work))
+        }
     }
 }
 

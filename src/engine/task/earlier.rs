@@ -78,22 +78,34 @@ impl Earlier {
         planned: &Planned,
         request: &MigrateRequest,
     ) -> Result<(), EngineError> {
-        for shared in planned.shared_with.iter().filter(|s| s.open > 0) {
-            let other = self.others.iter().find(|o| o.task_id == shared.task_id);
-            let Some(other) = other else { continue };
-            return Err(EngineError::OpenElsewhere {
-                task_id: other.task_id,
-                state: match other.state {
-                    TaskState::Running => "was cut off",
-                    TaskState::Staged => "is staged",
-                    TaskState::Failed => "stopped early",
-                    TaskState::Interrupted | TaskState::Complete => "was interrupted",
-                },
-                documents: shared.open,
-                differences: differences(other, request).join("; "),
-            });
+        for shared in &planned.shared_with {
+            self.refuse_open(shared.task_id, shared.open, request)?;
         }
         Ok(())
+    }
+
+    /// The same of one other task, which has so many documents of the plan open.
+    pub fn refuse_open(
+        &self,
+        task_id: i64,
+        documents: u64,
+        request: &MigrateRequest,
+    ) -> Result<(), EngineError> {
+        let other = self.others.iter().find(|other| other.task_id == task_id);
+        let Some(other) = other.filter(|_| documents > 0) else {
+            return Ok(());
+        };
+        Err(EngineError::OpenElsewhere {
+            task_id: other.task_id,
+            state: match other.state {
+                TaskState::Running => "was cut off",
+                TaskState::Staged => "is staged",
+                TaskState::Failed => "stopped early",
+                TaskState::Interrupted | TaskState::Complete => "was interrupted",
+            },
+            documents,
+            differences: differences(other, request).join("; "),
+        })
     }
 
     /// Refuses to migrate into a place out of which documents are on their way back.

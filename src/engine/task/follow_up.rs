@@ -51,7 +51,7 @@ pub async fn follow_up(
     let old = open_store(&request.from, settings, &lease).await?;
     let new = open_store(&request.to, settings, &lease).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
-    preflight::refuse_missing_rights(&catalog, &old, &new).await?;
+    preflight::refuse_missing_rights(&catalog, [&old.config, &new.config]).await?;
     preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     // Until the cut-over has begun, no service knows of what is taken back.
     let (is_online, is_staging) = (after.stage.is_some(), after.stage == Some(Stage::Staging));

@@ -86,9 +86,10 @@ async fn once(
     let lease = Lease::default();
     let from = open_store(&request.from, settings, &lease).await?;
     let to = open_store(&request.to, settings, &lease).await?;
-    preflight::refuse_same_place(&from, &to)?;
-    preflight::refuse_unsafe_elsewhere(&from, &to, &request.policy)?;
-    preflight::refuse_missing_rights(catalog, &from, &to).await?;
+    for gate in preflight::OF_BOTH {
+        gate(&from, &to, &request.policy)?;
+    }
+    preflight::refuse_missing_rights(catalog, [&from.config, &to.config]).await?;
     selection::refuse_unmatched(catalog, &request.policy).await?;
     // A dry run is for the time before the services are stopped; passes are, too.
     let may_be_live = settings.force_live_services || request.dry_run || request.policy.online;

@@ -3,6 +3,7 @@
 pub mod accept;
 mod earlier;
 pub mod follow_up;
+pub mod gates;
 mod held;
 pub mod migrate;
 pub mod online;

@@ -108,7 +108,7 @@ pub async fn pass(
     let from = open_store(from, settings, &lease).await?;
     let to = open_store(to, settings, &lease).await?;
     let catalog = Catalog::open(settings.database.clone()).await?;
-    preflight::refuse_missing_rights(&catalog, &from, &to).await?;
+    preflight::refuse_missing_rights(&catalog, [&from.config, &to.config]).await?;
     preflight::refuse_other_schema(&catalog, [&from.config, &to.config]).await?;
     let may_be_live = settings.force_live_services || pass.dry_run || !pass.is_cutover;
     preflight::refuse_live_services(&catalog, may_be_live).await?;

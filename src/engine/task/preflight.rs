@@ -22,8 +22,17 @@ const SERVICE_SILENCE_S: i64 = 70;
 /// How often young heartbeats are looked at again.
 const SERVICE_LOOK: Duration = Duration::from_secs(1);
 
+/// What two stores must be to each other.
+type GateOfBoth = fn(&Store, &Store, &Policy) -> Result<(), EngineError>;
+
+/// What both stores tell of themselves: asked before anything else. `doctor` asks each of them.
+pub const OF_BOTH: [GateOfBoth; 2] = [
+    |from, to, _| refuse_same_place(from, to),
+    refuse_unsafe_elsewhere,
+];
+
 /// Two configurations of one place, as far as they tell themselves.
-pub fn refuse_same_place(from: &Store, to: &Store) -> Result<(), EngineError> {
+fn refuse_same_place(from: &Store, to: &Store) -> Result<(), EngineError> {
     let same_base = from.driver.place() == to.driver.place();
     let same = match from.config.driver.name() == to.config.driver.name() {
         // A database has no second place for documents.
@@ -52,11 +61,7 @@ pub fn refuse_same_urls(from: &Store, to: &Store) -> Result<(), EngineError> {
 
 /// Refuses `--include-elsewhere` where it could not be safe: a file outside of the configured
 /// directory is not deleted, and a link could make it the very copy that was just written.
-pub fn refuse_unsafe_elsewhere(
-    from: &Store,
-    to: &Store,
-    policy: &Policy,
-) -> Result<(), EngineError> {
+fn refuse_unsafe_elsewhere(from: &Store, to: &Store, policy: &Policy) -> Result<(), EngineError> {
     let is_localfs = |store: &Store| store.driver.kind() == DriverKind::Localfs;
     match policy.include_elsewhere && is_localfs(from) && (is_localfs(to) || !policy.nodelete) {
         true => Err(EngineError::ElsewhereOnLocalfs),
@@ -67,11 +72,9 @@ pub fn refuse_unsafe_elsewhere(
 /// Refuses a database user that is not allowed what a task needs: it would fail in its middle.
 pub async fn refuse_missing_rights(
     catalog: &Catalog,
-    from: &Store,
-    to: &Store,
+    stores: [&StoreConfig; 2],
 ) -> Result<(), EngineError> {
-    let stores = [from, to].map(|store| store.driver.kind());
-    let lacks = catalog.missing_rights(&stores).await?;
+    let lacks = catalog.missing_rights(&kinds(&stores)).await?;
     let grants: Vec<String> = lacks.into_iter().map(|lack| lack.remedy).collect();
     match grants.is_empty() {
         true => Ok(()),
@@ -100,7 +103,16 @@ pub async fn refuse_other_schema(
     catalog: &Catalog,
     stores: [&StoreConfig; 2],
 ) -> Result<(), EngineError> {
-    refuse_findings(catalog.look_at_schema(&kinds(&stores)).await?)
+    told(other_schema(catalog, &stores).await?);
+    Ok(())
+}
+
+/// The same; the columns that are left alone, each as `table.column`.
+pub async fn other_schema(
+    catalog: &Catalog,
+    stores: &[&StoreConfig],
+) -> Result<Vec<String>, EngineError> {
+    unknown_of(catalog.look_at_schema(&kinds(stores)).await?)
 }
 
 /// The same for who only reads: what a task would write to besides may be missing.
@@ -108,7 +120,9 @@ pub async fn refuse_unreadable_schema(
     catalog: &Catalog,
     store: &StoreConfig,
 ) -> Result<(), EngineError> {
-    refuse_findings(catalog.look_at_schema_to_read(&kinds(&[store])).await?)
+    let findings = catalog.look_at_schema_to_read(&kinds(&[store])).await?;
+    told(unknown_of(findings)?);
+    Ok(())
 }
 
 fn kinds(stores: &[&StoreConfig]) -> Vec<DriverKind> {
@@ -116,23 +130,26 @@ fn kinds(stores: &[&StoreConfig]) -> Vec<DriverKind> {
     kinds.flatten().collect()
 }
 
-fn refuse_findings(mut findings: SchemaFindings) -> Result<(), EngineError> {
-    let unknown = findings.unknown.join(", ");
+fn unknown_of(mut findings: SchemaFindings) -> Result<Vec<String>, EngineError> {
     if findings.refused.is_empty() {
-        if !unknown.is_empty() {
-            tracing::warn!(
-                "columns of Anchore's that windlass does not know, and leaves as they are: \
-                 {unknown}"
-            );
-        }
-        return Ok(());
+        return Ok(findings.unknown);
     }
-    if !unknown.is_empty() {
+    if !findings.unknown.is_empty() {
+        let unknown = findings.unknown.join(", ");
         findings.refused.push(format!("new: {unknown}"));
     }
     Err(EngineError::OtherSchema {
         what: findings.refused.join("; "),
     })
+}
+
+fn told(unknown: Vec<String>) {
+    if !unknown.is_empty() {
+        tracing::warn!(
+            "columns of Anchore's that windlass does not know, and leaves as they are: {}",
+            unknown.join(", ")
+        );
+    }
 }
 
 /// Refuses to work beside live Anchore services: they would write where we read. Services that were
@@ -177,6 +194,16 @@ pub async fn refuse_live_services(catalog: &Catalog, force: bool) -> Result<(), 
     }
 }
 
+/// Refuses services that have told of themselves lately, without waiting for what they do next.
+pub async fn refuse_young_services(catalog: &Catalog) -> Result<(), EngineError> {
+    match young_services(catalog).await?.as_slice() {
+        [] => Ok(()),
+        young => Err(EngineError::LiveServices {
+            services: named(young),
+        }),
+    }
+}
+
 async fn young_services(catalog: &Catalog) -> Result<Vec<LiveService>, EngineError> {
     let now_s = jiff::Timestamp::now().as_second();
     Ok(catalog.live_services(now_s, SERVICE_SILENCE_S).await?)
@@ -214,7 +241,7 @@ pub async fn has_to_wait(catalog: &Catalog, connect: &ConnectOptions) -> Result<
 
 /// How many seconds ago another task's process died, and for how long what it had sent can still
 /// arrive.
-async fn time_to_wait(
+pub async fn time_to_wait(
     catalog: &Catalog,
     task_id: Option<i64>,
     connect: &ConnectOptions,
@@ -266,8 +293,9 @@ pub async fn refuse_aliases(from: &Store, to: &Store) -> Result<(), EngineError>
     if from.driver.kind() != to.driver.kind() {
         return Ok(());
     }
-    let seen = is_seen(to.driver.as_ref(), from.driver.as_ref()).await?
-        || match is_seen(from.driver.as_ref(), to.driver.as_ref()).await {
+    let key = probe_key();
+    let seen = is_seen(to.driver.as_ref(), from.driver.as_ref(), &key).await?
+        || match is_seen(from.driver.as_ref(), to.driver.as_ref(), &key).await {
             Ok(seen) => seen,
             // A source that can't be written can't be probed from its side; the other side has
             // been.
@@ -276,6 +304,24 @@ pub async fn refuse_aliases(from: &Store, to: &Store) -> Result<(), EngineError>
                 false
             }
         };
+    refuse_seen(from, to, seen)
+}
+
+/// The same for who may write to the destination alone. The probe has a name of its own: beside a
+/// migration that begins, neither must take the other's away.
+pub async fn refuse_visible_writes(
+    from: &Store,
+    to: &Store,
+    key: &ObjectKey,
+) -> Result<(), EngineError> {
+    if from.driver.kind() != to.driver.kind() {
+        return Ok(());
+    }
+    let seen = is_seen(to.driver.as_ref(), from.driver.as_ref(), key).await?;
+    refuse_seen(from, to, seen)
+}
+
+fn refuse_seen(from: &Store, to: &Store, seen: bool) -> Result<(), EngineError> {
     match seen {
         true => Err(EngineError::Alias {
             from: from.config.place(),
@@ -289,20 +335,24 @@ fn probe_key() -> ObjectKey {
     ObjectKey::new("windlass", "windlass-probe", "alias")
 }
 
-async fn is_seen(written: &dyn Driver, looked_at: &dyn Driver) -> Result<bool, StoreError> {
+async fn is_seen(
+    written: &dyn Driver,
+    looked_at: &dyn Driver,
+    key: &ObjectKey,
+) -> Result<bool, StoreError> {
     let nonce = Bytes::from(format!("windlass alias probe {}", Uuid::new_v4()));
-    let url = written.url_for(&probe_key());
+    let url = written.url_for(key);
     written
         .put(&url, nonce.clone(), digest::md5(&nonce))
         .await?;
-    let there = looked_at.url_for(&probe_key());
+    let there = looked_at.url_for(key);
     let most = nonce.len() as u64;
     let found = async {
         let found = looked_at.get(&there, None).await?;
         found.at_most(most, looked_at.kind(), &there).bytes().await
     };
     let found = found.await;
-    remove(written).await?;
+    remove(written, key).await?;
     match found {
         Ok(found) => Ok(found == nonce),
         // Without the right to list, a store says of what is missing that it is denied.
@@ -323,9 +373,9 @@ async fn is_seen(written: &dyn Driver, looked_at: &dyn Driver) -> Result<bool, S
     }
 }
 
-async fn remove(driver: &dyn Driver) -> Result<(), StoreError> {
+async fn remove(driver: &dyn Driver, key: &ObjectKey) -> Result<(), StoreError> {
     driver
-        .delete(&[driver.url_for(&probe_key())])
+        .delete(&[driver.url_for(key)])
         .await
         .into_iter()
         .collect()

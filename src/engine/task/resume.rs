@@ -63,7 +63,7 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     let stores = [&request.from.config, &request.to.config];
     let catalog = request.catalog.clone();
     preflight::ask_ahead(&catalog, stores).await?;
-    preflight::refuse_missing_rights(&catalog, &from, &to).await?;
+    preflight::refuse_missing_rights(&catalog, [&from.config, &to.config]).await?;
     preflight::refuse_other_schema(&catalog, stores).await?;
     let is_staging = request.task.stage == Some(Stage::Staging);
     let may_be_live = settings.force_live_services || is_staging;

@@ -1,0 +1,82 @@
+//! What a plan would hold, without making one: rows are read and none is written, and nobody's lock is
+//! asked for.
+
+use std::time::Duration;
+
+use super::backend::{dialect, rehearse};
+use super::error::CatalogError;
+use super::handle::Catalog;
+use super::request::{Rehearsal, Scope};
+use super::sql::{Begin, Pooled, Statement, Value};
+use crate::model::{Place, Policy};
+
+/// How long the database may say nothing while it counts.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+
+/// What an unfinished task has, and a new plan would have as well: its documents that still are where
+/// it has its source.
+const OPEN: &str = r#"
+    SELECT count(*)
+      FROM windlass_objects o JOIN archive_metadata m
+        ON m.bucket = o.bucket AND m."archiveId" = o.archive_id
+       AND m."userId" = o.user_id AND m."documentName" = o.document_name
+       AND m.content_url = o.source_url
+     WHERE o.task_id = $1 AND o.outcome IS NULL
+       AND o.phase IN ('pending', 'copied', 'verified')
+       AND substr(m.content_url, 1, length($2)) = $2"#;
+
+impl Catalog {
+    /// The objects of a plan, counted, and so many of them by chance.
+    pub async fn rehearse(
+        &self,
+        (from, to): (&Place, &Place),
+        policy: &Policy,
+        sample: u32,
+    ) -> Result<Rehearsal, CatalogError> {
+        let scope = Scope {
+            from,
+            to,
+            policy,
+            planned: 0,
+            digests_only: policy.online,
+        };
+        let read = async {
+            let mut pooled = Pooled::acquire(&self.db).await?;
+            let mut connection = pooled.connection();
+            let mut transaction = connection.begin(Begin::Deferred).await?;
+            let mut within = transaction.connection();
+            let begin = dialect(&self.db).begin_reading();
+            within.execute(Statement::new(begin)).await?;
+            rehearse(&mut within, scope, sample).await
+        };
+        let read: Result<Rehearsal, sqlx::Error> = tokio::select! {
+            read = read => read,
+            error = self.db.silence(SILENCE_MAX) => Err(error),
+        };
+        read.map_err(CatalogError::of("count what would be planned"))
+    }
+
+    /// How many documents of an unfinished task a plan from this place would take, too.
+    pub async fn shared_with(
+        &self,
+        task_id: i64,
+        from: &Place,
+        policy: &Policy,
+    ) -> Result<u64, CatalogError> {
+        let mut sql = OPEN.to_owned();
+        let mut values: Vec<Value> = vec![task_id.into(), (&from.base).into()];
+        for (column, chosen) in [("o.bucket", &policy.buckets), ("o.user_id", &policy.users)] {
+            if chosen.is_empty() {
+                continue;
+            }
+            let places = (1..=chosen.len()).map(|at| format!("${}", values.len() + at));
+            let places = places.collect::<Vec<_>>().join(", ");
+            sql += &format!(" AND {column} IN ({places})");
+            values.extend(chosen.iter().map(Value::from));
+        }
+        let asked = Statement::new(sql);
+        let asked = values.into_iter().fold(asked, Statement::bind);
+        let (open,): (i64,) = self.one("compare with the earlier tasks", asked).await?;
+        Ok(open as u64)
+    }
+}
