@@ -1,6 +1,7 @@
 //! The command line: clap's types and nothing else.
 
 mod journal;
+mod serve;
 mod watch;
 
 use std::ffi::OsString;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Cause;
 pub use journal::{JournalArgs, JournalCommand, JournalFormat};
+pub use serve::ServeArgs;
 pub use watch::{LogFormat, ProgressArgs, ProgressForm, WatchArgs};
 
 /// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
@@ -141,6 +143,8 @@ pub enum Command {
     Journal(JournalArgs),
     /// Write the history of a task as one page of HTML, for auditors
     Report(ReportArgs),
+    /// Serve a page that shows a task while it runs, to browsers; it only reads
+    Serve(ServeArgs),
     /// Make a small deployment on SQLite and local directories, and migrate it
     Demo(DemoArgs),
     /// Print a completion script for a shell

@@ -9,7 +9,7 @@ use crate::model::is_hidden;
 pub type Attributes<'a> = &'a [(&'static str, &'a str)];
 
 /// A page, or a part of one, as far as it is written.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Html {
     out: String,
 }
@@ -18,6 +18,16 @@ impl Html {
     /// The text so far.
     pub fn finish(self) -> String {
         self.out
+    }
+
+    /// The same, while it goes on.
+    pub fn written(&self) -> &str {
+        &self.out
+    }
+
+    /// What another has written.
+    pub fn join(&mut self, other: &Self) {
+        self.out.push_str(&other.out);
     }
 
     /// Markup that stands in the source of this program.

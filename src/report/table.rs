@@ -18,6 +18,8 @@ pub enum Cell {
     Strip(f64, f64),
     /// Words of ours, then text from outside in the same cell.
     Both(String, String),
+    /// Words of ours that lead somewhere, where there is somewhere to go.
+    Link(String, Option<String>),
 }
 
 impl Cell {
@@ -110,6 +112,8 @@ fn write(html: &mut Html, cell: &Cell) {
         Cell::Words(text) | Cell::Number(text, _) => html.text(text),
         Cell::Outside(text) => html.outside(text),
         Cell::Time(ms) => time(html, *ms),
+        Cell::Link(text, Some(target)) => html.leaf("a", &[("href", target)], text),
+        Cell::Link(text, None) => html.text(text),
         Cell::Strip(from, to) => super::plots::strip(html, *from, *to),
         Cell::Both(ours, theirs) => html.element("span", &[], |html| {
             html.leaf("strong", &[], ours);

@@ -69,13 +69,13 @@ const style = getComputedStyle(element);
 return { stop: element.dataset.stop ?? null, outline: style.outlineStyle, width: parseFloat(style.outlineWidth) };
 "#;
 
-async fn expect_readable(browser: &Browser, what: &str) {
+pub async fn expect_readable(browser: &Browser, what: &str) {
     let seen = browser.run(HARD_TO_READ).await;
     assert!(seen["looked"].as_u64().expect("a number") > 100, "{seen}");
     assert_eq!(seen["wrong"], Value::Array(Vec::new()), "{what}");
 }
 
-async fn expect_within_the_screen(browser: &Browser, what: &str) {
+pub async fn expect_within_the_screen(browser: &Browser, what: &str) {
     let seen = browser.run(TOO_WIDE).await;
     assert_eq!(seen["scrolls"], false, "{what}: {seen}");
     assert_eq!(seen["wide"], Value::Array(Vec::new()), "{what}");
