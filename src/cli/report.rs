@@ -17,7 +17,7 @@ use super::fault::{Code, refused};
 use super::{ExitStatus, Printer, format};
 use crate::catalog::{TaskRow, Told};
 use crate::journal::{self, JournalError};
-use crate::report::{FINDINGS_MAX, JournalSeen, Report, Tally, page};
+use crate::report::{JournalSeen, Report, SPREADSHEET_MAX, Tally, page};
 pub use gathered::{history, report_of};
 
 /// A report that lies in its file.
@@ -122,7 +122,7 @@ async fn gather(args: &ReportArgs, global: &Global) -> anyhow::Result<Report> {
     let is_only_chain = catalog.executors(task.task_id).await?.len() == 1;
     let with_times = read.is_err() || !is_only_chain;
     let told = catalog
-        .tell(task.task_id, FINDINGS_MAX as u32, with_times)
+        .tell(task.task_id, SPREADSHEET_MAX as u32, with_times)
         .await?;
     let (journal, runs) = match read {
         Ok(read) => (read.seen(&told), Some(read.tally.history())),

@@ -46,9 +46,17 @@ pub fn banner(html: &mut Html, report: &Report, now: Option<&Now>) {
         html.leaf("span", &sign, verdict.sign);
         html.element("span", &[], |html| {
             html.leaf("strong", &[], capital(task.state));
-            if let Some(reverse) = reverse_of(task) {
-                html.leaf("strong", &[], ", and reversed by ");
-                html.element("strong", &[], |html| html.outside(&related_words(reverse)));
+            let headline = match reverse_of(task) {
+                Some(reverse) => Some((", and reversed by ", reverse)),
+                // The latest of them: an earlier one may have been cut off.
+                None => task
+                    .children
+                    .last()
+                    .map(|next| (", and followed by ", next)),
+            };
+            if let Some((how, other)) = headline {
+                html.leaf("strong", &[], how);
+                html.element("strong", &[], |html| html.outside(&related_words(other)));
             }
             html.text(&format!(". {}", verdict.words));
             if let Some(command) = &verdict.command {

@@ -6,8 +6,11 @@ use uuid::Uuid;
 use super::series::{Durations, Pace};
 use crate::model::{Policy, Summary, TaskKind, TaskState};
 
-/// The most objects that a report names one by one.
+/// The most objects that a report names one by one, in its table and in JSON.
 pub const FINDINGS_MAX: usize = 100;
+
+/// The most that the spreadsheet within its page has: some megabytes, which every browser opens.
+pub const SPREADSHEET_MAX: usize = 10_000;
 
 /// All that is told of a task.
 #[derive(Debug, Clone, Serialize)]
@@ -27,6 +30,7 @@ pub struct Report {
     /// What became of the journal when it was read.
     pub journal: JournalSeen,
     /// The first objects that did not come to a good end.
+    #[serde(serialize_with = "the_first")]
     pub findings: Vec<Finding>,
     /// What kept them, counted over all of them.
     pub causes: Vec<Cause>,
@@ -151,6 +155,10 @@ pub struct Steps {
     /// From the commit to the deletion of the source.
     #[serde(serialize_with = "quantiles")]
     pub delete_source: Durations,
+}
+
+fn the_first<S: Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
+    findings[..findings.len().min(FINDINGS_MAX)].serialize(serializer)
 }
 
 fn quantiles<S: Serializer>(durations: &Durations, serializer: S) -> Result<S::Ok, S::Error> {

@@ -164,7 +164,9 @@ pub fn parts(report: &Report, now: &Now) -> Vec<Part> {
         part("balance", |html| balance::balance(html, report)),
         part("work", |html| work::work_by_others(html, report)),
         part("buckets", |html| balance::buckets(html, report)),
-        part("findings", |html| findings::findings(html, report)),
+        part("findings", |html| {
+            findings::findings(html, report, Way::Served)
+        }),
         part("proof", |html| proof::proof(html, report)),
         part("configuration", |html| proof::configuration(html, report)),
     ]

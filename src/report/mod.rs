@@ -23,7 +23,7 @@ mod work;
 
 pub use data::{
     Bucket, Cause, Chain, Ending, FINDINGS_MAX, Finding, FindingKind, History, JournalSeen, Made,
-    Related, Report, Run, Side, Steps, Task, Witness,
+    Related, Report, Run, SPREADSHEET_MAX, Side, Steps, Task, Witness,
 };
 pub use frame::Way;
 pub use live::{Notice, Now, Part, Served, Speed, Worker, live_title, notice, parts, served_page};

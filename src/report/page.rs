@@ -30,7 +30,7 @@ pub fn page(report: &Report) -> String {
             balance::balance(html, report);
             work::work(html, report);
             balance::buckets(html, report);
-            findings::findings(html, report);
+            findings::findings(html, report, Way::File);
             proof::proof(html, report);
             proof::configuration(html, report);
         });

@@ -144,7 +144,7 @@ fn chains(html: &mut Html, chains: &[Chain]) {
             Cell::Outside(format!("{}, windlass {}", chain.host, chain.version)),
             Cell::Time(chain.heartbeat_ms),
             Cell::count(chain.seq),
-            Cell::Outside(chain.head.clone()),
+            Cell::Names(chain.head.clone(), String::new()),
         ]
     };
     Table {
@@ -291,7 +291,10 @@ fn side(html: &mut Html, name: &'static str, side: &Side) {
 fn facts(html: &mut Html, facts: &[(&'static str, String)]) {
     html.element("dl", &[("class", "facts")], |html| {
         for (name, value) in facts {
-            html.element("div", &[], |html| {
+            // A hash has a line of its own, and stays in one piece.
+            let is_long = value.split_whitespace().any(|word| word.len() > 40);
+            let class = if is_long { "long" } else { "short" };
+            html.element("div", &[("class", class)], |html| {
                 html.leaf("dt", &[], name);
                 html.element("dd", &[], |html| html.outside(value));
             });
