@@ -460,6 +460,9 @@ pub struct ReportArgs {
     /// Replace the file where it exists
     #[arg(long)]
     pub force: bool,
+    /// Sign counts and heads with this key of minisign's (minisign -G -W); only its owner may read it
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<PathBuf>,
 }
 
 /// `demo`.

@@ -1,6 +1,7 @@
 //! `report`: what an auditor is handed, gathered from the journal and the database.
 
 mod gathered;
+mod sign;
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -17,8 +18,9 @@ use super::fault::{Code, refused};
 use super::{ExitStatus, Printer, format};
 use crate::catalog::{TaskRow, Told};
 use crate::journal::{self, JournalError};
-use crate::report::{JournalSeen, Report, SPREADSHEET_MAX, Tally, page};
+use crate::report::{JournalSeen, Report, SPREADSHEET_MAX, Signed, Tally, page, statement};
 pub use gathered::{history, report_of};
+use sign::Signer;
 
 /// A report that lies in its file.
 #[derive(Serialize)]
@@ -44,7 +46,10 @@ pub async fn run(
         // Told before the work rather than after it; the writing itself refuses, too.
         refuse_existing(&args.output)?;
     }
-    let report = gather(args, global).await?;
+    // A key that can't be used is told before the work, too.
+    let signer = args.sign.as_deref().map(Signer::read).transpose()?;
+    let mut report = gather(args, global).await?;
+    report.signed = signer.map(|signer| signed(&signer, &report));
     let html = page(&report);
     if to_stdout {
         printer.lines(|out| out.write_all(html.as_bytes()));
@@ -59,15 +64,29 @@ pub async fn run(
     };
     printer.result(&written, || {
         format!(
-            "report on task {} ({}) written to {}\n  {}, SHA-256 {}",
+            "report on task {} ({}) written to {}\n  {}, SHA-256 {}{}",
             report.task.task_id,
             report.task.state,
             args.output.display(),
             format::bytes(written.size),
-            written.sha256
+            written.sha256,
+            match &report.signed {
+                Some(signed) => format!("\n  signed with the key {}", signed.public_key),
+                None => String::new(),
+            }
         )
     });
     Ok(ExitStatus::Complete)
+}
+
+fn signed(signer: &Signer, report: &Report) -> Signed {
+    let statement = statement(report);
+    let comment = format!("windlass report on task {}", report.task.task_uuid);
+    Signed {
+        signature: signer.sign(&statement, &comment),
+        public_key: signer.public_key(),
+        statement,
+    }
 }
 
 fn refuse_existing(path: &Path) -> anyhow::Result<()> {

@@ -36,6 +36,20 @@ pub struct Report {
     pub causes: Vec<Cause>,
     /// When, where and by which version the report was made.
     pub made: Made,
+    /// What it comes to, signed, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
+}
+
+/// A statement, signed in minisign's format.
+#[derive(Debug, Clone, Serialize)]
+pub struct Signed {
+    /// The text.
+    pub statement: String,
+    /// As it stands in a `.minisig` file.
+    pub signature: String,
+    /// As `minisign -P` takes it.
+    pub public_key: String,
 }
 
 /// The making of a report.

@@ -1,7 +1,5 @@
 //! The objects that did not come to a good end, with their reasons.
 
-use base64::Engine as _;
-
 use super::data::{Cause, FINDINGS_MAX, Finding, FindingKind, Report};
 use super::frame::Way;
 use super::html::Html;
@@ -92,12 +90,10 @@ fn spreadsheet(html: &mut Html, report: &Report, all: u64) {
     };
     let csv = csv(&report.findings);
     let size = words::bytes(csv.len() as u64);
-    let data = base64::engine::general_purpose::STANDARD.encode(csv);
-    let target = format!("data:text/csv;charset=utf-8;base64,{data}");
     let name = format!("windlass-task-{}-failures.csv", report.task.task_id);
     html.element("p", &[("class", "download")], |html| {
         html.text(&format!("{which} as a table for spreadsheets: "));
-        html.leaf("a", &[("href", &target), ("download", &name)], &name);
+        html.download(&name, "text/csv", &csv);
         html.text(&format!(
             " ({size}). What a spreadsheet would take for a formula stands behind an apostrophe in it."
         ));

@@ -3,6 +3,8 @@
 //! Names of elements and attributes are literals, everything else is escaped; an element is closed
 //! when the closure that fills it returns. There is no way to write markup that came from outside.
 
+use base64::Engine as _;
+
 use crate::model::is_hidden;
 
 /// Names and values of attributes.
@@ -83,6 +85,13 @@ impl Html {
                 }
             }
         });
+    }
+
+    /// A file within the page itself: a link that saves it, and asks nobody.
+    pub fn download(&mut self, name: &str, kind: &'static str, content: &str) {
+        let data = base64::engine::general_purpose::STANDARD.encode(content);
+        let target = format!("data:{kind};charset=utf-8;base64,{data}");
+        self.leaf("a", &[("href", &target), ("download", name)], name);
     }
 
     fn open(&mut self, name: &'static str, attributes: Attributes<'_>) {

@@ -15,6 +15,7 @@ mod page;
 mod plots;
 mod proof;
 mod series;
+mod statement;
 mod table;
 mod tally;
 mod tasks;
@@ -23,12 +24,13 @@ mod work;
 
 pub use data::{
     Bucket, Cause, Chain, Ending, FINDINGS_MAX, Finding, FindingKind, History, JournalSeen, Made,
-    Related, Report, Run, SPREADSHEET_MAX, Side, Steps, Task, Witness,
+    Related, Report, Run, SPREADSHEET_MAX, Side, Signed, Steps, Task, Witness,
 };
 pub use frame::Way;
 pub use live::{Notice, Now, Part, Served, Speed, Worker, live_title, notice, parts, served_page};
 pub use page::page;
 pub use series::{Durations, Pace};
+pub use statement::statement;
 pub use tally::Tally;
 pub use tasks::{Listed, list_parts};
 

@@ -116,7 +116,38 @@ fn report(state: TaskState) -> Report {
             host: HOSTILE.into(),
             version: "0.1.0".into(),
         },
+        signed: Some(Signed {
+            statement: HOSTILE.into(),
+            signature: HOSTILE.into(),
+            public_key: HOSTILE.into(),
+        }),
     }
+}
+
+#[test]
+fn a_statement_says_what_the_report_comes_to_in_lines_that_nothing_forges() {
+    let mut report = report(TaskState::Failed);
+    report.task.source.place = "db://\ntask 8".into();
+    report.journal = JournalSeen::Proven {
+        executor: Uuid::nil(),
+        seq: 12,
+        head: "cd".repeat(32),
+        has_mirrored_head: Some(true),
+        events: Vec::new(),
+        commits: None,
+    };
+    let text = statement(&report);
+    let nil = Uuid::nil();
+    for line in [
+        format!("task 7 {nil}: forward, failed"),
+        "from db://\\ntask 8".to_owned(),
+        "planned 3 = committed 2 + skipped 0 + failed 1 + accepted 0 + remaining 0".to_owned(),
+        "sources: 2 deleted, 0 kept, 0 not deleted".to_owned(),
+        format!("{nil} {nil} 12 {}", "cd".repeat(32)),
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in {text}");
+    }
+    assert_eq!(text.lines().count(), 9 + 2, "{text}");
 }
 
 fn served(state: TaskState) -> String {

@@ -39,6 +39,7 @@ pub fn report_of(
             version: env!("CARGO_PKG_VERSION").to_owned(),
         },
         task: described(task, told, database),
+        signed: None,
     })
 }
 
