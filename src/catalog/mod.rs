@@ -68,7 +68,7 @@ pub use handle::{Catalog, SHARD_OBJECTS};
 pub use listing::{BucketUser, ListedRow};
 pub use mirror_apart::Unmirrored;
 pub use objects::Loaded;
-pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes};
+pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes, Worked};
 pub use request::{
     Deletable, FollowUp, FollowUpNotices, Heartbeat, MirrorUpdate, PassRequest, PlanNotices,
     PlanRequest, Planned, PlannedBucket, PlannedPass, Rehearsal, Rehearsed, SharedWith, Side, Swap,

@@ -41,8 +41,32 @@ pub struct Told {
     pub found: Vec<Found>,
     /// How many there are of each kind: phase, outcome, class and cause.
     pub causes: BTreeMap<(String, String, String, String), u64>,
+    /// What became of the objects whose last step was an executor's, by its epoch.
+    pub by_epoch: BTreeMap<i64, Worked>,
     /// When what was done, where it was asked for.
     pub times: Option<WorkTimes>,
+}
+
+/// Objects whose last step was one executor's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Worked {
+    /// Committed.
+    pub committed: u64,
+    /// Failed before that.
+    pub failed: u64,
+    /// Neither, and no longer where they were.
+    pub under_way: u64,
+}
+
+impl Worked {
+    fn add(&mut self, phase: Phase, outcome: Option<&str>, objects: u64) {
+        match (phase, outcome) {
+            (Phase::Committed | Phase::SourceDeleted, _) => self.committed += objects,
+            (_, Some("failed")) => self.failed += objects,
+            (Phase::Copied | Phase::Verified, None) => self.under_way += objects,
+            _ => {}
+        }
+    }
 }
 
 /// Another task.
@@ -232,9 +256,10 @@ const COUNTS: &str = "
     SELECT bucket, phase, outcome, coalesce(failure_class, ''), count(*),
            CAST(coalesce(sum(source_size), 0) AS bigint),
            CAST(coalesce(sum(dest_size), 0) AS bigint),
-           CAST(coalesce(sum(content_size), 0) AS bigint), coalesce(cause, '')
+           CAST(coalesce(sum(content_size), 0) AS bigint), coalesce(cause, ''),
+           CAST(epoch AS bigint)
       FROM windlass_objects WHERE task_id = $1
-     GROUP BY bucket, phase, outcome, coalesce(failure_class, ''), coalesce(cause, '')";
+     GROUP BY bucket, phase, outcome, coalesce(failure_class, ''), coalesce(cause, ''), epoch";
 
 /// What failed before the commit comes first, what somebody else has changed last.
 const FOUND: &str = "
@@ -256,6 +281,7 @@ type Count = (
     i64,
     i64,
     String,
+    i64,
 );
 
 /// Rows as they came.
@@ -345,7 +371,9 @@ impl Raw {
             times: self.times,
             ..Told::default()
         };
-        for (bucket, phase, outcome, class, objects, source, dest, content, cause) in self.counts {
+        for (bucket, phase, outcome, class, objects, source, dest, content, cause, epoch) in
+            self.counts
+        {
             let unreadable = |_| CatalogError::Unreadable(format!("phase {phase} {outcome:?}"));
             let phase_read: Phase = phase.parse().map_err(unreadable)?;
             let read = outcome.as_deref().map(str::parse).transpose();
@@ -356,6 +384,8 @@ impl Raw {
                 dest_bytes: dest as u64,
                 content_bytes: content as u64,
             };
+            let worked = told.by_epoch.entry(epoch).or_default();
+            worked.add(phase_read, outcome.as_deref(), objects);
             let counted = told.buckets.entry(bucket).or_default();
             counted.source_bytes += source as u64;
             for summary in [&mut told.total, &mut counted.summary] {

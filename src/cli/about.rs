@@ -16,6 +16,7 @@ impl Command {
             Self::Status(args) => Some(&mut args.task),
             Self::Report(args) => Some(&mut args.task),
             Self::Verify(args) => args.task.as_mut(),
+            Self::Serve(args) => args.task.as_mut(),
             Self::Journal(args) => match &mut args.command {
                 Some(JournalCommand::Verify(args)) => args.task.as_mut(),
                 None => args.task.as_mut(),

@@ -4,6 +4,7 @@ mod config;
 mod doctor;
 mod journal;
 mod migration;
+mod serve;
 mod watch;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 pub use doctor::DoctorArgs;
 pub use journal::{JournalArgs, JournalCommand, JournalFormat};
 pub use migration::MigrationArgs;
+pub use serve::ServeArgs;
 pub use watch::{LogFormat, ProgressArgs, ProgressForm, WatchArgs};
 
 /// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
@@ -151,6 +153,8 @@ pub enum Command {
     Journal(JournalArgs),
     /// Write the history of a task as one page of HTML, for auditors
     Report(ReportArgs),
+    /// Serve a page that shows a task while it runs, to browsers; it only reads
+    Serve(ServeArgs),
     /// Make a small deployment on SQLite and local directories, and migrate it
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -432,6 +436,9 @@ pub struct ReportArgs {
     /// Replace the file where it exists
     #[arg(long)]
     pub force: bool,
+    /// Sign counts and heads with this key of minisign's (minisign -G -W); only its owner may read it
+    #[arg(long, value_name = "KEY")]
+    pub sign: Option<PathBuf>,
 }
 
 /// `demo`.

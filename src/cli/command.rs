@@ -44,13 +44,14 @@ const IDLE: &[(&str, &[&[&str]])] = &[
     ("accept", &[&["ca_bundle"]]),
     ("journal", &[&["ca_bundle"]]),
     ("report", &[&["ca_bundle"]]),
+    ("serve", &[&["ca_bundle"]]),
 ];
 
 /// Read by hand, since an empty one counts as none, or another may stand in for it.
 const READ_ELSEWHERE: [&str; 3] = ["db_connect", "state_dir", "ca_bundle"];
 
 /// What a command is about is typed, and what stands against it in clap's eyes is typed with it.
-const NEVER_FROM_ENVIRONMENT: [&str; 3] = ["task", "export", "completing"];
+const NEVER_FROM_ENVIRONMENT: [&str; 4] = ["task", "all", "export", "completing"];
 
 /// How the environment is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -321,13 +321,19 @@ pub async fn find_task(global: &Global, wanted: &str) -> anyhow::Result<FoundTas
 
 /// The catalog in which a task is to be looked for.
 async fn catalog_of(global: &Global, wanted: &str) -> anyhow::Result<(Catalog, DatabaseUrl)> {
-    let url = match given_database_url(global)? {
-        Some(url) => url,
-        None => url_of_known_task(global, wanted)?,
-    };
+    let url = url_of_task(global, wanted)?;
     let options = connect_options(global, &url);
     let database = Database::connect(&url, &options).await?;
     Ok((Catalog::open_at_task(database, wanted).await?, url))
+}
+
+/// The database in which a task is to be looked for: the one that is given, or the one that the state
+/// directory knows.
+pub fn url_of_task(global: &Global, wanted: &str) -> anyhow::Result<DatabaseUrl> {
+    match given_database_url(global)? {
+        Some(url) => Ok(url),
+        None => url_of_known_task(global, wanted),
+    }
 }
 
 fn url_of_known_task(global: &Global, wanted: &str) -> anyhow::Result<DatabaseUrl> {

@@ -167,6 +167,19 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
         &[("For an auditor", "windlass report 1 -o task-1.html")],
     ),
     (
+        "serve",
+        &[
+            (
+                "A page of the task that was made last, for browsers on this machine",
+                "windlass serve latest",
+            ),
+            (
+                "All tasks, for browsers elsewhere, too: the URL that it prints has a token",
+                "windlass serve --all --listen 0.0.0.0:8399",
+            ),
+        ],
+    ),
+    (
         "reverse",
         &[
             ("Look first", "windlass reverse 1 --dry-run"),

@@ -109,8 +109,8 @@ codes! {
     StoreMisconfigured = "store-misconfigured", "correct the store's section in the configuration; windlass check tries it";
     /// The store does not answer.
     StoreUnavailable = "store-unavailable", "see that the store is up and can be reached from here, then repeat the command";
-    /// The address for metrics can't be had.
-    Address = "address", "give --metrics-addr a port that is free, and an address of this machine";
+    /// The address to listen at can't be had.
+    Address = "address", "give --metrics-addr or --listen a port that is free, and an address of this machine";
     /// Anything else.
     Failed = "failed", "the error says what there is to be done; with -v the log has more";
 }

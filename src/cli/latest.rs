@@ -21,7 +21,7 @@ pub async fn resolve(
     let Some(wanted) = command.task_mut().filter(|wanted| *wanted == LATEST) else {
         return Ok(());
     };
-    let url = database(global)?;
+    let url = one_database(global, "latest")?;
     let database = Database::connect(&url, &connect::connect_options(global, &url)).await?;
     let catalog = Catalog::open(database).await?;
     let migrations = catalog.migrations().await?;
@@ -44,7 +44,11 @@ pub async fn resolve(
     Ok(())
 }
 
-fn database(global: &Global) -> anyhow::Result<DatabaseUrl> {
+/// The one database in which `what` is looked for: the one that is named, or that the state directory knows.
+///
+/// # Errors
+/// None is named and none known, or several are.
+pub fn one_database(global: &Global, what: &str) -> anyhow::Result<DatabaseUrl> {
     if let Some(url) = connect::given_database_url(global)? {
         return Ok(url);
     }
@@ -59,7 +63,7 @@ fn database(global: &Global) -> anyhow::Result<DatabaseUrl> {
             Err(refused(
                 Code::AmbiguousTask,
                 format!(
-                    "latest of which database? Give --db-connect URL; this machine has tasks in:{}",
+                    "{what} of which database? Give --db-connect URL; this machine has tasks in:{}",
                     list.collect::<String>()
                 ),
             ))

@@ -9,7 +9,7 @@ use super::printer::result_columns;
 use super::{ExitStatus, Printer, connect, format};
 use crate::catalog::{Catalog, Migration};
 use crate::database::{Database, DatabaseUrl};
-use crate::model::TaskKind;
+use crate::model::{TaskKind, TaskState};
 
 pub async fn run(global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
     let urls = match connect::given_database_url(global)? {
@@ -68,7 +68,11 @@ impl Listing {
 
 async fn list(url: &DatabaseUrl, global: &Global) -> anyhow::Result<Vec<Listed>> {
     let database = Database::connect(url, &connect::connect_options(global, url)).await?;
-    let catalog = Catalog::open(database).await?;
+    listed(&Catalog::open(database).await?).await
+}
+
+/// All migrations of a catalog, with what is to be said of each.
+pub async fn listed(catalog: &Catalog) -> anyhow::Result<Vec<Listed>> {
     let migrations = catalog.migrations().await?;
     let reverses: Vec<_> = migrations
         .iter()
@@ -83,10 +87,10 @@ async fn list(url: &DatabaseUrl, global: &Global) -> anyhow::Result<Vec<Listed>>
         let reversed_by = reverse.map(|(_, id)| *id);
         // A task that another undoes is at its end, whatever its own row says.
         let resumable = match reversed_by {
-            None => resumable(&catalog, &migration).await?,
+            None => resumable(catalog, &migration).await?,
             Some(_) => None,
         };
-        let dead = dead(&catalog, &migration).await?;
+        let dead = dead(catalog, &migration).await?;
         listed.push(Listed {
             migration,
             reversed_by,
@@ -99,15 +103,15 @@ async fn list(url: &DatabaseUrl, global: &Global) -> anyhow::Result<Vec<Listed>>
 
 /// A migration, and why it can be resumed, where it can.
 #[derive(Serialize)]
-struct Listed {
+pub struct Listed {
     #[serde(flatten)]
-    migration: Migration,
+    pub migration: Migration,
     /// The task that undoes it.
-    reversed_by: Option<i64>,
-    resumable: Option<String>,
+    pub reversed_by: Option<i64>,
+    pub resumable: Option<String>,
     /// Why it does not run, where Anchore's own tool has left it so.
     #[serde(skip_serializing_if = "Option::is_none")]
-    dead: Option<String>,
+    pub dead: Option<String>,
 }
 
 /// Of a task that Anchore's own tool has left behind.
@@ -235,7 +239,11 @@ async fn resumable(catalog: &Catalog, migration: &Migration) -> anyhow::Result<O
     let Some(state) = migration.task_state.as_deref().and_then(|s| s.parse().ok()) else {
         return Ok(None);
     };
-    let executors = catalog.executors(migration.id).await?;
+    // Only of one that says that it runs must be known who it is that runs.
+    let executors = match state {
+        TaskState::Running => catalog.executors(migration.id).await?,
+        _ => Vec::new(),
+    };
     let latest = executors.first();
     Ok(Standing::of(state, latest).why_resume(latest))
 }

@@ -40,6 +40,7 @@ mod related;
 mod report;
 mod resume;
 mod screen;
+mod serve;
 mod signals;
 mod size;
 mod status;
@@ -217,6 +218,7 @@ async fn run(
         Command::Status(args) => status::run(&args, global, printer).await,
         Command::Journal(args) => journal::run(&args, global, printer).await,
         Command::Report(args) => report::run(&args, global, printer).await,
+        Command::Serve(args) => serve::run(&args, global, printer).await,
         Command::Demo(args) => demo::run(&args, printer).await,
         Command::Completions { shell } => {
             printer.lines(|out| completing::script(shell, out));

@@ -1,11 +1,13 @@
 //! `report`: what an auditor is handed, gathered from the journal and the database.
 
+mod gathered;
+mod sign;
+
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
@@ -14,13 +16,11 @@ use super::args::{Global, ReportArgs};
 use super::connect::{self, FoundTask};
 use super::fault::{Code, refused};
 use super::{ExitStatus, Printer, format};
-use crate::catalog::{Checkpoint, Found, RelatedTask, TaskRow, TaskSide, Told, WorkTimes};
-use crate::engine;
+use crate::catalog::{TaskRow, Told};
 use crate::journal::{self, JournalError};
-use crate::report::{
-    Bucket, Cause, Chain, Durations, FINDINGS_MAX, Finding, FindingKind, History, JournalSeen,
-    Made, Pace, Related, Report, Side, Steps, Tally, Task, Witness, page,
-};
+use crate::report::{JournalSeen, Report, SPREADSHEET_MAX, Signed, Tally, page, statement};
+pub use gathered::{history, report_of};
+use sign::Signer;
 
 /// A report that lies in its file.
 #[derive(Serialize)]
@@ -46,7 +46,10 @@ pub async fn run(
         // Told before the work rather than after it; the writing itself refuses, too.
         refuse_existing(&args.output)?;
     }
-    let report = gather(args, global).await?;
+    // A key that can't be used is told before the work, too.
+    let signer = args.sign.as_deref().map(Signer::read).transpose()?;
+    let mut report = gather(args, global).await?;
+    report.signed = signer.map(|signer| signed(&signer, &report));
     let html = page(&report);
     if to_stdout {
         printer.lines(|out| out.write_all(html.as_bytes()));
@@ -61,15 +64,29 @@ pub async fn run(
     };
     printer.result(&written, || {
         format!(
-            "report on task {} ({}) written to {}\n  {}, SHA-256 {}",
+            "report on task {} ({}) written to {}\n  {}, SHA-256 {}{}",
             report.task.task_id,
             report.task.state,
             args.output.display(),
             format::bytes(written.size),
-            written.sha256
+            written.sha256,
+            match &report.signed {
+                Some(signed) => format!("\n  signed with the key {}", signed.public_key),
+                None => String::new(),
+            }
         )
     });
     Ok(ExitStatus::Complete)
+}
+
+fn signed(signer: &Signer, report: &Report) -> Signed {
+    let statement = statement(report);
+    let comment = format!("windlass report on task {}", report.task.task_uuid);
+    Signed {
+        signature: signer.sign(&statement, &comment),
+        public_key: signer.public_key(),
+        statement,
+    }
 }
 
 fn refuse_existing(path: &Path) -> anyhow::Result<()> {
@@ -124,7 +141,7 @@ async fn gather(args: &ReportArgs, global: &Global) -> anyhow::Result<Report> {
     let is_only_chain = catalog.executors(task.task_id).await?.len() == 1;
     let with_times = read.is_err() || !is_only_chain;
     let told = catalog
-        .tell(task.task_id, FINDINGS_MAX as u32, with_times)
+        .tell(task.task_id, SPREADSHEET_MAX as u32, with_times)
         .await?;
     let (journal, runs) = match read {
         Ok(read) => (read.seen(&told), Some(read.tally.history())),
@@ -133,29 +150,8 @@ async fn gather(args: &ReportArgs, global: &Global) -> anyhow::Result<Report> {
     if let JournalSeen::Damaged { why } = &journal {
         tracing::warn!("task {}: {why}", task.task_id);
     }
-    Ok(Report {
-        history: history(runs, told.times.as_ref()),
-        chains: chains(&told.checkpoints)?,
-        journal,
-        total: told.total,
-        buckets: told
-            .buckets
-            .iter()
-            .map(|(name, count)| Bucket {
-                name: name.clone(),
-                source_bytes: count.source_bytes,
-                summary: count.summary,
-            })
-            .collect(),
-        findings: told.found.iter().map(finding).collect(),
-        causes: causes(&told),
-        made: Made {
-            at_ms: Timestamp::now().as_millisecond(),
-            host: engine::host(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        },
-        task: described(task, &told, url.redacted().to_string()),
-    })
+    let history = history(runs, told.times.as_ref());
+    report_of(task, &told, history, journal, url.redacted())
 }
 
 /// A journal that was read to its end, and found whole.
@@ -225,136 +221,4 @@ fn read_journal(dir: &Path, task: &TaskRow) -> Result<ReadJournal, JournalSeen> 
         tally,
         hashes: journal,
     })
-}
-
-/// The journal's history, or the mirror's where that has more of it; runs only the journal knows.
-fn history(journal: Option<History>, times: Option<&WorkTimes>) -> History {
-    let mirror = times.map(|times| History {
-        told_by: Witness::Mirror,
-        runs: Vec::new(),
-        runs_left_out: 0,
-        pace: Pace::of_times(times.done.iter().copied()),
-        steps: Steps {
-            verify: durations(&times.verify),
-            commit: durations(&times.commit),
-            delete_source: durations(&times.delete_source),
-        },
-    });
-    match (journal, mirror) {
-        (Some(journal), Some(mirror)) => History {
-            runs: journal.runs,
-            runs_left_out: journal.runs_left_out,
-            ..mirror
-        },
-        (Some(history), None) | (None, Some(history)) => history,
-        (None, None) => unreachable!("without a journal the times are asked for"),
-    }
-}
-
-fn durations(rows: &[(i64, u64)]) -> Durations {
-    let mut durations = Durations::default();
-    for (ms, objects) in rows {
-        durations.add(*ms as f64, *objects);
-    }
-    durations
-}
-
-fn described(task: TaskRow, told: &Told, database: String) -> Task {
-    let related = |task: &RelatedTask| Related {
-        task_id: Some(task.task_id),
-        task_uuid: task.uuid.clone(),
-        kind: Some(task.kind.clone()),
-        state: Some(task.state.clone()),
-    };
-    let parent = told.parent.as_ref().map(|(uuid, known)| match known {
-        Some(task) => related(task),
-        None => Related {
-            task_id: None,
-            task_uuid: uuid.clone(),
-            kind: None,
-            state: None,
-        },
-    });
-    Task {
-        task_id: task.task_id,
-        task_uuid: task.uuid,
-        kind: task.kind,
-        state: task.state,
-        parent,
-        children: told.children.iter().map(related).collect(),
-        source: side(task.source),
-        destination: side(task.destination),
-        policy: task.policy,
-        planned_bytes: task.planned_bytes,
-        created_ms: told.created_ms,
-        database,
-    }
-}
-
-fn side(side: TaskSide) -> Side {
-    Side {
-        driver: side.driver,
-        place: side.place,
-        config: side.config,
-        section: side.section,
-        fingerprint: side.fingerprint,
-    }
-}
-
-fn chains(checkpoints: &[Checkpoint]) -> anyhow::Result<Vec<Chain>> {
-    let chain = |c: &Checkpoint| {
-        Ok(Chain {
-            executor: c.executor.parse().context("an executor's UUID")?,
-            epoch: c.epoch,
-            host: c.host.clone(),
-            pid: c.pid,
-            version: c.version.clone(),
-            started_ms: c.started_ms,
-            heartbeat_ms: c.heartbeat_ms,
-            ended_ms: c.ended_ms,
-            seq: c.seq as u64,
-            head: c.head.clone(),
-        })
-    };
-    checkpoints.iter().map(chain).collect()
-}
-
-fn kind(outcome: &str, phase: &str) -> FindingKind {
-    match (outcome, phase) {
-        ("skipped", _) => FindingKind::Skipped,
-        ("accepted", _) => FindingKind::Accepted,
-        (_, "committed") => FindingKind::Undeleted,
-        _ => FindingKind::Failed,
-    }
-}
-
-fn finding(found: &Found) -> Finding {
-    Finding {
-        user: found.user_id.clone(),
-        bucket: found.bucket.clone(),
-        id: found.archive_id.clone(),
-        document: found.document_name.clone(),
-        what: kind(&found.outcome, &found.phase),
-        phase: found.phase.clone(),
-        class: found.class.clone(),
-        cause: found.cause.clone(),
-        attempts: found.attempts.max(0) as u64,
-        why: found.why.clone(),
-    }
-}
-
-/// The most frequent first.
-fn causes(told: &Told) -> Vec<Cause> {
-    let causes = told.causes.iter();
-    let mut causes: Vec<Cause> = causes
-        .map(|((phase, outcome, class, cause), objects)| Cause {
-            what: kind(outcome, phase),
-            phase: phase.clone(),
-            class: class.clone(),
-            cause: cause.clone(),
-            objects: *objects,
-        })
-        .collect();
-    causes.sort_by_key(|cause| (cause.what, std::cmp::Reverse(cause.objects)));
-    causes
 }

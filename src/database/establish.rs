@@ -51,7 +51,7 @@ pub(super) async fn settled(
     })
 }
 
-/// One statement that makes all settings; those of the URL come last, and so win.
+/// One statement that makes all settings; those of the URL come behind windlass's own, and so win.
 fn settings(url: &PostgresUrl, options: &ConnectOptions) -> Result<Option<String>, sqlx::Error> {
     let timeout = options
         .statement_timeout
@@ -59,9 +59,13 @@ fn settings(url: &PostgresUrl, options: &ConnectOptions) -> Result<Option<String
     let of_url = url.settings.iter().map(|(name, value)| (&**name, value));
     // What is said on the wire is UTF-8, whatever the database keeps and the URL asks for.
     let of_url = of_url.filter(|(name, _)| !name.eq_ignore_ascii_case("client_encoding"));
-    let timeout = timeout.iter().map(|(name, value)| (*name, value));
+    let read_only = options.read_only;
+    let read_only = read_only.then(|| ("default_transaction_read_only", "on".to_owned()));
+    let own = timeout.iter().map(|(name, value)| (*name, value));
+    // Also behind those of the URL: no option there makes a looker-on write.
+    let last = read_only.iter().map(|(name, value)| (*name, value));
     let mut calls = Vec::new();
-    for (name, value) in timeout.chain(of_url) {
+    for (name, value) in own.chain(of_url).chain(last) {
         let (name, value) = (literal(name)?, literal(value)?);
         calls.push(format!("set_config({name}, {value}, false)"));
     }
@@ -92,5 +96,10 @@ mod tests {
             said,
             r"SELECT set_config(E'statement_timeout', E'30000', false), set_config(E'search_path', E'a''b\\c', false), set_config(E'statement_timeout', E'5', false)"
         );
+        url.settings = vec![("default_transaction_read_only".into(), "off".into())];
+        options.read_only = true;
+        let said = settings(&url, &options).expect("no NUL").expect("settings");
+        let last = "set_config(E'default_transaction_read_only', E'on', false)";
+        assert!(said.ends_with(last), "{said}");
     }
 }

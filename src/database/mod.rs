@@ -78,6 +78,8 @@ pub struct ConnectOptions {
     pub max_connections: u32,
     /// Make the SQLite file where it is missing.
     pub create: bool,
+    /// Have the database refuse whatever would change it, for a program that only looks on.
+    pub read_only: bool,
 }
 
 impl Default for ConnectOptions {
@@ -89,6 +91,7 @@ impl Default for ConnectOptions {
             statement_timeout: None,
             max_connections: 8,
             create: false,
+            read_only: false,
         }
     }
 }
@@ -174,6 +177,17 @@ impl Database {
             }
         }
         error::silence(limit)
+    }
+
+    /// Lets go of the second of the connections that it began with: whoever only looks on now and then
+    /// needs one, and others may need the place.
+    pub async fn keep_one(&self) {
+        if let Self::Postgres(pool) = self
+            && let Some(second) = pool.take_first()
+        {
+            // One that can't say farewell is gone all the same.
+            let _ = tokio::time::timeout(ALIVE_TIMEOUT, second.close()).await;
+        }
     }
 
     /// Closes the pool, waiting for what is in use.

@@ -65,12 +65,16 @@ fn ssl_mode(url: &PostgresUrl, options: &ConnectOptions) -> Option<PgSslMode> {
 
 /// Options for SQLite: durable to a power cut, and never a new file by accident.
 pub(super) fn sqlite(path: &Path, options: &ConnectOptions) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let sqlite = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(options.create)
-        .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .foreign_keys(true)
-        .disable_statement_logging()
+        .disable_statement_logging();
+    match options.read_only {
+        // How the file keeps its journal stands in the file: to change it is to write.
+        true => sqlite.pragma("query_only", "ON"),
+        false => sqlite.journal_mode(SqliteJournalMode::Wal),
+    }
 }

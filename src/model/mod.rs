@@ -4,6 +4,7 @@
 //! The state machine is small enough to be tested exhaustively, phase by event.
 
 mod cause;
+mod csv;
 mod entry;
 mod failure;
 mod key;
@@ -15,6 +16,7 @@ mod summary;
 mod upload;
 
 pub use cause::Cause;
+pub use csv::csv_cell;
 pub use entry::{
     Accepted, Committed, Completed, Copied, Created, CutoverBegan, CutoverCommitted,
     ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed, Entry, EntryObject, Event, Failed, Interrupted,

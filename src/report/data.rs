@@ -6,8 +6,11 @@ use uuid::Uuid;
 use super::series::{Durations, Pace};
 use crate::model::{Policy, Summary, TaskKind, TaskState};
 
-/// The most objects that a report names one by one.
+/// The most objects that a report names one by one, in its table and in JSON.
 pub const FINDINGS_MAX: usize = 100;
+
+/// The most that the spreadsheet within its page has: some megabytes, which every browser opens.
+pub const SPREADSHEET_MAX: usize = 10_000;
 
 /// All that is told of a task.
 #[derive(Debug, Clone, Serialize)]
@@ -27,11 +30,26 @@ pub struct Report {
     /// What became of the journal when it was read.
     pub journal: JournalSeen,
     /// The first objects that did not come to a good end.
+    #[serde(serialize_with = "the_first")]
     pub findings: Vec<Finding>,
     /// What kept them, counted over all of them.
     pub causes: Vec<Cause>,
     /// When, where and by which version the report was made.
     pub made: Made,
+    /// What it comes to, signed, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signed: Option<Signed>,
+}
+
+/// A statement, signed in minisign's format.
+#[derive(Debug, Clone, Serialize)]
+pub struct Signed {
+    /// The text.
+    pub statement: String,
+    /// As it stands in a `.minisig` file.
+    pub signature: String,
+    /// As `minisign -P` takes it.
+    pub public_key: String,
 }
 
 /// The making of a report.
@@ -151,6 +169,10 @@ pub struct Steps {
     /// From the commit to the deletion of the source.
     #[serde(serialize_with = "quantiles")]
     pub delete_source: Durations,
+}
+
+fn the_first<S: Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
+    findings[..findings.len().min(FINDINGS_MAX)].serialize(serializer)
 }
 
 fn quantiles<S: Serializer>(durations: &Durations, serializer: S) -> Result<S::Ok, S::Error> {

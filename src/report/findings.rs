@@ -1,13 +1,15 @@
 //! The objects that did not come to a good end, with their reasons.
 
-use super::data::{Cause, Finding, FindingKind, Report};
+use super::data::{Cause, FINDINGS_MAX, Finding, FindingKind, Report};
+use super::frame::Way;
 use super::html::Html;
 use super::page::section;
 use super::table::{Cell, Table};
 use super::words;
+use crate::model::{self, csv_cell};
 
 /// The causes, counted over all; then the first objects one by one.
-pub fn findings(html: &mut Html, report: &Report) {
+pub fn findings(html: &mut Html, report: &Report, way: Way) {
     section(html, "findings", |html| {
         let s = &report.total;
         // What was accepted behind the commit is among the kept ones.
@@ -38,42 +40,88 @@ pub fn findings(html: &mut Html, report: &Report) {
                 "Phase that they stay in",
                 "Class",
                 "Objects",
+                "To mend",
             ],
             is_long: false,
         }
         .write(html, report.causes.iter().map(cause_row).collect(), None);
+        if way == Way::File {
+            spreadsheet(html, report, all);
+        }
+        let shown = report.findings.iter().take(FINDINGS_MAX);
         Table {
-            caption: &caption(report.findings.len() as u64, all),
-            columns: &["Object", "Document", "Outcome", "Tries", "Reason"],
+            caption: &caption(shown.len() as u64, all),
+            columns: &["Object", "Outcome", "Tries", "Reason"],
             is_long: true,
         }
-        .write(
-            html,
-            report.findings.iter().map(finding_row).collect(),
-            None,
-        );
-        if all > report.findings.len() as u64 {
-            let more = words::number(all - report.findings.len() as u64);
-            let id = report.task.task_id;
-            html.element("p", &[], |html| {
-                html.text(&format!(
-                    "{more} more are not on this page; these list all: "
-                ));
-                html.leaf(
-                    "code",
-                    &[],
-                    &format!("windlass journal {id} --event failed"),
-                );
-                html.text(", ");
-                html.leaf(
-                    "code",
-                    &[],
-                    &format!("windlass journal {id} --event skipped"),
-                );
-                html.text(".");
-            });
+        .write(html, shown.clone().map(finding_row).collect(), None);
+        let left = all.saturating_sub(shown.len() as u64);
+        if left > 0 {
+            elsewhere(html, report.task.task_id, left);
         }
     });
+}
+
+fn elsewhere(html: &mut Html, id: i64, left: u64) {
+    html.element("p", &[], |html| {
+        let more = words::number(left);
+        html.text(&format!(
+            "{more} more are not in this table; these list all: "
+        ));
+        for (at, event) in ["failed", "skipped"].into_iter().enumerate() {
+            html.text(if at == 0 { "" } else { ", " });
+            let command = format!("windlass journal {id} --event {event} --format csv");
+            html.leaf("code", &[], &command);
+        }
+        html.text(".");
+    });
+}
+
+/// All of them for a spreadsheet, within the page itself: it asks for nothing.
+fn spreadsheet(html: &mut Html, report: &Report, all: u64) {
+    let rows = report.findings.len() as u64;
+    let which = match rows < all {
+        true => format!(
+            "The first {} of {}",
+            words::number(rows),
+            words::number(all)
+        ),
+        false => format!("All {}", words::number(rows)),
+    };
+    let csv = csv(&report.findings);
+    let size = words::bytes(csv.len() as u64);
+    let name = format!("windlass-task-{}-failures.csv", report.task.task_id);
+    html.element("p", &[("class", "download")], |html| {
+        html.text(&format!("{which} as a table for spreadsheets: "));
+        html.download(&name, "text/csv", &csv);
+        html.text(&format!(
+            " ({size}). What a spreadsheet would take for a formula stands behind an apostrophe in it."
+        ));
+    });
+}
+
+const CSV_HEADER: &str = "user,bucket,id,document,outcome,phase,class,cause,tries,reason\r\n";
+
+fn csv(findings: &[Finding]) -> String {
+    let mut csv = CSV_HEADER.to_owned();
+    for finding in findings {
+        let tries = finding.attempts.to_string();
+        let cells = [
+            finding.user.as_str(),
+            &finding.bucket,
+            &finding.id,
+            &finding.document,
+            finding.what.name(),
+            &finding.phase,
+            &finding.class,
+            &finding.cause,
+            &tries,
+            &finding.why,
+        ];
+        csv += &cells.map(csv_cell).join(",");
+        csv += "\r\n";
+    }
+    csv
 }
 
 fn caption(shown: u64, all: u64) -> String {
@@ -94,7 +142,16 @@ fn cause_row(cause: &Cause) -> Vec<Cell> {
         Cell::Outside(cause.phase.clone()),
         Cell::Outside(or_dash(&cause.class)),
         Cell::count(cause.objects),
+        Cell::Words(remedy(cause).into()),
     ]
+}
+
+/// What a person can do about it, before a resume.
+fn remedy(cause: &Cause) -> &'static str {
+    match (cause.what, cause.cause.parse::<model::Cause>()) {
+        (FindingKind::Failed | FindingKind::Undeleted, Ok(cause)) => cause.remedy(),
+        _ => "–",
+    }
 }
 
 fn finding_row(finding: &Finding) -> Vec<Cell> {
@@ -104,8 +161,7 @@ fn finding_row(finding: &Finding) -> Vec<Cell> {
         _ => format!("while {}: {}", finding.phase, or_dash(&finding.cause)),
     };
     vec![
-        Cell::Outside(object),
-        Cell::Outside(finding.document.clone()),
+        Cell::Names(object, finding.document.clone()),
         Cell::Both(finding.what.name().into(), outcome),
         Cell::count(finding.attempts),
         Cell::Outside(finding.why.clone()),
@@ -116,5 +172,30 @@ fn or_dash(text: &str) -> String {
     match text.is_empty() {
         true => "–".into(),
         false => text.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_of_the_spreadsheet_is_a_formula() {
+        let finding = Finding {
+            user: "=cmd|' /C calc'!A0".into(),
+            bucket: "+1".into(),
+            id: "@SUM(A1)".into(),
+            document: "-2,\"x\"".into(),
+            what: FindingKind::Failed,
+            phase: "pending".into(),
+            class: "permanent".into(),
+            cause: "other".into(),
+            attempts: 2,
+            why: "a\nb".into(),
+        };
+        let rows = csv(&[finding]);
+        let row = rows.lines().nth(1).unwrap();
+        let expected = "'=cmd|' /C calc'!A0,'+1,'@SUM(A1),\"'-2,\"\"x\"\"\",failed,pending,permanent,other,2,a\\nb";
+        assert_eq!(row, expected);
     }
 }

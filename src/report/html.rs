@@ -3,13 +3,15 @@
 //! Names of elements and attributes are literals, everything else is escaped; an element is closed
 //! when the closure that fills it returns. There is no way to write markup that came from outside.
 
+use base64::Engine as _;
+
 use crate::model::is_hidden;
 
 /// Names and values of attributes.
 pub type Attributes<'a> = &'a [(&'static str, &'a str)];
 
 /// A page, or a part of one, as far as it is written.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Html {
     out: String,
 }
@@ -18,6 +20,16 @@ impl Html {
     /// The text so far.
     pub fn finish(self) -> String {
         self.out
+    }
+
+    /// The same, while it goes on.
+    pub fn written(&self) -> &str {
+        &self.out
+    }
+
+    /// What another has written.
+    pub fn join(&mut self, other: &Self) {
+        self.out.push_str(&other.out);
     }
 
     /// Markup that stands in the source of this program.
@@ -73,6 +85,13 @@ impl Html {
                 }
             }
         });
+    }
+
+    /// A file within the page itself: a link that saves it, and asks nobody.
+    pub fn download(&mut self, name: &str, kind: &'static str, content: &str) {
+        let data = base64::engine::general_purpose::STANDARD.encode(content);
+        let target = format!("data:{kind};charset=utf-8;base64,{data}");
+        self.leaf("a", &[("href", &target), ("download", name)], name);
     }
 
     fn open(&mut self, name: &'static str, attributes: Attributes<'_>) {

@@ -63,10 +63,16 @@ pub fn ticks(max: f64, wanted: usize) -> Vec<f64> {
 pub fn pace(html: &mut Html, words: &Words<'_>, pace: &Pace, rates: &[f64]) {
     let highest = rates.iter().copied().fold(0.0, f64::max);
     let levels = ticks(highest, 4);
-    let y = upright(levels.last().copied().unwrap_or(1.0));
-    let (_, unit_ms) = words::time_unit(pace.worked_ms);
     let worked = pace.worked_ms.max(1) as f64;
     let x = level(0.0, worked);
+    let names = cut_names(&x, pace);
+    // They stand over the curve, and not in it.
+    let rows = names.iter().map(|name| name.row + 1).max().unwrap_or(0);
+    let y = upright(
+        levels.last().copied().unwrap_or(1.0),
+        TOP + rows as f64 * ROW,
+    );
+    let (_, unit_ms) = words::time_unit(pace.worked_ms);
     frame(html, words, |html| {
         grid(html, &y, &levels);
         let times = ticks(worked / unit_ms, 5);
@@ -92,27 +98,64 @@ pub fn pace(html: &mut Html, words: &Words<'_>, pace: &Pace, rates: &[f64]) {
             let line = format!("{line}V{base:.1}H{end:.1}");
             html.leaf("path", &[("class", "line"), ("d", &line)], "");
         }
-        cuts(html, &x, pace);
+        cuts(html, &x, pace, &names);
     });
 }
 
-/// Where later runs began.
-fn cuts(html: &mut Html, x: &Scale, pace: &Pace) {
-    let are_named = pace.cuts_ms.len() <= NAMED_CUTS_MAX;
+/// The name of a later run: where it stands, in a row of its own where it would cover another.
+struct CutName {
+    name: String,
+    place: f64,
+    anchor: &'static str,
+    row: usize,
+}
+
+/// How high a row of names is, how many there are at most, and how wide a name is about.
+const ROW: f64 = 13.0;
+const ROWS_MAX: usize = 3;
+const NAME_WIDTH: f64 = 42.0;
+
+/// The names for which there is room.
+fn cut_names(x: &Scale, pace: &Pace) -> Vec<CutName> {
+    let mut names: Vec<CutName> = Vec::new();
+    if pace.cuts_ms.len() > NAMED_CUTS_MAX {
+        return names;
+    }
+    let mut ends = [f64::MIN; ROWS_MAX];
     for (at, cut) in pace.cuts_ms.iter().enumerate() {
-        let place = x.at(*cut as f64);
-        line(html, "cut", place, TOP, place, HEIGHT - BOTTOM);
-        if are_named {
-            let name = format!("run {}", at + 2);
-            let is_far_right = place > WIDTH - RIGHT - 40.0;
-            let (place, anchor) = match is_far_right {
-                true => (place - 4.0, "end"),
-                false => (place + 4.0, "start"),
-            };
-            // One above the other where they stand close.
-            let row = TOP + 9.0 + (at % 3) as f64 * 13.0;
-            label(html, "cut-name", place, row, anchor, &name);
+        let line = x.at(*cut as f64);
+        let (place, anchor, from) = match line > WIDTH - RIGHT - NAME_WIDTH {
+            true => (line - 4.0, "end", line - NAME_WIDTH),
+            false => (line + 4.0, "start", line),
+        };
+        if let Some(row) = ends.iter().position(|end| *end <= from) {
+            ends[row] = from + NAME_WIDTH;
+            names.push(CutName {
+                name: format!("run {}", at + 2),
+                place,
+                anchor,
+                row,
+            });
         }
+    }
+    names
+}
+
+/// Where later runs began.
+fn cuts(html: &mut Html, x: &Scale, pace: &Pace, names: &[CutName]) {
+    for cut in &pace.cuts_ms {
+        let place = x.at(*cut as f64);
+        line(html, "cut", place, TOP - ROW / 2.0, place, HEIGHT - BOTTOM);
+    }
+    for CutName {
+        name,
+        place,
+        anchor,
+        row,
+    } in names
+    {
+        let height = TOP + *row as f64 * ROW + 4.0;
+        label(html, "cut-name", *place, height, anchor, name);
     }
 }
 
@@ -124,7 +167,10 @@ pub fn durations(html: &mut Html, words: &Words<'_>, step: &Durations, bins: (us
     let highest = shown.iter().max().copied().unwrap_or(0);
     let levels = ticks(highest.max(1) as f64, 4);
     let levels: Vec<f64> = levels.into_iter().filter(|l| l.fract() == 0.0).collect();
-    let y = upright(levels.last().copied().unwrap_or(1.0).max(highest as f64));
+    let y = upright(
+        levels.last().copied().unwrap_or(1.0).max(highest as f64),
+        TOP,
+    );
     let x = level(first as f64, (last + 1) as f64);
     frame(html, words, |html| {
         grid(html, &y, &levels);
@@ -219,12 +265,12 @@ pub fn shares(html: &mut Html, parts: &[(&'static str, u64)]) {
     });
 }
 
-fn upright(max: f64) -> Scale {
+fn upright(max: f64, top: f64) -> Scale {
     Scale {
         from: 0.0,
         to: max,
         start: HEIGHT - BOTTOM,
-        end: TOP,
+        end: top,
     }
 }
 

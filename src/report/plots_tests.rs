@@ -99,3 +99,40 @@ fn one_of_a_million_still_shows() {
     let widths = numbers(&html.finish(), "width");
     assert_eq!(widths, [1000.0, 1000.0, 4.0]);
 }
+
+/// Whatever lies close together: no name covers another, and all stand over the curve.
+#[test]
+fn names_of_runs_keep_clear_of_the_curve_and_of_one_another() {
+    let mut work = Pace::default();
+    work.add(0, 100, 1);
+    work.add(1000, 100, 1);
+    for cut in [10, 20, 30, 40, 500, 960, 990] {
+        work.cut(cut);
+    }
+    let x = level(0.0, 1000.0);
+    let names = cut_names(&x, &work);
+    let named: Vec<_> = names
+        .iter()
+        .map(|name| (name.name.as_str(), name.row))
+        .collect();
+    let expected = [
+        ("run 2", 0),
+        ("run 3", 1),
+        ("run 4", 2),
+        ("run 6", 0),
+        ("run 7", 0),
+        ("run 8", 1),
+    ];
+    assert_eq!(named, expected);
+    let rates: Vec<f64> = work.bytes.iter().map(|bytes| *bytes as f64).collect();
+    let mut html = Html::default();
+    pace(&mut html, &words(), &work, &rates);
+    let svg = html.finish();
+    let curve = svg.split("class=\"line\" d=\"M").nth(1).unwrap();
+    let top: f64 = curve.split([' ', 'H']).nth(1).unwrap().parse().unwrap();
+    let lowest = TOP + 2.0 * ROW + 4.0;
+    assert!(
+        top > lowest,
+        "{top} is within the names, which end at {lowest}"
+    );
+}

@@ -1,6 +1,6 @@
 //! What holds the report up: the chains, how to check them without windlass, the configuration.
 
-use super::data::{Chain, JournalSeen, Report, Side};
+use super::data::{Chain, JournalSeen, Report, Side, Signed};
 use super::html::Html;
 use super::page::section;
 use super::table::{Cell, Table};
@@ -31,7 +31,36 @@ pub fn proof(html: &mut Html, report: &Report) {
         seen(html, report);
         chains(html, &report.chains);
         how_to_check(html, report);
+        if let Some(signed) = &report.signed {
+            signature(html, report.task.task_id, signed);
+        }
     });
+}
+
+/// What the report comes to, signed, and how to check that.
+fn signature(html: &mut Html, id: i64, signed: &Signed) {
+    let name = format!("windlass-task-{id}.txt");
+    let minisig = format!("{name}.minisig");
+    html.leaf("h3", &[], "The signed statement");
+    html.element("p", &[], |html| {
+        html.text(
+            "Counts and heads, signed with an Ed25519 key when this report was made. Save both files: ",
+        );
+        html.download(&name, "text/plain", &signed.statement);
+        html.text(", ");
+        html.download(&minisig, "text/plain", &signed.signature);
+        html.text(
+            ". Take the public key from whoever signs, and not from this page, which shows only which \
+             it is. The second command prints each head of the export that was signed:",
+        );
+    });
+    code(html, "Statement that is signed", &signed.statement);
+    code(html, "Signature of it", &signed.signature);
+    let check = format!(
+        "minisign -Vm {name} -P {}\npython3 check.py journal.jsonl | grep -Fxf - {name}",
+        signed.public_key
+    );
+    code(html, "Commands that check the signature", &check);
 }
 
 fn seen(html: &mut Html, report: &Report) {
@@ -144,7 +173,7 @@ fn chains(html: &mut Html, chains: &[Chain]) {
             Cell::Outside(format!("{}, windlass {}", chain.host, chain.version)),
             Cell::Time(chain.heartbeat_ms),
             Cell::count(chain.seq),
-            Cell::Outside(chain.head.clone()),
+            Cell::Names(chain.head.clone(), String::new()),
         ]
     };
     Table {
@@ -291,7 +320,10 @@ fn side(html: &mut Html, name: &'static str, side: &Side) {
 fn facts(html: &mut Html, facts: &[(&'static str, String)]) {
     html.element("dl", &[("class", "facts")], |html| {
         for (name, value) in facts {
-            html.element("div", &[], |html| {
+            // A hash has a line of its own, and stays in one piece.
+            let is_long = value.split_whitespace().any(|word| word.len() > 40);
+            let class = if is_long { "long" } else { "short" };
+            html.element("div", &[("class", class)], |html| {
                 html.leaf("dt", &[], name);
                 html.element("dd", &[], |html| html.outside(value));
             });

@@ -18,6 +18,10 @@ pub enum Cell {
     Strip(f64, f64),
     /// Words of ours, then text from outside in the same cell.
     Both(String, String),
+    /// A name from outside that should stay in one piece where there is room, and a further one below it.
+    Names(String, String),
+    /// Words of ours that lead somewhere, where there is somewhere to go.
+    Link(String, Option<String>),
 }
 
 impl Cell {
@@ -110,6 +114,14 @@ fn write(html: &mut Html, cell: &Cell) {
         Cell::Words(text) | Cell::Number(text, _) => html.text(text),
         Cell::Outside(text) => html.outside(text),
         Cell::Time(ms) => time(html, *ms),
+        Cell::Names(first, second) => {
+            name(html, first);
+            if !second.is_empty() {
+                html.element("small", &[], |html| name(html, second));
+            }
+        }
+        Cell::Link(text, Some(target)) => html.leaf("a", &[("href", target)], text),
+        Cell::Link(text, None) => html.text(text),
         Cell::Strip(from, to) => super::plots::strip(html, *from, *to),
         Cell::Both(ours, theirs) => html.element("span", &[], |html| {
             html.leaf("strong", &[], ours);
@@ -119,6 +131,25 @@ fn write(html: &mut Html, cell: &Cell) {
             }
         }),
     }
+}
+
+/// The longest piece of a name that may make its column as wide as itself.
+const WHOLE_MAX_CHARS: usize = 72;
+
+/// It is parted behind its slashes; a piece that no column has room for is parted anywhere.
+fn name(html: &mut Html, text: &str) {
+    let is_whole = text
+        .split('/')
+        .all(|piece| piece.chars().count() <= WHOLE_MAX_CHARS);
+    let class = if is_whole { "name whole" } else { "name" };
+    html.element("span", &[("class", class)], |html| {
+        for (at, piece) in text.split_inclusive('/').enumerate() {
+            if at > 0 {
+                html.void("wbr", &[]);
+            }
+            html.outside(piece);
+        }
+    });
 }
 
 /// A time of the day in UTC, for people and machines.

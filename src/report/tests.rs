@@ -116,6 +116,93 @@ fn report(state: TaskState) -> Report {
             host: HOSTILE.into(),
             version: "0.1.0".into(),
         },
+        signed: Some(Signed {
+            statement: HOSTILE.into(),
+            signature: HOSTILE.into(),
+            public_key: HOSTILE.into(),
+        }),
+    }
+}
+
+#[test]
+fn a_statement_says_what_the_report_comes_to_in_lines_that_nothing_forges() {
+    let mut report = report(TaskState::Failed);
+    report.task.source.place = "db://\ntask 8".into();
+    report.journal = JournalSeen::Proven {
+        executor: Uuid::nil(),
+        seq: 12,
+        head: "cd".repeat(32),
+        has_mirrored_head: Some(true),
+        events: Vec::new(),
+        commits: None,
+    };
+    let text = statement(&report);
+    let nil = Uuid::nil();
+    for line in [
+        format!("task 7 {nil}: forward, failed"),
+        "from db://\\ntask 8".to_owned(),
+        "planned 3 = committed 2 + skipped 0 + failed 1 + accepted 0 + remaining 0".to_owned(),
+        "sources: 2 deleted, 0 kept, 0 not deleted".to_owned(),
+        format!("{nil} {nil} 12 {}", "cd".repeat(32)),
+    ] {
+        assert!(text.lines().any(|l| l == line), "no {line:?} in {text}");
+    }
+    assert_eq!(text.lines().count(), 9 + 2, "{text}");
+}
+
+fn served(state: TaskState) -> String {
+    let now = Now {
+        why_resume: Some(HOSTILE.into()),
+        speed: Some(Speed {
+            objects_per_s: 1.5,
+            bytes_per_s: 1e6,
+            left_s: Some(90),
+        }),
+        workers: vec![Worker {
+            executor: Uuid::nil(),
+            epoch: 1,
+            host: HOSTILE.into(),
+            pid: 1,
+            version: HOSTILE.into(),
+            began_ms: 1_600_000_000_000,
+            heard_s: 40,
+            has_ended: false,
+            entries: 9,
+            committed: 3,
+            failed: 0,
+            under_way: 0,
+        }],
+    };
+    let away = Notice::Away {
+        why: HOSTILE.into(),
+        since_ms: 1_600_000_100_000,
+    };
+    let report = report(state);
+    let mut all = notice(&away, Some(1_600_000_000_000)).to_vec();
+    all.extend(parts(&report, &now));
+    served_page(&Served {
+        title: &live_title(&report),
+        list: Some(HOSTILE),
+        events: HOSTILE,
+        parts: &all,
+        is_of_task: true,
+        made_by: ("0.1.0", HOSTILE),
+    })
+}
+
+#[test]
+fn hostile_names_leave_a_served_page_as_it_is() {
+    let page = served(TaskState::Running);
+    assert_eq!(page.matches("<script>").count(), 2, "ours");
+    assert_eq!(page.matches("</style>").count(), 2);
+    assert!(!page.contains("<!--") && !page.contains(['\u{202e}', '\u{0}']));
+    for words in [
+        "3 of 3 objects committed. The task &lt;script&gt;",
+        "To go on: <code>windlass resume 7</code>",
+        "The database is away",
+        "silent",
+    ] {
+        assert!(page.contains(words), "no {words:?}");
     }
 }
 
@@ -137,13 +224,18 @@ fn hostile_names_leave_the_page_as_it_is() {
 
 #[test]
 fn every_element_that_is_opened_is_closed() {
-    let page = page(&report(TaskState::Failed));
+    for page in [page(&report(TaskState::Failed)), served(TaskState::Failed)] {
+        expect_closed(&page);
+    }
+}
+
+fn expect_closed(page: &str) {
     let mut open: Vec<&str> = Vec::new();
     for part in page.split('<').skip(1) {
         let name = part.split(['>', ' ']).next().unwrap();
         match name.strip_prefix('/') {
             Some(name) => assert_eq!(open.pop(), Some(name), "{part}"),
-            None if ["!DOCTYPE", "meta", "br"].contains(&name) => {}
+            None if ["!DOCTYPE", "meta", "br", "wbr"].contains(&name) => {}
             // What stands in the script and the style is no markup.
             None if open
                 .last()
@@ -156,7 +248,11 @@ fn every_element_that_is_opened_is_closed() {
 
 #[test]
 fn identifiers_are_there_once_and_what_names_them_finds_them() {
-    let page = page(&report(TaskState::Complete));
+    expect_identified(&page(&report(TaskState::Complete)));
+    expect_identified(&served(TaskState::Complete));
+}
+
+fn expect_identified(page: &str) {
     let values = |attribute: &str| -> Vec<String> {
         let marked = format!(" {attribute}=\"");
         let rest = page.split(&marked).skip(1);
@@ -168,7 +264,8 @@ fn identifiers_are_there_once_and_what_names_them_finds_them() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), all, "{ids:?}");
-    let targets = values("href").into_iter().map(|href| href[1..].to_owned());
+    let within = values("href").into_iter();
+    let targets = within.filter_map(|href| Some(href.strip_prefix('#')?.to_owned()));
     let named = ["aria-labelledby", "aria-describedby"].map(values).concat();
     for name in targets.chain(named) {
         assert!(ids.contains(&name), "nothing is called {name}");

@@ -10,12 +10,21 @@ use super::words;
 
 /// Runs, then throughput, then steps.
 pub fn work(html: &mut Html, report: &Report) {
+    over_time(html, report, |html| match report.history.runs.is_empty() {
+        true => executors(html, &report.chains),
+        false => runs(html, report),
+    });
+}
+
+/// The same where those who work are told elsewhere.
+pub fn work_by_others(html: &mut Html, report: &Report) {
+    over_time(html, report, |_| {});
+}
+
+fn over_time(html: &mut Html, report: &Report, workers: impl FnOnce(&mut Html)) {
     section(html, "work", |html| {
         html.leaf("p", &[], told_by(report));
-        match report.history.runs.is_empty() {
-            true => executors(html, &report.chains),
-            false => runs(html, report),
-        }
+        workers(html);
         html.leaf("h3", &[], "Throughput");
         throughput(html, &report.history.pace);
         html.leaf("h3", &[], "How long the steps took");

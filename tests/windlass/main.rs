@@ -59,6 +59,7 @@ mod safety;
 mod same_again;
 mod secrets;
 mod selection;
+mod serve;
 mod servers;
 mod sql_of_old;
 mod sqlite;

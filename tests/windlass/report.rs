@@ -250,6 +250,90 @@ async fn a_damaged_journal_is_called_so_and_not_believed() {
     assert!(page(&world).contains("Journal damaged."));
 }
 
+/// A key for this test, which only its owner may read.
+fn key(world: &World) -> std::path::PathBuf {
+    let key = world.program.home().join("minisign.key");
+    let made = include_str!("../../fixtures/report/minisign.key");
+    std::fs::write(&key, made).expect("written");
+    set_mode(&key, 0o600);
+    key
+}
+
+fn set_mode(path: &std::path::Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("the owner may");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_report_says_counts_and_heads_that_minisign_checks() {
+    let world = troubled().await;
+    let key = key(&world);
+    let sign = ["--sign", &key.display().to_string(), "--json"];
+    let told = report(&world, &sign).await.expect_code(0).json();
+    let text = |name: &str| told["signed"][name].as_str().expect("text").to_owned();
+    let statement = text("statement");
+    let head = format!(
+        "{} {} {} {}",
+        told["task_uuid"].as_str().expect("a UUID"),
+        told["journal"]["executor"].as_str().expect("a UUID"),
+        told["journal"]["seq"],
+        told["journal"]["head"].as_str().expect("a hash")
+    );
+    for line in [
+        head.as_str(),
+        "planned 40 = committed 32 + skipped 0 + failed 8 + accepted 0 + remaining 0",
+    ] {
+        assert!(
+            statement.lines().any(|l| l == line),
+            "no {line} in {statement}"
+        );
+    }
+    let page = page(&world);
+    assert!(page.contains("The signed statement") && page.contains(&text("public_key")));
+    let secret = std::fs::read_to_string(&key).expect("the key");
+    let secret = secret.lines().nth(1).expect("a second line");
+    assert!(!page.contains(&secret[20..]) && !told.to_string().contains(&secret[20..]));
+    let home = world.program.home();
+    std::fs::write(home.join("s.txt"), &statement).expect("written");
+    std::fs::write(home.join("s.txt.minisig"), text("signature")).expect("written");
+    let minisign = |statement: &str| {
+        std::fs::write(home.join("s.txt"), statement).expect("written");
+        let checked = Command::new("minisign")
+            .args(["-Vm", "s.txt", "-P", &text("public_key")])
+            .current_dir(home)
+            .output();
+        checked.map(|output| output.status.success())
+    };
+    match minisign(&statement) {
+        Ok(is_right) => {
+            assert!(is_right, "minisign does not take it");
+            let forged = minisign(&statement.replace("committed 32", "committed 33"));
+            assert!(!forged.expect("minisign"), "a forged one is refused");
+        }
+        Err(error) => eprintln!(
+            "SKIPPED: minisign is not there ({error}); its format is checked by sign::tests"
+        ),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_others_can_read_signs_nothing() {
+    let world = World::new(3).await;
+    let migrate = world.args("db", "localfs", &[]);
+    world.program.run(&migrate).await.expect_code(0);
+    let key = key(&world);
+    set_mode(&key, 0o644);
+    let sign = ["--sign", &key.display().to_string(), "--json"];
+    let refused = report(&world, &sign).await.expect_code(2);
+    assert_eq!(refused.json()["code"], "file");
+    assert!(
+        refused.stderr.contains("others can read this key"),
+        "{}",
+        refused.stderr
+    );
+    assert!(!world.program.home().join("report.html").exists());
+}
+
 /// On PostgreSQL and S3: by the journal, then by the mirror alone; both must tell the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_its_checkpoint_the_database_tells_the_same() {

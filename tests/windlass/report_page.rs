@@ -54,6 +54,32 @@ return {
 };
 "#;
 
+/// Words that a line's end cuts in two. Behind a hyphen or a slash is a good place; what no screen has
+/// room for has none.
+const BROKEN_WORDS: &str = r#"
+const broken = [];
+const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+while (walker.nextNode()) {
+  const node = walker.currentNode;
+  if (node.parentElement.closest("pre, svg, details") || !node.parentElement.checkVisibility()) continue;
+  for (const word of node.textContent.matchAll(/[^\s\/\-–?]+/g)) {
+    if (word[0].length > 72) continue;
+    const range = document.createRange();
+    range.setStart(node, word.index);
+    range.setEnd(node, word.index + word[0].length);
+    const lines = new Set([...range.getClientRects()].map((box) => Math.round(box.top)));
+    if (lines.size > 1) broken.push(word[0]);
+  }
+}
+return broken;
+"#;
+
+/// The rows of the spreadsheet that the page brings along.
+const SPREADSHEET: &str = r#"
+const link = document.querySelector("a[download]");
+return [link.download, atob(link.href.split(",")[1]).trim().split(/\r\n/)];
+"#;
+
 /// What the keyboard must reach, in order.
 const FOCUSABLE: &str = r#"
 return [...document.querySelectorAll("a[href], button, input, summary, [tabindex='0']")]
@@ -69,13 +95,13 @@ const style = getComputedStyle(element);
 return { stop: element.dataset.stop ?? null, outline: style.outlineStyle, width: parseFloat(style.outlineWidth) };
 "#;
 
-async fn expect_readable(browser: &Browser, what: &str) {
+pub async fn expect_readable(browser: &Browser, what: &str) {
     let seen = browser.run(HARD_TO_READ).await;
     assert!(seen["looked"].as_u64().expect("a number") > 100, "{seen}");
     assert_eq!(seen["wrong"], Value::Array(Vec::new()), "{what}");
 }
 
-async fn expect_within_the_screen(browser: &Browser, what: &str) {
+pub async fn expect_within_the_screen(browser: &Browser, what: &str) {
     let seen = browser.run(TOO_WIDE).await;
     assert_eq!(seen["scrolls"], false, "{what}: {seen}");
     assert_eq!(seen["wide"], Value::Array(Vec::new()), "{what}");
@@ -109,6 +135,12 @@ async fn the_page_serves_every_screen_and_hand_and_asks_for_nothing() {
         expect_readable(&browser, name).await;
         expect_within_the_screen(&browser, name).await;
     }
+    let broken = browser.run(BROKEN_WORDS).await;
+    assert_eq!(broken, Value::Array(Vec::new()), "cut in two on a desk");
+    let sheet = browser.run(SPREADSHEET).await;
+    assert_eq!(sheet[0], "windlass-task-1-failures.csv");
+    let rows = sheet[1].as_array().expect("rows");
+    assert_eq!(rows.len(), 1 + 8, "{sheet}");
     expect_hands_to_work(&browser).await;
     expect_keys_to_reach_all(&browser, &page).await;
     expect_paper_to_work(&browser).await;

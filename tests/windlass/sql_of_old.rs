@@ -29,6 +29,9 @@ const OF_9_6: &[&str] = &[
     "json_array_elements_text",
     "least",
     "left",
+    "inet_client_addr",
+    "inet_server_addr",
+    "inet_server_port",
     "length",
     "lower",
     "max",
@@ -36,6 +39,7 @@ const OF_9_6: &[&str] = &[
     "min",
     "now",
     "octet_length",
+    "random",
     "pg_advisory_lock",
     "pg_advisory_unlock",
     "pg_backend_pid",
@@ -84,7 +88,13 @@ const OF_9_6: &[&str] = &[
 ];
 
 /// SQLite's own, in statements that PostgreSQL never sees.
-const OF_SQLITE: &[&str] = &["json_each", "julianday", "pragma_table_info", "strftime"];
+const OF_SQLITE: &[&str] = &[
+    "json_each",
+    "julianday",
+    "pragma_table_info",
+    "sqlite_version",
+    "strftime",
+];
 
 /// Names of our own before a parenthesis: tables with their columns, aliases of row sets.
 const OURS: &[&str] = &[

@@ -6,7 +6,7 @@ use super::step::Step;
 use crate::cli::args::JournalFormat;
 use crate::cli::format::folded;
 use crate::cli::printer::result_columns;
-use crate::model::{EntryObject, in_a_line};
+use crate::model::{EntryObject, csv_cell, in_a_line};
 
 const CSV_HEADER: &str = "seq,at,executor,host,pid,event,phase,idx,user,bucket,id,document,\
                           source_url,source_digest,dest_url,dest_digest,content_sha256,attempt,\
@@ -161,54 +161,6 @@ fn csv(out: &mut dyn Write, step: &Step) -> Result<()> {
         class.unwrap_or_default(),
         details(step),
     ];
-    let cells: Vec<_> = cells.iter().map(|cell| quoted(&defused(cell))).collect();
+    let cells: Vec<_> = cells.iter().map(|cell| csv_cell(cell)).collect();
     write!(out, "{}\r\n", cells.join(","))
-}
-
-/// A spreadsheet takes what begins so for a formula, and runs it; blanks before it don't always
-/// keep it from that. Behind an apostrophe it is text.
-fn defused(cell: &str) -> String {
-    let first = cell.trim_start_matches(' ').chars().next();
-    let is_formula = first.is_some_and(|c| "=+-@\t\r\n|%＝＋－＠".contains(c));
-    let shown = in_a_line(cell);
-    match is_formula {
-        true => format!("'{shown}"),
-        false => shown.into_owned(),
-    }
-}
-
-fn quoted(cell: &str) -> String {
-    // Where the comma is the decimal sign, a spreadsheet parts cells at semicolons.
-    match cell.contains(['"', ',', ';', '\n', '\r']) {
-        true => format!("\"{}\"", cell.replace('"', "\"\"")),
-        false => cell.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_cell_is_a_formula_and_none_moves_a_cursor() {
-        for (cell, shown) in [
-            (
-                "=HYPERLINK(\"http://x\")",
-                "\"'=HYPERLINK(\"\"http://x\"\")\"",
-            ),
-            ("+1", "'+1"),
-            ("-rf", "'-rf"),
-            ("@SUM(A1)", "'@SUM(A1)"),
-            ("\t=1", "'\\t=1"),
-            ("\r=1", "'\\r=1"),
-            ("  =1", "'  =1"),
-            ("＝1", "'＝1"),
-            ("a\nb\u{1b}", "a\\nb\\x1b"),
-            ("a;=1", "\"a;=1\""),
-            ("s3://a/b=c", "s3://a/b=c"),
-            ("", ""),
-        ] {
-            assert_eq!(quoted(&defused(cell)), shown);
-        }
-    }
 }

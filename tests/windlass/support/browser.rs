@@ -65,7 +65,10 @@ impl Browser {
     }
 
     pub async fn open(&self, page: &Path) {
-        let url = format!("file://{}", page.display());
+        self.visit(&format!("file://{}", page.display())).await;
+    }
+
+    pub async fn visit(&self, url: &str) {
         self.post("url", json!({ "url": url })).await;
     }
 
