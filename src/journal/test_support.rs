@@ -1,5 +1,6 @@
 //! What the journal's tests share.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -83,16 +84,41 @@ pub fn check_by_the_book(export: &str) -> (u64, String) {
     (seq, hex::encode(hash))
 }
 
-/// The directory as a crash would leave it now: the journal is at rest, but was not closed.
+/// The directory as a crash would leave it now: the journal is at rest, but was not closed. Sealing goes on
+/// behind it, and renames and removes what would be copied: that is waited for.
 pub fn crash_image(dir: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(dir).unwrap() {
-        let file = file.unwrap();
-        let target = to.join(file.file_name());
-        if file.file_type().unwrap().is_dir() {
-            crash_image(&file.path(), &target);
-        } else {
-            fs::copy(file.path(), target).unwrap();
+    let mut image = contents(dir);
+    for _ in 0..400 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+        let now = contents(dir);
+        let is_at_rest = matches!((&image, &now), (Ok(before), Ok(now)) if before == now);
+        image = now;
+        if is_at_rest {
+            break;
         }
     }
+    fs::create_dir_all(to).unwrap();
+    for (path, content) in image.unwrap() {
+        let target = to.join(path.strip_prefix(dir).unwrap());
+        match content {
+            None => fs::create_dir_all(target).unwrap(),
+            Some(bytes) => fs::write(target, bytes).unwrap(),
+        }
+    }
+}
+
+/// All that lies below a directory, by its path; a directory comes before what is in it.
+fn contents(dir: &Path) -> std::io::Result<BTreeMap<PathBuf, Option<Vec<u8>>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        match entry.file_type()?.is_dir() {
+            true => {
+                found.insert(entry.path(), None);
+                found.extend(contents(&entry.path())?);
+            }
+            false => drop(found.insert(entry.path(), Some(fs::read(entry.path())?))),
+        }
+    }
+    Ok(found)
 }
