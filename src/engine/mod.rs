@@ -16,6 +16,7 @@ mod task;
 pub use error::EngineError;
 pub use limits::{Concurrency, LimitTooSmall, MemoryLimit};
 pub use run::opening::{host, is_gone};
+pub use run::operator::user;
 pub use run::report::{ReportedFailure, RunReport};
 pub use settings::{ConfiguredStore, Settings, Store};
 pub use statedir::{StateDir, TaskFile};
