@@ -23,7 +23,7 @@ pub async fn run(
         task,
         causes: causes?,
         objects: args.object.clone(),
-        who: format!("{}@{}", user(), engine::host()),
+        who: format!("{}@{}", engine::user(), engine::host()),
         why: args.why.clone(),
     };
     let is_narrowed = !args.cause.is_empty() || !args.object.is_empty();
@@ -83,17 +83,4 @@ fn words(report: &AcceptReport, command: impl Fn(&str) -> String) -> String {
         _ => lines.push(format!("go on with:\n{}", command("resume"))),
     }
     lines.join("\n")
-}
-
-/// The name of the user that this process runs as, as the system has it: a variable of the
-/// environment is whatever somebody has set.
-fn user() -> String {
-    let uid = rustix::process::getuid().as_raw().to_string();
-    let names = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = names.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)? == uid).then(|| name.to_owned())
-    });
-    name.unwrap_or_else(|| format!("uid-{uid}"))
 }

@@ -18,6 +18,7 @@ pub use limits::{Concurrency, LimitTooSmall, MemoryLimit};
 pub use object::estimate::{Estimate, estimate};
 pub use object::sample::{Sample, Sampled, sample};
 pub use run::opening::{host, is_gone};
+pub use run::operator::user;
 pub use run::report::{ReportedFailure, RunReport};
 pub use settings::{ConfiguredStore, Settings, Store};
 pub use statedir::{StateDir, TaskFile};

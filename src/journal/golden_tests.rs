@@ -68,12 +68,16 @@ fn task_beginnings() -> Vec<Event> {
             pid,
             version: version.clone(),
             phases: phases(0, 0),
+            user: None,
+            command: None,
         }),
         Event::Resumed(Resumed {
             host,
             pid,
             version,
             phases: phases(0, 0),
+            user: None,
+            command: None,
         }),
         Event::Rebuilt(Rebuilt {
             why: "the checkpoint is damaged".into(),
@@ -271,6 +275,22 @@ fn what_an_online_migration_adds_stands_behind_all_else() {
     let end = offline.trim_end_matches('}');
     let frozen = format!("{end},\"online\":true}}");
     assert_eq!(serde_json::to_string(&online).unwrap(), frozen);
+}
+
+/// And of a process that says who has started it, and how.
+#[test]
+fn who_has_started_a_run_stands_behind_all_else() {
+    let phases = serde_json::to_string(&phases(0, 0)).unwrap();
+    let old = format!(r#"{{"host":"h","pid":1,"version":"0.1.0","phases":{phases}}}"#);
+    let end = old.strip_suffix('}').unwrap();
+    let new = format!(r#"{end},"user":"root","command":"windlass resume 1"}}"#);
+    for frozen in [&old, &new] {
+        let started: Started = serde_json::from_str(frozen).unwrap();
+        assert_eq!(&serde_json::to_string(&started).unwrap(), frozen);
+        let resumed: Resumed = serde_json::from_str(frozen).unwrap();
+        assert_eq!(&serde_json::to_string(&resumed).unwrap(), frozen);
+        assert_eq!(resumed.user.is_some(), frozen == &new);
+    }
 }
 
 /// The golden export with something done to it, and the line at which that must show.

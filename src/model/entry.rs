@@ -179,6 +179,12 @@ events! {
         version: String,
         /// Objects per phase.
         phases: PhaseCounts,
+        /// The operating system's user; older entries don't tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// The command line, with its secrets as stars; older entries don't tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        command: Option<String>,
     }
     /// An executor took the task up again; a new lease of the lock.
     Resumed "resumed" false {
@@ -190,6 +196,12 @@ events! {
         version: String,
         /// Objects per phase.
         phases: PhaseCounts,
+        /// The operating system's user; older entries don't tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+        /// The command line, with its secrets as stars; older entries don't tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        command: Option<String>,
     }
     /// The checkpoint was made anew from the mirror.
     Rebuilt "rebuilt" false {

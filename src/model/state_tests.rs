@@ -250,6 +250,8 @@ fn a_source_is_never_deleted_without_a_proof_of_this_lease() {
             pid: 1,
             version: "v".into(),
             phases: PhaseCounts::default(),
+            user: None,
+            command: None,
         });
         assert!(state.apply(&resumed).unwrap().apply(&deleted).is_err());
     }

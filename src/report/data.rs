@@ -197,6 +197,10 @@ pub struct Run {
     pub pid: u32,
     /// The version of windlass.
     pub version: String,
+    /// The operating system's user that started it; older journals don't tell.
+    pub user: Option<String>,
+    /// The command line, with its secrets as stars; older journals don't tell.
+    pub command: Option<String>,
     /// Its first entry.
     pub began_ms: i64,
     /// Its last entry.

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::data::{Ending, History, Run, Steps, Witness};
 use super::series::Pace;
-use crate::model::{Entry, Event, Phase};
+use crate::model::{Entry, Event, Phase, Resumed, Started};
 
 /// The most runs that are kept; of more, the first and the last ones are.
 const RUNS_MAX: usize = 200;
@@ -44,6 +44,33 @@ pub struct Tally {
     last_us: i64,
 }
 
+/// What an entry says of the process that begins with it.
+struct Process<'a> {
+    host: &'a str,
+    pid: u32,
+    version: &'a str,
+    user: &'a Option<String>,
+    command: &'a Option<String>,
+}
+
+macro_rules! process_of {
+    ($($event:ty),*) => {$(
+        impl<'a> From<&'a $event> for Process<'a> {
+            fn from(event: &'a $event) -> Self {
+                Self {
+                    host: &event.host,
+                    pid: event.pid,
+                    version: &event.version,
+                    user: &event.user,
+                    command: &event.command,
+                }
+            }
+        }
+    )*};
+}
+
+process_of!(Started, Resumed);
+
 impl Tally {
     /// Takes in the next entry.
     pub fn take(&mut self, entry: &Entry) {
@@ -70,7 +97,7 @@ impl Tally {
     fn take_task_event(&mut self, event: &Event, now_ms: i64) {
         match event {
             Event::Rebuilt(rebuilt) => self.rebuilt = Some(rebuilt.why.clone()),
-            Event::Started(e) => self.begin(&e.host, e.pid, &e.version, false, now_ms),
+            Event::Started(e) => self.begin(Process::from(e), false, now_ms),
             Event::Resumed(e) => {
                 let same = self
                     .runs
@@ -80,14 +107,14 @@ impl Tally {
                 self.on_their_way.clear();
                 match same {
                     Some(run) => run.lock_regained += 1,
-                    None => self.begin(&e.host, e.pid, &e.version, true, now_ms),
+                    None => self.begin(Process::from(e), true, now_ms),
                 }
             }
             _ => {}
         }
     }
 
-    fn begin(&mut self, host: &str, pid: u32, version: &str, resumed: bool, now_ms: i64) {
+    fn begin(&mut self, process: Process<'_>, resumed: bool, now_ms: i64) {
         self.on_their_way.clear();
         if !self.runs.is_empty() {
             self.pace.cut(self.clock_ms);
@@ -96,9 +123,11 @@ impl Tally {
         self.is_running = true;
         self.runs.push(Run {
             number: self.runs.len() as u64 + self.runs_left_out + 1,
-            host: host.to_owned(),
-            pid,
-            version: version.to_owned(),
+            host: process.host.to_owned(),
+            pid: process.pid,
+            version: process.version.to_owned(),
+            user: process.user.clone(),
+            command: process.command.clone(),
             began_ms: now_ms,
             ended_ms: now_ms,
             resumed,

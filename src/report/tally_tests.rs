@@ -50,6 +50,8 @@ fn started() -> Event {
         pid: 1,
         version: "0.1.0".into(),
         phases: PhaseCounts::default(),
+        user: None,
+        command: None,
     })
 }
 
@@ -59,6 +61,8 @@ fn resumed(pid: u32) -> Event {
         pid,
         version: "0.1.0".into(),
         phases: PhaseCounts::default(),
+        user: None,
+        command: None,
     })
 }
 

@@ -60,6 +60,8 @@ fn report(state: TaskState) -> Report {
                 host: HOSTILE.into(),
                 pid: 1,
                 version: HOSTILE.into(),
+                user: Some(HOSTILE.into()),
+                command: Some(HOSTILE.into()),
                 began_ms: 1_600_000_000_000,
                 ended_ms: 1_600_000_000_030,
                 resumed: false,

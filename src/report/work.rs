@@ -59,10 +59,7 @@ fn runs(html: &mut Html, report: &Report) {
             Cell::Number(run.number.to_string(), run.number as f64),
             Cell::Time(run.began_ms),
             Cell::duration((run.ended_ms - run.began_ms).max(0) as u64),
-            Cell::Outside(format!(
-                "{}, process {}, windlass {}",
-                run.host, run.pid, run.version
-            )),
+            Cell::Outside(by(run)),
             Cell::Both(began.into(), before(run)),
             ending(run),
             Cell::count(run.copied),
@@ -88,11 +85,49 @@ fn runs(html: &mut Html, report: &Report) {
         is_long: false,
     }
     .write(html, runs.iter().map(row).collect(), None);
+    commands(html, runs);
     if report.history.runs_left_out > 0 {
         let left_out = words::count(report.history.runs_left_out, "run");
         let words = format!("{left_out} in the middle are left out of this table.");
         html.leaf("p", &[], &words);
     }
+}
+
+fn by(run: &Run) -> String {
+    let process = format!(
+        "{}, process {}, windlass {}",
+        run.host, run.pid, run.version
+    );
+    match &run.user {
+        Some(user) => format!("{user} on {process}"),
+        None => process,
+    }
+}
+
+/// What was typed for each run, where the journal tells it.
+fn commands(html: &mut Html, runs: &[Run]) {
+    let told: Vec<_> = runs
+        .iter()
+        .filter_map(|run| Some((run, run.command.as_ref()?)))
+        .collect();
+    if told.is_empty() {
+        return;
+    }
+    let row = |(run, command): &(&Run, &String)| {
+        vec![
+            Cell::Number(run.number.to_string(), run.number as f64),
+            Cell::Outside((*command).clone()),
+        ]
+    };
+    html.element("details", &[], |html| {
+        html.leaf("summary", &[], "What was typed");
+        Table {
+            caption: "The command line of each run, with its secrets as stars",
+            columns: &["Run", "Command line"],
+            is_long: false,
+        }
+        .write(html, told.iter().map(row).collect(), None);
+    });
 }
 
 /// What happened before a run, and to its lock within it.

@@ -94,6 +94,16 @@ async fn a_report_tells_of_a_failure_and_a_resume() {
         (&runs[0]["copied"], &runs[1]["copied"]),
         (&json!(32), &json!(0))
     );
+    for (run, command) in runs.iter().zip(["migrate", "resume 1"]) {
+        let typed = run["command"].as_str().expect("a command line");
+        assert!(
+            typed.starts_with("windlass --state-dir ") && typed.contains(command),
+            "{typed}"
+        );
+        let user = run["user"].as_str().expect("a user");
+        assert!(page.contains(&format!("<bdi>{user} on ")), "{user}");
+    }
+    assert!(page.contains("What was typed"));
     let steps = &told["history"]["steps"];
     for step in ["verify", "commit", "delete_source"] {
         assert_eq!(steps[step]["objects"], 32, "{step}");

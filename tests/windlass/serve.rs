@@ -1,19 +1,18 @@
 //! `serve`: a page beside a run, told anew by server-sent events; whom it answers, what it asks of the
 //! database, and what it does when that is away.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use serde_json::Value;
 
-use crate::report_page::{expect_readable, expect_within_the_screen};
 use crate::servers::as_role_with_few;
+use crate::serving::Serving;
 use crate::sqlite::World as SqliteWorld;
-use crate::support::browser::Browser;
 use crate::support::counting_proxy::Fault;
 use crate::support::postgres;
-use crate::support::program::{Outcome, Program, Running};
+use crate::support::program::Running;
 use crate::world::{World, seeded, seeded_on_own_server, until};
 
 /// What looks on needs to see, and no more.
@@ -22,148 +21,8 @@ const LOOKS_ON: &str = "
     GRANT SELECT ON ALL TABLES IN SCHEMA public TO few;
     ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO few;";
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// A windlass that serves.
-struct Serving {
-    running: Running,
-    told: Value,
-    client: reqwest::Client,
-}
-
-impl Serving {
-    /// On any free port of this machine's own.
-    async fn start(program: &Program, what: &[&str]) -> Self {
-        Self::at(program, what, "127.0.0.1:0").await
-    }
-
-    async fn at(program: &Program, what: &[&str], listen: &str) -> Self {
-        let args = [&["serve", "--json", "--listen", listen], what].concat();
-        let mut running = program.spawn(&args);
-        until("it says where", async || {
-            assert!(!running.has_ended(), "{}", running.stderr());
-            running.stdout().ends_with('\n')
-        })
-        .await;
-        let told = serde_json::from_str(&running.stdout()).expect("one document");
-        Self {
-            running,
-            told,
-            client: reqwest::Client::new(),
-        }
-    }
-
-    fn url(&self) -> &str {
-        self.told["url"].as_str().expect("a URL")
-    }
-
-    /// The same server by another path, on this machine.
-    fn by(&self, path: &str) -> String {
-        let listen = self.told["listen"].as_str().expect("an address");
-        format!("http://{}{path}", listen.replace("0.0.0.0", "127.0.0.1"))
-    }
-
-    async fn get(&self, url: &str) -> (StatusCode, String) {
-        let answer = self.client.get(url).send().await.expect("an answer");
-        (answer.status(), answer.text().await.expect("text"))
-    }
-
-    async fn page(&self) -> String {
-        let (status, text) = self.get(self.url()).await;
-        assert_eq!(status, StatusCode::OK, "{text}");
-        text
-    }
-
-    async fn events(&self) -> Events {
-        let url = match self.url().split_once('?') {
-            Some((path, query)) => format!("{path}/events?{query}"),
-            None => format!("{}/events", self.url().trim_end_matches('/')),
-        };
-        let answer = self.client.get(url).send().await.expect("a stream");
-        assert_eq!(answer.status(), StatusCode::OK);
-        assert_eq!(answer.headers()["content-type"], "text/event-stream");
-        Events {
-            answer,
-            unread: Vec::new(),
-            parts: BTreeMap::new(),
-        }
-    }
-
-    /// Ctrl-C.
-    async fn end(mut self) -> Outcome {
-        self.running.interrupt();
-        let ended = self.running.wait().await.expect_code(0);
-        assert_eq!(ended.stdout.lines().count(), 1, "{}", ended.stdout);
-        ended
-    }
-}
-
-/// What a browser has been told so far.
-struct Events {
-    answer: reqwest::Response,
-    unread: Vec<u8>,
-    parts: BTreeMap<String, String>,
-}
-
-impl Events {
-    /// The parts that the next look has changed.
-    async fn next(&mut self) -> BTreeSet<String> {
-        loop {
-            while let Some(end) = self.unread.windows(2).position(|two| two == b"\n\n") {
-                let event: Vec<u8> = self.unread.drain(..end + 2).collect();
-                let event = String::from_utf8(event).expect("UTF-8");
-                let event = event.trim_end();
-                let Some(data) = event.strip_prefix("event: look\ndata: ") else {
-                    assert!(
-                        event.starts_with("retry: ") || event == "event: beat\ndata:",
-                        "{event}"
-                    );
-                    continue;
-                };
-                let look: Value = serde_json::from_str(data).expect("JSON on one line");
-                let told = look["parts"].as_array().expect("parts").iter();
-                let told = told.map(|part| {
-                    let text = |name: &str| part[name].as_str().expect("text").to_owned();
-                    (text("id"), text("html"))
-                });
-                let told: BTreeMap<_, _> = told.collect();
-                self.parts.extend(told.clone());
-                return told.into_keys().collect();
-            }
-            let piece = tokio::time::timeout(LIMIT, self.answer.chunk()).await;
-            let piece = piece.expect("in time").expect("whole").expect("more");
-            self.unread.extend_from_slice(&piece);
-        }
-    }
-
-    /// Waits until a part says something.
-    async fn until(&mut self, part: &str, says: &str) {
-        let began = Instant::now();
-        while !self.says(part, says) {
-            assert!(
-                began.elapsed() < LIMIT,
-                "{part} never said {says:?}: {:?}",
-                self.parts.get(part)
-            );
-            self.next().await;
-        }
-    }
-
-    fn says(&self, part: &str, says: &str) -> bool {
-        self.parts.get(part).is_some_and(|html| html.contains(says))
-    }
-
-    /// Objects that are through.
-    fn through(&self) -> u64 {
-        let now = self.parts.get("now").expect("a look");
-        let before = now.split(" of ").next().expect("words");
-        let number = before.rsplit('>').next().expect("a number");
-        number.replace(',', "").parse().expect(number)
-    }
-}
-
 /// Four hundred documents, of which some are damaged, on their slow way.
-async fn at_work() -> (World, Running) {
+pub async fn at_work() -> (World, Running) {
     let world = seeded(400).await;
     let keys: Vec<_> = world
         .deployment
@@ -499,100 +358,4 @@ async fn what_cannot_be_served_is_told_with_a_code() {
         assert_eq!(said["code"], code, "{args:?}: {said}");
     }
     serving.end().await;
-}
-
-/// How far the page in the browser says that it is.
-const THROUGH: &str = "return document.querySelector('#now .gauges span').textContent";
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_browser_shows_it_on_every_screen_beside_a_run_with_failures() {
-    let Some(browser) = Browser::start().await else {
-        return;
-    };
-    let (world, mut migration) = at_work().await;
-    let serving = Serving::start(&world.program, &["1"]).await;
-    browser.visit(serving.url()).await;
-    let before = browser.run(THROUGH).await;
-    until("the page goes on by itself", async || {
-        browser.run(THROUGH).await != before
-    })
-    .await;
-    let failed = "return document.querySelectorAll('#findings .long tbody tr').length";
-    until("failures appear", async || {
-        browser.run(failed).await.as_u64() > Some(5)
-    })
-    .await;
-    // What whoever reads it has done stays through the looks that follow.
-    browser.click("#work details > summary").await;
-    browser.write("#findings input", "damaged").await;
-    let now = browser.run(THROUGH).await;
-    until("it goes on", async || browser.run(THROUGH).await != now).await;
-    let kept = "return [document.querySelector('#work details').open,
-        document.querySelector('#findings input').value, document.activeElement.type]";
-    let kept = browser.run(kept).await;
-    assert_eq!(kept, serde_json::json!([true, "damaged", "search"]));
-    for (name, width, scheme) in [
-        ("serve-phone-light", 390, "light"),
-        ("serve-phone-dark", 390, "dark"),
-        ("serve-desk-light", 1280, "light"),
-        ("serve-desk-dark", 1280, "dark"),
-    ] {
-        browser.look(width, scheme, "screen").await;
-        browser.picture(name).await;
-        expect_readable(&browser, name).await;
-        expect_within_the_screen(&browser, name).await;
-    }
-    migration.interrupt();
-    migration.wait().await;
-    let state = "return document.querySelector('#top .verdict strong').textContent";
-    until("the end is seen", async || {
-        browser.run(state).await != "Running"
-    })
-    .await;
-    let console = browser.log("browser").await;
-    let is_of_the_page = |entry: &&Value| {
-        let message = entry["message"].as_str().unwrap_or_default();
-        !message.contains("favicon")
-    };
-    let console: Vec<_> = console.iter().filter(is_of_the_page).collect();
-    assert!(console.is_empty(), "{console:?}");
-    let asked = browser.requests().await;
-    let foreign = asked
-        .iter()
-        .filter(|url| url.starts_with("http") && !url.contains("//127.0.0.1:"));
-    assert_eq!(foreign.count(), 0, "{asked:?}");
-    serving.end().await;
-    let lost = "return !document.getElementById('lost').hidden";
-    until("that nobody answers is told", async || {
-        browser.run(lost).await == true
-    })
-    .await;
-    browser.picture("serve-lost").await;
-    browser.quit().await;
-}
-
-/// As where something on the way lets no stream through: the page is fetched again instead.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_browser_that_is_told_nothing_asks_again() {
-    let Some(browser) = Browser::start().await else {
-        return;
-    };
-    let (world, mut migration) = at_work().await;
-    let serving = Serving::start(&world.program, &["1"]).await;
-    let mut others = Vec::new();
-    for _ in 0..48 {
-        others.push(serving.events().await);
-    }
-    let (status, _) = serving.get(&serving.by("/tasks/1/events")).await;
-    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    browser.visit(serving.url()).await;
-    let before = browser.run(THROUGH).await;
-    until("the page goes on all the same", async || {
-        browser.run(THROUGH).await != before
-    })
-    .await;
-    migration.interrupt();
-    migration.wait().await;
-    serving.end().await;
-    browser.quit().await;
 }

@@ -29,6 +29,8 @@ fn started() -> Event {
         pid: 1,
         version: "0".into(),
         phases: PhaseCounts::default(),
+        user: None,
+        command: None,
     })
 }
 
@@ -38,6 +40,8 @@ fn resumed() -> Event {
         pid: 1,
         version: "0".into(),
         phases: PhaseCounts::default(),
+        user: None,
+        command: None,
     })
 }
 

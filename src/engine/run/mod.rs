@@ -5,6 +5,7 @@ pub mod in_flight;
 mod knee;
 mod online;
 pub mod opening;
+pub mod operator;
 pub mod recover;
 mod regain;
 pub mod report;

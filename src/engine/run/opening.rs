@@ -3,6 +3,7 @@
 use rustix::process::{Pid, test_kill_process};
 
 use crate::catalog::TaskRow;
+use crate::engine::run::operator;
 use crate::model::{Created, Event, PassBegan, PhaseCounts, Resumed, Started};
 
 /// Which executor this is, for the journal.
@@ -12,6 +13,8 @@ pub fn resumed(phases: PhaseCounts) -> Resumed {
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         phases,
+        user: Some(operator::user()),
+        command: Some(operator::command()),
     }
 }
 
@@ -52,6 +55,8 @@ pub fn opening(task: &TaskRow, phases: PhaseCounts) -> Vec<Event> {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             phases,
+            user: Some(operator::user()),
+            command: Some(operator::command()),
         }),
     ];
     events.extend(task.stage.map(|_| {
