@@ -23,12 +23,12 @@ pub fn hand_over(world: &mut World, setup: &Setup) {
     world.sessions[0] = Some(gets);
 }
 
-/// Whether the lock can be had shared, and the number's own.
-fn locks_are_free(world: &World, e: usize) -> bool {
+/// Whether the lock can be had shared. That of one's own number is asked for by a taker only in passing.
+fn locks_are_free(world: &World) -> bool {
     let is_planning = |process: &Process| process.stage == Stage::Planned;
     let is_held = world.processes.iter().flatten().any(is_planning);
     // A try is refused while somebody is in line.
-    !is_held && !world.waits && world.numbers[e].is_none_or(|holder| holder == e)
+    !is_held && !world.waits
 }
 
 fn is_active(world: &World, setup: &Setup) -> bool {
@@ -55,7 +55,7 @@ pub fn may_join(world: &World, setup: &Setup, e: usize) -> bool {
         && world.journals[e].is_some()
         && !world.db.closed
         && is_active(world, setup)
-        && locks_are_free(world, e)
+        && locks_are_free(world)
         && !hangs(world, e)
 }
 
@@ -78,18 +78,18 @@ pub fn may_regain(world: &World, setup: &Setup, e: usize) -> bool {
     let mut items = process.items.iter().flatten();
     let is_busy = items.any(|item| matches!(item.step, Step::Sent(_) | Step::Telling(_)));
     let may = !process.believes && !is_busy && !hangs(world, e);
-    may && (locks_are_free(world, e) || takes_number_only(world, setup, e))
+    may && (locks_are_free(world) || takes_number_only(world, setup, e))
 }
 
 /// Refused the lock shared, it keeps its number for the next try: where a rule is off.
 fn takes_number_only(world: &World, setup: &Setup, e: usize) -> bool {
-    !setup.holds(Rule::SharedFirst) && world.waits && world.numbers[e].is_none()
+    !setup.holds(Rule::SharedFirst) && world.waits && !world.numbers[e]
 }
 
 pub fn regain(world: &mut World, setup: &Setup, e: usize) -> Found {
-    if !locks_are_free(world, e) {
+    if !locks_are_free(world) {
         world.sessions[e] = Some(false);
-        world.numbers[e] = Some(e);
+        world.numbers[e] = true;
         return Ok(());
     }
     if world.db.closed || !is_active(world, setup) {
@@ -101,7 +101,7 @@ pub fn regain(world: &mut World, setup: &Setup, e: usize) -> Found {
 
 fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
     world.sessions[e] = Some(setup.holds(Rule::WorkUnderShared));
-    world.numbers[e] = Some(e);
+    world.numbers[e] = true;
     let process = world.process_mut(e);
     process.believes = true;
     process.jumped = false;
@@ -266,34 +266,33 @@ pub fn may_take_over(world: &World, setup: &Setup, e: usize, s: usize) -> bool {
     let Some(owner) = shard.owner.filter(|owner| *owner != e) else {
         return false;
     };
-    let is_proven = world.numbers[owner].is_none() || !setup.holds(Rule::SessionsEndIsProven);
+    let is_proven = !world.numbers[owner] || !setup.holds(Rule::SessionsEndIsProven);
     may_claim(world, e) && !shard.done && is_proven
 }
 
-pub fn begin_takeover(world: &mut World, setup: &Setup, e: usize, s: usize) {
+pub fn begin_takeover(world: &mut World, e: usize, s: usize) {
     if notices_loss(world, e) {
         return;
     }
-    let from = world.db.shards[s].owner.expect("asked before");
-    if setup.holds(Rule::NumberIsKept) && world.numbers[from].is_none() {
-        world.numbers[from] = Some(e);
-    }
+    let shard = world.db.shards[s];
     world.process_mut(e).taking = Some(Taking {
         shard: s,
-        from,
+        from: shard.owner.expect("asked before"),
+        lease: shard.lease,
         claimed: false,
     });
 }
 
-/// Whether nothing that an executor has sent can still arrive, and it has noticed that its session is
-/// gone if it is at work. One that stands still asks before it sends anything more.
+/// Whether nothing can still arrive that an executor has sent over the session that it has lost, and
+/// whether it has noticed the loss. One that stands still asks before it sends anything more.
 pub fn is_outlasted(world: &World, e: usize) -> bool {
     let mut late = world.late.iter().flatten();
     let is_late = late.any(|late| late.executor == e && !late.instant);
     let acts = world.processes[e].is_some_and(|process| {
         let mut items = process.items.iter().flatten();
         let is_sending = items.any(|item| matches!(item.step, Step::Sent(_)));
-        !process.frozen && (process.believes || is_sending)
+        let is_lost = world.sessions[e].is_none();
+        !process.frozen && is_lost && (process.believes || is_sending)
     });
     !is_late && !acts
 }
@@ -335,8 +334,9 @@ pub fn go_on_taking(world: &mut World, setup: &Setup, e: usize) {
         return;
     }
     let shard = &mut world.db.shards[s];
-    // Its owner has come back, done with it or lost it to others.
-    let is_there = shard.owner == Some(taking.from) && !shard.done;
+    // Its owner may have come back meanwhile, be done with it or have lost it to others.
+    let is_same = shard.lease == taking.lease || !setup.holds(Rule::ClaimComparesLease);
+    let is_there = shard.owner == Some(taking.from) && !shard.done && is_same;
     if is_there {
         shard.owner = Some(e);
         shard.lease += u8::from(setup.holds(Rule::ClaimRaisesLease));
@@ -347,9 +347,6 @@ pub fn go_on_taking(world: &mut World, setup: &Setup, e: usize) {
         };
         let free = (0..TAKEOVERS).find(|at| shard.before[*at].is_none());
         shard.before[free.expect("few takeovers")] = Some(before);
-    }
-    if world.numbers[taking.from] == Some(e) {
-        world.numbers[taking.from] = None;
     }
     world.process_mut(e).taking = is_there.then_some(Taking {
         claimed: true,

@@ -107,16 +107,18 @@ fn may_another_begin(world: &World, setup: &Setup) -> bool {
 fn is_quiet(world: &World, i: usize) -> bool {
     let mut late = world.late.iter().flatten();
     let is_late = late.any(|late| late.object == i);
-    let sends = world.processes.iter().flatten().any(|process| {
-        let item = process.items[i];
-        item.is_some_and(|item| match item.step {
+    let sends = |e: usize| {
+        let Some(process) = world.processes[e] else {
+            return false;
+        };
+        process.items[i].is_some_and(|item| match item.step {
             Step::Sent(_) => true,
             // Cut off, and not yet aware of it.
-            Step::Asked(_) => process.believes && !process.frozen && !process.jumped,
+            Step::Asked(_) => world.sessions[e].is_none() && !process.frozen && !process.jumped,
             _ => false,
         })
-    });
-    !is_late && !sends
+    };
+    !is_late && !(0..EXECUTORS).any(sends)
 }
 
 /// One of two copies, while nobody holds a proof of it.

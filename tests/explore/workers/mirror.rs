@@ -53,11 +53,7 @@ pub fn look(world: &World, setup: &Setup, e: usize) -> Hanging {
 }
 
 fn passes(world: &World, setup: &Setup, e: usize, i: usize, entry: Entry) -> bool {
-    let lease = match setup.holds(Rule::EntriesKeepTheirLease) {
-        true => entry.lease,
-        false => world.db.shards[setup.shard(i)].lease,
-    };
-    !setup.holds(Rule::MirrorIsFenced) || world.owns(setup, e, i, lease)
+    !setup.holds(Rule::MirrorIsFenced) || world.owns(setup, e, i, entry.lease)
 }
 
 /// The second half. The head goes on over what was not let through: that is another's to tell.
@@ -73,11 +69,7 @@ pub fn land(world: &mut World, setup: &Setup, batch: Hanging) {
                 break;
             }
             if batch.takes[i] & (1 << seq) != 0 {
-                let lease = match setup.holds(Rule::EntriesKeepTheirLease) {
-                    true => entry.lease,
-                    false => world.db.shards[setup.shard(i)].lease,
-                };
-                let order = order(setup, e, lease);
+                let order = order(setup, e, entry.lease);
                 apply(&mut world.db.objects[i], order, seq, entry.what);
             }
         }

@@ -15,8 +15,8 @@ rules! {
     SharedFirst,
     /// A shard is taken over only by who gets the lock of its owner's number.
     SessionsEndIsProven,
-    /// And who holds it until the claim is durable.
-    NumberIsKept,
+    /// And only as it was then: an owner that has come back meanwhile has claimed it anew.
+    ClaimComparesLease,
     /// A takeover waits until nothing that the owner has sent can still arrive.
     OutlastTheOwner,
     /// Each claim raises the shard's lease.
@@ -37,18 +37,10 @@ rules! {
     MirrorIsFenced,
     /// It asks so that no takeover comes between the question and its end.
     FenceHoldsTheShard,
-    /// It asks with the lease in which the entry was journaled.
-    EntriesKeepTheirLease,
     /// The mirror's guard orders by lease first.
     GuardOrdersByLease,
     /// Swaps go over the session that holds the locks, as do deletes of rows.
     SwapOnTheSession,
-    /// A commit asks for its shards' owner and lease first.
-    CommitIsFenced,
-    /// So does the question whether a source may go.
-    DeletableIsFenced,
-    /// Where sources are rows, the delete asks in its own statement.
-    RowDeleteAsks,
     /// A process that has stood still asks after its locks before it sends what can't be fenced.
     AskAfterJump,
     /// All executors of a task are of one version.
@@ -57,4 +49,18 @@ rules! {
     KinInOneShard,
     /// The task is closed when every shard is done.
     CloseWhenDone,
+    /// A commit asks for its shards' owner and lease first.
+    CommitIsFenced,
+    /// So does the question whether a source may go.
+    DeletableIsFenced,
+    /// Where sources are rows, the delete asks in its own statement.
+    RowDeleteAsks,
 }
+
+/// Rules behind another that closes the same way. Either alone is enough; they are kept because each
+/// fails by another mistake: the one rests on what a process remembers, the other on the database.
+pub const SECOND_LINES: &[(Rule, Rule)] = &[
+    (Rule::CommitIsFenced, Rule::RegainClaimsAnew),
+    (Rule::DeletableIsFenced, Rule::RegainClaimsAnew),
+    (Rule::RowDeleteAsks, Rule::SwapOnTheSession),
+];

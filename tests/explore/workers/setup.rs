@@ -74,8 +74,7 @@ const ONE: Setup = Setup {
 const STANDING_STILL: Setup = Setup {
     name: "one shard, processes that stand still",
     instant: true,
-    faults: &[Fault::Kill, Fault::Freeze, Fault::SessionLoss],
-    disturbances: 2,
+    faults: &[Fault::Kill, Fault::Freeze],
     ..ONE
 };
 
@@ -95,43 +94,34 @@ const LOSING_CHECKPOINTS: Setup = Setup {
 const BESIDE_ANCHORE: Setup = Setup {
     name: "one shard, Anchore in line",
     faults: &[
-        Fault::Kill,
         Fault::Freeze,
         Fault::SessionLoss,
         Fault::AnchoreWaits,
         Fault::Overwrite,
     ],
-    disturbances: 2,
     ..ONE
 };
 
 const BESIDE_ANOTHER_TASK: Setup = Setup {
     name: "one shard, another task",
     faults: &[
-        Fault::Kill,
         Fault::Freeze,
         Fault::SessionLoss,
         Fault::AnotherTask,
     ],
-    disturbances: 2,
     ..ONE
 };
 
 const DAMAGED: Setup = Setup {
     name: "one shard, damaged copies",
-    faults: &[
-        Fault::Kill,
-        Fault::Freeze,
-        Fault::SessionLoss,
-        Fault::Damage,
-    ],
-    disturbances: 2,
+    faults: &[Fault::Freeze, Fault::SessionLoss, Fault::Damage],
     ..ONE
 };
 
 const ROWS: Setup = Setup {
     name: "one shard, rows as sources",
     rows: true,
+    faults: &[Fault::Freeze, Fault::SessionLoss],
     ..STANDING_STILL
 };
 
@@ -152,6 +142,21 @@ const KIN: Setup = Setup {
     name: "two rows with one source",
     shared: true,
     ..TWO
+};
+
+/// What is copied is not written again, and rows are deleted in one statement: so nothing is left that
+/// only the claim can close.
+const COPIED: Setup = Setup {
+    name: "one shard, its document copied before, rows as sources",
+    begins: Phase::Verified,
+    disturbances: 1,
+    ..ROWS
+};
+
+const COMMITTED: Setup = Setup {
+    name: "one shard, its row swapped before, rows as sources",
+    begins: Phase::Committed,
+    ..COPIED
 };
 
 /// All are searched.
@@ -183,6 +188,14 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         Rule::KinInOneShard => &KIN,
         Rule::CloseWhenDone => &TWO,
         _ => &ONE,
+    }
+}
+
+/// The search in which one of two lines must be there.
+pub fn for_second_line(rule: Rule) -> &'static Setup {
+    match rule {
+        Rule::CommitIsFenced => &COPIED,
+        _ => &COMMITTED,
     }
 }
 
@@ -277,7 +290,7 @@ impl Setup {
                 closed: false,
             },
             sessions: [Some(false), None],
-            numbers: [Some(0), None],
+            numbers: [true, false],
             waits: false,
             processes: [Some(planner), None],
             journals: [Some(Journal::new()); 2],

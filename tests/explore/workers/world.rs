@@ -130,6 +130,8 @@ pub struct Item {
 pub struct Taking {
     pub shard: usize,
     pub from: usize,
+    /// The shard's lease when its owner's end was proven.
+    pub lease: u8,
     /// The shard is claimed, `adopted` is not yet journaled.
     pub claimed: bool,
 }
@@ -182,8 +184,8 @@ pub struct World {
     pub db: Database,
     /// Each executor's session, and whether it holds the lock shared.
     pub sessions: [Option<bool>; EXECUTORS],
-    /// Who holds the lock of each executor's number.
-    pub numbers: [Option<usize>; EXECUTORS],
+    /// Whether each executor's session holds the lock of its number.
+    pub numbers: [bool; EXECUTORS],
     /// Anchore's tool is in line for the lock.
     pub waits: bool,
     pub processes: [Option<Process>; EXECUTORS],
@@ -256,13 +258,9 @@ impl World {
         (0..setup.shards()).all(|s| self.db.shards[s].done)
     }
 
-    /// The session of an executor ends, and with it every lock that it held.
+    /// The session of an executor ends, and with it its locks.
     pub fn end_session(&mut self, e: usize) {
         self.sessions[e] = None;
-        for number in &mut self.numbers {
-            if *number == Some(e) {
-                *number = None;
-            }
-        }
+        self.numbers[e] = false;
     }
 }
