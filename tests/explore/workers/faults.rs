@@ -1,9 +1,10 @@
 //! What goes wrong, and what others do.
 
-use super::executor::{self, is_outlasted, leave};
+use super::executor::{self, leave};
 use super::mirror;
 use super::rules::Rule;
 use super::setup::{Fault, Setup};
+use super::takeover::is_outlasted;
 use super::world::{
     Active, Content, EXECUTORS, OBJECTS, PLANNED, Place, Row, Sending, Stage, Step, World,
 };

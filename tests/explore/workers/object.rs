@@ -241,9 +241,8 @@ fn delete(world: &mut World, setup: &Setup, e: usize, i: usize) -> Found {
     }
     let object = world.db.objects[i];
     let row = world.db.rows[i];
-    let is_ours = object.phase == Phase::Committed
-        && row.at == Place::B
-        && Some(row.content) == object.facts;
+    let is_ours =
+        object.phase == Phase::Committed && row.at == Place::B && Some(row.content) == object.facts;
     if !is_ours || setup.others_at(world, i, Place::A) {
         world.item_mut(e, i).step = Step::Telling(What::SourceKept);
         return Ok(());

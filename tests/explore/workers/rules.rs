@@ -29,6 +29,8 @@ rules! {
     AdoptionIsJournaled,
     /// That head is kept in the shard's row by the claim itself.
     ClaimKeepsTheHead,
+    /// And stays there when the next takes over: the one before may never have come to journal it.
+    EveryTakeoverIsKept,
     /// A shard that an executor finds its own again is claimed anew, one that it has lost is let go of.
     RegainClaimsAnew,
     /// Before that, what it has journaled goes to the mirror.

@@ -63,25 +63,19 @@ const PLAIN: Setup = Setup {
     rules: Rules::ALL,
 };
 
+const KILLS: &[Fault] = &[Fault::Kill, Fault::SessionLoss];
+
 const ONE: Setup = Setup {
     name: "one shard, kills and lost sessions",
     objects: 1,
-    faults: &[Fault::Kill, Fault::SessionLoss],
+    faults: KILLS,
     disturbances: 2,
     ..PLAIN
-};
-
-const STANDING_STILL: Setup = Setup {
-    name: "one shard, processes that stand still",
-    instant: true,
-    faults: &[Fault::Kill, Fault::Freeze],
-    ..ONE
 };
 
 const HANGING: Setup = Setup {
     name: "one shard, batches that hang",
     faults: &[Fault::Kill, Fault::SessionLoss, Fault::FlushHangs],
-    disturbances: 2,
     ..ONE
 };
 
@@ -91,38 +85,32 @@ const LOSING_CHECKPOINTS: Setup = Setup {
     ..ONE
 };
 
+/// Whoever stands still loses its session sooner or later: that is no disturbance of its own.
+const STANDING_STILL: Setup = Setup {
+    name: "one shard, processes that stand still",
+    instant: true,
+    faults: &[Fault::Kill, Fault::Freeze],
+    ..ONE
+};
+
 const BESIDE_ANCHORE: Setup = Setup {
     name: "one shard, Anchore in line",
-    faults: &[
-        Fault::Freeze,
-        Fault::SessionLoss,
-        Fault::AnchoreWaits,
-        Fault::Overwrite,
-    ],
+    faults: &[Fault::Freeze, Fault::AnchoreWaits, Fault::Overwrite],
     ..ONE
 };
 
 const BESIDE_ANOTHER_TASK: Setup = Setup {
     name: "one shard, another task",
-    faults: &[
-        Fault::Freeze,
-        Fault::SessionLoss,
-        Fault::AnotherTask,
-    ],
+    begins: Phase::Verified,
+    faults: &[Fault::Freeze, Fault::AnotherTask],
     ..ONE
 };
 
 const DAMAGED: Setup = Setup {
     name: "one shard, damaged copies",
-    faults: &[Fault::Freeze, Fault::SessionLoss, Fault::Damage],
+    begins: Phase::Verified,
+    faults: &[Fault::Freeze, Fault::Damage],
     ..ONE
-};
-
-const ROWS: Setup = Setup {
-    name: "one shard, rows as sources",
-    rows: true,
-    faults: &[Fault::Freeze, Fault::SessionLoss],
-    ..STANDING_STILL
 };
 
 const VERSIONS: Setup = Setup {
@@ -131,9 +119,18 @@ const VERSIONS: Setup = Setup {
     ..STANDING_STILL
 };
 
+const ROWS: Setup = Setup {
+    name: "one shard, rows as sources",
+    rows: true,
+    faults: &[Fault::Freeze, Fault::SessionLoss],
+    disturbances: 1,
+    ..STANDING_STILL
+};
+
 const TWO: Setup = Setup {
     name: "two shards",
-    faults: &[Fault::Kill, Fault::SessionLoss],
+    begins: Phase::Committed,
+    faults: KILLS,
     disturbances: 1,
     ..PLAIN
 };
@@ -141,6 +138,7 @@ const TWO: Setup = Setup {
 const KIN: Setup = Setup {
     name: "two rows with one source",
     shared: true,
+    begins: Phase::Pending,
     ..TWO
 };
 
@@ -149,7 +147,6 @@ const KIN: Setup = Setup {
 const COPIED: Setup = Setup {
     name: "one shard, its document copied before, rows as sources",
     begins: Phase::Verified,
-    disturbances: 1,
     ..ROWS
 };
 
@@ -163,17 +160,68 @@ const COMMITTED: Setup = Setup {
 pub const ALL: &[Setup] = &[
     PLAIN,
     ONE,
-    STANDING_STILL,
     HANGING,
     LOSING_CHECKPOINTS,
+    STANDING_STILL,
     BESIDE_ANCHORE,
     BESIDE_ANOTHER_TASK,
     DAMAGED,
     ROWS,
     VERSIONS,
-    TWO,
     KIN,
 ];
+
+/// Further than a test without an optimizer should go.
+pub const DEEPER: &[Setup] = &[
+    deeper(ONE),
+    deeper(HANGING),
+    deeper(LOSING_CHECKPOINTS),
+    deeper(ROWS),
+    with_kills(
+        STANDING_STILL,
+        &[Fault::Kill, Fault::Freeze, Fault::SessionLoss],
+    ),
+    with_kills(
+        BESIDE_ANCHORE,
+        &[
+            Fault::Kill,
+            Fault::Freeze,
+            Fault::SessionLoss,
+            Fault::AnchoreWaits,
+            Fault::Overwrite,
+        ],
+    ),
+    with_kills(
+        BESIDE_ANOTHER_TASK,
+        &[
+            Fault::Kill,
+            Fault::Freeze,
+            Fault::SessionLoss,
+            Fault::AnotherTask,
+        ],
+    ),
+    with_kills(
+        DAMAGED,
+        &[
+            Fault::Kill,
+            Fault::Freeze,
+            Fault::SessionLoss,
+            Fault::Damage,
+        ],
+    ),
+    TWO,
+];
+
+const fn deeper(setup: Setup) -> Setup {
+    Setup {
+        disturbances: setup.disturbances + 1,
+        ..setup
+    }
+}
+
+const fn with_kills(setup: Setup, faults: &'static [Fault]) -> Setup {
+    Setup { faults, ..setup }
+}
 
 /// The search that finds what a rule is for.
 pub fn for_rule(rule: Rule) -> &'static Setup {
