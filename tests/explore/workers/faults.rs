@@ -5,9 +5,7 @@ use super::mirror;
 use super::rules::Rule;
 use super::setup::{Fault, Setup};
 use super::takeover::is_outlasted;
-use super::world::{
-    Active, Content, EXECUTORS, OBJECTS, PLANNED, Place, Row, Sending, Stage, Step, World,
-};
+use super::world::{Active, Content, EXECUTORS, OBJECTS, PLANNED, Place, Row, Stage, Step, World};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Disturbance {
@@ -170,11 +168,11 @@ pub fn wake(world: &mut World, e: usize, in_the_instant: bool) {
     }
 }
 
-/// Whether a process stands still in that instant, with a write.
+/// Whether a process stands still in that instant.
 pub fn stands_in_the_instant(world: &World, e: usize) -> bool {
     let mut items = world.process(e).items.iter().flatten();
     let has_room = world.late.contains(&None);
-    has_room && items.any(|item| matches!(item.step, Step::Asked(Sending::Put(_))))
+    has_room && items.any(|item| matches!(item.step, Step::Asked(_)))
 }
 
 /// Whether it is the turn of who stands in line.

@@ -43,7 +43,7 @@ pub struct Setup {
     pub rows: bool,
     /// Whether the second executor is of another version.
     pub versions: bool,
-    /// Whether a process may stand still in the very instant between asking and sending a write.
+    /// Whether a process may stand still in the very instant between asking and sending.
     pub instant: bool,
     pub faults: &'static [Fault],
     pub disturbances: u8,
