@@ -21,6 +21,7 @@ mod rules;
 mod search;
 mod setup;
 mod setups;
+mod workers;
 mod world;
 
 use std::fmt::Debug;

@@ -23,7 +23,12 @@ macro_rules! rules {
 
             /// All but one.
             pub fn without(rule: Rule) -> Self {
-                Self(!(1u64 << rule as u32))
+                Self::ALL.and_without(rule)
+            }
+
+            /// Without another one.
+            pub fn and_without(self, rule: Rule) -> Self {
+                Self(self.0 & !(1u64 << rule as u32))
             }
 
             /// Whether a rule holds.

@@ -1,0 +1,167 @@
+//! What each executor's journal says of each object, and the one history that an auditor makes of both.
+//!
+//! Entries are counted by object, as in the main search: that allows more orders than one sequence.
+
+use windlass::model::{Event, Outcome, Phase, State};
+
+use super::setup::Setup;
+use super::world::{Content, EXECUTORS, OBJECTS, World};
+use crate::journal::What as Told;
+use crate::search::Found;
+
+/// Entries about one object in one journal at most: more than the disturbances let happen.
+const ENTRIES: usize = 20;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// A shard that nobody had, or one's own anew: in either case another tenure.
+    Claimed,
+    /// A shard of another's: its entries count up to this head.
+    Adopted {
+        executor: usize,
+        head: u8,
+    },
+    Copied(Content),
+    Verified,
+    Committed,
+    SourceDeleted,
+    SourceKept,
+    Failed(Phase),
+    Skipped,
+    Returned,
+}
+
+impl What {
+    /// The event of the library; none for those that begin a tenure.
+    pub fn event(self) -> Option<Event> {
+        let told = match self {
+            What::Claimed | What::Adopted { .. } => return None,
+            What::Copied(_) => Told::Copied(crate::world::Content::Absent),
+            What::Verified => Told::Verified,
+            What::Committed => Told::Committed,
+            What::SourceDeleted => Told::SourceDeleted,
+            What::SourceKept => Told::SourceKept,
+            What::Failed(phase) => Told::Failed(phase),
+            What::Skipped => Told::Skipped,
+            What::Returned => Told::Returned(Phase::Pending),
+        };
+        Some(told.event())
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Entry {
+    /// The shard's `lease_epoch` in which it was written.
+    pub lease: u8,
+    pub what: What,
+}
+
+/// The entries of an executor about one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Entries {
+    list: [Option<Entry>; ENTRIES],
+    len: u8,
+}
+
+impl Entries {
+    pub fn len(&self) -> u8 {
+        self.len
+    }
+
+    pub fn push(&mut self, lease: u8, what: What) {
+        self.list[self.len as usize] = Some(Entry { lease, what });
+        self.len += 1;
+    }
+
+    /// The entries behind a sequence number, each with its own.
+    pub fn after(&self, seq: u8) -> impl Iterator<Item = (u8, Entry)> + '_ {
+        let entries = self.list[..self.len as usize].iter().flatten();
+        (1..).zip(entries.copied()).skip(seq as usize)
+    }
+
+    /// Whether it tells of a takeover in this tenure.
+    pub fn has_adopted(&self, lease: u8) -> bool {
+        let is_it = |what| matches!(what, What::Adopted { .. });
+        self.after(0)
+            .any(|(_, entry)| entry.lease == lease && is_it(entry.what))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Journal(pub [Entries; OBJECTS]);
+
+impl Journal {
+    pub fn new() -> Self {
+        Self(
+            [Entries {
+                list: [None; ENTRIES],
+                len: 0,
+            }; OBJECTS],
+        )
+    }
+
+    pub fn lens(&self) -> [u8; OBJECTS] {
+        self.0.map(|entries| entries.len)
+    }
+}
+
+/// The history of an object out of both journals: tenure by tenure, each executor's entries only as far
+/// as the one who adopted its shard says that they go.
+pub fn history(world: &World, setup: &Setup, i: usize) -> Result<State, String> {
+    let journals = [0, 1].map(|e| world.journals[e].map(|journal| journal.0[i]));
+    // From a tenure on, only what an executor had journaled up to a head is left of it.
+    let mut cuts = Vec::new();
+    for entries in journals.iter().flatten() {
+        for (_, entry) in entries.after(0) {
+            if let What::Adopted { executor, head } = entry.what {
+                cuts.push((executor, entry.lease, head));
+            }
+        }
+    }
+    let mut counted = Vec::new();
+    for (e, entries) in (0..EXECUTORS).zip(journals) {
+        for (seq, entry) in entries.iter().flat_map(|entries| entries.after(0)) {
+            let is_cut = |(executor, lease, head): &(usize, u8, u8)| {
+                *executor == e && entry.lease < *lease && seq > *head
+            };
+            if !cuts.iter().any(is_cut) {
+                counted.push((entry.lease, e, seq, entry.what));
+            }
+        }
+    }
+    counted.sort_by_key(|(lease, e, seq, _)| (*lease, *e, *seq));
+    let mut state = State::at(setup.begins);
+    let mut begins = false;
+    for (lease, e, seq, what) in counted {
+        let wrong = |why: &dyn std::fmt::Display| {
+            format!("entry {seq} of executor {e} about object {i}, tenure {lease}: {why}")
+        };
+        state = match what.event() {
+            None => state.in_new_lease(),
+            // The database's word for what the executor before did not come to journal.
+            Some(_) if begins && what == What::Committed => State::at(Phase::Committed),
+            Some(event) => state.apply(&event).map_err(|illegal| wrong(&illegal))?,
+        };
+        begins = matches!(what, What::Adopted { .. });
+    }
+    Ok(state)
+}
+
+/// What the journals tell together is what the mirror says, to the letter.
+pub fn agree(world: &World, setup: &Setup) -> Found {
+    if world.journals.contains(&None) {
+        return Ok(());
+    }
+    for i in 0..setup.objects {
+        let told = history(world, setup, i)?;
+        let object = world.db.objects[i];
+        let outcome = |outcome: Option<Outcome>| outcome.filter(|o| *o != Outcome::Failed);
+        if (told.phase, outcome(told.outcome)) != (object.phase, outcome(object.outcome)) {
+            return Err(format!(
+                "the journals have object {i} {:?} {:?}, the mirror {:?} {:?}",
+                told.phase, told.outcome, object.phase, object.outcome
+            ));
+        }
+    }
+    Ok(())
+}
