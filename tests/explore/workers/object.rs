@@ -89,7 +89,6 @@ fn look(world: &mut World, e: usize, i: usize) {
     let is_committed = there.phase >= Phase::Committed;
     if row != PLANNED && !is_committed {
         item.step = Step::Telling(What::Skipped);
-        return;
     }
 }
 

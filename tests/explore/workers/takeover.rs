@@ -50,7 +50,7 @@ pub fn may_go_on_taking(world: &World, setup: &Setup, e: usize) -> bool {
     let Some(taking) = process.taking.filter(|_| process.believes) else {
         return false;
     };
-    let outlasts = setup.holds(Rule::OutlastTheOwner) && setup.holds(Rule::SessionsEndIsProven);
+    let outlasts = setup.holds(Rule::OutlastTheOwner);
     taking.claimed || {
         let is_over = is_outlasted(world, taking.from) || !outlasts;
         is_over && !is_locked(world, setup, taking.shard)
