@@ -3,16 +3,21 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use super::ahead::Ahead;
+use super::backend::dialect;
 use super::error::CatalogError;
-use super::sql::{Answer, Begin, Connection, Record, Statement, together_over_pool};
+use super::sql::{Answer, Begin, Connection, Pooled, Record, Statement, together_over_pool};
 use crate::database::{Database, Session};
 
 /// Objects in one shard: what an executor claims, loads and checks at once.
 pub const SHARD_OBJECTS: u64 = 1_000;
+
+/// How long the database may say nothing while it reads.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// The catalog of one deployment. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,6 +81,29 @@ impl Catalog {
         let mut connection = Connection::from(&mut *guard);
         let done = connection.at_once(Begin::Immediate, statements);
         session.watch(done).await.map_err(CatalogError::of(what))
+    }
+
+    /// Reads by several statements what stands at one instant. Millions of objects take their time; a server
+    /// that has gone silent is not waited for.
+    pub(super) async fn of_one_instant<T>(
+        &self,
+        what: &'static str,
+        read: impl AsyncFnOnce(&mut Connection<'_>) -> Result<T, sqlx::Error>,
+    ) -> Result<T, CatalogError> {
+        let read = async {
+            let mut pooled = Pooled::acquire(&self.db).await?;
+            let mut connection = pooled.connection();
+            let mut transaction = connection.begin(Begin::Deferred).await?;
+            let mut within = transaction.connection();
+            let begin = dialect(&self.db).begin_reading();
+            within.execute(Statement::new(begin)).await?;
+            read(&mut within).await
+        };
+        let read = tokio::select! {
+            read = read => read,
+            error = self.db.silence(SILENCE_MAX) => Err(error),
+        };
+        read.map_err(CatalogError::of(what))
     }
 
     /// All rows, over the pool; `what` is being done, for the error. So with the others.

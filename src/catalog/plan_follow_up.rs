@@ -4,7 +4,7 @@
 use super::backend::dialect_of;
 use super::marks::MARK_SHARED;
 use super::request::{FollowUp, FollowUpNotices};
-use super::sql::{AS_PLANNED, Connection, JOIN_ROW, Numbers, Statement, before_joins};
+use super::sql::{AS_PLANNED, Connection, JOIN_ROW, Numbers, Objects, Statement, before_joins};
 use crate::model::TaskKind;
 
 /// Each row that was swapped goes back: what was the copy is the source, and the row gets what it
@@ -113,7 +113,7 @@ pub(super) async fn plan(
             connection.execute(left_over).await?;
         }
     }
-    let mut statements: Vec<Statement> = before_joins(dialect).collect();
+    let mut statements: Vec<Statement> = before_joins(dialect, Objects::New).collect();
     let marks = [MARK_SHARED, MARK_LEFT_OVER_IN_USE];
     statements.extend(marks.map(|mark| Statement::new(mark).bind(task_id)));
     statements.push(of_both(&count()));

@@ -6,7 +6,7 @@ use super::error::CatalogError;
 use super::handle::Catalog;
 use super::plan::{PlanEnd, begin_plan, shards};
 use super::request::{PassRequest, PlannedPass, Scope};
-use super::sql::{AS_PLANNED, Connection, JOIN_ROW, STAGED, Statement, before_joins};
+use super::sql::{AS_PLANNED, Connection, JOIN_ROW, Objects, STAGED, Statement, before_joins};
 use crate::database::Session;
 use crate::model::Stage;
 
@@ -107,16 +107,12 @@ async fn plan_pass(
     let of_task = |sql: String| Statement::new(sql).bind(task_id);
     let dialect = dialect_of(connection);
     let mut begin = begin_plan(dialect, request.patience);
-    match request.dry_run {
-        // What is looked at has been looked at by the plan before, and services may be waiting.
-        true => begin.extend(
-            dialect
-                .before_joins()
-                .iter()
-                .map(|said| Statement::new(*said)),
-        ),
-        false => begin.extend(before_joins(dialect)),
-    }
+    let objects = match request.dry_run {
+        // The plan before has looked at them, and services may be waiting.
+        true => Objects::LookedAt,
+        false => Objects::New,
+    };
+    begin.extend(before_joins(dialect, objects));
     connection.several(begin).await?;
     let superseded = connection.execute(of_task(supersede())).await?;
     let scope = Scope {

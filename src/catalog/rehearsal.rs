@@ -1,17 +1,12 @@
 //! What a plan would hold, without making one: rows are read and none is written, and nobody's lock is
 //! asked for.
 
-use std::time::Duration;
-
-use super::backend::{dialect, rehearse};
+use super::backend::rehearse;
 use super::error::CatalogError;
 use super::handle::Catalog;
 use super::request::{Rehearsal, Scope};
-use super::sql::{Begin, Pooled, Statement, Value};
+use super::sql::{Statement, Value};
 use crate::model::{Place, Policy};
-
-/// How long the database may say nothing while it counts.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// What an unfinished task has, and a new plan would have as well: its documents that still are where
 /// it has its source.
@@ -40,20 +35,9 @@ impl Catalog {
             planned: 0,
             digests_only: policy.online,
         };
-        let read = async {
-            let mut pooled = Pooled::acquire(&self.db).await?;
-            let mut connection = pooled.connection();
-            let mut transaction = connection.begin(Begin::Deferred).await?;
-            let mut within = transaction.connection();
-            let begin = dialect(&self.db).begin_reading();
-            within.execute(Statement::new(begin)).await?;
-            rehearse(&mut within, scope, sample).await
-        };
-        let read: Result<Rehearsal, sqlx::Error> = tokio::select! {
-            read = read => read,
-            error = self.db.silence(SILENCE_MAX) => Err(error),
-        };
-        read.map_err(CatalogError::of("count what would be planned"))
+        let what = "count what would be planned";
+        self.of_one_instant(what, async |within| rehearse(within, scope, sample).await)
+            .await
     }
 
     /// How many documents of an unfinished task a plan from this place would take, too.

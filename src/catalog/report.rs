@@ -1,23 +1,19 @@
 //! What the catalog has to tell for a report: all of one instant, in one reading transaction.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use sqlx::FromRow;
 
-use super::backend::{dialect, dialect_of};
+use super::backend::dialect_of;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::sql::{Begin, Connection, Dialect, Pooled, Statement};
+use super::sql::{Connection, Dialect, Statement};
 use super::summary::{Sizes, add};
 use crate::model::{Phase, Summary};
 
 /// Slots of time that the mirror's history is read in, at most: what comes across the wire stays
 /// small, however many objects there are.
 const SLOTS_MAX: i64 = 50_000;
-
-/// How long the database may say nothing while it reads.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// The shortest slot, in milliseconds.
 const SLOT_MIN_MS: i64 = 10;
@@ -163,21 +159,10 @@ impl Catalog {
         most: u32,
         with_times: bool,
     ) -> Result<Told, CatalogError> {
-        let read = async {
-            let mut pooled = Pooled::acquire(&self.db).await?;
-            let mut connection = pooled.connection();
-            let mut transaction = connection.begin(Begin::Deferred).await?;
-            let mut within = transaction.connection();
-            let begin = dialect(&self.db).begin_reading();
-            within.execute(Statement::new(begin)).await?;
-            read(&mut within, task_id, most, with_times).await
-        };
-        // Millions of objects take their time; a server that has gone silent is not waited for.
-        let raw: Result<Raw, sqlx::Error> = tokio::select! {
-            raw = read => raw,
-            error = self.db.silence(SILENCE_MAX) => Err(error),
-        };
-        raw.map_err(CatalogError::of("read the task for a report"))?
+        let read =
+            async |within: &mut Connection<'_>| read(within, task_id, most, with_times).await;
+        self.of_one_instant("read the task for a report", read)
+            .await?
             .told()
     }
 }

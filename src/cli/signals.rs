@@ -37,6 +37,34 @@ pub fn end_as_first_process() -> std::io::Result<()> {
     Ok(())
 }
 
+/// What asks a run to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Option<Signal>,
+}
+
+impl Signals {
+    /// Listens from here on.
+    fn listen() -> anyhow::Result<Self> {
+        let signals = Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: hangup()?,
+        };
+        LISTENING.store(true, Ordering::Relaxed);
+        Ok(signals)
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            () = received(&mut self.hangup) => {}
+        }
+    }
+}
+
 /// Listens from here on. Before the run has begun nothing has been changed, and the first signal
 /// ends the program.
 pub fn listen(
@@ -45,18 +73,11 @@ pub fn listen(
     global: &Global,
     printer: Printer,
 ) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = hangup()?;
-    LISTENING.store(true, Ordering::Relaxed);
+    let mut signals = Signals::listen()?;
     let global = global.clone();
     tokio::spawn(async move {
         for nth in 1.. {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = received(&mut hangup) => {}
-            }
+            signals.next().await;
             match progress.task_id() {
                 Some(_) if nth == 1 => {
                     printer.say(
@@ -85,17 +106,10 @@ pub fn listen(
 /// Listens for whoever has something to clear away: the first signal asks it to end, the second ends
 /// the program.
 pub fn listen_once(stop: Stop, printer: Printer) -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = hangup()?;
-    LISTENING.store(true, Ordering::Relaxed);
+    let mut signals = Signals::listen()?;
     tokio::spawn(async move {
         for nth in 1.. {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = received(&mut hangup) => {}
-            }
+            signals.next().await;
             if nth > 1 {
                 std::process::exit(130);
             }

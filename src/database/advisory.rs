@@ -4,6 +4,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
 use super::Holder;
+use super::establish::set_known;
 
 /// Settings that the session cannot do without.
 const REQUIRED: &str = "SET synchronous_commit = on";
@@ -42,12 +43,7 @@ const TRY_LOCK: &str = "SELECT pg_is_in_recovery(), \
 fn all_at_once() -> String {
     let settings = [REQUIRED].into_iter().chain(WISHED);
     let settings = settings.filter_map(|set| set.strip_prefix("SET ")?.split_once(" = "));
-    let values = settings.map(|(name, value)| format!("('{name}', '{value}')"));
-    let values = values.collect::<Vec<_>>().join(", ");
-    format!(
-        "SELECT set_config(s.name, w.value, false) \
-         FROM (VALUES {values}) AS w (name, value) JOIN pg_settings s ON s.name = w.name"
-    )
+    set_known(settings)
 }
 
 /// What came of a try to take the lock.

@@ -12,9 +12,17 @@ use super::{ConnectOptions, PostgresUrl, literal, reach};
 /// arrays of values: a plan that is made for any of them, which the server turns to behind the fifth, takes
 /// them for a handful of rows and looks through whole tables. And compiling a plan takes longer than any of
 /// these statements gains by it.
-const PLANNING: &str = "SELECT set_config(s.name, w.value, false) \
-    FROM (VALUES ('plan_cache_mode', 'force_custom_plan'), ('jit', 'off')) AS w (name, value) \
-    JOIN pg_settings s ON s.name = w.name";
+const PLANNING: [(&str, &str); 2] = [("plan_cache_mode", "force_custom_plan"), ("jit", "off")];
+
+/// A statement that makes these settings; those that the server does not know are passed over.
+pub(super) fn set_known<'a>(settings: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let values = settings.map(|(name, value)| format!("('{name}', '{value}')"));
+    let values = values.collect::<Vec<_>>().join(", ");
+    format!(
+        "SELECT set_config(s.name, w.value, false) \
+         FROM (VALUES {values}) AS w (name, value) JOIN pg_settings s ON s.name = w.name"
+    )
+}
 
 /// A connection, and what it has answered to the first question.
 pub(super) struct Settled {
@@ -41,7 +49,8 @@ pub(super) async fn settled(
 ) -> Result<Settled, sqlx::Error> {
     let mut connection = way.connect().await?;
     let settings = settings(url, options)?;
-    let said = [PLANNING].into_iter().chain(settings.as_deref());
+    let planning = set_known(PLANNING.into_iter());
+    let said = [&*planning].into_iter().chain(settings.as_deref());
     let said: Vec<&str> = said.chain(question).collect();
     let said = sqlx::raw_sql(AssertSqlSafe(said.join("; ")));
     let mut rows = said.fetch_all(&mut connection).await?;

@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use super::Postgres;
 use crate::catalog::marks::marks_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Rehearsal, Rehearsed, Scope};
-use crate::catalog::sql::{Answer, Connection, Statement, Value, before_joins};
+use crate::catalog::sql::{Answer, Connection, Objects, Statement, Value, before_joins};
 use crate::model::{DriverKind, ObjectKey, Place, RowImage};
 
 /// The SQL for `Place::url_for`, over the columns of `archive_metadata`; `base` names a parameter.
@@ -271,7 +271,7 @@ pub(in crate::catalog) async fn plan(
     statements.push(wanted.insert(task_id));
     // A further pass has looked at the objects before it began to insert.
     if scope.planned == 0 {
-        statements.extend(before_joins(&Postgres));
+        statements.extend(before_joins(&Postgres, Objects::New));
     }
     statements.extend(marks_forward(task_id, &scope.to.base));
     statements.extend([wanted.left_out(task_id), behind]);

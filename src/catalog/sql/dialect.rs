@@ -23,9 +23,23 @@ pub(in crate::catalog) const AS_PLANNED: &str = "(m.content_url IS NOT DISTINCT 
 pub(in crate::catalog) const STAGED: &str =
     "(phase = 'verified' AND outcome IS NULL AND NOT superseded)";
 
+/// Whether the planner knows the objects as they are, but for a few.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::catalog) enum Objects {
+    New,
+    LookedAt,
+}
+
 /// What a plan says before it holds all objects of a task against other rows.
-pub(in crate::catalog) fn before_joins(dialect: &dyn Dialect) -> impl Iterator<Item = Statement> {
-    let said = dialect.look_anew().iter().chain(dialect.before_joins());
+pub(in crate::catalog) fn before_joins(
+    dialect: &dyn Dialect,
+    objects: Objects,
+) -> impl Iterator<Item = Statement> {
+    let look = match objects {
+        Objects::New => dialect.look_anew(),
+        Objects::LookedAt => &[],
+    };
+    let said = look.iter().chain(dialect.before_joins());
     said.map(|said| Statement::new(*said))
 }
 

@@ -114,20 +114,23 @@ async fn read_page(
     task_id: i64,
     planned: i64,
 ) -> Result<Vec<MetadataRow>, sqlx::Error> {
-    let is_wanted = match planned {
-        0 => "true",
-        _ => NOT_STAGED,
-    };
+    let of_task = (planned > 0).then_some(task_id);
+    let is_wanted = of_task.map_or("true", |_| NOT_STAGED);
     let sql = format!(
         r#"SELECT rowid AS position, "userId" AS user, bucket, "archiveId" AS id,
                   "documentName" AS document, content_url, digest, size, is_compressed,
                   created_at, last_updated
              FROM archive_metadata m
-            WHERE rowid > $1 AND $3 IS NOT NULL AND {is_wanted}
+            WHERE rowid > $1 AND {is_wanted}
             ORDER BY rowid LIMIT $2"#
     );
     let page = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(after);
-    page.bind(PAGE_ROWS).bind(task_id).fetch_all(sqlite).await
+    let page = page.bind(PAGE_ROWS);
+    let page = match of_task {
+        Some(task_id) => page.bind(task_id),
+        None => page,
+    };
+    page.fetch_all(sqlite).await
 }
 
 /// Rows that no live object of the task stands for.
