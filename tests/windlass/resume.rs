@@ -18,19 +18,11 @@ async fn killed() -> (World, String) {
     running.kill();
     running.wait().await;
     world.proxy.set_fault(Fault::None);
-    what_was_sent_has_arrived(&world).await;
+    // A write that was under way when its sender died may still take effect, and nobody who looks
+    // before that can know.
+    world.proxy.at_rest().await;
     let task = world.task().await;
     (world, task)
-}
-
-/// A write that was under way when its sender died may still take effect, and nobody who looks
-/// before that can know.
-async fn what_was_sent_has_arrived(world: &World) {
-    let mut before = None;
-    while before != Some(world.total_document_puts()) {
-        before = Some(world.total_document_puts());
-        tokio::time::sleep(Duration::from_millis(250)).await;
-    }
 }
 
 /// One that was asked to stop: its mirror is as far as its journal.
