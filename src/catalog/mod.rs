@@ -58,6 +58,7 @@ mod swap;
 mod task_listing;
 mod tasks;
 mod uploads;
+mod window;
 
 pub use anchore::{LiveService, Migration};
 pub use anchore_schema::SchemaFindings;

@@ -477,7 +477,7 @@ async fn tables_of_an_older_windlass() {
     world
         .sql(
             "ALTER TABLE windlass_objects DROP cause, DROP superseded, DROP dest_tag;
-             ALTER TABLE windlass_tasks DROP stage, DROP passes;
+             ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP measured;
              ALTER TABLE windlass_shards DROP lease_epoch;
              DELETE FROM windlass_migrations WHERE version > 3",
         )
@@ -502,7 +502,7 @@ async fn tables_of_an_older_windlass() {
     world.program.run(&["status", "1"]).await.expect_code(0);
     world
         .sql(
-            "ALTER TABLE windlass_tasks DROP stage, DROP passes;
+            "ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP measured;
              ALTER TABLE windlass_objects DROP superseded, DROP dest_tag;
              ALTER TABLE windlass_shards DROP lease_epoch;
              DELETE FROM windlass_migrations WHERE version > 4",

@@ -130,6 +130,7 @@ async fn locked(
         policy: request.policy.clone(),
         dry_run: request.dry_run,
         earlier: earlier.to_compare(),
+        leftovers: 0,
         held: held.clone(),
     };
     let tries_again = OnceCell::new();
