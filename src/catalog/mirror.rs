@@ -66,7 +66,7 @@ impl Catalog {
         updates: &[MirrorUpdate],
     ) -> Result<(), CatalogError> {
         let of = || CatalogError::of(WHAT);
-        let transaction = connection.begin(Begin::Immediate).await;
+        let transaction = connection.begin(Begin::ByKey).await;
         let mut transaction = transaction.map_err(of())?;
         let mut within = transaction.connection();
         let [own_row, later] = looks(dialect_of(&within), &heartbeat.writer(task_id));
