@@ -108,11 +108,13 @@ fn process(
     pid: u32,
     version: &str,
     phases: &PhaseCounts,
+    (user, command): (&Option<String>, &Option<String>),
 ) -> Vec<(&'static str, String)> {
-    vec![
-        ("on", format!("{host} as process {pid}, windlass {version}")),
-        ("with", self::phases(phases)),
-    ]
+    let on = format!("{host} as process {pid}, windlass {version}");
+    let mut said = vec![("on", on), ("with", self::phases(phases))];
+    said.extend(user.clone().map(|user| ("by", user)));
+    said.extend(command.clone().map(|command| ("typed", command)));
+    said
 }
 
 fn ended(phases: &PhaseCounts, bytes: u64, elapsed_ms: u64) -> Vec<(&'static str, String)> {
@@ -141,8 +143,14 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
                 ),
             ),
         ],
-        Event::Started(e) => process(&e.host, e.pid, &e.version, &e.phases),
-        Event::Resumed(e) => process(&e.host, e.pid, &e.version, &e.phases),
+        Event::Started(e) => {
+            let by = (&e.user, &e.command);
+            process(&e.host, e.pid, &e.version, &e.phases, by)
+        }
+        Event::Resumed(e) => {
+            let by = (&e.user, &e.command);
+            process(&e.host, e.pid, &e.version, &e.phases, by)
+        }
         Event::Rebuilt(e) => {
             let behind = e.old_head.clone().map(|head| ("behind", head));
             std::iter::once(("why", e.why.clone()))
