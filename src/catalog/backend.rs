@@ -9,7 +9,7 @@ use std::time::Duration;
 use sqlx::migrate::Migrator;
 
 use super::error::CatalogError;
-use super::request::{Batch, MirrorUpdate, PlanNotices, Rehearsal, Scope};
+use super::request::{Batch, MirrorUpdate, PlanNotices, Rehearsal, Scope, Writer};
 use super::sql::{Answer, Connection, Dialect, Statement};
 use super::{postgres, sqlite};
 use crate::database::Database;
@@ -106,12 +106,11 @@ pub(super) async fn move_rows(
 /// Applies updates of the mirror that are newer than what stands there.
 pub(super) async fn update_mirror(
     connection: &mut Connection<'_>,
-    task_id: i64,
-    epoch: i32,
-    updates: &[MirrorUpdate],
+    writer: &Writer,
+    updates: &[&MirrorUpdate],
 ) -> Result<(), sqlx::Error> {
     match connection {
-        Connection::Postgres(pg) => postgres::update(pg, task_id, epoch, updates).await,
-        Connection::Sqlite(sqlite) => sqlite::update(sqlite, task_id, epoch, updates).await,
+        Connection::Postgres(pg) => postgres::update(pg, writer, updates).await,
+        Connection::Sqlite(sqlite) => sqlite::update(sqlite, writer, updates).await,
     }
 }

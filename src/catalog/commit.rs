@@ -6,11 +6,12 @@ use std::sync::Arc;
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::request::{Batch, Deletable, Swap, Swapped};
+use super::request::{Batch, Deletable, Swap, Swapped, Writer};
 use super::sql::{Connection, Numbers, Statement};
 use super::swap::{Tried, try_swap};
 use crate::crash;
 use crate::database::{Session, may_be_of_one_row, refusal};
+use crate::model::Token;
 
 const DELETABLE: &str = r#"
     SELECT o.idx,
@@ -38,13 +39,14 @@ impl Catalog {
     /// by itself: the transaction is rolled back and made again without it, in halves where the
     /// database does not say which row it was.
     ///
+    /// So it is with rows whose shards are another executor's: with one of them in it no batch stands.
+    ///
     /// An answer that was lost is no harm: asked again, a row that moved is found by the mirror,
     /// which is right because it is written in the same transaction.
     pub async fn swap(
         &self,
         session: &Session,
-        task_id: i64,
-        epoch: i32,
+        writer: &Writer,
         swaps: &[Swap],
     ) -> Vec<Result<Swapped, Arc<CatalogError>>> {
         let mut answers = HashMap::new();
@@ -54,15 +56,14 @@ impl Catalog {
                 continue;
             }
             let batch = Batch {
-                task_id,
-                epoch,
+                writer,
                 swaps: &part,
             };
             match self.try_swap(session, batch).await {
                 Ok(Tried::Committed(tried)) => answers.extend(tried),
                 Ok(Tried::RolledBack(refused)) => {
                     part.retain(|swap| !refused.contains_key(&swap.idx));
-                    answers.extend(refused.into_iter().map(|(idx, why)| (idx, Err(why))));
+                    answers.extend(refused);
                     parts.push(part);
                 }
                 Err(CatalogError::Statement { source, .. }) if may_be_of_one_row(&source) => {
@@ -107,17 +108,22 @@ impl Catalog {
     pub async fn deletable(
         &self,
         session: &Session,
-        task_id: i64,
-        idxs: &[u64],
+        writer: &Writer,
+        sources: &[(u64, Option<Token>)],
     ) -> Result<Vec<Deletable>, CatalogError> {
-        let mut guard = session.lock().await?;
-        let sql = format!("{DELETABLE}{}", dialect(&self.db).numbers());
-        let statement = Statement::new(sql).bind(task_id).bind(Numbers(idxs));
-        let mut connection = Connection::from(&mut *guard);
-        let rows: Vec<(i64, bool, bool)> = session
-            .watch(connection.all(statement))
-            .await
-            .map_err(CatalogError::of("ask whether sources may be deleted"))?;
+        const WHAT: &str = "ask whether sources may be deleted";
+        let dialect = dialect(&self.db);
+        let question = writer.question(sources.iter().filter_map(|(_, token)| *token));
+        let held = Statement::new(question.sql() + dialect.for_share());
+        let idxs: Vec<u64> = sources.iter().map(|(idx, _)| *idx).collect();
+        let sql = format!("{DELETABLE}{}", dialect.numbers());
+        let rows = Statement::new(sql)
+            .bind(writer.task_id)
+            .bind(Numbers(&idxs));
+        let [held, rows] = self.at_once_over(WHAT, session, [held, rows]).await?;
+        let held: Vec<(i64, i32)> = held.all().map_err(CatalogError::of(WHAT))?;
+        let lost = question.lost(&held);
+        let rows: Vec<(i64, bool, bool)> = rows.all().map_err(CatalogError::of(WHAT))?;
         let known: HashMap<i64, Deletable> = rows
             .into_iter()
             .map(|(idx, ours, shared)| match (ours, shared) {
@@ -127,12 +133,13 @@ impl Catalog {
             })
             .collect();
         // An object that the mirror does not have as committed is not ours to delete.
-        let answer = |idx: &u64| {
-            known
-                .get(&(*idx as i64))
-                .copied()
-                .unwrap_or(Deletable::RowChanged)
+        let answer = |(idx, token): &(u64, Option<Token>)| match token {
+            Some(token) if !lost.contains(token) => {
+                let known = known.get(&(*idx as i64)).copied();
+                known.unwrap_or(Deletable::RowChanged)
+            }
+            _ => Deletable::Lost,
         };
-        Ok(idxs.iter().map(answer).collect())
+        Ok(sources.iter().map(answer).collect())
     }
 }

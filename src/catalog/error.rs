@@ -85,6 +85,13 @@ pub enum CatalogError {
         /// The task.
         task_id: i64,
     },
+    /// Nobody has taken the task over, and yet its shards are not claimed as this process knows it: the
+    /// database has lost that, or somebody has changed it.
+    #[error(
+        "the database does not have it any more that this process has claimed these objects: claiming \
+         them again"
+    )]
+    ClaimsLost,
     /// A row of windlass's own tables holds what this version can't have written.
     #[error("catalog: {0}")]
     Unreadable(String),
@@ -113,7 +120,7 @@ impl CatalogError {
                 ErrorClass::Permanent => FailureClass::Permanent,
                 ErrorClass::Fatal => FailureClass::Fatal,
             },
-            Self::Lock(_) => FailureClass::Retryable,
+            Self::Lock(_) | Self::ClaimsLost => FailureClass::Retryable,
             Self::RowRefused(_) | Self::RowUnmoved(_) | Self::RowAltered(_) => {
                 FailureClass::Permanent
             }

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::backend::{self, dialect, dialect_of};
+use super::backend::{self, dialect_of};
 use super::error::CatalogError;
 use super::handle::Catalog;
 use super::ownership::{Owner, looks, unless_taken_over};
@@ -16,21 +16,22 @@ use crate::crash;
 use crate::model::Phase;
 
 /// Objects of a batch that the journal has as committed and the database has not.
-const LOST: &str = "SELECT count(*) FROM windlass_objects
+const LOST: &str = "SELECT idx FROM windlass_objects
      WHERE task_id = $1 AND phase NOT IN ('committed', 'source-deleted') AND idx IN ";
 
 const WHAT: &str = "mirror the journal";
 
 impl Catalog {
     /// Mirrors a batch and the head of the journal, in one transaction. At most one update per
-    /// object.
+    /// object. Of shards that another worker has taken nothing is told, and the head goes on over it:
+    /// what became of their objects is the other's to tell.
     ///
     /// # Errors
     /// With nothing written: [`CatalogError::WentBack`] where the database has lost what it had
-    /// acknowledged, [`CatalogError::TakenOver`] where another executor goes on with the task.
+    /// acknowledged, [`CatalogError::TakenOver`] where another executor goes on with the task,
+    /// [`CatalogError::ClaimsLost`] where one that is alone finds its shards claimed no more.
     pub async fn mirror(
         &self,
-        task_id: i64,
         heartbeat: &Heartbeat,
         updates: &[MirrorUpdate],
     ) -> Result<(), CatalogError> {
@@ -44,11 +45,8 @@ impl Catalog {
         let work = async {
             let connection = pooled.connection();
             match updates.is_empty() {
-                true => mirror_head(connection, task_id, heartbeat).await,
-                false => {
-                    let batch = self.mirror_batch(connection, task_id, heartbeat, updates);
-                    batch.await
-                }
+                true => mirror_head(connection, heartbeat).await,
+                false => self.mirror_batch(connection, heartbeat, updates).await,
             }
         };
         let done = within_limit(&self.db, work).await;
@@ -61,31 +59,43 @@ impl Catalog {
     async fn mirror_batch(
         &self,
         mut connection: Connection<'_>,
-        task_id: i64,
         heartbeat: &Heartbeat,
         updates: &[MirrorUpdate],
     ) -> Result<(), CatalogError> {
+        let writer = &heartbeat.writer;
         let of = || CatalogError::of(WHAT);
         let transaction = connection.begin(Begin::ByKey).await;
         let mut transaction = transaction.map_err(of())?;
         let mut within = transaction.connection();
-        let [own_row, later] = looks(dialect_of(&within), &heartbeat.writer(task_id));
-        let lost = lost(dialect_of(&within), task_id, heartbeat, updates);
-        let seen = within.together([own_row, later, lost]).await;
-        let [own_row, later, lost] = seen.map_err(of())?;
-        judge([own_row, later], task_id, heartbeat)?;
-        let (lost,): (i64,) = lost.one().map_err(of())?;
-        if lost > 0 {
+        let dialect = dialect_of(&within);
+        let [own_row, later] = looks(dialect, writer);
+        let question = writer.question(updates.iter().filter_map(|update| update.token));
+        let held = Statement::new(question.sql() + dialect.for_share());
+        let lost = lost(dialect, heartbeat, updates);
+        let seen = within.together([own_row, later, held, lost]).await;
+        let [own_row, later, held, lost] = seen.map_err(of())?;
+        judge([own_row, later], heartbeat)?;
+        let held: Vec<(i64, i32)> = held.all().map_err(of())?;
+        let is_held = |update: &&MirrorUpdate| {
+            let token = update.token.map(|token| (token.shard as i64, token.lease));
+            token.is_some_and(|token| held.contains(&token))
+        };
+        let own: Vec<&MirrorUpdate> = updates.iter().filter(is_held).collect();
+        if own.len() < updates.len() && writer.is_alone() {
+            return Err(CatalogError::ClaimsLost);
+        }
+        let lost: Vec<(i64,)> = lost.all().map_err(of())?;
+        if own.iter().any(|u| lost.contains(&(u.idx as i64,))) {
             return Err(CatalogError::WentBack);
         }
         // As late as it may be: commits wait for it.
-        let _many_rows = match dialect(&self.db).locks_rows() {
+        let _many_rows = match dialect.locks_rows() {
             true => Some(self.many_rows.lock().await),
             false => None,
         };
-        let updated = backend::update_mirror(&mut within, task_id, heartbeat.epoch, updates).await;
+        let updated = backend::update_mirror(&mut within, writer, &own).await;
         updated.map_err(of())?;
-        let head = head(dialect_of(&within).now(), task_id, heartbeat);
+        let head = head(dialect.now(), heartbeat);
         within.execute(head).await.map_err(of())?;
         crash::point("mirror-before-commit");
         transaction.commit().await.map_err(of())?;
@@ -115,23 +125,23 @@ impl Catalog {
 /// The head alone, in one message: it is written where whoever looks would have let it.
 async fn mirror_head(
     mut connection: Connection<'_>,
-    task_id: i64,
     heartbeat: &Heartbeat,
 ) -> Result<(), CatalogError> {
     let dialect = dialect_of(&connection);
-    let [own_row, later] = looks(dialect, &heartbeat.writer(task_id));
-    let statements = [own_row, later, head(dialect.now(), task_id, heartbeat)];
+    let [own_row, later] = looks(dialect, &heartbeat.writer);
+    let statements = [own_row, later, head(dialect.now(), heartbeat)];
     crash::point("mirror-before-commit");
     let done = connection.at_once(Begin::Immediate, statements).await;
     let [own_row, later, _] = done.map_err(CatalogError::of(WHAT))?;
     crash::point("mirror-after-commit");
-    judge([own_row, later], task_id, heartbeat)
+    judge([own_row, later], heartbeat)
 }
 
 /// Whether the mirror is still this executor's to write, and as the executor knows it.
-fn judge(seen: [Answer; 2], task_id: i64, heartbeat: &Heartbeat) -> Result<(), CatalogError> {
+fn judge(seen: [Answer; 2], heartbeat: &Heartbeat) -> Result<(), CatalogError> {
     let owner = Owner::seen(seen).map_err(CatalogError::of(WHAT))?;
     let acknowledged = heartbeat.acknowledged.unwrap_or(0);
+    let task_id = heartbeat.writer.task_id;
     match () {
         () if owner.is_taken_over => Err(CatalogError::TakenOver { task_id }),
         () if owner.seq.unwrap_or(0) < acknowledged => Err(CatalogError::WentBack),
@@ -139,15 +149,10 @@ fn judge(seen: [Answer; 2], task_id: i64, heartbeat: &Heartbeat) -> Result<(), C
     }
 }
 
-/// Counts, in the transaction of a batch, the commits that the database had acknowledged and has no
+/// Looks, in the transaction of a batch, for commits that the database had acknowledged and has no
 /// longer. Over a gap the head must not go: what the journal has in it would never be
 /// replayed. A commit that the journal has and the mirror's guard keeps out is such a gap, too.
-fn lost(
-    dialect: &dyn Dialect,
-    task_id: i64,
-    heartbeat: &Heartbeat,
-    updates: &[MirrorUpdate],
-) -> Statement {
+fn lost(dialect: &dyn Dialect, heartbeat: &Heartbeat, updates: &[MirrorUpdate]) -> Statement {
     let committed = updates
         .iter()
         .filter(|update| update.phase >= Some(Phase::Committed));
@@ -155,23 +160,25 @@ fn lost(
     let committed = committed.filter(|_| heartbeat.acknowledged.is_some());
     let committed: Vec<u64> = committed.map(|update| update.idx).collect();
     let lost = Statement::new(format!("{LOST}{}", dialect.numbers()));
-    lost.bind(task_id).bind(Numbers(&committed))
+    lost.bind(heartbeat.writer.task_id)
+        .bind(Numbers(&committed))
 }
 
 /// The head of the journal; one that lives no more gives no new heartbeat.
-fn head(now: &str, task_id: i64, heartbeat: &Heartbeat) -> Statement {
+fn head(now: &str, heartbeat: &Heartbeat) -> Statement {
+    let writer = &heartbeat.writer;
     let sql = format!(
         "UPDATE windlass_executors
             SET heartbeat = CASE WHEN $6 THEN {now} ELSE heartbeat END, seq = $4, head = $7
           WHERE task_id = $1 AND executor = $2 AND seq BETWEEN $3 AND $4 AND {}",
-        unless_taken_over("$2", "$5")
+        unless_taken_over(writer, "$2", "$5")
     );
     Statement::new(sql)
-        .bind(task_id)
-        .bind(heartbeat.executor.to_string())
+        .bind(writer.task_id)
+        .bind(writer.executor.to_string())
         .bind(heartbeat.acknowledged.unwrap_or(0) as i64)
         .bind(heartbeat.seq as i64)
-        .bind(heartbeat.epoch)
+        .bind(writer.epoch)
         .bind(heartbeat.alive)
         .bind(&heartbeat.head)
 }

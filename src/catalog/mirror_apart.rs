@@ -23,19 +23,18 @@ impl Catalog {
     /// Those of `mirror`; also where it takes none of several updates: then it is not about a row.
     pub async fn mirror_apart(
         &self,
-        task_id: i64,
         heartbeat: &Heartbeat,
         held: &Heartbeat,
         updates: &[MirrorUpdate],
     ) -> Result<Vec<Unmirrored>, CatalogError> {
-        let mut parts = match self.mirror(task_id, heartbeat, updates).await {
+        let mut parts = match self.mirror(heartbeat, updates).await {
             Ok(()) => return Ok(Vec::new()),
             Err(error) if is_of_one_row(&error) && !updates.is_empty() => vec![updates],
             Err(error) => return Err(error),
         };
         let mut unmirrored = Vec::new();
         while let Some(part) = parts.pop() {
-            let error = match self.mirror(task_id, held, part).await {
+            let error = match self.mirror(held, part).await {
                 Ok(()) => continue,
                 Err(error) if is_of_one_row(&error) => error,
                 Err(error) => return Err(error),
@@ -55,7 +54,7 @@ impl Catalog {
             }
         }
         if unmirrored.is_empty() {
-            self.mirror(task_id, heartbeat, &[]).await?;
+            self.mirror(heartbeat, &[]).await?;
         }
         Ok(unmirrored)
     }

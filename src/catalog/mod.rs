@@ -16,8 +16,8 @@
 //!    verbs.
 //! 8. The verbs, a file per subject, on any database: `schema`, `ownership`, `listing`, `summary`,
 //!    then those that build on them: `anchore`, `tasks`, `swap`, `commit`, `mirror`, `mirror_apart`,
-//!    `plan_follow_up`, `plan`, `plan_pass`, `rehearsal`, `staged`, `begin`, `objects`, `task_listing`, `report` and the
-//!    others.
+//!    `plan_follow_up`, `plan`, `plan_pass`, `rehearsal`, `staged`, `begin`, `claims`, `objects`, `task_listing`, `report`
+//!    and the others.
 //!
 //! This file only declares and re-exports.
 //!
@@ -29,6 +29,7 @@ mod anchore_schema;
 mod audit;
 mod backend;
 mod begin;
+mod claims;
 mod commit;
 mod error;
 mod executors;
@@ -73,7 +74,7 @@ pub use report::{BucketCount, Checkpoint, Found, RelatedTask, Told, WorkTimes, W
 pub use request::{
     Deletable, FollowUp, FollowUpNotices, Heartbeat, MirrorUpdate, PassRequest, PlanNotices,
     PlanRequest, Planned, PlannedBucket, PlannedPass, Rehearsal, Rehearsed, SharedWith, Side, Swap,
-    Swapped, TaskPlan, Writer,
+    Swapped, TaskPlan, Together, Writer,
 };
 pub use rights::DatabaseLack;
 pub use schemes::RowGroup;

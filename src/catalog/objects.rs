@@ -1,14 +1,10 @@
-//! Shards and the objects in them.
+//! The objects of a task's shards.
 
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
-use super::ownership::unless_taken_over;
-use super::request::Writer;
-use super::sql::{AS_PLANNED, JOIN_ROW, STAGED, Statement};
-use crate::model::{
-    Facts, Object, ObjectKey, Outcome, Phase, Rest, Restore, RowImage, Shard, State,
-};
+use super::sql::{AS_PLANNED, JOIN_ROW, Statement};
+use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, Restore, RowImage, Shard, State};
 
 /// An object, with what its row in `archive_metadata` looks like now.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,47 +92,6 @@ const OPEN: &str = "o.phase <> 'source-deleted' AND (o.outcome IS NULL OR o.outc
 const COMMITTED: &str = "o.phase = 'committed' AND o.outcome = 'source-kept'";
 
 impl Catalog {
-    /// Claims the first shard behind `after` that is not done and that nobody else has; `None`
-    /// where there is none left. Asked again after a lost answer it gives the same shard.
-    ///
-    /// # Errors
-    /// [`CatalogError::TakenOver`]: what another executor goes on with is its to claim.
-    pub async fn claim_shard(
-        &self,
-        writer: &Writer,
-        after: Option<u64>,
-    ) -> Result<Option<Shard>, CatalogError> {
-        let dialect = dialect(&self.db);
-        let sql = format!(
-            "UPDATE windlass_shards SET owner = $2, lease_until = {},
-                    lease_epoch = lease_epoch
-                                  + CASE WHEN owner IS DISTINCT FROM $2 THEN 1 ELSE 0 END
-              WHERE task_id = $1 AND shard = (
-                    SELECT shard FROM windlass_shards
-                     WHERE task_id = $1 AND NOT done AND shard > $3
-                       AND (owner IS NULL OR owner = $2)
-                     ORDER BY shard{} LIMIT 1)
-                AND {}
-             RETURNING shard, first_idx, last_idx",
-            dialect.end_of_lease(),
-            dialect.for_update_skip_locked(),
-            unless_taken_over("$2", "$4")
-        );
-        let claim = Statement::new(sql)
-            .bind(writer.task_id)
-            .bind(writer.executor.to_string())
-            .bind(after.map_or(-1, |shard| shard as i64))
-            .bind(writer.epoch);
-        let what = "claim a shard";
-        let shard = self.as_owner(what, writer, claim).await?.optional();
-        let shard: Option<(i64, i64, i64)> = shard.map_err(CatalogError::of(what))?;
-        Ok(shard.map(|(shard, first, last)| Shard {
-            shard: shard as u64,
-            first_idx: first as u64,
-            last_idx: last as u64,
-        }))
-    }
-
     /// Objects that the database has as committed while the journal is not known to have it: a
     /// crash fell between the two. They are in shards that are not done.
     pub async fn unjournaled_commits(&self, task_id: i64) -> Result<Vec<Loaded>, CatalogError> {
@@ -193,32 +148,6 @@ impl Catalog {
         Ok(loaded)
     }
 
-    /// The shards of a task that were begun and have not come to their end: only their objects can
-    /// have left anything at the destination that is not committed. Of a task that copies while the
-    /// services run, every shard.
-    pub async fn shards_at_work(&self, task_id: i64) -> Result<Vec<Shard>, CatalogError> {
-        let found: Vec<(i64, i64, i64)> = self
-            .all(
-                "look for the shards that were begun",
-                Statement::new(
-                    "SELECT shard, first_idx, last_idx FROM windlass_shards
-                  WHERE task_id = $1
-                    AND ((NOT done AND lease_until IS NOT NULL)
-                         OR (SELECT t.stage IS NOT NULL FROM windlass_tasks t
-                              WHERE t.task_id = windlass_shards.task_id))
-                  ORDER BY shard",
-                )
-                .bind(task_id),
-            )
-            .await?;
-        let shard = |(shard, first, last): (i64, i64, i64)| Shard {
-            shard: shard as u64,
-            first_idx: first as u64,
-            last_idx: last as u64,
-        };
-        Ok(found.into_iter().map(shard).collect())
-    }
-
     /// The objects of a task that it has left alone since their rows had changed, each with its
     /// destination, as far as no row points there.
     pub async fn unused_destinations_of_skipped(
@@ -268,40 +197,6 @@ impl Catalog {
         let found: Vec<(i64, String)> = self.all(what, statement).await?;
         let found = found.into_iter();
         Ok(found.map(|(idx, url)| (idx as u64, url)).collect())
-    }
-
-    /// Notes that a shard holds nothing more to do.
-    ///
-    /// # Errors
-    /// [`CatalogError::TakenOver`] where another executor goes on with the task.
-    pub async fn shard_done(
-        &self,
-        writer: &Writer,
-        shard: Shard,
-        rest: Rest,
-    ) -> Result<(), CatalogError> {
-        let at_rest = match rest {
-            Rest::Verified => STAGED,
-            Rest::Committed | Rest::SourceDeleted => "phase = 'source-deleted'",
-        };
-        let done = Statement::new(format!(
-            "UPDATE windlass_shards SET done = true, owner = NULL, lease_until = NULL
-                  WHERE task_id = $1 AND shard = $2
-                    AND NOT EXISTS (
-                        SELECT 1 FROM windlass_objects
-                         WHERE task_id = $1 AND idx BETWEEN $3 AND $4
-                           AND NOT {at_rest}
-                           AND (outcome IS NULL OR outcome = 'failed'))
-                    AND {}",
-            unless_taken_over("$5", "$6")
-        ))
-        .bind(writer.task_id)
-        .bind(shard.shard as i64)
-        .bind(shard.first_idx as i64)
-        .bind(shard.last_idx as i64)
-        .bind(writer.executor.to_string())
-        .bind(writer.epoch);
-        self.as_owner("close a shard", writer, done).await.map(drop)
     }
 
     /// The objects of a range that are not at their end, each with its row as it is now.

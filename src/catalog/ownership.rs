@@ -15,16 +15,40 @@ use super::sql::{Answer, Begin, Dialect, Pooled, Statement, within_limit};
 
 /// Executors that have taken the task over since.
 const LATER: &str = "SELECT count(*) FROM windlass_executors
-     WHERE task_id = $1 AND executor <> $2 AND epoch >= $3";
+     WHERE task_id = $1 AND executor <> $2 AND epoch >= $3 AND $4";
 
 /// A condition for what is written in one message with the look at who owns the task, and so before
 /// anybody here has heard what came of that. The task is `$1`; the parameters of the writer's executor
-/// and epoch are given.
-pub(super) fn unless_taken_over(executor: &str, epoch: &str) -> String {
+/// and epoch are given. Of workers none owns the task.
+pub(super) fn unless_taken_over(writer: &Writer, executor: &str, epoch: &str) -> String {
+    let among_workers = !writer.is_alone();
     format!(
-        "NOT EXISTS (SELECT 1 FROM windlass_executors later
-              WHERE later.task_id = $1 AND later.executor <> {executor} AND later.epoch >= {epoch})"
+        "({among_workers} OR NOT EXISTS (SELECT 1 FROM windlass_executors later
+              WHERE later.task_id = $1 AND later.executor <> {executor} AND later.epoch >= {epoch}))"
     )
+}
+
+/// The look for executors that have taken the task over; among workers none has.
+pub(super) fn later(writer: &Writer) -> Statement {
+    Statement::new(LATER)
+        .bind(writer.task_id)
+        .bind(writer.executor.to_string())
+        .bind(writer.epoch)
+        .bind(writer.is_alone())
+}
+
+/// Refuses to go on where [`later`] has found one.
+pub(super) fn refuse_taken_over(
+    later: Answer,
+    writer: &Writer,
+) -> Result<Result<(), CatalogError>, sqlx::Error> {
+    let (later,): (i64,) = later.one()?;
+    Ok(match later > 0 {
+        true => Err(CatalogError::TakenOver {
+            task_id: writer.task_id,
+        }),
+        false => Ok(()),
+    })
 }
 
 /// What stands of the mirror's writer.
@@ -42,14 +66,8 @@ pub(super) fn looks(dialect: &dyn Dialect, writer: &Writer) -> [Statement; 2] {
         "SELECT seq FROM windlass_executors WHERE task_id = $1 AND executor = $2{}",
         dialect.for_update()
     );
-    let of_writer = |sql: String| {
-        let statement = Statement::new(sql).bind(writer.task_id);
-        statement.bind(writer.executor.to_string())
-    };
-    [
-        of_writer(own_row),
-        of_writer(LATER.into()).bind(writer.epoch),
-    ]
+    let own_row = Statement::new(own_row).bind(writer.task_id);
+    [own_row.bind(writer.executor.to_string()), later(writer)]
 }
 
 impl Owner {

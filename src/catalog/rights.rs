@@ -30,7 +30,7 @@ const ALL: &[&str] = &["SELECT", "INSERT", "UPDATE", "DELETE"];
 const NOTE: &[&str] = &["SELECT", "INSERT", "UPDATE"];
 
 /// What every task needs of Anchore's tables, and of windlass's where another user has made them.
-const ALWAYS: [Need; 9] = [
+const ALWAYS: [Need; 11] = [
     (
         "archive_metadata",
         &["SELECT", "UPDATE"],
@@ -48,6 +48,8 @@ const ALWAYS: [Need; 9] = [
     ("windlass_objects", ALL, "to keep the task"),
     ("windlass_shards", ALL, "to keep the task"),
     ("windlass_uploads", ALL, "to keep the task"),
+    ("windlass_active", ALL, "to keep the task"),
+    ("windlass_takeovers", ALL, "to keep the task"),
 ];
 
 /// What a store needs that keeps its documents in the database.

@@ -15,7 +15,7 @@ use super::error::CatalogError;
 use super::request::{Batch, Swapped};
 use super::sql::{AS_PLANNED, Begin, Connection, Dialect, JOIN_ROW, Numbers, Statement};
 use crate::crash;
-use crate::model::RowImage;
+use crate::model::{RowImage, Token};
 
 /// Rows that were swapped and are not what the mirror has just been told.
 fn altered(dialect: &dyn Dialect) -> String {
@@ -67,8 +67,9 @@ pub(super) type Answers<T> = HashMap<u64, T>;
 pub(super) enum Tried {
     /// It stands.
     Committed(Answers<Result<Swapped, Arc<CatalogError>>>),
-    /// Nothing has changed: these rows would not have become what they were to become.
-    RolledBack(Answers<Arc<CatalogError>>),
+    /// Nothing has changed: these rows would not have become what they were to become, or are not
+    /// this executor's to change.
+    RolledBack(Answers<Result<Swapped, Arc<CatalogError>>>),
 }
 
 /// A row that was not swapped.
@@ -144,7 +145,19 @@ pub(super) async fn try_swap(
     let refused = batch.refused(&mut within, &moved).await?;
     if !refused.is_empty() {
         transaction.rollback().await?;
-        return Ok(Tried::RolledBack(refused));
+        let refused = refused.into_iter().map(|(idx, why)| (idx, Err(why)));
+        return Ok(Tried::RolledBack(refused.collect()));
+    }
+    // Without the tokens of all its shards it moves nothing.
+    let lost = match moved.is_empty() {
+        true => batch.lost(&mut within).await?,
+        false => Vec::new(),
+    };
+    if !lost.is_empty() {
+        transaction.rollback().await?;
+        let swaps = batch.swaps.iter().filter(|swap| lost.contains(&swap.token));
+        let lost = swaps.map(|swap| (swap.idx, Ok(Swapped::Lost)));
+        return Ok(Tried::RolledBack(lost.collect()));
     }
     let unmoved = batch.unmoved(&mut within, &moved).await?;
     crash::point("swap-before-commit");
@@ -170,17 +183,25 @@ impl Batch<'_> {
         }
         let dialect = dialect_of(connection);
         let idxs: Vec<u64> = moved.keys().copied().collect();
-        let statement = Statement::new(altered(dialect)).bind(self.task_id);
+        let statement = Statement::new(altered(dialect)).bind(self.writer.task_id);
         let altered: Vec<Altered> = connection.all(statement.bind(Numbers(&idxs))).await?;
         let retimed = self.judge(altered, &mut refused);
         if !retimed.is_empty() {
             tell_that_times_are_kept();
-            let statement = Statement::new(retime(dialect)).bind(self.task_id);
+            let statement = Statement::new(retime(dialect)).bind(self.writer.task_id);
             connection
                 .execute(statement.bind(Numbers(&retimed)))
                 .await?;
         }
         Ok(refused)
+    }
+
+    /// Tokens of the batch that are not this executor's any more.
+    async fn lost(&self, connection: &mut Connection<'_>) -> Result<Vec<Token>, sqlx::Error> {
+        let question = self.writer.question(self.tokens());
+        let held = question.sql() + dialect_of(connection).for_share();
+        let held: Vec<(i64, i32)> = connection.all(Statement::new(held)).await?;
+        Ok(question.lost(&held))
     }
 
     async fn unmoved(
@@ -193,8 +214,9 @@ impl Batch<'_> {
         if idxs.is_empty() {
             return Ok(Vec::new());
         }
-        let statement = Statement::new(unmoved(dialect_of(connection))).bind(self.task_id);
-        connection.all(statement.bind(Numbers(&idxs))).await
+        let unmoved = Statement::new(unmoved(dialect_of(connection)));
+        let unmoved = unmoved.bind(self.writer.task_id).bind(Numbers(&idxs));
+        connection.all(unmoved).await
     }
 
     /// Sorts rows that are not as they were to be: those that can't stand go to `refused`, those of

@@ -28,11 +28,11 @@ pub struct OpenUpload {
     pub dest_url: String,
 }
 
-fn open() -> String {
+fn open(writer: &Writer) -> String {
     format!(
         "INSERT INTO windlass_uploads (task_id, idx, upload_id)
          SELECT $1, $2, $3 WHERE {} ON CONFLICT DO NOTHING",
-        unless_taken_over("$4", "$5")
+        unless_taken_over(writer, "$4", "$5")
     )
 }
 
@@ -59,8 +59,8 @@ impl Catalog {
         note: &UploadNote,
     ) -> Result<(), CatalogError> {
         let sql = match note.open {
-            true => open(),
-            false => format!("{OVER} AND {}", unless_taken_over("$4", "$5")),
+            true => open(writer),
+            false => format!("{OVER} AND {}", unless_taken_over(writer, "$4", "$5")),
         };
         let statement = Statement::new(sql)
             .bind(writer.task_id)

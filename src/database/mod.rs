@@ -13,6 +13,7 @@ mod advisory;
 mod beside;
 mod bounded;
 mod certificate;
+mod claims;
 mod configured;
 mod dial;
 mod encoding;
@@ -43,6 +44,7 @@ use sqlx::sqlite::{SqliteConnection, SqlitePool, SqlitePoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _};
 
 pub use bounded::BoundedPool;
+pub use claims::{Claims, TokenQuestion};
 pub use encoding::Encoding;
 pub use error::{
     DatabaseError, ErrorClass, PoolMode, advice_on, classify, code_of, describe, explain,

@@ -4,6 +4,7 @@
 //! The state machine is small enough to be tested exhaustively, phase by event.
 
 mod cause;
+mod claim;
 mod csv;
 mod entry;
 mod failure;
@@ -17,6 +18,7 @@ mod upload;
 mod window;
 
 pub use cause::Cause;
+pub use claim::{Claim, Token};
 pub use csv::csv_cell;
 pub use entry::{
     Accepted, Committed, Completed, Copied, Created, CutoverBegan, CutoverCommitted,

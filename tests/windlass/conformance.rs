@@ -10,7 +10,7 @@ use windlass::config::{
     Compression, DriverConfig, EndpointUrl, LocalfsConfig, S3Auth, S3Config, Secret, StoreConfig,
     SwiftConfig,
 };
-use windlass::database::{ConnectOptions, Database, DatabaseUrl, Session};
+use windlass::database::{Claims, ConnectOptions, Database, DatabaseUrl, Session};
 use windlass::driver::conformance::conform;
 use windlass::driver::{self, Driver, Fence, StoreErrorKind};
 use windlass::model::ObjectKey;
@@ -95,7 +95,7 @@ async fn db_and_db2_conform_on_postgresql() {
     let session = Session::try_acquire(&url, &ConnectOptions::default()).await;
     let (_slot, fence) = watch::channel(Some(session.expect("the advisory lock is free")));
     for config in [DriverConfig::Db, DriverConfig::Db2] {
-        let fence = Fence::Locked(fence.clone());
+        let fence = Fence::Locked(fence.clone(), Claims::default());
         let driver = driver::open(&store(config), &connected, fence).await;
         conform(&*driver.unwrap_or_else(|error| panic!("{error}"))).await;
     }

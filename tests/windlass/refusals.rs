@@ -476,9 +476,10 @@ async fn tables_of_an_older_windlass() {
     world.migrate(&[]).await.expect_code(0);
     world
         .sql(
-            "ALTER TABLE windlass_objects DROP cause, DROP superseded, DROP dest_tag;
-             ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP measured;
+            "ALTER TABLE windlass_objects DROP cause, DROP superseded, DROP dest_tag, DROP lease;
+             ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP workers, DROP measured;
              ALTER TABLE windlass_shards DROP lease_epoch;
+             DROP TABLE windlass_active, windlass_takeovers;
              DELETE FROM windlass_migrations WHERE version > 3",
         )
         .await;
@@ -502,9 +503,10 @@ async fn tables_of_an_older_windlass() {
     world.program.run(&["status", "1"]).await.expect_code(0);
     world
         .sql(
-            "ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP measured;
-             ALTER TABLE windlass_objects DROP superseded, DROP dest_tag;
+            "ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP workers, DROP measured;
+             ALTER TABLE windlass_objects DROP superseded, DROP dest_tag, DROP lease;
              ALTER TABLE windlass_shards DROP lease_epoch;
+             DROP TABLE windlass_active, windlass_takeovers;
              DELETE FROM windlass_migrations WHERE version > 4",
         )
         .await;

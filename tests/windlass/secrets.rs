@@ -85,6 +85,8 @@ impl Day {
             "windlass_objects",
             "windlass_uploads",
             "windlass_shards",
+            "windlass_active",
+            "windlass_takeovers",
         ] {
             let sql = format!("SELECT t::text FROM {table} t");
             let rows = sqlx::query(sqlx::AssertSqlSafe(sql))

@@ -470,7 +470,8 @@ async fn tables_that_a_crash_left_half_made_are_made() {
     world.make_tables().await;
     world
         .sql(
-            "DROP TABLE windlass_uploads, windlass_objects, windlass_shards, windlass_executors, windlass_tasks CASCADE;
+            "DROP TABLE windlass_uploads, windlass_objects, windlass_shards, windlass_executors, windlass_tasks,
+                 windlass_active, windlass_takeovers CASCADE;
              DELETE FROM windlass_migrations",
         )
         .await;

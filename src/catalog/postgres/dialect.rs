@@ -63,6 +63,10 @@ impl Dialect for Postgres {
         " FOR UPDATE"
     }
 
+    fn for_share(&self) -> &'static str {
+        " FOR SHARE"
+    }
+
     fn for_update_skip_locked(&self) -> &'static str {
         " FOR UPDATE SKIP LOCKED"
     }
@@ -153,7 +157,7 @@ impl Dialect for Postgres {
         ]
     }
 
-    fn own_tables(&self) -> [&'static str; 6] {
+    fn own_tables(&self) -> [&'static str; 7] {
         [
             include_str!("../../../migrations/postgres/0001_tasks.sql"),
             include_str!("../../../migrations/postgres/0002_follow_ups.sql"),
@@ -161,6 +165,7 @@ impl Dialect for Postgres {
             include_str!("../../../migrations/postgres/0004_causes.sql"),
             include_str!("../../../migrations/postgres/0005_online.sql"),
             include_str!("../../../migrations/postgres/0006_window.sql"),
+            include_str!("../../../migrations/postgres/0007_workers.sql"),
         ]
     }
 

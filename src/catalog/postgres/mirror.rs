@@ -2,7 +2,7 @@
 
 use sqlx::postgres::PgConnection;
 
-use crate::catalog::request::{MirrorUpdate, UPDATE};
+use crate::catalog::request::{MirrorUpdate, UPDATE, Writer};
 use crate::catalog::sql::{Connection, Statement};
 
 const SET: &str = "
@@ -20,26 +20,27 @@ const SET: &str = "
            copied_at = coalesce(u.copied_at::timestamptz, o.copied_at),
            verified_at = coalesce(u.verified_at::timestamptz, o.verified_at),
            source_deleted_at = coalesce(u.source_deleted_at::timestamptz, o.source_deleted_at),
-           journaled = true, epoch = $2, seq = u.seq";
+           journaled = true, epoch = $2, lease = u.lease, seq = u.seq";
 
+/// What was told before there were leases is ordered by executor.
 const WHERE: &str = "
-     WHERE o.task_id = $1 AND o.idx = u.idx AND (o.epoch, o.seq) < ($2, u.seq)
+     WHERE o.task_id = $1 AND o.idx = u.idx
+       AND CASE WHEN o.lease = 0 THEN (o.epoch, o.seq) < ($2, u.seq)
+                ELSE (o.lease, o.seq) < (u.lease, u.seq) END
        AND (u.phase IS NULL OR (o.phase IN ('committed', 'source-deleted'))
                                = (u.phase IN ('committed', 'source-deleted')))";
 
 /// Applies updates that are newer than what stands there.
 pub(in crate::catalog) async fn update(
     pg: &mut PgConnection,
-    task_id: i64,
-    epoch: i32,
-    updates: &[MirrorUpdate],
+    writer: &Writer,
+    updates: &[&MirrorUpdate],
 ) -> Result<(), sqlx::Error> {
     if updates.is_empty() {
         return Ok(());
     }
     let sql = format!("{SET} FROM {} {WHERE}", UPDATE.unnest("u", 3));
-    let updates: Vec<&MirrorUpdate> = updates.iter().collect();
-    let statement = Statement::new(sql).bind(task_id).bind(epoch);
-    let statement = UPDATE.bind_arrays(statement, &updates);
+    let statement = Statement::new(sql).bind(writer.task_id).bind(writer.epoch);
+    let statement = UPDATE.bind_arrays(statement, updates);
     Connection::Postgres(pg).execute(statement).await.map(drop)
 }

@@ -5,9 +5,17 @@ use std::collections::HashMap;
 use sqlx::postgres::PgConnection;
 
 use crate::catalog::request::{Batch, SWAP};
-use crate::catalog::sql::{Connection, Statement};
+use crate::catalog::sql::{Connection, Statement, Value};
 
+/// Without the tokens of all its shards a batch changes nothing; with them the shards stay as they are
+/// until the transaction ends. A claim that is under way is waited for, and then seen.
 const MOVE: &str = r#"
+    held AS (
+        SELECT s.shard FROM windlass_shards s
+         WHERE s.task_id = $1 AND s.owner = $3 AND s.shard = ANY($4::bigint[])
+           AND EXISTS (SELECT 1 FROM unnest($4::bigint[], $5::int[]) AS t(shard, lease)
+                        WHERE t.shard = s.shard AND t.lease = s.lease_epoch)
+           FOR SHARE OF s),
     moved AS (
         UPDATE archive_metadata m
            SET content_url = w.dest_url, digest = w.row_digest, size = w.row_size,
@@ -20,6 +28,7 @@ const MOVE: &str = r#"
            AND m.size IS NOT DISTINCT FROM w.source_size
            AND m.is_compressed IS NOT DISTINCT FROM w.source_compressed
            AND m.last_updated IS NOT DISTINCT FROM w.last_updated
+           AND (SELECT count(*) FROM held) = cardinality($4::bigint[])
         RETURNING w.*),
     marked AS (
         UPDATE windlass_objects o
@@ -31,7 +40,8 @@ const MOVE: &str = r#"
                content_sha256 = moved.content_sha256, content_size = moved.content_size,
                copied_at = coalesce(moved.copied_at::timestamptz, o.copied_at),
                verified_at = coalesce(moved.verified_at::timestamptz, o.verified_at),
-               committed_at = now(), journaled = false, epoch = $2, seq = moved.seq
+               committed_at = now(), journaled = false, epoch = $2, lease = moved.lease,
+               seq = moved.seq
           FROM moved
          WHERE o.task_id = $1 AND o.idx = moved.idx
         RETURNING o.idx),
@@ -54,9 +64,20 @@ pub(in crate::catalog) async fn move_rows(
     pg: &mut PgConnection,
     batch: &Batch<'_>,
 ) -> Result<HashMap<u64, bool>, sqlx::Error> {
-    let want = SWAP.unnest("w", 3);
+    let want = SWAP.unnest("w", 6);
     let sql = format!("WITH want AS (SELECT * FROM {want}), {MOVE}");
-    let statement = Statement::new(sql).bind(batch.task_id).bind(batch.epoch);
+    let (writer, tokens) = (batch.writer, batch.tokens());
+    let shards = tokens
+        .iter()
+        .map(|token| Some(token.shard as i64))
+        .collect();
+    let leases = tokens.iter().map(|token| Some(token.lease)).collect();
+    let statement = Statement::new(sql)
+        .bind(writer.task_id)
+        .bind(writer.epoch)
+        .bind(writer.executor.to_string())
+        .bind(Value::Int8s(shards))
+        .bind(Value::Int4s(leases));
     let statement = SWAP.bind_arrays(statement, batch.swaps);
     let mut connection = Connection::Postgres(pg);
     let moved: Vec<(i64, bool)> = connection.all(statement).await?;

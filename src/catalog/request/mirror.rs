@@ -3,7 +3,8 @@
 use uuid::Uuid;
 
 use crate::catalog::sql::{Columns, Get};
-use crate::model::{Accepted, Cause, Event, Facts, Outcome, Phase};
+use crate::database::TokenQuestion;
+use crate::model::{Accepted, Cause, Event, Facts, Outcome, Phase, Token};
 
 /// What the journal's entries up to `seq` say of one object.
 #[derive(Debug, Clone, PartialEq)]
@@ -12,6 +13,9 @@ pub struct MirrorUpdate {
     pub idx: u64,
     /// The entry that this stands for: an older update never undoes a newer one.
     pub seq: u64,
+    /// By what it passes: that of the object's shard when the entry was journaled. None where the shard
+    /// was not this executor's any more.
+    pub token: Option<Token>,
     /// Its phase; `None` leaves what stands there.
     pub phase: Option<Phase>,
     /// What holds it there.
@@ -44,6 +48,7 @@ impl MirrorUpdate {
         let mut update = Self {
             idx,
             seq,
+            token: None,
             phase: None,
             outcome: None,
             copy: None,
@@ -131,10 +136,8 @@ impl MirrorUpdate {
 /// How far the journal is mirrored; goes out with every batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// The checkpoint.
-    pub executor: Uuid,
-    /// Its epoch within the task.
-    pub epoch: i32,
+    /// Whose it is.
+    pub writer: Writer,
     /// The last entry that is synced and in this batch or an earlier one.
     pub seq: u64,
     /// Its hash, in hex.
@@ -147,17 +150,6 @@ pub struct Heartbeat {
     pub acknowledged: Option<u64>,
 }
 
-impl Heartbeat {
-    /// Whose it is.
-    pub fn writer(&self, task_id: i64) -> Writer {
-        Writer {
-            task_id,
-            executor: self.executor,
-            epoch: self.epoch,
-        }
-    }
-}
-
 /// An executor that writes to its task's mirror.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Writer {
@@ -167,12 +159,37 @@ pub struct Writer {
     pub executor: Uuid,
     /// Its epoch within the task.
     pub epoch: i32,
+    /// Who else may be at work on it.
+    pub together: Together,
+}
+
+/// Who may be at work on a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Together {
+    /// One executor, the latest. It holds the lock alone, and may claim whatever shard it needs; the
+    /// mirror is its alone.
+    Alone,
+    /// Several, each with its own shards.
+    Workers,
+}
+
+impl Writer {
+    /// Whether the mirror is this executor's alone.
+    pub fn is_alone(&self) -> bool {
+        self.together == Together::Alone
+    }
+
+    /// The question for tokens of this executor.
+    pub fn question(&self, tokens: impl IntoIterator<Item = Token>) -> TokenQuestion {
+        TokenQuestion::new(self.task_id, self.executor, tokens)
+    }
 }
 
 /// What an update sets; NULL in some columns leaves what stands there.
 pub(in crate::catalog) const UPDATE: Columns<MirrorUpdate> = Columns(&[
     ("idx", Get::Int8(|u| Some(u.idx as i64))),
     ("seq", Get::Int8(|u| Some(u.seq as i64))),
+    ("lease", Get::Int4(|u| u.token.map(|token| token.lease))),
     (
         "phase",
         Get::Text(|u| u.phase.map(|phase| phase.name().into())),

@@ -5,7 +5,7 @@ mod plan;
 mod swap;
 
 pub(super) use mirror::UPDATE;
-pub use mirror::{Heartbeat, MirrorUpdate, Writer};
+pub use mirror::{Heartbeat, MirrorUpdate, Together, Writer};
 pub use plan::{
     FollowUp, FollowUpNotices, PassRequest, PlanNotices, PlanRequest, Planned, PlannedBucket,
     PlannedPass, Rehearsal, Rehearsed, SharedWith, Side, TaskPlan,

@@ -1,13 +1,16 @@
 //! The rows of `archive_metadata` that are to be swapped.
 
+use super::mirror::Writer;
 use crate::catalog::sql::{Columns, Get};
-use crate::model::{Facts, ObjectKey, RowImage};
+use crate::model::{Facts, ObjectKey, RowImage, Token};
 
 /// A row to swap: from the planned tuple to the copy.
 #[derive(Debug, Clone)]
 pub struct Swap {
     /// The object.
     pub idx: u64,
+    /// By what it passes: that of the object's shard.
+    pub token: Token,
     /// Its key.
     pub key: ObjectKey,
     /// The row as it must still be.
@@ -31,6 +34,8 @@ pub enum Swapped {
     Moved,
     /// The row is no longer the planned one, and not ours.
     Superseded,
+    /// Nothing was done: the object's shard is another executor's.
+    Lost,
 }
 
 /// Whether the source of a committed object may be deleted.
@@ -42,19 +47,31 @@ pub enum Deletable {
     Shared,
     /// The row has been changed since the commit.
     RowChanged,
+    /// The object's shard is another executor's.
+    Lost,
 }
 
 /// Rows to swap in one transaction.
 pub(in crate::catalog) struct Batch<'a> {
-    pub task_id: i64,
-    pub epoch: i32,
+    pub writer: &'a Writer,
     pub swaps: &'a [&'a Swap],
+}
+
+impl Batch<'_> {
+    /// By what it passes.
+    pub fn tokens(&self) -> Vec<Token> {
+        let mut tokens: Vec<Token> = self.swaps.iter().map(|swap| swap.token).collect();
+        tokens.sort();
+        tokens.dedup();
+        tokens
+    }
 }
 
 /// What a swap needs. `row_…` and `last_updated` are of the row in `archive_metadata`, before and
 /// after; `dest_…` is the copy, for the mirror.
 pub(in crate::catalog) const SWAP: Columns<Swap> = Columns(&[
     ("idx", Get::Int8(|s| Some(s.idx as i64))),
+    ("lease", Get::Int4(|s| Some(s.token.lease))),
     ("user_id", Get::Text(|s| Some(s.key.user.clone()))),
     ("bucket", Get::Text(|s| Some(s.key.bucket.clone()))),
     ("archive_id", Get::Text(|s| Some(s.key.id.clone()))),

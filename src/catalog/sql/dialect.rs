@@ -90,7 +90,10 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     /// Behind a SELECT: keeps the row from others until the transaction ends.
     fn for_update(&self) -> &'static str;
 
-    /// Behind a SELECT: the same, without the rows that others keep.
+    /// Behind a SELECT: keeps the row as it is until the transaction ends; others may do so, too.
+    fn for_share(&self) -> &'static str;
+
+    /// Behind a SELECT that is to change a row: the same, without the rows that others keep.
     fn for_update_skip_locked(&self) -> &'static str;
 
     /// Of the names in `$1`, a list as JSON, those of tables that are there.
@@ -133,7 +136,7 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     fn before_joins(&self) -> &'static [&'static str];
 
     /// The scripts that make windlass's own tables, in their order.
-    fn own_tables(&self) -> [&'static str; 6];
+    fn own_tables(&self) -> [&'static str; 7];
 
     /// A column in the order of its bytes, which is the order in which stores list their keys.
     fn byte_order(&self, column: &str) -> String;

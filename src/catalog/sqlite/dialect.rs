@@ -57,6 +57,10 @@ impl Dialect for Sqlite {
         ""
     }
 
+    fn for_share(&self) -> &'static str {
+        ""
+    }
+
     fn for_update_skip_locked(&self) -> &'static str {
         ""
     }
@@ -122,7 +126,7 @@ impl Dialect for Sqlite {
         Vec::new()
     }
 
-    fn own_tables(&self) -> [&'static str; 6] {
+    fn own_tables(&self) -> [&'static str; 7] {
         [
             include_str!("../../../migrations/sqlite/0001_tasks.sql"),
             include_str!("../../../migrations/sqlite/0002_follow_ups.sql"),
@@ -130,6 +134,7 @@ impl Dialect for Sqlite {
             include_str!("../../../migrations/sqlite/0004_causes.sql"),
             include_str!("../../../migrations/sqlite/0005_online.sql"),
             include_str!("../../../migrations/sqlite/0006_window.sql"),
+            include_str!("../../../migrations/sqlite/0007_workers.sql"),
         ]
     }
 

@@ -2,7 +2,7 @@
 
 use sqlx::sqlite::SqliteConnection;
 
-use crate::catalog::request::{MirrorUpdate, UPDATE};
+use crate::catalog::request::{MirrorUpdate, UPDATE, Writer};
 use crate::catalog::sql::{Connection, Statement};
 
 const SET: &str = "
@@ -20,21 +20,25 @@ const SET: &str = "
            copied_at = coalesce(:copied_at, copied_at),
            verified_at = coalesce(:verified_at, verified_at),
            source_deleted_at = coalesce(:source_deleted_at, source_deleted_at),
-           journaled = true, epoch = :epoch, seq = :seq
-     WHERE task_id = :task_id AND idx = :idx AND (epoch, seq) < (:epoch, :seq)
+           journaled = true, epoch = :epoch, lease = :lease, seq = :seq
+     WHERE task_id = :task_id AND idx = :idx
+       AND CASE WHEN lease = 0 THEN (epoch, seq) < (:epoch, :seq)
+                ELSE (lease, seq) < (:lease, :seq) END
        AND (:phase IS NULL OR (phase IN ('committed', 'source-deleted'))
                               = (:phase IN ('committed', 'source-deleted')))";
 
 /// Applies updates that are newer than what stands there.
 pub(in crate::catalog) async fn update(
     sqlite: &mut SqliteConnection,
-    task_id: i64,
-    epoch: i32,
-    updates: &[MirrorUpdate],
+    writer: &Writer,
+    updates: &[&MirrorUpdate],
 ) -> Result<(), sqlx::Error> {
     let mut connection = Connection::Sqlite(sqlite);
     for update in updates {
-        let task = [("task_id", task_id.into()), ("epoch", epoch.into())];
+        let task = [
+            ("task_id", writer.task_id.into()),
+            ("epoch", writer.epoch.into()),
+        ];
         let values = UPDATE.row(update).chain(task);
         connection.execute(Statement::named(SET, values)).await?;
     }

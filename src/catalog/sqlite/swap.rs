@@ -30,7 +30,7 @@ const MARK: &str = "
            copied_at = coalesce(:copied_at, copied_at),
            verified_at = coalesce(:verified_at, verified_at),
            committed_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now'), journaled = false,
-           epoch = :epoch, seq = :seq
+           epoch = :epoch, lease = :lease, seq = :seq
      WHERE task_id = :task_id AND idx = :idx";
 
 /// Both counters, and Anchore's sign of life.
@@ -48,6 +48,12 @@ pub(in crate::catalog) async fn move_rows(
     batch: &Batch<'_>,
 ) -> Result<HashMap<u64, bool>, sqlx::Error> {
     let mut moved = HashMap::new();
+    let question = batch.writer.question(batch.tokens());
+    let mut connection = Connection::Sqlite(sqlite);
+    let held: Vec<(i64, i32)> = connection.all(Statement::new(question.sql())).await?;
+    if !question.lost(&held).is_empty() {
+        return Ok(moved);
+    }
     for swap in batch.swaps {
         match move_row(sqlite, batch, swap).await {
             Ok(None) => {}
@@ -62,7 +68,7 @@ pub(in crate::catalog) async fn move_rows(
         let mut connection = Connection::Sqlite(sqlite);
         for count in COUNT {
             let values = [
-                ("task_id", batch.task_id.into()),
+                ("task_id", batch.writer.task_id.into()),
                 ("moved", (moved.len() as i64).into()),
             ];
             connection.execute(Statement::named(count, values)).await?;
@@ -83,8 +89,8 @@ async fn move_row(
         return Ok(None);
     }
     let task = [
-        ("task_id", batch.task_id.into()),
-        ("epoch", batch.epoch.into()),
+        ("task_id", batch.writer.task_id.into()),
+        ("epoch", batch.writer.epoch.into()),
     ];
     let values = SWAP.row(swap).chain(task);
     let marked = connection.execute(Statement::named(MARK, values)).await?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use sqlx::postgres::PgConnection;
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{Connection as _, Row as _};
+use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 
 use super::form::RowKey;
 use super::names::{Named, names_of_document};
@@ -53,6 +53,13 @@ impl Rows {
         keys: &[RowKey],
     ) -> Result<Answers, sqlx::Error> {
         let mut transaction = pg.begin().await?;
+        if let Some(question) = self.fence.question() {
+            let sql = AssertSqlSafe(question.sql() + " FOR SHARE");
+            let held = sqlx::query_as(sql).fetch_all(&mut *transaction).await?;
+            if !question.lost(&held).is_empty() {
+                return Ok(vec![Err(claimed_elsewhere()); keys.len()]);
+            }
+        }
         let mut names: Vec<Vec<String>> = vec![Vec::new(); keys.len()];
         let found = pg_many(&self.sql.names_many, keys.iter());
         for row in found.fetch_all(&mut *transaction).await? {
@@ -118,6 +125,13 @@ impl Rows {
         keys: &[RowKey],
     ) -> Result<Answers, sqlx::Error> {
         let mut transaction = sqlite.begin_with("BEGIN IMMEDIATE").await?;
+        if let Some(question) = self.fence.question() {
+            let held = sqlx::query_as(AssertSqlSafe(question.sql()));
+            let held = held.fetch_all(&mut *transaction).await?;
+            if !question.lost(&held).is_empty() {
+                return Ok(vec![Err(claimed_elsewhere()); keys.len()]);
+            }
+        }
         let mut answers = Answers::with_capacity(keys.len());
         for key in keys {
             match self.sqlite_delete_one(&mut transaction, key).await {
@@ -156,6 +170,14 @@ impl Rows {
         }
         Ok(Ok(()))
     }
+}
+
+/// Asked for again, the catalog says whose they are.
+fn claimed_elsewhere() -> Failure {
+    Failure::new(
+        StoreErrorKind::Unavailable,
+        "another process has claimed some of these objects",
+    )
 }
 
 fn undeleted() -> Failure {

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::Db;
-use crate::database::{ConnectOptions, Database, DatabaseUrl, Session};
+use crate::database::{Claims, ConnectOptions, Database, DatabaseUrl, Session};
 use crate::driver::conformance::conform;
 use crate::driver::{Driver, Fence, StoreErrorKind};
 
@@ -76,8 +76,16 @@ async fn db_and_db2_conform_on_postgres() {
         .await
         .unwrap();
     let (_slot, fence) = watch::channel(Some(session));
-    conform(&Db::documents(&database, Fence::Locked(fence.clone()))).await;
-    conform(&Db::objects(&database, Fence::Locked(fence))).await;
+    conform(&Db::documents(
+        &database,
+        Fence::Locked(fence.clone(), Claims::default()),
+    ))
+    .await;
+    conform(&Db::objects(
+        &database,
+        Fence::Locked(fence, Claims::default()),
+    ))
+    .await;
 }
 
 #[tokio::test]
@@ -153,7 +161,7 @@ async fn rows_look_as_anchores_do() {
 async fn rows_are_deleted_only_under_the_lock() {
     let (_dir, url, database) = sqlite().await;
     let (slot, fence) = watch::channel(None);
-    let db = Db::documents(&database, Fence::Locked(fence));
+    let db = Db::documents(&database, Fence::Locked(fence, Claims::default()));
     let object = "db://u/b/i".to_string();
     db.put(&object, Bytes::from("x"), [0; 16]).await.unwrap();
     let delete = async || db.delete(std::slice::from_ref(&object)).await.remove(0);

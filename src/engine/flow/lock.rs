@@ -11,7 +11,7 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use uuid::Uuid;
 
 use crate::catalog::{Catalog, Executor};
-use crate::database::{DatabaseUrl, Holder, LockError, Session, SessionState, lock_holder};
+use crate::database::{Claims, DatabaseUrl, Holder, LockError, Session, SessionState, lock_holder};
 use crate::engine::stop::StopReason;
 use crate::engine::{EngineError, Settings, Stop};
 
@@ -109,6 +109,7 @@ pub struct Lease {
     pulse: Arc<Mutex<Pulse>>,
     /// Held while the lock is asked after because of a doubt: by one for all.
     asking: Arc<tokio::sync::Mutex<()>>,
+    claims: Claims,
 }
 
 impl Default for Lease {
@@ -118,6 +119,7 @@ impl Default for Lease {
             steps: Arc::default(),
             pulse: Arc::default(),
             asking: Arc::default(),
+            claims: Claims::default(),
         }
     }
 }
@@ -158,6 +160,11 @@ impl Lease {
     /// For the drivers that delete over the locked session.
     pub fn subscribe(&self) -> watch::Receiver<Option<Session>> {
         self.slot.subscribe()
+    }
+
+    /// What is claimed of the task under the lock.
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// The session, where it is held.
@@ -242,7 +249,7 @@ impl Lease {
     pub async fn keep(
         &self,
         settings: Settings,
-        regained: impl Fn() -> BoxFuture<'static, bool> + Send,
+        regained: impl Fn(Session) -> BoxFuture<'static, bool> + Send,
     ) {
         let beats = async {
             loop {
@@ -259,7 +266,7 @@ impl Lease {
     async fn keep_lock(
         &self,
         settings: &Settings,
-        regained: impl Fn() -> BoxFuture<'static, bool> + Send,
+        regained: impl Fn(Session) -> BoxFuture<'static, bool> + Send,
     ) {
         loop {
             let Some(session) = self.slot.borrow().clone() else {
@@ -300,14 +307,14 @@ impl Lease {
     async fn begin_anew(
         &self,
         session: Session,
-        regained: impl Fn() -> BoxFuture<'static, bool>,
+        regained: impl Fn(Session) -> BoxFuture<'static, bool>,
     ) -> bool {
         let _between_steps = tokio::select! {
             between_steps = self.steps.write() => between_steps,
             // A delete may take a while to end, and meanwhile nobody else asks after the session.
             () = self.until_lost(&session) => return false,
         };
-        let may_begin = regained().await;
+        let may_begin = regained(session.clone()).await;
         match may_begin {
             true => {
                 tracing::warn!("the migration lock is held again");

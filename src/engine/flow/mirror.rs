@@ -14,6 +14,7 @@ use crate::catalog::{
     Catalog, CatalogError, Heartbeat, MirrorUpdate, Unmirrored, UploadNote, Writer,
 };
 use crate::crash;
+use crate::database::Claims;
 use crate::engine::Stop;
 use crate::engine::stop::StopReason;
 use crate::journal::Head;
@@ -52,16 +53,25 @@ pub struct Refused {
 #[derive(Debug, Clone)]
 pub struct Mirroring {
     messages: mpsc::UnboundedSender<Message>,
+    claims: Claims,
     unmirrored: Arc<Mutex<BTreeMap<u64, Refused>>>,
 }
 
 impl Mirroring {
     /// Starts the task. `head` is what the mirror has of this checkpoint already.
-    pub fn start(catalog: Catalog, writer: Writer, rest: Rest, head: Head, stop: Stop) -> Self {
+    pub fn start(
+        catalog: Catalog,
+        writer: Writer,
+        rest: Rest,
+        head: Head,
+        claims: Claims,
+        stop: Stop,
+    ) -> Self {
         let (messages, receiver) = mpsc::unbounded_channel();
         let task = Task {
             catalog,
             writer,
+            claims: claims.clone(),
             rest,
             is_taken_over: false,
             head,
@@ -77,12 +87,16 @@ impl Mirroring {
         tokio::spawn(task.run(receiver));
         Self {
             messages,
+            claims,
             unmirrored,
         }
     }
 
-    /// Hands over an entry that is durable in the journal.
-    pub fn note(&self, head: Head, update: Option<MirrorUpdate>) {
+    /// Hands over an entry that is durable in the journal: of the claim in which it was journaled.
+    pub fn note(&self, head: Head, mut update: Option<MirrorUpdate>) {
+        if let Some(update) = &mut update {
+            update.token = self.claims.token_of(update.idx);
+        }
         // The task ends only when every handle is gone.
         let _ = self
             .messages
@@ -96,6 +110,7 @@ impl Mirroring {
 
     /// Hands over a shard whose objects have come to rest.
     pub fn shard_at_rest(&self, shard: Shard) {
+        self.claims.at_rest(shard.first_idx);
         let _ = self.messages.send(Message::ShardAtRest(shard));
     }
 
@@ -131,6 +146,8 @@ fn lock(
 struct Task {
     catalog: Catalog,
     writer: Writer,
+    /// The shards that are claimed.
+    claims: Claims,
     /// How far objects go: then their shard is done.
     rest: Rest,
     /// Another executor goes on with the task: what is journaled here from now on is told nobody.
@@ -245,6 +262,16 @@ impl Task {
         *before = refused;
     }
 
+    /// What the database has refused outlasts the claim in which it was journaled, if the next one of
+    /// its shard was this executor's, too.
+    fn renew_refused(&mut self) {
+        for idx in lock(&self.unmirrored).keys() {
+            if let Some(update) = self.updates.get_mut(idx) {
+                update.token = self.claims.token_of(*idx);
+            }
+        }
+    }
+
     /// Whether the database does not have all of it.
     fn has_news(&self) -> bool {
         let is_empty = self.updates.is_empty() && self.shards.is_empty() && self.uploads.is_empty();
@@ -256,8 +283,7 @@ impl Task {
             return Ok(());
         }
         let heartbeat = Heartbeat {
-            executor: self.writer.executor,
-            epoch: self.writer.epoch,
+            writer: self.writer,
             seq: self.head.seq,
             head: hex::encode(self.head.hash),
             alive: true,
@@ -268,11 +294,10 @@ impl Task {
             head: hex::encode(self.mirrored.hash),
             ..heartbeat.clone()
         };
+        self.renew_refused();
         let updates: Vec<_> = self.updates.values().cloned().collect();
-        let unmirrored = self
-            .catalog
-            .mirror_apart(self.writer.task_id, &heartbeat, &held, &updates)
-            .await?;
+        let told = self.catalog.mirror_apart(&heartbeat, &held, &updates);
+        let unmirrored = told.await?;
         if unmirrored.is_empty() {
             self.mirrored = self.head;
         }
@@ -288,9 +313,11 @@ impl Task {
         }
         while let Some(shard) = self.shards.last().copied() {
             crash::point("shard-before-done");
-            self.catalog
-                .shard_done(&self.writer, shard, self.rest)
-                .await?;
+            if let Some(token) = self.claims.token_of(shard.first_idx) {
+                let (catalog, writer) = (&self.catalog, &self.writer);
+                catalog.shard_done(writer, shard, token, self.rest).await?;
+                self.claims.remove(shard.first_idx);
+            }
             crash::point("shard-done");
             self.shards.pop();
         }

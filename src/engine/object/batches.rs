@@ -5,13 +5,13 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::batch::{BatchLimits, Batcher};
-use crate::catalog::{Catalog, Deletable, Swap, Swapped};
+use crate::catalog::{Catalog, Deletable, Swap, Swapped, Writer};
 use crate::crash;
 use crate::driver::Driver;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::object::undeleted::Deleting;
-use crate::model::{Cause, FailureClass};
+use crate::model::{Cause, FailureClass, Token};
 
 /// Rows in one commit transaction, and sources in one delete, at most.
 pub const BATCH_OBJECTS: usize = 500;
@@ -39,7 +39,7 @@ pub struct Commits(Batcher<CommitRequest, Answer<Swapped>>);
 
 impl Commits {
     /// Starts the batching.
-    pub fn new(catalog: Catalog, lease: Lease, task_id: i64, epoch: i32) -> Self {
+    pub fn new(catalog: Catalog, lease: Lease, writer: Writer) -> Self {
         // One at a time: there is one connection, and waiting is what fills the next batch.
         let limits = BatchLimits {
             requests: BATCH_OBJECTS,
@@ -48,7 +48,7 @@ impl Commits {
         };
         Self(Batcher::new(limits, move |batch: Vec<CommitRequest>| {
             let (catalog, lease) = (catalog.clone(), lease.clone());
-            async move { commit(&catalog, &lease, task_id, epoch, batch).await }
+            async move { commit(&catalog, &lease, &writer, batch).await }
         }))
     }
 
@@ -73,8 +73,7 @@ fn unanswered<T>() -> Answer<T> {
 async fn commit(
     catalog: &Catalog,
     lease: &Lease,
-    task_id: i64,
-    epoch: i32,
+    writer: &Writer,
     batch: Vec<CommitRequest>,
 ) -> Vec<Answer<Swapped>> {
     let Some(session) = lease.session() else {
@@ -87,7 +86,7 @@ async fn commit(
         .filter(|(_, request)| request.proven_in == session.lease())
         .map(|(at, request)| (at, request.swap))
         .unzip();
-    let swapped = catalog.swap(&session, task_id, epoch, &swaps).await;
+    let swapped = catalog.swap(&session, writer, &swaps).await;
     // What is asked for keeps its place in the batch, and its answer goes there.
     for answer in by_place(asked, swapped) {
         answers[answer.0] = match answer.1 {
@@ -107,11 +106,16 @@ fn by_place<T>(asked: Vec<usize>, answers: Vec<T>) -> impl Iterator<Item = (usiz
         .zip(answers.chain(std::iter::repeat_with(|| None)))
 }
 
-/// A source to delete, with the lease in which its copy was proven.
+/// A source to delete.
 pub struct DeleteRequest {
-    idx: u64,
-    url: String,
-    proven_in: Uuid,
+    /// The object.
+    pub idx: u64,
+    /// Its source.
+    pub url: String,
+    /// That of its shard.
+    pub token: Option<Token>,
+    /// The lease in which its copy was proven.
+    pub proven_in: Uuid,
 }
 
 /// Deletes sources in batches, after asking the catalog, over the connection that holds the
@@ -121,7 +125,7 @@ pub struct Deletes(Batcher<DeleteRequest, Answer<Deletable>>);
 
 impl Deletes {
     /// Starts the batching.
-    pub fn new(catalog: Catalog, lease: Lease, source: Arc<dyn Driver>, task_id: i64) -> Self {
+    pub fn new(catalog: Catalog, lease: Lease, source: Arc<dyn Driver>, writer: Writer) -> Self {
         let deleting = Arc::new(Deleting::default());
         let limits = BatchLimits {
             requests: BATCH_OBJECTS,
@@ -133,24 +137,15 @@ impl Deletes {
             let deleting = deleting.clone();
             async move {
                 let source = source.as_ref();
-                delete(&catalog, &lease, source, &deleting, task_id, batch).await
+                delete(&catalog, &lease, source, &deleting, &writer, batch).await
             }
         }))
     }
 
     /// Deletes one source; `Deletable::Yes` says that it is gone.
-    pub async fn delete(&self, idx: u64, url: String, proven_in: Uuid) -> Answer<Deletable> {
-        self.0
-            .submit(
-                DeleteRequest {
-                    idx,
-                    url,
-                    proven_in,
-                },
-                1,
-            )
-            .await
-            .unwrap_or_else(unanswered)
+    pub async fn delete(&self, request: DeleteRequest) -> Answer<Deletable> {
+        let answer = self.0.submit(request, 1).await;
+        answer.unwrap_or_else(unanswered)
     }
 }
 
@@ -159,14 +154,15 @@ async fn delete(
     lease: &Lease,
     source: &dyn Driver,
     deleting: &Deleting,
-    task_id: i64,
+    writer: &Writer,
     batch: Vec<DeleteRequest>,
 ) -> Vec<Answer<Deletable>> {
     let Some(session) = lease.session() else {
         return batch.iter().map(|_| Err(StepError::no_lock())).collect();
     };
-    let idxs: Vec<u64> = batch.iter().map(|request| request.idx).collect();
-    let deletable = match catalog.deletable(&session, task_id, &idxs).await {
+    let sources = batch.iter().map(|request| (request.idx, request.token));
+    let sources: Vec<_> = sources.collect();
+    let deletable = match catalog.deletable(&session, writer, &sources).await {
         Ok(deletable) => deletable,
         Err(error) => {
             let error = StepError::from(error);

@@ -166,6 +166,15 @@ async fn repair(
         return Ok(Err("its source was not kept".into()));
     };
     let mut item = Item::new(loaded, session.lease());
+    let (writer, idx) = (&context.writer, [item.object.idx]);
+    let taken = with_tries(context, async || {
+        let taken = context.catalog.take_shards(&session, writer, &idx);
+        taken.await.map_err(StepError::from)
+    });
+    let taken = taken.await?.map_err(|_| RunError::Stopping)?;
+    taken
+        .into_iter()
+        .for_each(|claim| context.lease.claims().put(claim));
     drop(session);
     let made = with_tries(context, async || {
         if let Some(why) = copy::other_source(context, &item).await? {

@@ -126,7 +126,8 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
 }
 
 /// Nothing becomes visible at a store that was decided upon before this process stood still, or in an
-/// earlier lease: another may have taken its task over meanwhile, undone it, or changed the row.
+/// earlier lease: another may have taken its task or its shard over meanwhile, undone it, or changed the
+/// row.
 async fn may_write(context: &Context, item: &Item) -> Result<(), StepError> {
     // What has been read and sent so far is worth waiting for the lock.
     let Some(session) = context.lease.held(&context.control.stop).await else {
@@ -136,7 +137,8 @@ async fn may_write(context: &Context, item: &Item) -> Result<(), StepError> {
     let is_as_looked_at = lease == item.checked_in || is_as_looked_at(context, item).await?;
     // Asked last: the look may have taken a while.
     let is_sure = context.lease.is_sure().await && context.lease.id() == Some(lease);
-    match is_as_looked_at && is_sure {
+    let is_claimed = context.lease.claims().token_of(item.object.idx).is_some();
+    match is_as_looked_at && is_sure && is_claimed {
         true => Ok(()),
         false => Err(StepError::no_lock()),
     }

@@ -27,17 +27,18 @@ use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::catalog::{Deletable, Swap, Swapped};
+use crate::catalog::{CatalogError, Deletable, Swap, Swapped};
 use crate::crash;
 use crate::engine::flow::retry::{Side, StepError, Verdict};
 use crate::engine::flow::warned::Telling;
-use crate::engine::object::batches::BatchOutcome;
+use crate::engine::object::batches::{BatchOutcome, DeleteRequest};
 use crate::engine::object::context::Context;
 use crate::engine::object::error::RunError;
 use crate::engine::object::item::Item;
 use crate::engine::object::step::{SUPERSEDED, Step};
 use crate::engine::object::strays::Found;
 use crate::engine::object::verify::Proof;
+use crate::engine::stop::StopReason;
 use crate::model::{
     Action, Cause, Copied, Event, Facts, FailureClass, Phase, Rest, Returned, Skipped,
     SourceDeleted, SourceKept, State, TaskKind,
@@ -83,6 +84,9 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
         let Some(lease) = lease(context, item).await? else {
             return Ok(());
         };
+        if context.lease.claims().token_of(item.object.idx).is_none() {
+            return Err(lost(context));
+        }
         item.object.state.proven = item.proven_in == Some(lease);
         let action = item.object.state.next(context.task.rest());
         if action.is_none() && is_staged_in_vain(item) {
@@ -142,6 +146,7 @@ async fn move_bytes(
         Step::Happened(_) if !is_same => Ok(()),
         Step::Happened(event) => happened(context, item, event, lease).await,
         Step::Waits => Err(RunError::Waiting),
+        Step::Lost => Err(lost(context)),
         Step::Copied(_) | Step::Again => Ok(()),
     }
 }
@@ -160,8 +165,17 @@ async fn use_lock(
     }
     match perform_with_tries(context, item, action, lease).await? {
         Step::Happened(event) => happened(context, item, event, lease).await,
+        Step::Lost => Err(lost(context)),
         Step::Again | Step::Waits | Step::Copied(_) | Step::Proven(..) => Ok(()),
     }
+}
+
+/// An object whose shard another executor has claimed is left to it, and with it the task.
+fn lost(context: &Context) -> RunError {
+    let task_id = context.task.task_id;
+    let why = CatalogError::TakenOver { task_id }.to_string();
+    context.control.stop.ask(StopReason::Outage(why));
+    RunError::Stopping
 }
 
 async fn perform_with_tries(
@@ -388,8 +402,12 @@ async fn commit(context: &Context, item: &Item, lease: Uuid) -> Result<Step, Ste
     let Some(to) = item.object.copy.clone() else {
         return Ok(Step::Again);
     };
+    let Some(token) = context.lease.claims().token_of(item.object.idx) else {
+        return Ok(Step::Lost);
+    };
     let swap = Swap {
         idx: item.object.idx,
+        token,
         key: item.object.key.clone(),
         from: item.object.source.clone(),
         row: item
@@ -413,6 +431,7 @@ async fn commit(context: &Context, item: &Item, lease: Uuid) -> Result<Step, Ste
             Step::Happened(Event::Committed(item.object.committed()))
         }
         BatchOutcome::Done(Swapped::Superseded) => Step::skipped(SUPERSEDED),
+        BatchOutcome::Done(Swapped::Lost) => Step::Lost,
     })
 }
 
@@ -426,16 +445,20 @@ async fn delete_source(context: &Context, item: &Item, lease: Uuid) -> Result<St
         return Ok(Step::source_kept(&why));
     }
     let url = item.object.source.url.clone();
-    let settled = context
-        .deletes
-        .delete(item.object.idx, url.clone(), lease)
-        .await?;
+    let request = DeleteRequest {
+        idx: item.object.idx,
+        url: url.clone(),
+        token: context.lease.claims().token_of(item.object.idx),
+        proven_in: lease,
+    };
+    let settled = context.deletes.delete(request).await?;
     context.control.health.record_success(Side::Source);
     Ok(match settled {
         BatchOutcome::ProofLapsed => Step::Again,
         BatchOutcome::Done(Deletable::Yes) => {
             Step::Happened(Event::SourceDeleted(SourceDeleted { source_url: url }))
         }
+        BatchOutcome::Done(Deletable::Lost) => Step::Lost,
         BatchOutcome::Done(Deletable::Shared) => {
             Step::source_kept("another row points at the source")
         }

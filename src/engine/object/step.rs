@@ -17,6 +17,8 @@ pub enum Step {
     Again,
     /// Nothing will in this run.
     Waits,
+    /// Nothing has happened, and its shard is another executor's.
+    Lost,
 }
 
 impl Step {

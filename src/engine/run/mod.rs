@@ -8,6 +8,7 @@ pub mod opening;
 pub mod operator;
 pub mod recover;
 mod regain;
+pub mod replay;
 pub mod report;
 pub mod reversed;
 pub mod scheduler;
@@ -17,8 +18,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
-use crate::catalog::{Catalog, ExecutorEnd, TaskRow, Writer};
+use crate::catalog::{Catalog, ExecutorEnd, TaskRow, Together, Writer};
 use crate::crash;
+use crate::database::Session;
 use crate::engine::flow::bandwidth::Bandwidth;
 use crate::engine::flow::control::{Control, Unanswered};
 use crate::engine::flow::lock::Lease;
@@ -120,20 +122,24 @@ fn context(job: Job, settings: &Settings) -> Context {
         task_id,
         executor: job.journal.executor(),
         epoch: job.epoch,
+        together: Together::Alone,
     };
+    let claims = job.lease.claims();
+    claims.begin(task_id, writer.executor);
     let mirroring = Mirroring::start(
         job.catalog.clone(),
         writer,
         job.task.rest(),
         job.mirrored,
+        claims.clone(),
         settings.stop.clone(),
     );
-    let commits = Commits::new(job.catalog.clone(), job.lease.clone(), task_id, job.epoch);
+    let commits = Commits::new(job.catalog.clone(), job.lease.clone(), writer);
     let deletes = Deletes::new(
         job.catalog.clone(),
         job.lease.clone(),
         job.from.driver.clone(),
-        task_id,
+        writer,
     );
     Context {
         task: job.task,
@@ -173,9 +179,9 @@ fn context(job: Job, settings: &Settings) -> Context {
 fn keep_the_lock(context: &Arc<Context>, settings: &Settings) -> tokio::task::JoinHandle<()> {
     let (settings, context) = (settings.clone(), context.clone());
     tokio::spawn(async move {
-        let regained = || {
+        let regained = |session: Session| {
             let context = context.clone();
-            async move { regain::may_begin(&context).await }.boxed()
+            async move { regain::may_begin(&context, &session).await }.boxed()
         };
         context.lease.keep(settings, regained).await;
     })

@@ -2,6 +2,7 @@
 //! lock was lost, and what this run has done without hearing of it.
 
 use crate::catalog::CatalogError;
+use crate::database::Session;
 use crate::engine::EngineError;
 use crate::engine::object::context::Context;
 use crate::engine::run::opening::resumed;
@@ -11,12 +12,8 @@ use crate::model::Event;
 
 /// Whether the run may go on. A task that another process has taken over, or undone, is left to
 /// it: the run is asked to end. A database that does not answer is asked again a little later.
-pub async fn may_begin(context: &Context) -> bool {
-    if let Err(error) = context.ledger.mirror.flush().await {
-        tracing::warn!("{error}");
-        return false;
-    }
-    match check_ownership(context).await {
+pub async fn may_begin(context: &Context, session: &Session) -> bool {
+    match take_up_again(context, session).await {
         Ok(None) => {}
         Ok(Some(why)) => {
             context.control.stop.ask(StopReason::Outage(why));
@@ -31,9 +28,34 @@ pub async fn may_begin(context: &Context) -> bool {
     !context.control.stop.is_asked()
 }
 
-/// Why the run must not go on, if it must not. A new lease is journaled as taking the task up
-/// again is: so an auditor sees which proofs it has voided. Commits whose answer was lost are
-/// journaled before that, while the proofs that they rest on still count.
+/// Why the run must not go on, if it must not; otherwise its shards are claimed anew. What was journaled
+/// until now passes by the claims of then, and so is told before: first what had been, then the commits
+/// whose answer was lost.
+async fn take_up_again(
+    context: &Context,
+    session: &Session,
+) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
+    let (catalog, writer) = (&context.catalog, &context.writer);
+    let (claims, mirror) = (context.lease.claims(), &context.ledger.mirror);
+    catalog
+        .restore_claims(session, writer, &claims.all())
+        .await?;
+    mirror.flush().await?;
+    if let Some(why) = check_ownership(context).await? {
+        return Ok(Some(why));
+    }
+    mirror.flush().await?;
+    let renewed = catalog.claim_anew(session, writer, &claims.all()).await?;
+    claims.renew(&renewed);
+    let phases = catalog.summary(context.task.task_id).await?.phases;
+    let resumed = Event::Resumed(resumed(phases));
+    let _ = context.ledger.record_task(resumed).await;
+    Ok(None)
+}
+
+/// Whether the task was taken over or undone. A new lease is journaled as taking the task up again is: so
+/// an auditor sees which proofs it has voided. Commits whose answer was lost are journaled before that,
+/// while the proofs that they rest on still count.
 async fn check_ownership(context: &Context) -> Result<Option<String>, EngineError> {
     let (catalog, task_id) = (&context.catalog, context.task.task_id);
     let executors = catalog.executors(task_id).await?;
@@ -56,10 +78,5 @@ async fn check_ownership(context: &Context) -> Result<Option<String>, EngineErro
             return Ok(None);
         }
     }
-    let phases = catalog.summary(task_id).await?.phases;
-    let _ = context
-        .ledger
-        .record_task(Event::Resumed(resumed(phases)))
-        .await;
     Ok(None)
 }

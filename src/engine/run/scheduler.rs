@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::catalog::{CatalogError, Loaded};
+use crate::database::Session;
 use crate::engine::flow::retry::{StepError, Verdict};
 use crate::engine::object;
 use crate::engine::object::context::Context;
@@ -141,8 +142,9 @@ impl Claiming {
 async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Checked)> {
     let mut tries = context.control.tries();
     loop {
-        let lease = context.lease.held(&context.control.stop).await?.lease();
-        match claim_and_load(context, after).await {
+        let session = context.lease.held(&context.control.stop).await?;
+        let lease = session.lease();
+        match claim_and_load(context, &session, after).await {
             Ok(None) => return None,
             Ok(Some((shard, loaded))) => {
                 let checked = loaded.into_iter().map(|loaded| (lease, loaded)).collect();
@@ -173,15 +175,28 @@ async fn next_shard(context: &Context, after: Option<u64>) -> Option<(Shard, Che
 
 async fn claim_and_load(
     context: &Context,
+    session: &Session,
     after: Option<u64>,
 ) -> Result<Option<(Shard, Vec<Loaded>)>, CatalogError> {
-    let task_id = context.task.task_id;
-    let Some(shard) = context.catalog.claim_shard(&context.writer, after).await? else {
+    let (catalog, task_id) = (&context.catalog, context.task.task_id);
+    let Some(shard) = claim(context, session, after).await? else {
         return Ok(None);
     };
-    let loaded = context
-        .catalog
-        .load(task_id, shard.first_idx, shard.last_idx)
-        .await?;
-    Ok(Some((shard, loaded)))
+    let loaded = catalog.load(task_id, shard.first_idx, shard.last_idx);
+    Ok(Some((shard, loaded.await?)))
+}
+
+/// Claims a shard between two leases: whoever claims anew what is claimed has all of it.
+async fn claim(
+    context: &Context,
+    session: &Session,
+    after: Option<u64>,
+) -> Result<Option<Shard>, CatalogError> {
+    let _between_leases = context.lease.step().await;
+    let (catalog, writer) = (&context.catalog, &context.writer);
+    let claimed = catalog.claim_shard(session, writer, after).await?;
+    Ok(claimed.map(|claim| {
+        context.lease.claims().put(claim);
+        claim.shard
+    }))
 }

@@ -7,7 +7,7 @@ use crate::database::Session;
 use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::run::executor_end;
 use crate::engine::run::opening::resumed;
-use crate::engine::run::recover::{head_goes_out, heartbeat};
+use crate::engine::run::replay::Recovery;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::run::scheduler::Left;
 use crate::engine::task::take_up::{TakenUp, take_up};
@@ -124,11 +124,12 @@ async fn locked(
     let accepting = Accept {
         request,
         catalog,
+        session,
         task: &task,
         taken_up: &taken_up,
     };
     let accepted_now = accepting.objects().await?;
-    let (state, summary) = accepting.end(session).await?;
+    let (state, summary) = accepting.end().await?;
     let report = AcceptReport {
         task_id: task.task_id,
         task_uuid: task.uuid,
@@ -170,16 +171,27 @@ async fn next_page(
 struct Accept<'a> {
     request: &'a AcceptRequest,
     catalog: &'a Catalog,
+    session: &'a Session,
     task: &'a TaskRow,
     taken_up: &'a TakenUp,
 }
 
 impl Accept<'_> {
+    fn recovery(&self) -> Recovery<'_> {
+        Recovery {
+            catalog: self.catalog,
+            session: self.session,
+            task: self.task,
+            journal: &self.taken_up.journal,
+            epoch: self.taken_up.epoch,
+        }
+    }
+
     /// Each in the journal before it is in the mirror, as every step: a crash in between is what
     /// the next resume brings together.
     async fn objects(&self) -> Result<u64, EngineError> {
         let task_id = self.task.task_id;
-        let TakenUp { journal, epoch, .. } = self.taken_up;
+        let journal = &self.taken_up.journal;
         let phases = self.catalog.summary(task_id).await?.phases;
         self.journal_task(Event::Resumed(resumed(phases))).await?;
         let (mut accepted, mut after_idx) = (0, None);
@@ -199,14 +211,13 @@ impl Accept<'_> {
                 Some(MirrorUpdate::of(idx, seq, at, &new.event))
             });
             let updates: Vec<MirrorUpdate> = updates.collect();
-            let heartbeat = heartbeat(journal, *epoch, journal.head());
-            self.catalog.mirror(task_id, &heartbeat, &updates).await?;
+            self.recovery().tell(journal.head(), updates).await?;
         }
     }
 
     /// The task's end, where nothing else is left of it. One that was stopped early is not at its
     /// end by this: its resume has to see to what it has left open.
-    async fn end(&self, session: &Session) -> Result<(TaskState, Summary), EngineError> {
+    async fn end(&self) -> Result<(TaskState, Summary), EngineError> {
         let task_id = self.task.task_id;
         let summary = self.catalog.summary(task_id).await?;
         let was_at_its_end = self.task.state == TaskState::Failed;
@@ -240,15 +251,16 @@ impl Accept<'_> {
             }
         };
         self.journal_task(event).await?;
+        self.recovery().head_goes_out().await?;
         let TakenUp {
             journal,
-            epoch,
             late_until,
+            ..
         } = self.taken_up;
-        head_goes_out(self.catalog, self.task, journal, *epoch).await?;
         // Nothing is sent to a store here.
         let end = executor_end(journal.executor(), Left::Nothing, *late_until);
-        self.catalog.task_ends(session, task_id, state, end).await?;
+        let (catalog, session) = (self.catalog, self.session);
+        catalog.task_ends(session, task_id, state, end).await?;
         Ok((state, summary))
     }
 

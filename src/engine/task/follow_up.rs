@@ -82,7 +82,7 @@ pub async fn follow_up(
             refuse_sleepers(request, &held).await?;
         }
         if !dry_run {
-            recover::catch_up(&held.catalog, after, settings).await?;
+            recover::catch_up(&held.catalog, &held.session, after, settings).await?;
         }
         if is_reverse && is_online && !dry_run {
             // What services have rewritten or deleted since is not to be read for the copy of it.

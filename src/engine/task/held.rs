@@ -47,7 +47,7 @@ pub async fn open_store(
     settings: &Settings,
     lease: &Lease,
 ) -> Result<Store, EngineError> {
-    let fence = Fence::Locked(lease.subscribe());
+    let fence = Fence::Locked(lease.subscribe(), lease.claims().clone());
     let driver = driver::open(&store.config, &settings.database, fence).await?;
     Ok(Store {
         config: store.config.clone(),

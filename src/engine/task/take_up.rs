@@ -6,9 +6,8 @@ use crate::catalog::{Catalog, Executor, TaskRow};
 use crate::crash;
 use crate::database::Session;
 use crate::engine::run::opening::{self, resumed};
-use crate::engine::run::recover::{
-    Checkpoint, head_goes_out, journal_commits, open_checkpoint, rebuilt_after, replay,
-};
+use crate::engine::run::recover::{Checkpoint, open_checkpoint, rebuilt_after};
+use crate::engine::run::replay::Recovery;
 use crate::engine::run::report::RunReport;
 use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, begin};
@@ -48,6 +47,13 @@ pub async fn take_up(
         Some(Instant::now() + rest)
     });
     begin(catalog, session, task.task_id, &journal, epoch).await?;
+    let recovery = Recovery {
+        catalog,
+        session,
+        task,
+        journal: &journal,
+        epoch,
+    };
     match rebuilt {
         Some(rebuilt) => {
             // Only now does the head of the one before stay where it is.
@@ -62,13 +68,13 @@ pub async fn take_up(
             crash::point("rebuilt-journaled");
             // What is committed and not yet at its end is known to the database alone.
             let committed = catalog.open_commits(task.task_id).await?;
-            journal_commits(catalog, task, &journal, epoch, committed).await?;
-            head_goes_out(catalog, task, &journal, epoch).await?;
+            recovery.journal_commits(committed).await?;
+            recovery.head_goes_out().await?;
         }
         None => {
-            replay(catalog, task, &journal, epoch, mirrored).await?;
+            recovery.replay(mirrored).await?;
             let committed = catalog.unjournaled_commits(task.task_id).await?;
-            journal_commits(catalog, task, &journal, epoch, committed).await?;
+            recovery.journal_commits(committed).await?;
         }
     }
     Ok(TakenUp {

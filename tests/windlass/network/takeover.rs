@@ -262,3 +262,31 @@ async fn a_takeover_that_comes_while_a_batch_is_under_way_is_seen() {
     );
     assert_eq!(world.count(HEAD).await, before);
 }
+
+/// Whoever has claimed a shard says so in the database, and what another still has under way for its
+/// objects does not pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_shards_that_another_has_claimed_are_left_alone() {
+    let world = seeded(DOCUMENTS).await;
+    let running = world.spawn_slowly(&[], 10).await;
+    world
+        .sql(
+            "UPDATE windlass_shards
+                SET owner = 'b9c3b6bc-0000-4000-8000-000000000000', lease_epoch = lease_epoch + 1",
+        )
+        .await;
+    let before = (moved_and_left(&world).await, world.count(HEAD).await);
+    world.proxy.set_fault(Fault::None);
+    let ended = running.wait().await.expect_code(130);
+    assert!(
+        ended.stdout.contains("another process has taken task"),
+        "{}",
+        ended.stdout
+    );
+    let after = (moved_and_left(&world).await, world.count(HEAD).await);
+    assert_eq!(after, before);
+    world.expect_every_row_whole().await;
+    let task = world.task().await;
+    world.resume(&task).await.expect_code(0);
+    world.look().await.expect_all_at("s3", DOCUMENTS);
+}
