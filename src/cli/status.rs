@@ -37,6 +37,7 @@ struct Status {
     summary: Summary,
     planned_bytes: u64,
     /// How long the window of a cut-over would be, of a task that is staged.
+    #[serde(skip_serializing_if = "Option::is_none")]
     window: Option<Forecast>,
     rate: Option<Rate>,
     executors: Vec<Executor>,
