@@ -36,13 +36,14 @@ pub(super) const TABLES_IN_USE: [&str; 6] = [
 pub(super) const SERVICES_TABLE: &str = "services";
 
 /// Version and description of each script in [`Dialect::own_tables`].
-const MIGRATIONS: [(i64, &str); 6] = [
+const MIGRATIONS: [(i64, &str); 7] = [
     (1, "tasks"),
     (2, "follow-ups"),
     (3, "uploads"),
     (4, "causes"),
     (5, "online"),
     (6, "workers"),
+    (7, "timeline"),
 ];
 
 /// The newest of them.

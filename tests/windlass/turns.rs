@@ -15,7 +15,7 @@ const DOCUMENTS: usize = 10;
 const MOST: usize = 30;
 
 /// The tables of windlass are made once for a database.
-const MOST_AT_FIRST: usize = 80;
+const MOST_AT_FIRST: usize = 85;
 
 struct Counted {
     turns: Turns,

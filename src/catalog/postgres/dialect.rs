@@ -157,7 +157,7 @@ impl Dialect for Postgres {
         ]
     }
 
-    fn own_tables(&self) -> [&'static str; 6] {
+    fn own_tables(&self) -> [&'static str; 7] {
         [
             include_str!("../../../migrations/postgres/0001_tasks.sql"),
             include_str!("../../../migrations/postgres/0002_follow_ups.sql"),
@@ -165,6 +165,7 @@ impl Dialect for Postgres {
             include_str!("../../../migrations/postgres/0004_causes.sql"),
             include_str!("../../../migrations/postgres/0005_online.sql"),
             include_str!("../../../migrations/postgres/0006_workers.sql"),
+            include_str!("../../../migrations/postgres/0007_timeline.sql"),
         ]
     }
 

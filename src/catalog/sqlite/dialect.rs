@@ -126,7 +126,7 @@ impl Dialect for Sqlite {
         Vec::new()
     }
 
-    fn own_tables(&self) -> [&'static str; 6] {
+    fn own_tables(&self) -> [&'static str; 7] {
         [
             include_str!("../../../migrations/sqlite/0001_tasks.sql"),
             include_str!("../../../migrations/sqlite/0002_follow_ups.sql"),
@@ -134,6 +134,7 @@ impl Dialect for Sqlite {
             include_str!("../../../migrations/sqlite/0004_causes.sql"),
             include_str!("../../../migrations/sqlite/0005_online.sql"),
             include_str!("../../../migrations/sqlite/0006_workers.sql"),
+            include_str!("../../../migrations/sqlite/0007_timeline.sql"),
         ]
     }
 
