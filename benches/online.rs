@@ -8,7 +8,7 @@
 mod support;
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::deployment::{Compression, Deployment, S3Spec, StoreSpec};
@@ -33,41 +33,53 @@ const REWRITE: &str = r#"
 async fn main() {
     let sizes = std::env::var("WINDLASS_BENCH_OBJECTS").unwrap_or("10000,100000".into());
     println!(
-        "\n| documents | offline | pass 1 | window, nothing changed | of offline | a row | \
-         window, 1 % changed | of offline |"
+        "\n| documents | offline | pass 1 | window, nothing changed | of offline | a row | of what was \
+         forecast | window, 1 % changed | of offline | of what was forecast |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for size in sizes.split(',') {
         let documents: usize = size.trim().parse().expect("numbers of documents");
         let offline = {
             let world = World::new(documents).await;
             world.timed(&["migrate", "FROM", "TO", "--dontask"])
         };
-        let (pass, unchanged) = staged(documents, "").await;
-        let (_, changed) = staged(documents, REWRITE).await;
+        let (pass, unchanged, unchanged_forecast) = staged(documents, "").await;
+        let (_, changed, changed_forecast) = staged(documents, REWRITE).await;
         let s = |time: Duration| format!("{:.1} s", time.as_secs_f64());
         let of = |time: Duration| time.as_secs_f64() / offline.as_secs_f64();
         println!(
-            "| {documents} | {} | {} | {} | {:.3} | {:.0} µs | {} | {:.3} |",
+            "| {documents} | {} | {} | {} | {:.3} | {:.0} µs | {:.2} | {} | {:.3} | {:.2} |",
             s(offline),
             s(pass),
             s(unchanged),
             of(unchanged),
             unchanged.as_secs_f64() * 1e6 / documents as f64,
+            unchanged.as_secs_f64() / unchanged_forecast,
             s(changed),
             of(changed),
+            changed.as_secs_f64() / changed_forecast,
         );
     }
 }
 
-/// The first pass, and the window, with what services have changed in between.
-async fn staged(documents: usize, change: &str) -> (Duration, Duration) {
+/// The first pass, and the window, with what services have changed in between; and how many seconds `status`
+/// had told for that.
+async fn staged(documents: usize, change: &str) -> (Duration, Duration, f64) {
     let world = World::new(documents).await;
     let pass = world.timed(&["migrate", "FROM", "TO", "--dontask", "--online"]);
     if !change.is_empty() {
         world.deployment.tables().execute(change).await;
     }
-    (pass, world.timed(&["cutover", "1", "--dontask"]))
+    let status = world.run(&["status", "1", "--json"]);
+    let status: serde_json::Value = serde_json::from_slice(&status).expect("JSON");
+    let forecast = status["window"]["expected_ms"]
+        .as_f64()
+        .expect("a forecast");
+    (
+        pass,
+        world.timed(&["cutover", "1", "--dontask"]),
+        forecast / 1e3,
+    )
 }
 
 struct World {
@@ -114,6 +126,13 @@ impl World {
     }
 
     fn timed(&self, args: &[&str]) -> Duration {
+        let started = Instant::now();
+        self.run(args);
+        started.elapsed()
+    }
+
+    /// What it says on stdout.
+    fn run(&self, args: &[&str]) -> Vec<u8> {
         let mut command = Command::new(program::executable());
         command
             .arg("--state-dir")
@@ -125,15 +144,13 @@ impl World {
                 arg => command.arg(arg),
             };
         }
-        let started = Instant::now();
-        let output = command.stdout(Stdio::null()).output().expect("windlass");
-        let took = started.elapsed();
+        let output = command.output().expect("windlass");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),
             "{args:?}: {}: {said}",
             output.status
         );
-        took
+        output.stdout
     }
 }

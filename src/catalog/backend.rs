@@ -78,15 +78,16 @@ pub(super) async fn plan(
     }
 }
 
-/// What a plan would hold, and some of its objects.
+/// What a plan would hold, and some of its objects; of a task's next pass, where there is one.
 pub(super) async fn rehearse(
     connection: &mut Connection<'_>,
+    task_id: Option<i64>,
     scope: Scope<'_>,
     sample: u32,
 ) -> Result<Rehearsal, sqlx::Error> {
     match connection {
-        Connection::Postgres(pg) => postgres::rehearse(pg, scope, sample).await,
-        Connection::Sqlite(sqlite) => sqlite::rehearse(sqlite, scope, sample).await,
+        Connection::Postgres(pg) => postgres::rehearse(pg, task_id, scope, sample).await,
+        Connection::Sqlite(sqlite) => sqlite::rehearse(sqlite, task_id, scope, sample).await,
     }
 }
 

@@ -86,19 +86,9 @@ impl Catalog {
 
     /// The executors of the tasks that were to delete what a task has left.
     pub async fn executors_of_deletes(&self, task: Uuid) -> Result<Vec<Executor>, CatalogError> {
-        let tasks: Vec<(i64,)> = self
-            .all(
-                "look for tasks that delete sources",
-                Statement::new(
-                    "SELECT CAST(task_id AS bigint) FROM windlass_tasks
-                      WHERE parent_uuid = $1 AND kind = 'delete-source'",
-                )
-                .bind(task.to_string()),
-            )
-            .await?;
         let mut executors = Vec::new();
-        for (task_id,) in tasks {
-            executors.extend(self.executors(task_id).await?);
+        for delete in self.deletes_of(task).await? {
+            executors.extend(self.executors(delete.task_id).await?);
         }
         Ok(executors)
     }

@@ -64,7 +64,7 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let writer = &heartbeat.writer;
         let of = || CatalogError::of(WHAT);
-        let transaction = connection.begin(Begin::Immediate).await;
+        let transaction = connection.begin(Begin::ByKey).await;
         let mut transaction = transaction.map_err(of())?;
         let mut within = transaction.connection();
         let dialect = dialect_of(&within);

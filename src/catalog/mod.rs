@@ -60,6 +60,7 @@ mod takeover;
 mod task_listing;
 mod tasks;
 mod uploads;
+mod window;
 mod workers;
 
 pub use anchore::{LiveService, Migration};

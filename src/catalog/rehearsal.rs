@@ -1,12 +1,12 @@
 //! What a plan would hold, without making one: rows are read and none is written, and nobody's lock is
 //! asked for.
 
-use super::backend::rehearse;
+use super::backend::{dialect_of, rehearse};
 use super::error::CatalogError;
 use super::handle::Catalog;
 use super::request::{Rehearsal, Scope};
-use super::sql::{Statement, Value};
-use crate::model::{Place, Policy};
+use super::sql::{Connection, Objects, Statement, Value, before_joins};
+use crate::model::{Place, Policy, Stage};
 
 /// What an unfinished task has, and a new plan would have as well: its documents that still are where
 /// it has its source.
@@ -36,8 +36,34 @@ impl Catalog {
             digests_only: policy.online,
         };
         let what = "count what would be planned";
-        self.of_one_instant(what, async |within| rehearse(within, scope, sample).await)
-            .await
+        let read = async |within: &mut Connection<'_>| rehearse(within, None, scope, sample).await;
+        self.of_one_instant(what, read).await
+    }
+
+    /// How many rows in the source no object of an online task stands for, as they are now, and their stored
+    /// size together: what its next pass would plan.
+    pub async fn changed_since(
+        &self,
+        task_id: i64,
+        (from, to): (&Place, &Place),
+        policy: &Policy,
+        stage: Stage,
+    ) -> Result<(u64, u64), CatalogError> {
+        let scope = Scope {
+            from,
+            to,
+            policy,
+            planned: 0,
+            digests_only: stage == Stage::Staging,
+        };
+        let what = "count what has changed since the last pass";
+        let read = async |within: &mut Connection<'_>| {
+            let said = before_joins(dialect_of(within), Objects::LookedAt);
+            within.several(said.collect()).await?;
+            rehearse(within, Some(task_id), scope, 0).await
+        };
+        let found = self.of_one_instant(what, read).await?;
+        Ok((found.objects, found.bytes))
     }
 
     /// How many documents of an unfinished task a plan from this place would take, too.

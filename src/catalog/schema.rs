@@ -36,14 +36,15 @@ pub(super) const TABLES_IN_USE: [&str; 6] = [
 pub(super) const SERVICES_TABLE: &str = "services";
 
 /// Version and description of each script in [`Dialect::own_tables`].
-const MIGRATIONS: [(i64, &str); 7] = [
+const MIGRATIONS: [(i64, &str); 8] = [
     (1, "tasks"),
     (2, "follow-ups"),
     (3, "uploads"),
     (4, "causes"),
     (5, "online"),
-    (6, "workers"),
-    (7, "timeline"),
+    (6, "window"),
+    (7, "workers"),
+    (8, "timeline"),
 ];
 
 /// The newest of them.

@@ -198,6 +198,16 @@ impl Catalog {
         }
     }
 
+    /// The tasks that were to delete what a task has left.
+    pub async fn deletes_of(&self, task: Uuid) -> Result<Vec<TaskRow>, CatalogError> {
+        let sql = format!("{SELECT_TASK} WHERE parent_uuid = $1 AND kind = 'delete-source'");
+        let asked = Statement::new(sql).bind(task.to_string());
+        let raw: Vec<RawTask> = self
+            .all("look for tasks that delete sources", asked)
+            .await?;
+        raw.into_iter().map(TryInto::try_into).collect()
+    }
+
     /// The tasks that move documents and that no other task undoes, the latest first.
     pub async fn standing_tasks(&self) -> Result<Vec<TaskRow>, CatalogError> {
         if !self.has_schema().await? {

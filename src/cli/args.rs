@@ -393,6 +393,10 @@ pub struct DeleteSourceArgs {
     /// How the copies are proven once more: read back in full, or by the store's own checksum
     #[arg(long, value_enum, default_value_t)]
     pub verify: Verify,
+    /// Behind a cut-over: all Anchore services run with the new configuration and may go on meanwhile. What
+    /// passes have left behind at the destination stays until it is done without them
+    #[arg(long)]
+    pub services_on_new_config: bool,
     #[command(flatten)]
     pub common: FollowUpArgs,
 }

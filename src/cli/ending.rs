@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::aftermath::{self, Aftermath};
 use super::args::Global;
 use super::causes;
-use super::format::{balance, bytes, count, duration, shell_word, stored};
+use super::format::{balance, bytes, count, duration, shell_word, stored, window};
 use super::{ExitStatus, Printer};
 use crate::engine::ConfiguredStore;
 use crate::engine::{RunReport, Settings};
@@ -188,10 +188,13 @@ fn totals(report: &RunReport) -> Vec<String> {
 fn after_pass(report: &RunReport, command: impl Fn(&str) -> String) -> String {
     let summary = report.summary.unwrap_or_default();
     let mut words = format!(
-        "pass {}: {} staged and proven; no row has changed, and the services may go on\n",
+        "pass {}: {} staged and proven; none of their rows has gone over, and the services may go on\n",
         report.pass.unwrap_or(0),
         count(summary.staged, "document"),
     );
+    for line in report.window.iter().flat_map(window) {
+        words += &format!("{line}\n");
+    }
     if report.waiting > 0 {
         words += &format!(
             "{} waiting for the next pass: a service was at them\n",

@@ -47,7 +47,10 @@ pub async fn delete_source(
     let asked = Asked {
         kind: TaskKind::DeleteSource,
         task: &args.task,
-        policy: policy(args.verify),
+        policy: Policy {
+            services_on_new_config: args.services_on_new_config,
+            ..policy(args.verify)
+        },
         common: &args.common,
     };
     run(asked, global, printer).await
@@ -120,7 +123,7 @@ async fn show(
     let Migrated::OnlyPlanned(plan) = engine::follow_up(&rehearsal, settings, |_| ()).await? else {
         bail!("a plan that was only to be shown was run: please report this as a bug");
     };
-    if plan.planned == 0 || plan.has_gone_on {
+    if (plan.planned == 0 && plan.leftovers == 0) || plan.has_gone_on {
         let plan = PlanReport {
             dry_run: false,
             ..plan
@@ -176,6 +179,12 @@ fn nothing_more(request: &FollowUpRequest, plan: &PlanReport, printer: &Printer)
 fn plan_words(request: &FollowUpRequest, plan: &PlanReport) -> String {
     let (kind, after) = (request.kind, &request.after);
     let mut words = vec![match (plan.planned, kind) {
+        (0, TaskKind::DeleteSource) if plan.leftovers > 0 => format!(
+            "would look at {} at which passes of task {} may have left copies of documents that are gone; \
+             nothing was changed",
+            count(plan.leftovers, "destination"),
+            after.task_id
+        ),
         (0, TaskKind::DeleteSource) => format!(
             "nothing to do: task {} has left no source behind",
             after.task_id

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-use crate::model::{Summary, in_a_line, is_hidden};
+use crate::model::{Forecast, Summary, in_a_line, is_hidden};
 
 /// Bytes with a unit: `12.3 MiB`.
 pub fn bytes(bytes: u64) -> String {
@@ -126,6 +126,24 @@ pub fn balance(s: &Summary) -> String {
     format!(
         "planned {} = committed {} + skipped {} + failed {}{accepted} + remaining {}",
         s.planned, s.committed, s.skipped, s.failed, s.remaining
+    )
+}
+
+/// What has changed since the last pass, and how long the window of a cut-over would be.
+pub fn window(window: &Forecast) -> [String; 2] {
+    let changed = format!(
+        "  {} new or changed since ({})",
+        count(window.changed, "document"),
+        bytes(window.changed_bytes)
+    );
+    [changed, window_line(window)]
+}
+
+/// How long the window of a cut-over would be.
+pub fn window_line(window: &Forecast) -> String {
+    let [expected, least, most] = window.durations().map(duration);
+    format!(
+        "  a cut-over would take about {expected} ({least} to {most}), as measured at the end of the last pass"
     )
 }
 

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use super::args::{CutoverArgs, CutoverVerify, Global, MovedConfigs, RunArgs, SyncArgs};
 use super::connect::{self, FoundTask};
-use super::format::{bytes, count, duration};
+use super::format::{bytes, count, duration, window_line};
 use super::watched::watched;
 use super::{ExitStatus, Printer, ending, question};
 use crate::catalog::PlannedPass;
 use crate::engine::{self, OnlineRequest, Pass, Passed, Settings};
+use crate::model::Forecast;
 
 pub async fn sync(
     args: &SyncArgs,
@@ -54,10 +57,15 @@ pub async fn cutover(
             ..pass.clone()
         };
         let (settings, request) = prepare(&args.task, &args.moved, &args.run, &dry, global).await?;
-        if let Passed::OnlyPlanned(planned) = engine::pass(&request, &settings, |_| ()).await? {
+        if let Passed::OnlyPlanned(planned, window) =
+            engine::pass(&request, &settings, |_| ()).await?
+        {
             printer.say("what the cut-over holds; nothing has been changed yet:");
             for line in plan_lines(&planned, true) {
                 printer.say(&line);
+            }
+            if let Some(window) = window {
+                printer.say(&window_line(&window));
             }
             if !question::ask(printer)? {
                 return Ok(question::skipped(printer));
@@ -109,9 +117,10 @@ async fn run(
             let sides = (&request.from, &request.to);
             Ok(ending::finish(printer, global, settings, sides, &report).await)
         }
-        Passed::OnlyPlanned(planned) => {
-            let lines = plan_lines(&planned, is_cutover);
-            printer.result(&planned, || lines.join("\n"));
+        Passed::OnlyPlanned(planned, window) => {
+            let mut lines = plan_lines(&planned, is_cutover);
+            lines.extend(window.iter().map(window_line));
+            printer.result(&OnlyPlanned { planned, window }, || lines.join("\n"));
             Ok(ExitStatus::Complete)
         }
         Passed::WasComplete => {
@@ -122,6 +131,14 @@ async fn run(
             Ok(ExitStatus::Complete)
         }
     }
+}
+
+/// What a dry run tells.
+#[derive(Serialize)]
+struct OnlyPlanned {
+    #[serde(flatten)]
+    planned: PlannedPass,
+    window: Option<Forecast>,
 }
 
 /// What a pass has to do, a line for each.

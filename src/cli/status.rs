@@ -15,7 +15,7 @@ use super::printer::result_columns;
 use super::related::{Reversal, reversals, reversed_words};
 use super::{ExitStatus, Printer, causes, format};
 use crate::catalog::{Catalog, Executor, Failure, FailureCount, TaskRow};
-use crate::model::{Summary, TaskKind, TaskState, in_a_line};
+use crate::model::{Forecast, Summary, TaskKind, TaskState, in_a_line};
 use crate::progress::RATE_WINDOW;
 
 /// Failures that are listed by name.
@@ -38,6 +38,8 @@ struct Status {
     #[serde(flatten)]
     summary: Summary,
     planned_bytes: u64,
+    /// How long the window of a cut-over would be, of a task that is staged.
+    window: Option<Forecast>,
     rate: Option<Rate>,
     executors: Vec<Executor>,
     /// Shards that workers have claimed and not brought to their end, of a task that is shared.
@@ -92,6 +94,10 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
         _ => None,
     };
     let reversed_by = reversals(catalog, task.uuid).await?;
+    let window = match standing == Standing::Staged && reversed_by.is_empty() {
+        true => catalog.forecast(&task, summary.staged).await?,
+        false => None,
+    };
     let parent = match task.parent {
         Some(parent) => Some(catalog.task(&parent.to_string()).await?.task_id),
         None => None,
@@ -116,6 +122,7 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
         to: task.destination.place,
         summary,
         planned_bytes: task.planned_bytes,
+        window,
         rate,
         failure_classes: catalog.failure_counts(id).await?,
         failures: catalog.failures(id, FAILURES_MAX).await?,
@@ -207,10 +214,11 @@ fn words(status: &Status) -> String {
     if status.standing == Standing::Staged && status.reversed_by.is_empty() {
         let id = status.task_id;
         lines.push(format!(
-            "  {} staged, and no row has changed: windlass sync {id} copies what has changed since; with the \
-             services stopped, windlass cutover {id}",
+            "  {} staged, and none of their rows has gone over: windlass sync {id} copies what has changed \
+             since; with the services stopped, windlass cutover {id}",
             format::count(s.staged, "object")
         ));
+        lines.extend(status.window.iter().flat_map(format::window));
     }
     let why = status.standing.why_resume(status.latest());
     if let (Some(why), Some(next)) = (why, &status.next) {

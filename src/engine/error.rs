@@ -115,6 +115,15 @@ pub enum EngineError {
         /// Names and hosts.
         services: String,
     },
+    /// Sources are to be deleted beside services, of a task that has not moved its documents beside them.
+    #[error(
+        "--services-on-new-config is for a task that was begun with --online and cut over; task {task_id} \
+         was not: stop all Anchore services, then windlass delete-source {task_id}"
+    )]
+    NotBehindCutover {
+        /// The task.
+        task_id: i64,
+    },
     /// The configuration no longer means the task's place.
     #[error(
         "the configuration {config} no longer means {place}, where task {task_id} has its \

@@ -59,6 +59,7 @@ fn task_beginnings() -> Vec<Event> {
                 users: Vec::new(),
                 include_elsewhere: false,
                 online: false,
+                services_on_new_config: false,
             },
             planned: 7,
             bytes: 4242,

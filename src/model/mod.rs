@@ -15,6 +15,7 @@ mod shown;
 mod state;
 mod summary;
 mod upload;
+mod window;
 
 pub use cause::Cause;
 pub use claim::{Claim, Token};
@@ -33,6 +34,7 @@ pub use shown::{in_a_line, in_lines, is_hidden};
 pub use state::{Action, IllegalTransition, Outcome, Phase, Rest, State, UnknownWord};
 pub use summary::{Summary, TaskState};
 pub use upload::{Part, Unfinished, UploadStep};
+pub use window::{Forecast, Measured};
 
 /// Whether a number says nothing: for documents that leave it out then.
 pub fn is_zero<N: Default + PartialEq>(number: &N) -> bool {

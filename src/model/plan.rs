@@ -99,6 +99,10 @@ pub struct Policy {
     /// is written where it is off.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub online: bool,
+    /// `--services-on-new-config`: sources are deleted beside services that read the copies by now. Left out
+    /// of what is written where it is off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub services_on_new_config: bool,
 }
 
 impl Policy {

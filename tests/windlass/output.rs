@@ -43,6 +43,7 @@ fn blot(world: &World, text: &str) -> String {
             r"on \S+ \(process \d+\): ended \d+ s ago",
             "on HOST (process N): ended N s ago",
         ),
+        (r"; by \S+; typed .*", "; by USER; typed COMMAND"),
         (r"at entry \d+", "at entry N"),
         (r"\b\d+ ms\b", "N ms"),
         (r"last_updated \d+, not \d+", "last_updated N, not N"),

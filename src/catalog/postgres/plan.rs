@@ -5,7 +5,9 @@ use sqlx::postgres::PgConnection;
 use super::Postgres;
 use crate::catalog::marks::marks_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Rehearsal, Rehearsed, Scope};
-use crate::catalog::sql::{Answer, Connection, Objects, Statement, Value, before_joins};
+use crate::catalog::sql::{
+    Answer, Connection, Objects, Statement, Value, before_joins, stands_for,
+};
 use crate::model::{DriverKind, ObjectKey, Place, RowImage};
 
 /// The SQL for `Place::url_for`, over the columns of `archive_metadata`; `base` names a parameter.
@@ -100,15 +102,16 @@ impl From<Found> for Rehearsed {
     }
 }
 
-/// What a plan would hold; nothing is inserted.
+/// What a plan would hold, or a task's next pass; nothing is inserted.
 pub(in crate::catalog) async fn rehearse(
     pg: &mut PgConnection,
+    task_id: Option<i64>,
     scope: Scope<'_>,
     sample: u32,
 ) -> Result<Rehearsal, sqlx::Error> {
     let wanted = Wanted::new(scope);
     let mut connection = Connection::Postgres(pg);
-    let counted: Counted = connection.one(wanted.counted()).await?;
+    let counted: Counted = connection.one(wanted.counted(task_id)).await?;
     let found: Vec<Found> = match sample {
         0 => Vec::new(),
         most => connection.all(wanted.some(most)).await?,
@@ -121,12 +124,12 @@ pub(in crate::catalog) async fn rehearse(
     })
 }
 
-/// Rows that no live object of the task stands for: a later pass takes these alone.
-const NOT_STAGED: &str = r#"NOT EXISTS (
+/// The objects of the task that a row was planned as.
+const BY_KEY: &str = r#"
     SELECT 1 FROM windlass_objects o
-     WHERE o.task_id = :task_id AND NOT o.superseded
+     WHERE o.task_id = :task_id
        AND o.bucket = m.bucket AND o.archive_id = m."archiveId"
-       AND o.user_id = m."userId" AND o.document_name = m."documentName")"#;
+       AND o.user_id = m."userId" AND o.document_name = m."documentName""#;
 
 /// What a request looks for, as conditions over `archive_metadata`.
 struct Wanted<'a> {
@@ -163,8 +166,8 @@ impl<'a> Wanted<'a> {
         // Not as an OR: in one, PostgreSQL makes no join of it, and may look through all objects for
         // each row.
         let not_staged = match self.scope.planned {
-            0 => "true",
-            _ => NOT_STAGED,
+            0 => "true".to_owned(),
+            _ => format!("NOT EXISTS ({BY_KEY} AND NOT o.superseded)"),
         };
         let sql = format!(
             r#"INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id,
@@ -211,16 +214,20 @@ impl<'a> Wanted<'a> {
         )
     }
 
-    /// The objects and what is left out, counted.
-    fn counted(&self) -> Statement {
+    /// The objects and what is left out, counted; of a task, what none of its objects stands for.
+    fn counted(&self, task_id: Option<i64>) -> Statement {
         let is_object = self.is_object();
+        let is_new = match task_id {
+            Some(_) => format!("NOT EXISTS ({BY_KEY} AND {})", stands_for()),
+            None => "true".to_owned(),
+        };
         let sql = format!(
             "SELECT count(*) FILTER (WHERE {is_object}) AS objects,
                     coalesce(sum(size) FILTER (WHERE {is_object}), 0)::bigint AS bytes, {}
-               FROM archive_metadata WHERE {CHOSEN}",
+               FROM (SELECT * FROM archive_metadata m WHERE {CHOSEN} AND {is_new}) m",
             self.left_out_counts()
         );
-        self.statement(&sql, 0)
+        self.statement(&sql, task_id.unwrap_or(0))
     }
 
     /// So many of the objects, by chance.

@@ -29,19 +29,20 @@ const MOVE: &str = r#"
            AND m.is_compressed IS NOT DISTINCT FROM w.source_compressed
            AND m.last_updated IS NOT DISTINCT FROM w.last_updated
            AND (SELECT count(*) FROM held) = cardinality($4::bigint[])
-        RETURNING w.idx),
+        RETURNING w.*),
     marked AS (
         UPDATE windlass_objects o
            SET phase = 'committed', outcome = NULL, failure_class = NULL, last_error = NULL,
-               dest_digest = w.dest_digest, dest_size = w.dest_size,
-               dest_compressed = w.dest_compressed, row_digest = w.row_digest,
-               row_size = w.row_size, row_compressed = w.row_compressed,
-               dest_last_updated = w.row_last_updated,
-               content_sha256 = w.content_sha256, content_size = w.content_size,
-               copied_at = coalesce(w.copied_at::timestamptz, o.copied_at),
-               verified_at = coalesce(w.verified_at::timestamptz, o.verified_at),
-               committed_at = now(), journaled = false, epoch = $2, lease = w.lease, seq = w.seq
-          FROM moved JOIN want w USING (idx)
+               dest_digest = moved.dest_digest, dest_size = moved.dest_size,
+               dest_compressed = moved.dest_compressed, row_digest = moved.row_digest,
+               row_size = moved.row_size, row_compressed = moved.row_compressed,
+               dest_last_updated = moved.row_last_updated,
+               content_sha256 = moved.content_sha256, content_size = moved.content_size,
+               copied_at = coalesce(moved.copied_at::timestamptz, o.copied_at),
+               verified_at = coalesce(moved.verified_at::timestamptz, o.verified_at),
+               committed_at = now(), journaled = false, epoch = $2, lease = moved.lease,
+               seq = moved.seq
+          FROM moved
          WHERE o.task_id = $1 AND o.idx = moved.idx
         RETURNING o.idx),
     counted AS (
@@ -55,7 +56,7 @@ const MOVE: &str = r#"
     touched AS (
         UPDATE tasks SET last_updated = now() AT TIME ZONE 'utc'
          WHERE id = $1 AND EXISTS (SELECT 1 FROM moved))
-    SELECT moved.idx, marked.idx IS NOT NULL FROM moved LEFT JOIN marked ON marked.idx = moved.idx"#;
+    SELECT idx, idx IN (SELECT idx FROM marked) FROM moved"#;
 
 /// The rows that were swapped, each with whether the mirror has it. They are counted in the same
 /// statement, each of which is a round trip.

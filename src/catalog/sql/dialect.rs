@@ -19,6 +19,15 @@ pub(in crate::catalog) const AS_PLANNED: &str = "(m.content_url IS NOT DISTINCT 
     AND m.is_compressed IS NOT DISTINCT FROM o.source_compressed
     AND m.last_updated IS NOT DISTINCT FROM o.last_updated)";
 
+/// Whether object `o` still stands for row `m`, to which it is joined by its key: a pass plans rows that no
+/// object stands for.
+pub(in crate::catalog) fn stands_for() -> String {
+    format!(
+        "NOT o.superseded AND (o.phase NOT IN ('pending', 'copied', 'verified')
+             OR (coalesce(o.outcome, '') <> 'skipped' AND {AS_PLANNED}))"
+    )
+}
+
 /// Objects whose copies are proven, that stand for their rows, and that are not committed.
 pub(in crate::catalog) const STAGED: &str =
     "(phase = 'verified' AND outcome IS NULL AND NOT superseded)";
@@ -127,7 +136,7 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     fn before_joins(&self) -> &'static [&'static str];
 
     /// The scripts that make windlass's own tables, in their order.
-    fn own_tables(&self) -> [&'static str; 7];
+    fn own_tables(&self) -> [&'static str; 8];
 
     /// A column in the order of its bytes, which is the order in which stores list their keys.
     fn byte_order(&self, column: &str) -> String;

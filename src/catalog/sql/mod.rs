@@ -11,7 +11,9 @@ mod together;
 mod written;
 
 pub(super) use columns::{Columns, Get};
-pub(super) use dialect::{AS_PLANNED, Dialect, JOIN_ROW, Objects, STAGED, before_joins};
+pub(super) use dialect::{
+    AS_PLANNED, Dialect, JOIN_ROW, Objects, STAGED, before_joins, stands_for,
+};
 pub(super) use run::{Begin, Connection, Pooled, within_limit};
 pub(super) use statement::{Numbers, Record, Statement, Value};
 pub(super) use together::{Answer, together_over_pool};

@@ -33,12 +33,18 @@ pub(in crate::catalog) enum Begin {
     Deferred,
     /// At once: one that has read first could not be made to wait for its turn.
     Immediate,
+    /// The same, for a batch of rows each of which is found by its key.
+    ByKey,
     /// The same, and constraints and triggers that are put off to its end come with each statement.
     Checked,
 }
 
-/// Both in one round trip.
-const BEGIN_CHECKED: &str = "BEGIN; SET CONSTRAINTS ALL IMMEDIATE";
+/// In one round trip. A planner that takes a table for small hashes all of it for each batch of some hundred
+/// rows.
+const BEGIN_BY_KEY: &str = "BEGIN; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
+                            SET LOCAL enable_seqscan = off";
+const BEGIN_CHECKED: &str = "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL enable_hashjoin = off; \
+                             SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off";
 
 impl Statement {
     /// All rows, over the pool.
@@ -155,11 +161,14 @@ impl Connection<'_> {
         Ok(match self {
             Self::Postgres(pg) => Transaction::Postgres(match begin {
                 Begin::Deferred | Begin::Immediate => pg.begin().await?,
+                Begin::ByKey => pg.begin_with(BEGIN_BY_KEY).await?,
                 Begin::Checked => pg.begin_with(BEGIN_CHECKED).await?,
             }),
             Self::Sqlite(sqlite) => Transaction::Sqlite(match begin {
                 Begin::Deferred => sqlite.begin().await?,
-                Begin::Immediate | Begin::Checked => sqlite.begin_with("BEGIN IMMEDIATE").await?,
+                Begin::Immediate | Begin::ByKey | Begin::Checked => {
+                    sqlite.begin_with("BEGIN IMMEDIATE").await?
+                }
             }),
         })
     }

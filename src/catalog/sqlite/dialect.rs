@@ -126,15 +126,16 @@ impl Dialect for Sqlite {
         Vec::new()
     }
 
-    fn own_tables(&self) -> [&'static str; 7] {
+    fn own_tables(&self) -> [&'static str; 8] {
         [
             include_str!("../../../migrations/sqlite/0001_tasks.sql"),
             include_str!("../../../migrations/sqlite/0002_follow_ups.sql"),
             include_str!("../../../migrations/sqlite/0003_uploads.sql"),
             include_str!("../../../migrations/sqlite/0004_causes.sql"),
             include_str!("../../../migrations/sqlite/0005_online.sql"),
-            include_str!("../../../migrations/sqlite/0006_workers.sql"),
-            include_str!("../../../migrations/sqlite/0007_timeline.sql"),
+            include_str!("../../../migrations/sqlite/0006_window.sql"),
+            include_str!("../../../migrations/sqlite/0007_workers.sql"),
+            include_str!("../../../migrations/sqlite/0008_timeline.sql"),
         ]
     }
 

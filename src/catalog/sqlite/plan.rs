@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use crate::catalog::marks::marks_forward;
 use crate::catalog::request::{KEY_MAX_BYTES, PlanNotices, Rehearsal, Rehearsed, Scope};
-use crate::catalog::sql::{Answer, Columns, Connection, Get, Statement, Value};
+use crate::catalog::sql::{Answer, Columns, Connection, Get, Statement, Value, stands_for};
 use crate::digest::md5_hex;
 use crate::model::{ObjectKey, RowImage};
 
@@ -41,8 +41,9 @@ pub(in crate::catalog) async fn plan(
     if scope.planned > 0 {
         index(sqlite, BY_KEY).await?;
     }
+    let of_task = (scope.planned > 0).then_some((task_id, "NOT o.superseded"));
     loop {
-        let page = read_page(sqlite, position, task_id, idx).await?;
+        let page = read_page(sqlite, position, of_task).await?;
         let Some(last) = page.last() else { break };
         position = last.position;
         let objects = choose(page, scope, &mut notices);
@@ -60,17 +61,20 @@ pub(in crate::catalog) async fn plan(
     Ok((notices, answer))
 }
 
-/// What a plan would hold; nothing is inserted. The sample is one of which each object is as likely a
+/// What a plan would hold, or a task's next pass; nothing is inserted. The sample is one of which each object is as likely a
 /// part as any other, whatever their number.
 pub(in crate::catalog) async fn rehearse(
     sqlite: &mut SqliteConnection,
+    task_id: Option<i64>,
     scope: Scope<'_>,
     sample: u32,
 ) -> Result<Rehearsal, sqlx::Error> {
     let mut found = Rehearsal::default();
     let mut position = i64::MIN;
+    let live = stands_for();
+    let of_task = task_id.map(|task_id| (task_id, &*live));
     loop {
-        let page = read_page(sqlite, position, 0, 0).await?;
+        let page = read_page(sqlite, position, of_task).await?;
         let Some(last) = page.last() else { break };
         position = last.position;
         for Chosen { key, row, .. } in choose(page, scope, &mut found.notices) {
@@ -106,39 +110,39 @@ async fn index(sqlite: &mut SqliteConnection, statement: &'static str) -> Result
         .map(drop)
 }
 
-/// The next rows; of a task that has `planned` objects already, those that no live object of it
-/// stands for.
+/// The next rows; of a task those that it has no object for that is `live`.
 async fn read_page(
     sqlite: &mut SqliteConnection,
     after: i64,
-    task_id: i64,
-    planned: i64,
+    of_task: Option<(i64, &str)>,
 ) -> Result<Vec<MetadataRow>, sqlx::Error> {
-    let of_task = (planned > 0).then_some(task_id);
-    let is_wanted = of_task.map_or("true", |_| NOT_STAGED);
+    // Joined, SQLite makes an index for the statement where there is none.
+    let (join, is_wanted) = match of_task {
+        Some((_, live)) => (format!("{BY_KEY_OF_TASK} AND {live}"), "o.idx IS NULL"),
+        None => (String::new(), "true"),
+    };
     let sql = format!(
-        r#"SELECT rowid AS position, "userId" AS user, bucket, "archiveId" AS id,
-                  "documentName" AS document, content_url, digest, size, is_compressed,
-                  created_at, last_updated
-             FROM archive_metadata m
-            WHERE rowid > $1 AND {is_wanted}
-            ORDER BY rowid LIMIT $2"#
+        r#"SELECT m.rowid AS position, m."userId" AS user, m.bucket, m."archiveId" AS id,
+                  m."documentName" AS document, m.content_url, m.digest, m.size, m.is_compressed,
+                  m.created_at, m.last_updated
+             FROM archive_metadata m {join}
+            WHERE m.rowid > $1 AND {is_wanted}
+            ORDER BY m.rowid LIMIT $2"#
     );
     let page = sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(after);
     let page = page.bind(PAGE_ROWS);
     let page = match of_task {
-        Some(task_id) => page.bind(task_id),
+        Some((task_id, _)) => page.bind(task_id),
         None => page,
     };
     page.fetch_all(sqlite).await
 }
 
-/// Rows that no live object of the task stands for.
-const NOT_STAGED: &str = r#"NOT EXISTS (
-    SELECT 1 FROM windlass_objects o
-     WHERE o.task_id = $3 AND o.archive_id = m."archiveId" AND NOT o.superseded
-       AND o.bucket = m.bucket AND o.user_id = m."userId"
-       AND o.document_name = m."documentName")"#;
+/// The objects of the task that a row was planned as.
+const BY_KEY_OF_TASK: &str = r#"
+    LEFT JOIN windlass_objects o
+      ON o.task_id = $3 AND o.archive_id = m."archiveId" AND o.bucket = m.bucket
+     AND o.user_id = m."userId" AND o.document_name = m."documentName""#;
 
 /// An object of the plan, with its destination.
 struct Chosen {

@@ -59,6 +59,7 @@ impl MigrationArgs {
             users: self.user.clone(),
             include_elsewhere: self.include_elsewhere,
             online: self.online,
+            services_on_new_config: false,
         }
     }
 }

@@ -108,11 +108,13 @@ fn process(
     pid: u32,
     version: &str,
     phases: &PhaseCounts,
+    (user, command): (&Option<String>, &Option<String>),
 ) -> Vec<(&'static str, String)> {
-    vec![
-        ("on", format!("{host} as process {pid}, windlass {version}")),
-        ("with", self::phases(phases)),
-    ]
+    let on = format!("{host} as process {pid}, windlass {version}");
+    let mut said = vec![("on", on), ("with", self::phases(phases))];
+    said.extend(user.clone().map(|user| ("by", user)));
+    said.extend(command.clone().map(|command| ("typed", command)));
+    said
 }
 
 fn ended(phases: &PhaseCounts, bytes: u64, elapsed_ms: u64) -> Vec<(&'static str, String)> {
@@ -141,8 +143,14 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
                 ),
             ),
         ],
-        Event::Started(e) => process(&e.host, e.pid, &e.version, &e.phases),
-        Event::Resumed(e) => process(&e.host, e.pid, &e.version, &e.phases),
+        Event::Started(e) => {
+            let by = (&e.user, &e.command);
+            process(&e.host, e.pid, &e.version, &e.phases, by)
+        }
+        Event::Resumed(e) => {
+            let by = (&e.user, &e.command);
+            process(&e.host, e.pid, &e.version, &e.phases, by)
+        }
         Event::Rebuilt(e) => {
             let behind = e.old_head.clone().map(|head| ("behind", head));
             std::iter::once(("why", e.why.clone()))
@@ -176,11 +184,7 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
             ("cause", e.cause.to_string()),
             ("error", e.error.clone()),
         ],
-        Event::Interrupted(e) => {
-            let why = ("why", e.why.clone());
-            let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
-            std::iter::once(why).chain(ended).collect()
-        }
+        Event::Interrupted(_) | Event::Completed(_) | Event::EndedFailed(_) => of_end(event),
         Event::PassBegan(_)
         | Event::PassEnded(_)
         | Event::CutoverBegan(_)
@@ -188,12 +192,24 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
         | Event::LeftoversCleared(_) => of_pass(event),
         Event::Repaired(e) => vec![("why", e.why.clone())],
         Event::Adopted(e) => adopted(e),
+    }
+}
+
+/// What the end of a run tells.
+fn of_end(event: &Event) -> Vec<(&'static str, String)> {
+    match event {
+        Event::Interrupted(e) => {
+            let why = ("why", e.why.clone());
+            let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
+            std::iter::once(why).chain(ended).collect()
+        }
         Event::Completed(e) => ended(&e.phases, e.bytes, e.elapsed_ms),
         Event::EndedFailed(e) => {
             let failed = ("failed", format::count(e.failed, "object"));
             let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
             std::iter::once(failed).chain(ended).collect()
         }
+        _ => Vec::new(),
     }
 }
 

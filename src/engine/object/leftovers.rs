@@ -17,23 +17,9 @@ const BATCH: usize = 500;
 
 /// Clears away what the passes of the task before have left at its destination.
 pub async fn clear(context: &Context) -> Result<(), RunError> {
-    let Some(parent) = context.task.parent else {
+    let Some((parent, urls)) = unused(context).await? else {
         return Ok(());
     };
-    let found = with_tries(context, async || {
-        let parent = context.catalog.task(&parent.to_string()).await;
-        let parent = parent.map_err(StepError::from)?;
-        let unused = context
-            .catalog
-            .unused_destinations_of_skipped(parent.task_id);
-        Ok((parent, unused.await.map_err(StepError::from)?))
-    });
-    let Ok((parent, unused)) = found.await? else {
-        return Ok(());
-    };
-    let mut urls: Vec<String> = unused.into_iter().map(|(_, url)| url).collect();
-    urls.sort_unstable();
-    urls.dedup();
     let (mut cleared, mut kept) = (0, 0);
     for urls in urls.chunks(BATCH) {
         let (gone, left) = clear_some(context, &parent, urls).await?;
@@ -46,6 +32,42 @@ pub async fn clear(context: &Context) -> Result<(), RunError> {
     let event = LeftoversCleared { cleared, kept };
     let event = Event::LeftoversCleared(event);
     context.ledger.record_task(event).await
+}
+
+/// Says that they stay, and until when.
+pub async fn tell(context: &Context) {
+    if let Ok(Some((parent, urls))) = unused(context).await
+        && !urls.is_empty()
+    {
+        tracing::warn!(
+            "destinations at which the passes may have left copies of documents that are gone: {}; they stay \
+             as long as services run: windlass delete-source {} without them looks at each",
+            urls.len(),
+            parent.task_id
+        );
+    }
+}
+
+/// The task before, and its destinations at which no row points.
+async fn unused(context: &Context) -> Result<Option<(TaskRow, Vec<String>)>, RunError> {
+    let Some(parent) = context.task.parent else {
+        return Ok(None);
+    };
+    let found = with_tries(context, async || {
+        let parent = context.catalog.task(&parent.to_string()).await;
+        let parent = parent.map_err(StepError::from)?;
+        let unused = context
+            .catalog
+            .unused_destinations_of_skipped(parent.task_id);
+        Ok((parent, unused.await.map_err(StepError::from)?))
+    });
+    let Ok((parent, unused)) = found.await? else {
+        return Ok(None);
+    };
+    let mut urls: Vec<String> = unused.into_iter().map(|(_, url)| url).collect();
+    urls.sort_unstable();
+    urls.dedup();
+    Ok(Some((parent, urls)))
 }
 
 /// How many are gone, and how many stay.

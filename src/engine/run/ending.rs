@@ -1,6 +1,6 @@
 //! The last words of a run: counted, journaled, told to the database; then the lock is given back.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -8,9 +8,7 @@ use tokio::time::timeout;
 use crate::catalog::ExecutorEnd;
 use crate::crash;
 use crate::engine::object::context::Context;
-use crate::engine::run::report::{
-    RunReport, blank_report, close_in_database, count, ending, note_fatal,
-};
+use crate::engine::run::report::{RunReport, close_in_database, count, ending, note_fatal};
 use crate::engine::{EngineError, Stop, StopReason};
 use crate::journal::JournalError;
 use crate::model::{CutoverCommitted, Event, Stage, TaskState};
@@ -19,16 +17,16 @@ use crate::model::{CutoverCommitted, Event, Stage, TaskState};
 const END_LIMIT_ON_SIGNAL: Duration = Duration::from_millis(600);
 const END_LIMIT: Duration = Duration::from_secs(30);
 
-/// Ends a run whose objects are at rest, or abandoned. `keeper` is the task that keeps the lock.
+/// Ends a run whose objects are at rest, or abandoned: what is counted then goes into its `report`. `keeper`
+/// is the task that keeps the lock.
 pub async fn end(
     context: &Context,
     stop: &Stop,
-    started: Instant,
+    mut report: RunReport,
     keeper: JoinHandle<()>,
     end: ExecutorEnd,
 ) -> Result<RunReport, EngineError> {
     let limit = limit(context, stop);
-    let mut report = blank_report(context, started, stop);
     let counted = timeout(limit, count(context, &mut report)).await;
     if counted.is_err() {
         tracing::warn!(

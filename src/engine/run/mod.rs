@@ -13,6 +13,7 @@ pub mod replay;
 pub mod report;
 pub mod reversed;
 pub mod scheduler;
+mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -34,7 +35,7 @@ use crate::engine::object::proven::ProvenInBulk;
 use crate::engine::object::stores::Stores;
 use crate::engine::object::uploads;
 use crate::engine::run::in_flight::Limits;
-use crate::engine::run::report::RunReport;
+use crate::engine::run::report::{RunReport, blank_report};
 use crate::engine::run::scheduler::Left;
 use crate::engine::{EngineError, Settings, Store};
 use crate::journal::{Head, Journal};
@@ -84,7 +85,7 @@ pub async fn run(
         job.task.planned_bytes,
         before.source_deleted + before.source_kept + before.skipped,
     );
-    let committed_bytes = before.source_stored_bytes;
+    let (committed_bytes, staged) = (before.source_stored_bytes, before.phases.verified);
     settings.progress.stands(before.phases, committed_bytes);
     let context = Arc::new(context(job, settings));
     let keeper = keep_the_lock(&context, settings);
@@ -96,13 +97,18 @@ pub async fn run(
     uploads::abort_unknown(&context).await;
     online::before(&context, read_back).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
+    let began = Instant::now();
     let left = scheduler::run(&context, &limits).await;
     crash::point("all-at-rest");
-    online::after(&context, settings).await;
+    let now_staged = context.control.progress.snapshot().phases.verified;
+    let copied = (now_staged.saturating_sub(staged), began.elapsed());
+    let window = online::after(&context, copied).await;
     let executor = context.ledger.journal.executor();
     let late_until = late_until.max(online::unanswered_until(&context));
     let end = executor_end(executor, left, late_until);
-    ending::end(&context, &settings.stop, started, keeper, end).await
+    let mut report = blank_report(&context, started, &settings.stop);
+    report.window = window;
+    ending::end(&context, &settings.stop, report, keeper, end).await
 }
 
 /// Another task begins right after a clean end: then nothing of this one may still arrive, neither

@@ -1,14 +1,13 @@
 //! What a cut-over does before its rows go over, and after.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::catalog::PassRequest;
-use crate::engine::Settings;
 use crate::engine::object::bulk;
 use crate::engine::object::context::Context;
 use crate::engine::object::leftovers;
+use crate::engine::run::window;
 use crate::engine::stop::StopReason;
-use crate::model::Stage;
+use crate::model::{Forecast, Stage};
 
 /// Proves the staged copies many at a time, unless they are all to be read back. What that leaves
 /// unproven is read back by itself.
@@ -19,26 +18,31 @@ pub async fn before(context: &Context, read_back: bool) {
     }
 }
 
-/// Behind the objects' own steps. A task that follows an online one clears away what its passes have left.
-pub async fn after(context: &Context, settings: &Settings) {
+/// Behind the objects' own steps: so many documents were copied in that time. A task that follows an online
+/// one clears away what its passes have left. How long a cut-over would take is told behind a pass.
+pub async fn after(context: &Context, copied: (u64, Duration)) -> Option<Forecast> {
     if context.control.stop.is_asked() {
-        return;
+        return None;
     }
     match context.task.stage {
-        Some(Stage::Cutover) => after_cutover(context, settings).await,
+        Some(Stage::Cutover) => after_cutover(context).await,
+        // A service may store a document there at any moment.
+        None if context.task.policy.services_on_new_config => leftovers::tell(context).await,
         // A run that is to end leaves it to the next.
         None if context.task.policy.online => drop(leftovers::clear(context).await),
-        Some(Stage::Staging) | None => {}
+        Some(Stage::Staging) => return window::forecast(context, copied).await,
+        None => {}
     }
+    None
 }
 
 /// Looks at what was committed once more, and whether every document has gone over. What is wrong ends
 /// the run as interrupted: the next looks again.
-async fn after_cutover(context: &Context, settings: &Settings) {
+async fn after_cutover(context: &Context) {
     let task_id = context.task.task_id;
     let why = match bulk::look_again(context).await {
         Err(_) => return,
-        Ok(0) => match left_behind(context, settings).await {
+        Ok(0) => match left_behind(context).await {
             Some(0) => return,
             Some(left) => format!(
                 "{left} documents have come or changed since the cut-over began: is a service at \
@@ -55,20 +59,15 @@ async fn after_cutover(context: &Context, settings: &Settings) {
 }
 
 /// Rows in the source that no object of the task stands for; nothing where that can't be asked.
-async fn left_behind(context: &Context, settings: &Settings) -> Option<u64> {
-    let session = context.lease.session()?;
-    let request = PassRequest {
-        task_id: context.task.task_id,
-        from: context.stores.source.place().clone(),
-        to: context.stores.destination.place().clone(),
-        policy: context.task.policy.clone(),
-        planned: context.task.planned,
-        stage: Stage::Cutover,
-        patience: settings.outage_limit,
-        dry_run: true,
-    };
-    match context.catalog.plan_pass(&session, &request).await {
-        Ok(planned) => Some(planned.added),
+async fn left_behind(context: &Context) -> Option<u64> {
+    let (catalog, task) = (&context.catalog, &context.task);
+    let places = (
+        context.stores.source.place(),
+        context.stores.destination.place(),
+    );
+    let changed = catalog.changed_since(task.task_id, places, &task.policy, Stage::Cutover);
+    match changed.await {
+        Ok((documents, _)) => Some(documents),
         Err(error) => {
             tracing::warn!("{error}");
             None

@@ -10,8 +10,8 @@ use crate::engine::object::context::Context;
 use crate::engine::object::uploads;
 use crate::engine::{Stop, StopReason};
 use crate::model::{
-    Cause, Completed, EndedFailed, Event, FailureClass, Interrupted, PassEnded, Phase, Rest, Stage,
-    Summary, TaskKind, TaskState,
+    Cause, Completed, EndedFailed, Event, FailureClass, Forecast, Interrupted, PassEnded, Phase,
+    Rest, Stage, Summary, TaskKind, TaskState,
 };
 
 /// Failures that a report names.
@@ -49,6 +49,9 @@ pub struct RunReport {
     /// Objects that wait for the next pass, since their content was not what their rows say.
     #[serde(skip_serializing_if = "crate::model::is_zero")]
     pub waiting: u64,
+    /// How long the window of a cut-over would be now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<Forecast>,
     /// Why it stopped early, where it did.
     pub stopped: Option<String>,
     /// What failed, counted by cause, the most frequent first.
@@ -113,6 +116,7 @@ pub fn blank_report(context: &Context, started: std::time::Instant, stop: &Stop)
         pass: context.task.stage.map(|_| context.task.passes),
         stage: context.task.stage,
         waiting: context.control.progress.snapshot().waiting,
+        window: None,
         stopped: stop.reason().map(|reason| reason.why()),
         causes: Vec::new(),
         failures: Vec::new(),

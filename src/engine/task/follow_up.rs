@@ -55,7 +55,14 @@ pub async fn follow_up(
     preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     // Until the cut-over has begun, no service knows of what is taken back.
     let (is_online, is_staging) = (after.stage.is_some(), after.stage == Some(Stage::Staging));
-    let may_be_live = settings.force_live_services || dry_run || (is_reverse && is_staging);
+    let on_new_config = request.policy.services_on_new_config;
+    if on_new_config && !is_online {
+        return Err(EngineError::NotBehindCutover {
+            task_id: after.task_id,
+        });
+    }
+    let is_known = on_new_config || (is_reverse && is_staging);
+    let may_be_live = settings.force_live_services || dry_run || is_known;
     preflight::refuse_live_services(&catalog, may_be_live).await?;
     retry_store(async || new.driver.prepare_to_read().await).await?;
     if !dry_run {
@@ -95,6 +102,7 @@ pub async fn follow_up(
             dry_run,
             earlier: Vec::new(),
             sharing: Sharing::Alone,
+            leftovers: leftovers(request, &held.catalog).await?,
             held,
         };
         start(work, settings, |_| Ok(TaskPlan::Keep), announce).await
@@ -102,6 +110,26 @@ pub async fn follow_up(
     let result = locked.await;
     lease.end().await;
     result
+}
+
+/// How many destinations of an online task have to be looked at for copies that no row points at: a
+/// delete-source beside services has left them to one without.
+async fn leftovers(request: &FollowUpRequest, catalog: &Catalog) -> Result<u64, EngineError> {
+    let after = &request.after;
+    let is_alone = !request.policy.services_on_new_config;
+    if request.kind != TaskKind::DeleteSource || after.stage.is_none() || !is_alone {
+        return Ok(0);
+    }
+    let deletes = catalog.deletes_of(after.uuid).await?;
+    let has_looked =
+        |task: &TaskRow| task.state == TaskState::Complete && !task.policy.services_on_new_config;
+    if deletes.iter().any(has_looked) {
+        return Ok(0);
+    }
+    let unused = catalog
+        .unused_destinations_of_skipped(after.task_id)
+        .await?;
+    Ok(unused.len() as u64)
 }
 
 /// Behind a migration beside live services nothing is deleted, and no row goes back to a source that was to

@@ -142,6 +142,7 @@ async fn locked(
         dry_run: request.dry_run,
         earlier: earlier.to_compare(),
         sharing: request.sharing,
+        leftovers: 0,
         held: held.clone(),
     };
     let tries_again = OnceCell::new();

@@ -20,7 +20,7 @@ use crate::engine::task::sleepers;
 use crate::engine::task::take_up::{GoesOn, go_on, take_up};
 use crate::engine::{EngineError, Settings};
 use crate::journal;
-use crate::model::{CutoverBegan, Event, PassBegan, Stage, TaskState};
+use crate::model::{CutoverBegan, Event, Forecast, PassBegan, Stage, TaskState};
 
 /// A pass.
 #[derive(Debug, Clone, Default)]
@@ -72,8 +72,8 @@ pub struct OnlineRequest {
 pub enum Passed {
     /// The rows have gone over before.
     WasComplete,
-    /// The plan of a dry run.
-    OnlyPlanned(PlannedPass),
+    /// The plan of a dry run, and how long the window of a cut-over would be.
+    OnlyPlanned(PlannedPass, Option<Forecast>),
     /// The run's report.
     Ran(Box<RunReport>),
 }
@@ -146,7 +146,10 @@ pub async fn locked(
     let request = request(&task, &pass, settings, &held);
     if pass.dry_run {
         let planned = catalog.plan_pass(&held.session, &request).await?;
-        return Ok(Passed::OnlyPlanned(planned));
+        let measured = catalog.measured(task_id).await?;
+        let added = (planned.added, planned.added_bytes);
+        let window = measured.map(|measured| measured.forecast(planned.staged, added));
+        return Ok(Passed::OnlyPlanned(planned, window));
     }
     if pass.is_cutover {
         let own = own_executor(&task, settings).await;

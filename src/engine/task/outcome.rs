@@ -77,7 +77,10 @@ pub struct PlanReport {
     /// Objects that are left out, since all there is was accepted as it is in the complete task.
     #[serde(skip_serializing_if = "crate::model::is_zero")]
     pub accepted: u64,
-    /// Their stored size together.
+    /// Destinations at which passes may have left copies of documents that are gone.
+    #[serde(skip_serializing_if = "crate::model::is_zero")]
+    pub leftovers: u64,
+    /// The stored size of the objects together.
     pub bytes: u64,
     /// Whether every row has gone on since the task before, so that none can be given back.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -66,7 +66,8 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     preflight::refuse_missing_rights(&catalog, [&from.config, &to.config]).await?;
     preflight::refuse_other_schema(&catalog, stores).await?;
     let is_staging = request.task.stage == Some(Stage::Staging);
-    let may_be_live = settings.force_live_services || is_staging;
+    let is_known = is_staging || request.task.policy.services_on_new_config;
+    let may_be_live = settings.force_live_services || is_known;
     preflight::refuse_live_services(&catalog, may_be_live).await?;
     settings.state_dir.prepare()?;
     retry_store(async || from.driver.prepare_to_read().await).await?;
@@ -99,7 +100,7 @@ pub async fn locked(
         return Ok(
             match online::locked(&task, pass, settings, held, |_| ()).await? {
                 Passed::Ran(report) => Resumed::Ran(report),
-                Passed::OnlyPlanned(_) | Passed::WasComplete => Resumed::WasComplete,
+                Passed::OnlyPlanned(..) | Passed::WasComplete => Resumed::WasComplete,
             },
         );
     }

@@ -31,6 +31,8 @@ pub struct NewTask {
     pub earlier: Vec<i64>,
     /// Who is to work on it.
     pub sharing: Sharing,
+    /// Destinations at which the passes of the task before may have left copies, not looked at yet.
+    pub leftovers: u64,
     /// The lock, and what is opened behind it.
     pub held: Held,
 }
@@ -44,6 +46,7 @@ impl NewTask {
             to: self.held.to.config.place(),
             planned: planned.objects,
             accepted: 0,
+            leftovers: self.leftovers,
             bytes: planned.bytes,
             has_gone_on: planned.has_gone_on(),
             notices: planned.notices,
@@ -52,6 +55,11 @@ impl NewTask {
             goes_on: None,
             complete: None,
         })
+    }
+
+    /// A reverse that can give nothing back would only bar the task before from going on.
+    fn is_idle(&self, planned: &Planned) -> bool {
+        (planned.objects == 0 && self.leftovers == 0) || planned.has_gone_on()
     }
 }
 
@@ -153,13 +161,8 @@ async fn nothing_to_do(
         .catalog
         .plan(&work.held.session, plan, look)
         .await?;
-    let is_nothing = is_idle(&planned) || may_be(&planned)? == TaskPlan::Discard;
+    let is_nothing = work.is_idle(&planned) || may_be(&planned)? == TaskPlan::Discard;
     Ok(Some(planned).filter(|_| is_nothing))
-}
-
-/// A reverse that can give nothing back would only bar the task before from going on.
-fn is_idle(planned: &Planned) -> bool {
-    planned.objects == 0 || planned.has_gone_on()
 }
 
 /// Plans the task and makes its checkpoint within the plan's transaction, if it is this process that begins
@@ -174,7 +177,7 @@ async fn commit_plan(
     let is_kept = Cell::new(false);
     let decide = async |planned: &Planned| -> Result<TaskPlan, EngineError> {
         let may_be = may_be(planned)?;
-        if work.dry_run || is_idle(planned) || may_be == TaskPlan::Discard {
+        if work.dry_run || work.is_idle(planned) || may_be == TaskPlan::Discard {
             return Ok(TaskPlan::Discard);
         }
         is_kept.set(true);

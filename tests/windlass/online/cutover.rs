@@ -106,23 +106,40 @@ async fn a_source_that_a_service_died_at_is_kept() {
     world.look().await.expect_nothing_lost();
 }
 
+/// A service that tells of itself until this is dropped.
+struct Beating(tokio::task::JoinHandle<()>);
+
+impl Beating {
+    async fn start(world: &World) -> Self {
+        let tables = world.deployment.tables().clone();
+        tables
+            .execute(
+                "INSERT INTO services (hostid, servicename, status, status_message, heartbeat)
+                 VALUES ('host-1', 'catalog', true, 'available', 0)",
+            )
+            .await;
+        Self(tokio::spawn(async move {
+            loop {
+                let now = "UPDATE services SET heartbeat = strftime('%s', 'now')";
+                tables.execute(now).await;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        }))
+    }
+
+    /// Its last word becomes an old one.
+    async fn stop(self, world: &World) {
+        self.0.abort();
+        let _ = self.0.await;
+        let old = "UPDATE services SET heartbeat = 0";
+        world.deployment.tables().execute(old).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn services_are_let_in_beside_a_pass_and_keep_the_cutover_out() {
     let world = World::new(20).await;
-    let tables = world.deployment.tables().clone();
-    tables
-        .execute(
-            "INSERT INTO services (hostid, servicename, status, status_message, heartbeat)
-             VALUES ('host-1', 'catalog', true, 'available', 0)",
-        )
-        .await;
-    let beating = tokio::spawn(async move {
-        loop {
-            let now = "UPDATE services SET heartbeat = strftime('%s', 'now')";
-            tables.execute(now).await;
-            tokio::time::sleep(Duration::from_millis(300)).await;
-        }
-    });
+    let services = Beating::start(&world).await;
     let online = world.migrate("db", "localfs", &["--online"]).await;
     online.expect_code(0);
     world.program.run(&["sync", "1"]).await.expect_code(0);
@@ -137,8 +154,70 @@ async fn services_are_let_in_beside_a_pass_and_keep_the_cutover_out() {
         "{}",
         refused.stderr
     );
-    beating.abort();
+    services.stop(&world).await;
     assert_eq!(world.moved().await, 0);
+}
+
+/// The operator's word is enough for the sources; what lies at the destination stays, since a service may
+/// store something there at any moment. A later run without services clears it away.
+#[tokio::test(flavor = "multi_thread")]
+async fn sources_go_beside_services_on_the_new_configuration_and_leftovers_without_them() {
+    let mut world = World::new(20).await;
+    world
+        .migrate("db", "localfs", &["--online"])
+        .await
+        .expect_code(0);
+    let gone = world.a_document();
+    let copy = localfs_path(&world.program.home().join("store"), &gone);
+    for table in ["archive_metadata", "archive_document"] {
+        let delete = format!("DELETE FROM {table} WHERE \"archiveId\" = '{}'", gone.id);
+        world.deployment.tables().execute(&delete).await;
+    }
+    world.deployment.expect(gone, None);
+    world.program.run(&CUTOVER).await.expect_code(0);
+    let services = Beating::start(&world).await;
+    let delete = ["delete-source", "1", "--dontask"];
+    let refused = world.program.run(&delete).await.expect_code(2);
+    assert!(refused.stderr.contains("host-1"), "{}", refused.stderr);
+
+    // Killed, it is gone on with as it was begun.
+    let beside = [&delete[..], &["--services-on-new-config"]].concat();
+    let crash = [("FAILPOINTS", "all-at-rest=return")];
+    let crashed = world.program.run_with(&beside, &crash).await;
+    assert_eq!(crashed.code, None, "{}", crashed.stderr);
+    world.let_time_pass().await;
+    let done = world.program.run(&["resume", "2"]).await.expect_code(0);
+    assert!(done.stderr.contains("stay"), "{}", done.stderr);
+    let sources = "SELECT count(*) FROM archive_document";
+    assert_eq!(world.deployment.tables().count(sources).await, 0);
+    assert!(copy.exists());
+    world.look().await.expect_nothing_lost();
+
+    services.stop(&world).await;
+    world.program.run(&delete).await.expect_code(0);
+    assert!(!copy.exists());
+    let nothing = world.program.run(&delete).await.expect_code(0);
+    assert!(
+        nothing.stdout.contains("nothing to do"),
+        "{}",
+        nothing.stdout
+    );
+    world.look().await.expect_nothing_lost();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_a_task_that_was_cut_over_has_its_sources_deleted_beside_services() {
+    let world = World::new(5).await;
+    let kept = world.migrate("db", "localfs", &["--nodelete"]).await;
+    kept.expect_code(0);
+    let beside = [
+        "delete-source",
+        "1",
+        "--dontask",
+        "--services-on-new-config",
+    ];
+    let refused = world.program.run(&beside).await.expect_code(2);
+    assert!(refused.stderr.contains("--online"), "{}", refused.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

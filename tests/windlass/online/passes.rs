@@ -25,6 +25,13 @@ async fn expect_as_stored(world: &mut World, services: &Services, scheme: &str) 
     );
 }
 
+fn expect_times(window: &serde_json::Value) {
+    let time = |name: &str| window[name].as_u64().expect("a number");
+    assert!(time("at_least_ms") > 0, "{window}");
+    assert!(time("at_least_ms") < time("expected_ms"), "{window}");
+    assert!(time("expected_ms") < time("at_most_ms"), "{window}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn passes_take_what_has_changed_and_the_cutover_brings_the_rows_over() {
     let mut world = World::new(60).await;
@@ -60,6 +67,15 @@ async fn passes_take_what_has_changed_and_the_cutover_brings_the_rows_over() {
     services.put(&keys[5], content, Fate::Dies).await;
     services.touch(&keys[5]).await;
 
+    // Four of these, and one without a digest, of which only the cut-over can tell.
+    let status = world.program.run(&["status", "1", "--json"]).await;
+    let window = status.expect_code(0).json()["window"].clone();
+    assert_eq!(
+        (&window["staged"], &window["changed"]),
+        (&59.into(), &5.into())
+    );
+    expect_times(&window);
+
     let dry = world
         .program
         .run(&["sync", "1", "--dry-run", "--json"])
@@ -88,6 +104,9 @@ async fn passes_take_what_has_changed_and_the_cutover_brings_the_rows_over() {
 
     services.mend().await;
     services.rewrite_unnoticed(&keys[0]).await;
+    let dry = ["cutover", "1", "--dry-run", "--json"];
+    let dry = world.program.run(&dry).await.expect_code(0).json();
+    expect_times(&dry["window"]);
     let done = world.program.run(&["cutover", "1", "--dontask"]).await;
     let done = done.expect_code(0);
     assert!(done.stdout.contains("task 1 complete"), "{}", done.stdout);

@@ -234,7 +234,9 @@ impl Reader {
             // What a reverse begins with is not in its journal: where the row has never left its
             // place, only the copy is left to be deleted.
             ("verified", Pending | Unknown) if self.reverse => Unknown,
-            ("verified", Copied | Unknown) => Verified,
+            ("verified", Copied) => Verified,
+            // Behind a lost journal it may be the proof before the commit, or the one before the delete.
+            ("verified", Unknown) => Unknown,
             // Proved again, once in each tenure.
             ("verified", Verified | Committed | SourceKept) if !proved_now => before,
             ("committed", Verified | Unknown) => Committed,
