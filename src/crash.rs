@@ -6,7 +6,7 @@
 //! `put-before=4*off->return` crashes at the fifth.
 
 #[cfg(feature = "failpoints")]
-pub use listed::POINTS;
+pub use listed::{POINTS, POINTS_OF_WORKERS};
 
 /// A place where the program may be made to crash.
 #[inline]
@@ -127,8 +127,21 @@ mod listed {
         "rebuilt-journaled",
     ];
 
+    /// Those that only one of several workers comes to.
+    pub const POINTS_OF_WORKERS: &[&str] = &[
+        "lock-shared",
+        "workers-checkpoint-made",
+        "worker-joined",
+        "worker-caught-up",
+        "worker-claimed-anew",
+        "takeover-before",
+        "takeover-claimed",
+        "adopted-journaled",
+    ];
+
     pub fn pass(name: &'static str) {
-        assert!(POINTS.contains(&name), "{name} is not among the points");
+        let is_known = POINTS.contains(&name) || POINTS_OF_WORKERS.contains(&name);
+        assert!(is_known, "{name} is not among the points");
         note(name);
         fail::fail_point!(name, |_| {
             note(&format!("crash at {name}"));

@@ -1,6 +1,8 @@
 //! Shards: how an executor claims them, over the session that holds the lock, and what it may not do
 //! without its claim.
 
+use uuid::Uuid;
+
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
@@ -11,6 +13,17 @@ use crate::database::Session;
 use crate::model::{Claim, Rest, Shard, Token};
 
 const CLAIM: &str = "claim a shard";
+
+/// A task's shards, counted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShardsCounted {
+    /// All of them.
+    pub total: u64,
+    /// Done.
+    pub done: u64,
+    /// Claimed and not done, by executor.
+    pub claimed: Vec<(Uuid, u64)>,
+}
 
 /// Shard, first and last object, lease.
 type Raw = (i64, i64, i64, i32);
@@ -247,6 +260,27 @@ impl Catalog {
         .bind(writer.epoch)
         .bind(token.lease);
         self.as_owner("close a shard", writer, done).await.map(drop)
+    }
+
+    /// A task's shards, counted.
+    pub async fn shards_counted(&self, task_id: i64) -> Result<ShardsCounted, CatalogError> {
+        let counted = Statement::new(
+            "SELECT coalesce(CASE WHEN NOT done THEN owner END, ''), done, count(*)
+               FROM windlass_shards WHERE task_id = $1 GROUP BY 1, 2",
+        );
+        let what = "count the shards";
+        let counted: Vec<(String, bool, i64)> = self.all(what, counted.bind(task_id)).await?;
+        let mut all = ShardsCounted::default();
+        for (owner, done, shards) in counted {
+            let shards = shards.unsigned_abs();
+            all.total += shards;
+            match owner.parse() {
+                _ if done => all.done += shards,
+                Ok(owner) => all.claimed.push((owner, shards)),
+                Err(_) => {}
+            }
+        }
+        Ok(all)
     }
 
     /// The shards of a task that were begun and have not come to their end: only their objects can

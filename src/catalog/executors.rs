@@ -132,8 +132,9 @@ impl Catalog {
         executor: &Executor,
         version: &str,
     ) -> Result<(), CatalogError> {
-        let begins = begin_executor(dialect(&self.db), task_id, executor, version);
-        self.at_once_over(NOTE, session, begins).await.map(drop)
+        let [others, begins] = begin_executor(dialect(&self.db), task_id, executor, version);
+        let statements = [others, becomes_active(task_id), begins];
+        self.at_once_over(NOTE, session, statements).await.map(drop)
     }
 
     /// The same of a task's first. The task itself, what has become of its objects, and its uploads are
@@ -152,11 +153,18 @@ impl Catalog {
             uploads_question(task_id),
         ];
         let [task, summary, uploads] = questions.clone();
-        let statements = [others, begins, task, summary, uploads];
-        let [_, _, task, summary, uploads] = self.at_once_over(NOTE, session, statements).await?;
+        let active = becomes_active(task_id);
+        let statements = [others, active, begins, task, summary, uploads];
+        let [_, _, _, task, summary, uploads] =
+            self.at_once_over(NOTE, session, statements).await?;
         let kept = self.ahead.keep(&questions, vec![task, summary, uploads]);
         kept.map_err(CatalogError::of(NOTE))
     }
+}
+
+/// Says which task those may work on who share the lock: over a session that has it alone.
+pub(super) fn becomes_active(task_id: i64) -> Statement {
+    Statement::new("UPDATE windlass_active SET task_id = $1").bind(task_id)
 }
 
 /// How old the youngest heartbeat of another task's executor is that did not end in good order.

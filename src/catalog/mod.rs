@@ -16,8 +16,8 @@
 //!    verbs.
 //! 8. The verbs, a file per subject, on any database: `schema`, `ownership`, `listing`, `summary`,
 //!    then those that build on them: `anchore`, `tasks`, `swap`, `commit`, `mirror`, `mirror_apart`,
-//!    `plan_follow_up`, `plan`, `plan_pass`, `rehearsal`, `staged`, `begin`, `claims`, `objects`, `task_listing`, `report`
-//!    and the others.
+//!    `plan_follow_up`, `plan`, `plan_pass`, `rehearsal`, `staged`, `begin`, `claims`, `workers`, `takeover`, `objects`,
+//!    `task_listing`, `report` and the others.
 //!
 //! This file only declares and re-exports.
 //!
@@ -56,14 +56,17 @@ mod sqlite;
 mod staged;
 mod summary;
 mod swap;
+mod takeover;
 mod task_listing;
 mod tasks;
 mod uploads;
 mod window;
+mod workers;
 
 pub use anchore::{LiveService, Migration};
 pub use anchore_schema::SchemaFindings;
 pub use audit::{MirrorQuery, MirroredRow, MovedOn, RowTuple};
+pub use claims::ShardsCounted;
 pub use error::CatalogError;
 pub use executors::Executor;
 pub use handle::{Catalog, SHARD_OBJECTS};
@@ -81,6 +84,8 @@ pub use schemes::RowGroup;
 pub use speed::{FailureCount, Recent};
 pub use staged::{Copies, CopyAt};
 pub use summary::{FailedObject, Failure};
+pub use takeover::{Held, Takeover};
 pub use task_listing::{ListedObject, RowPlaces};
 pub use tasks::{ExecutorEnd, TaskRow, TaskSide};
 pub use uploads::{OpenUpload, UploadNote};
+pub use workers::{Active, Joined};

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use super::backend::{self, dialect_of};
 use super::error::CatalogError;
+use super::executors::becomes_active;
 use super::handle::{Catalog, SHARD_OBJECTS};
 use super::request::{
     PlanNotices, PlanRequest, Planned, PlannedBucket, Scope, SharedWith, TaskPlan,
 };
 use super::sql::{Connection, Dialect, Statement};
+use super::workers::notes_timeline;
 use super::{anchore, plan_follow_up, schema};
 use crate::crash;
 use crate::database::{Encoding, Session};
@@ -184,6 +186,7 @@ async fn plan(
         buckets,
         follow_up,
         shared_with,
+        shared_across_shards: across_shards(connection, task_id, request, notices.shared).await?,
     })
 }
 
@@ -214,6 +217,28 @@ const SHARED_WITH: &str = "
         ON o.archive_id = n.archive_id AND o.bucket = n.bucket AND o.user_id = n.user_id
        AND o.document_name = n.document_name AND o.source_url = n.source_url
      WHERE n.task_id = $1 AND o.task_id = $2 AND o.phase IN ('pending', 'copied', 'verified')";
+
+/// Sources that objects of several shards have in common, of a task for workers. Different sources that
+/// meet at one destination are refused as it is.
+async fn across_shards(
+    connection: &mut Connection<'_>,
+    task_id: i64,
+    request: &PlanRequest,
+    shared: u64,
+) -> Result<u64, sqlx::Error> {
+    if !request.workers || shared == 0 {
+        return Ok(0);
+    }
+    let across = "SELECT count(*) FROM (
+            SELECT o.source_url FROM windlass_objects o
+              JOIN windlass_shards s ON s.task_id = o.task_id
+               AND o.idx BETWEEN s.first_idx AND s.last_idx
+             WHERE o.task_id = $1 AND o.shared AND o.refused IS NULL
+             GROUP BY o.source_url HAVING min(s.shard) <> max(s.shard)) across";
+    let across = Statement::new(across).bind(task_id);
+    let (across,): (i64,) = connection.one(across).await?;
+    Ok(across.unsigned_abs())
+}
 
 /// The number of a task that is rolled back in any case. Anchore counts from 1.
 const DRY_RUN_ID: i64 = -1;
@@ -293,7 +318,8 @@ const SHARDS: &str = "
 /// The shards of objects that were planned a moment ago, from number `first_idx` on.
 pub(super) fn shards(task_id: i64, first_idx: i64, objects: i64) -> Statement {
     let shards = Statement::new(SHARDS).bind(task_id).bind(objects);
-    shards.bind(SHARD_OBJECTS as i64).bind(first_idx)
+    let shard_objects = crash::limit("shard-objects", SHARD_OBJECTS);
+    shards.bind(shard_objects as i64).bind(first_idx)
 }
 
 /// What else is noted of a task: where Anchore looks, and of windlass's own.
@@ -308,11 +334,14 @@ fn own_rows(
         TaskKind::Forward | TaskKind::Reverse => objects,
         TaskKind::DeleteSource => 0,
     };
-    Ok(vec![
+    let mut rows = vec![
         Statement::new(TO_MIGRATE).bind(rows_to_swap).bind(task_id),
         insert_own_task(task_id, request, objects, bytes)?,
         shards(task_id, 0, objects),
-    ])
+        becomes_active(task_id),
+    ];
+    rows.extend(request.workers.then(notes_timeline));
+    Ok(rows)
 }
 
 fn insert_own_task(
@@ -350,6 +379,7 @@ fn insert_own_task(
         ("planned_bytes", bytes.into()),
         ("stage", request.stage.map(Stage::name).into()),
         ("passes", i32::from(request.stage.is_some()).into()),
+        ("workers", request.workers.into()),
     ];
     Ok(Statement::insert("windlass_tasks", vec![row]))
 }

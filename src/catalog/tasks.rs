@@ -44,6 +44,9 @@ pub struct TaskRow {
     /// Passes that were planned so far.
     #[serde(default, skip_serializing_if = "crate::model::is_zero")]
     pub passes: u32,
+    /// Whether it was planned for several workers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub workers: bool,
 }
 
 impl TaskRow {
@@ -91,6 +94,7 @@ struct RawTask {
     planned_bytes: i64,
     stage: Option<String>,
     passes: i32,
+    workers: bool,
 }
 
 impl TryFrom<RawTask> for TaskRow {
@@ -132,6 +136,7 @@ impl TryFrom<RawTask> for TaskRow {
                 None => None,
             },
             passes: raw.passes as u32,
+            workers: raw.workers,
         })
     }
 }
@@ -141,7 +146,7 @@ const SELECT_TASK: &str = "
            source_driver, source_place, source_fingerprint, source_config, source_section,
            destination_driver, destination_place, destination_fingerprint, destination_config,
            destination_section, destination_was_empty, policy, planned, planned_bytes,
-           stage, passes
+           stage, passes, workers
       FROM windlass_tasks t";
 
 /// The tasks that move documents and that no other task undoes, the latest first.

@@ -10,6 +10,7 @@ impl Command {
             Self::Sync(args) => Some(&mut args.task),
             Self::Cutover(args) => Some(&mut args.task),
             Self::Resume(args) => Some(&mut args.task),
+            Self::Worker(args) => Some(&mut args.task),
             Self::Reverse(args) => Some(&mut args.task),
             Self::DeleteSource(args) => Some(&mut args.task),
             Self::Accept(args) => Some(&mut args.task),
@@ -40,6 +41,7 @@ impl Command {
             Self::Sync(args) => &args.run,
             Self::Cutover(args) => &args.run,
             Self::Resume(args) => &args.run,
+            Self::Worker(args) => &args.run,
             Self::Reverse(args) => &args.common.run,
             Self::DeleteSource(args) => &args.common.run,
             Self::Verify(args) => {

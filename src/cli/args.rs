@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::engine::Sharing;
 use crate::model::Cause;
 pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 pub use doctor::DoctorArgs;
@@ -135,6 +136,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Go on with a task that was interrupted or has failed objects
     Resume(ResumeArgs),
+    /// Join a task that was planned for workers, beside others on other machines
+    Worker(WorkerArgs),
     /// Copy what has changed since the last pass of an --online task
     Sync(SyncArgs),
     /// Bring an --online task's rows over, with the services stopped
@@ -191,8 +194,25 @@ pub struct MigrateArgs {
     /// Only show what would be done
     #[arg(long)]
     pub dry_run: bool,
+    /// Plan for several workers, and work along as one of them
+    #[arg(long, conflicts_with_all = ["dry_run", "online"])]
+    pub workers: bool,
+    /// Only plan, for workers that are started elsewhere
+    #[arg(long, conflicts_with_all = ["dry_run", "online", "workers"])]
+    pub plan_only: bool,
     #[command(flatten)]
     pub run: RunArgs,
+}
+
+impl MigrateArgs {
+    /// Who is to work on it.
+    pub fn sharing(&self) -> Sharing {
+        match (self.plan_only, self.workers) {
+            (true, _) => Sharing::PlanOnly,
+            (false, true) => Sharing::Workers,
+            (false, false) => Sharing::Alone,
+        }
+    }
 }
 
 /// `verify`.
@@ -273,6 +293,21 @@ fn memory_limit(text: &str) -> Result<crate::engine::MemoryLimit, String> {
 #[derive(Debug, Args)]
 pub struct ResumeArgs {
     /// The task's id, as list-migrations shows it, its UUID, or latest
+    pub task: String,
+    /// Of a task that workers share, behind a failover of the database: every worker's journal was
+    /// verified since, and fits
+    #[arg(long)]
+    pub after_failover: bool,
+    #[command(flatten)]
+    pub moved: MovedConfigs,
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// `worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArgs {
+    /// The task's id, as migrate --plan-only prints it, its UUID, or latest
     pub task: String,
     #[command(flatten)]
     pub moved: MovedConfigs,

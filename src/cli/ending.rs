@@ -62,8 +62,9 @@ async fn finish_after(
         TaskState::Staged if report.summary.is_some_and(|s| s.failed > 0) => {
             ExitStatus::FailedObjects
         }
-        TaskState::Complete | TaskState::Staged => ExitStatus::Complete,
-        TaskState::Interrupted | TaskState::Running => ExitStatus::Interrupted,
+        // The others go on with what they have.
+        TaskState::Complete | TaskState::Staged | TaskState::Running => ExitStatus::Complete,
+        TaskState::Interrupted => ExitStatus::Interrupted,
         TaskState::Failed if report.stopped.is_some() => ExitStatus::Failed,
         TaskState::Failed => ExitStatus::FailedObjects,
     }
@@ -137,6 +138,10 @@ fn report_words(
     lines.push(match report.state {
         TaskState::Staged => after_pass(report, &command),
         TaskState::Complete => after_completion(report, aftermath, &command),
+        TaskState::Running => format!(
+            "nothing is left to claim here, and other workers go on: {}",
+            command("status")
+        ),
         TaskState::Failed if report.stopped.is_none() => {
             let accept = command("accept");
             let cause = report.causes.first().map_or("…", |first| &first.cause);

@@ -106,6 +106,19 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
         ],
     ),
     (
+        "worker",
+        &[
+            (
+                "On each machine, behind migrate --plan-only; WINDLASS_DB_CONNECT is set",
+                "windlass worker 1",
+            ),
+            (
+                "Two on one machine: each with a state directory of its own",
+                "windlass worker 1 --state-dir worker-2",
+            ),
+        ],
+    ),
+    (
         "verify",
         &[
             (

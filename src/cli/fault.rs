@@ -173,7 +173,9 @@ fn of_engine(error: &EngineError) -> Code {
         EngineError::Reversed { .. } => Code::Reversed,
         EngineError::OpenElsewhere { .. }
         | EngineError::OnTheWayBack { .. }
-        | EngineError::OnlyDeleted { .. } => Code::OtherTask,
+        | EngineError::OnlyDeleted { .. }
+        | EngineError::OtherTaskActive { .. } => Code::OtherTask,
+        EngineError::OtherWorkersVersion { .. } => Code::OtherVersion,
         EngineError::Unfinished { .. } | EngineError::LostCommits { .. } => Code::Unfinished,
         EngineError::StateDirRefused { .. } | EngineError::StateDir { .. } => Code::StateDir,
         // Refused in words that name the option.
@@ -214,7 +216,7 @@ fn of_database(error: &DatabaseError) -> Code {
 
 fn of_lock(error: &LockError) -> Code {
     match error {
-        LockError::HeldBy(_) => Code::LockHeld,
+        LockError::HeldBy(_) | LockError::InLine(_) | LockError::NumberHeld => Code::LockHeld,
         LockError::Lost => Code::LockLost,
         LockError::File { .. } => Code::File,
         LockError::Database(error) => of_database(error),

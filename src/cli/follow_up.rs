@@ -106,7 +106,7 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
             Ok(finish(printer, global, &settings, sides, &report).await)
         }
         // Only a migration goes on with another task.
-        Migrated::WentOn(_) => Ok(ExitStatus::Complete),
+        Migrated::WentOn(_) | Migrated::PlannedForWorkers(_) => Ok(ExitStatus::Complete),
     }
 }
 

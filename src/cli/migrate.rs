@@ -8,7 +8,7 @@ use super::format::{bytes, count};
 use super::watched::watched;
 use super::{ExitStatus, Printer, ending, plan, question};
 use crate::catalog::Planned;
-use crate::engine::{self, MigrateRequest, Migrated, PlanReport, Settings};
+use crate::engine::{self, MigrateRequest, Migrated, PlanReport, Settings, Sharing};
 
 pub async fn run(
     args: &MigrateArgs,
@@ -32,6 +32,7 @@ pub async fn run(
         policy: migration.policy(),
         dry_run: args.dry_run,
         new_task: migration.new_task,
+        sharing: args.sharing(),
     };
     if must_ask {
         question::refuse_without_anybody()?;
@@ -58,10 +59,26 @@ pub async fn run(
         Migrated::Ran(report, _) => {
             Ok(ending::finish(printer, global, &settings, sides, &report).await)
         }
+        Migrated::PlannedForWorkers(task) => {
+            let words = format!(
+                "task {} is planned: {} ({}); start workers, as many as you like and wherever you like:\n{}",
+                task.task_id,
+                count(task.planned, "object"),
+                bytes(task.bytes),
+                worker_line(task.task_id)
+            );
+            printer.result(&task, || words);
+            Ok(ExitStatus::Complete)
+        }
         Migrated::WentOn(reports) => {
             Ok(ending::finish_each(printer, global, &settings, sides, &reports).await)
         }
     }
+}
+
+/// What to type for another worker: the configurations are found by where they were.
+fn worker_line(task_id: i64) -> String {
+    format!("windlass --db-connect URL worker {task_id}")
 }
 
 /// What came of showing the plan.
@@ -126,6 +143,12 @@ fn announce(
         request.from.config.place(),
         request.to.config.place(),
     ));
+    if request.sharing == Sharing::Workers {
+        printer.mention(&format!(
+            "others may work along, each with a state directory of its own: {}",
+            worker_line(planned.task_id)
+        ));
+    }
     let changed = plan::changed(shown, planned);
     if shown.is_none() || changed.is_some() {
         let lines = plan::migration(request, &planned.into());

@@ -209,6 +209,7 @@ async fn run(
         Command::Migrate(args) => migrate::run(&args, global, printer).await,
         Command::Verify(args) => verify::run(&args, global, printer).await,
         Command::Resume(args) => resume::run(&args, global, printer).await,
+        Command::Worker(args) => resume::worker(&args, global, printer).await,
         Command::Sync(args) => online::sync(&args, global, printer).await,
         Command::Cutover(args) => online::cutover(&args, global, printer).await,
         Command::Reverse(args) => follow_up::reverse(&args, global, printer).await,

@@ -3,7 +3,9 @@
 mod watch;
 
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::time::Duration;
+use uuid::Uuid;
 
 use super::alive::Standing;
 use super::args::{Global, StatusArgs};
@@ -12,7 +14,7 @@ use super::pace::Rate;
 use super::printer::result_columns;
 use super::related::{Reversal, reversals, reversed_words};
 use super::{ExitStatus, Printer, causes, format};
-use crate::catalog::{Catalog, Executor, Failure, FailureCount};
+use crate::catalog::{Catalog, Executor, Failure, FailureCount, TaskRow};
 use crate::model::{Forecast, Summary, TaskKind, TaskState, in_a_line};
 use crate::progress::RATE_WINDOW;
 
@@ -41,9 +43,23 @@ struct Status {
     window: Option<Forecast>,
     rate: Option<Rate>,
     executors: Vec<Executor>,
+    /// Shards that workers have claimed and not brought to their end, of a task that is shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shards: Option<Shards>,
     failure_classes: Vec<FailureCount>,
     failures: Vec<Failure>,
     next: Option<String>,
+}
+
+/// The shards of a task that is shared.
+#[derive(Serialize)]
+struct Shards {
+    /// All of them.
+    total: u64,
+    /// Done.
+    done: u64,
+    /// Claimed, by worker.
+    claimed: BTreeMap<Uuid, u64>,
 }
 
 pub async fn run(
@@ -67,7 +83,12 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
     let task = catalog.task(task).await?;
     let id = task.task_id;
     let executors = catalog.executors(id).await?;
-    let standing = Standing::of(task.state, executors.first());
+    let latest = latest(&task, &executors);
+    let standing = Standing::of(task.state, latest);
+    let shards = match task.workers {
+        true => Some(shards(catalog, id).await?),
+        false => None,
+    };
     let summary = catalog.summary(id).await?;
     let rate = match standing {
         Standing::Running => rate(catalog, id, &summary).await?,
@@ -84,9 +105,12 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
     };
     // One that was reversed is at its end.
     let next = standing
-        .why_resume(executors.first())
+        .why_resume(latest)
         .filter(|_| reversed_by.is_empty())
-        .map(|_| format!("windlass resume {id}"));
+        .map(|_| match task.workers && executors.is_empty() {
+            true => format!("windlass worker {id}"),
+            false => format!("windlass resume {id}"),
+        });
     Ok(Status {
         task_id: id,
         task_uuid: task.uuid,
@@ -105,6 +129,25 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
         failures: catalog.failures(id, FAILURES_MAX).await?,
         next,
         executors,
+        shards,
+    })
+}
+
+/// Whose life tells whether the task is at work: of several the one that was heard of last.
+fn latest<'e>(task: &TaskRow, executors: &'e [Executor]) -> Option<&'e Executor> {
+    let at_work = executors.iter().filter(|executor| !executor.ended);
+    match task.workers {
+        true => at_work.min_by_key(|executor| executor.heartbeat_age_s),
+        false => executors.first(),
+    }
+}
+
+async fn shards(catalog: &Catalog, id: i64) -> anyhow::Result<Shards> {
+    let counted = catalog.shards_counted(id).await?;
+    Ok(Shards {
+        total: counted.total,
+        done: counted.done,
+        claimed: counted.claimed.into_iter().collect(),
     })
 }
 
@@ -153,7 +196,20 @@ fn words(status: &Status) -> String {
             speed(status)
         ),
     ];
-    lines.extend(status.executors.iter().map(executor));
+    if let Some(shards) = &status.shards {
+        let (total, done) = (shards.total, shards.done);
+        let claimed: u64 = shards.claimed.values().sum();
+        lines.push(format!(
+            "  shared by workers: {done} of {} done, {claimed} claimed",
+            format::count(total, "shard")
+        ));
+    }
+    let claimed = |executor: &Executor| {
+        let shards = status.shards.as_ref()?;
+        shards.claimed.get(&executor.executor).copied()
+    };
+    let executors = status.executors.iter();
+    lines.extend(executors.map(|e| executor(e, claimed(e))));
     let causes = &status.failure_classes;
     lines.extend(causes::block(causes, causes.len(), ""));
     if status.standing == Standing::Staged && status.reversed_by.is_empty() {
@@ -165,7 +221,7 @@ fn words(status: &Status) -> String {
         ));
         lines.extend(status.window.iter().flat_map(format::window));
     }
-    let why = status.standing.why_resume(status.executors.first());
+    let why = status.standing.why_resume(status.latest());
     if let (Some(why), Some(next)) = (why, &status.next) {
         lines.push(format!("task {} {why}: {next}", status.task_id));
     }
@@ -188,14 +244,27 @@ fn speed(status: &Status) -> String {
     words
 }
 
-fn executor(executor: &Executor) -> String {
+impl Status {
+    fn latest(&self) -> Option<&Executor> {
+        let at_work = self.executors.iter().filter(|executor| !executor.ended);
+        match self.shards {
+            Some(_) => at_work.min_by_key(|executor| executor.heartbeat_age_s),
+            None => self.executors.first(),
+        }
+    }
+}
+
+fn executor(executor: &Executor, shards: Option<u64>) -> String {
     let end = if executor.ended {
         "ended"
     } else {
         "last heard of"
     };
+    let shards = shards.map_or_else(String::new, |shards| {
+        format!(", {} claimed", format::count(shards, "shard"))
+    });
     format!(
-        "  executor {} on {} (process {}): {end} {} s ago, journal at entry {}",
+        "  executor {} on {} (process {}): {end} {} s ago, journal at entry {}{shards}",
         executor.executor,
         in_a_line(&executor.host),
         executor.pid,

@@ -3,8 +3,8 @@
 use sqlx::postgres::{PgConnection, PgRow};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _};
 
-use super::Holder;
 use super::establish::set_known;
+use super::{Hold, Holder};
 
 /// Settings that the session cannot do without.
 const REQUIRED: &str = "SET synchronous_commit = on";
@@ -20,13 +20,6 @@ const WISHED: [&str; 6] = [
     "SET idle_in_transaction_session_timeout = 0",
 ];
 
-/// `classid` and `objid` are the two keys, and `objsubid` 2 says that there are two.
-const HELD_BY_US: &str = "SELECT pg_backend_pid(), EXISTS (\
-    SELECT 1 FROM pg_locks WHERE locktype = 'advisory' \
-    AND classid = 2 AND objid = 1 AND objsubid = 2 AND granted AND mode = 'ExclusiveLock' \
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
-    AND pid = pg_backend_pid())";
-
 /// `pg_stat_activity` hides its columns from other roles: only the pid is certain.
 const HOLDER: &str = "SELECT l.pid, a.application_name, host(a.client_addr) AS client_addr, \
     to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since \
@@ -35,9 +28,15 @@ const HOLDER: &str = "SELECT l.pid, a.application_name, host(a.client_addr) AS c
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
     AND l.pid <> pg_backend_pid() ORDER BY l.pid LIMIT 1";
 
-/// A server that follows another takes the lock and no writes: there it is not even tried.
-const TRY_LOCK: &str = "SELECT pg_is_in_recovery(), \
-    CASE WHEN NOT pg_is_in_recovery() THEN pg_try_advisory_lock(2, 1) END, pg_backend_pid()";
+/// Who has the lock alone, or else is in line for it: then nobody is let in to share it.
+const IN_THE_WAY: &str = "SELECT l.pid, a.application_name, host(a.client_addr) AS client_addr, \
+    to_char(a.backend_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS since, \
+    l.granted \
+    FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid \
+    WHERE l.locktype = 'advisory' AND l.classid = 2 AND l.objid = 1 AND l.objsubid = 2 \
+    AND l.mode = 'ExclusiveLock' \
+    AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+    AND l.pid <> pg_backend_pid() ORDER BY l.granted DESC, l.pid LIMIT 1";
 
 /// All of them in one statement: those that the server does not know are passed over.
 fn all_at_once() -> String {
@@ -51,18 +50,23 @@ pub(super) enum Tried {
     /// By this backend.
     Held(i32),
     HeldBy(Holder),
+    /// It is shared, and this one is in line to have it alone.
+    InLine(Holder),
     /// The server takes no writes.
     Standby,
 }
 
 /// Sets the session up and tries to take the lock, in one round trip where the server lets all be set.
-pub(super) async fn set_up_and_try(pg: &mut PgConnection) -> Result<Tried, sqlx::Error> {
-    let both = format!("{}; {TRY_LOCK}", all_at_once());
+pub(super) async fn set_up_and_try(
+    pg: &mut PgConnection,
+    hold: Hold,
+) -> Result<Tried, sqlx::Error> {
+    let both = format!("{}; {}", all_at_once(), hold.try_sql());
     match sqlx::raw_sql(AssertSqlSafe(both)).fetch_all(&mut *pg).await {
-        Ok(rows) => tried(pg, rows.last()).await,
+        Ok(rows) => tried(pg, rows.last(), hold).await,
         Err(sqlx::Error::Database(_)) => {
             set_one_by_one(pg).await?;
-            try_lock(pg).await
+            try_lock(pg, hold).await
         }
         Err(error) => Err(error),
     }
@@ -91,18 +95,26 @@ async fn set_one_by_one(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
 }
 
 /// Tries to take the lock, in a session that has been set up.
-pub(super) async fn try_lock(pg: &mut PgConnection) -> Result<Tried, sqlx::Error> {
-    let row = sqlx::raw_sql(TRY_LOCK).fetch_one(&mut *pg).await?;
-    tried(pg, Some(&row)).await
+pub(super) async fn try_lock(pg: &mut PgConnection, hold: Hold) -> Result<Tried, sqlx::Error> {
+    let sql = AssertSqlSafe(hold.try_sql());
+    let row = sqlx::raw_sql(sql).fetch_one(&mut *pg).await?;
+    tried(pg, Some(&row), hold).await
 }
 
-async fn tried(pg: &mut PgConnection, row: Option<&PgRow>) -> Result<Tried, sqlx::Error> {
+async fn tried(
+    pg: &mut PgConnection,
+    row: Option<&PgRow>,
+    hold: Hold,
+) -> Result<Tried, sqlx::Error> {
     let row = row.ok_or(sqlx::Error::RowNotFound)?;
     let (is_standby, is_held): (bool, Option<bool>) = (row.try_get(0)?, row.try_get(1)?);
     match (is_standby, is_held) {
         (true, _) => return Ok(Tried::Standby),
         (false, Some(true)) => return Ok(Tried::Held(row.try_get(2)?)),
         _ => {}
+    }
+    if let Hold::Shared(_) = hold {
+        return in_the_way(pg).await;
     }
     // Whoever held it may have let go in between; then there is no more to say.
     Ok(Tried::HeldBy(holder(pg).await?.unwrap_or_default()))
@@ -112,6 +124,18 @@ async fn tried(pg: &mut PgConnection, row: Option<&PgRow>) -> Result<Tried, sqlx
 pub(super) async fn holder(pg: &mut PgConnection) -> Result<Option<Holder>, sqlx::Error> {
     let holder = sqlx::raw_sql(HOLDER).fetch_optional(pg).await?;
     holder.as_ref().map(read_holder).transpose()
+}
+
+/// Why the lock can't be shared.
+async fn in_the_way(pg: &mut PgConnection) -> Result<Tried, sqlx::Error> {
+    let Some(row) = sqlx::raw_sql(IN_THE_WAY).fetch_optional(pg).await? else {
+        return Ok(Tried::HeldBy(Holder::default()));
+    };
+    let holder = read_holder(&row)?;
+    Ok(match row.try_get("granted")? {
+        true => Tried::HeldBy(holder),
+        false => Tried::InLine(holder),
+    })
 }
 
 fn read_holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
@@ -128,15 +152,17 @@ fn read_holder(row: &PgRow) -> Result<Holder, sqlx::Error> {
 pub(super) async fn is_held(
     pg: &mut PgConnection,
     backend: Option<i32>,
+    hold: Hold,
 ) -> Result<bool, sqlx::Error> {
-    let row = sqlx::raw_sql(HELD_BY_US).fetch_one(pg).await?;
+    let sql = AssertSqlSafe(hold.held_sql());
+    let row = sqlx::raw_sql(sql).fetch_one(pg).await?;
     let (answering, held): (i32, bool) = (row.try_get(0)?, row.try_get(1)?);
     Ok(held && Some(answering) == backend)
 }
 
 /// Lets go of the lock.
 pub(super) async fn unlock(pg: &mut PgConnection) -> Result<(), sqlx::Error> {
-    sqlx::raw_sql("SELECT pg_advisory_unlock(2, 1)")
+    sqlx::raw_sql("SELECT pg_advisory_unlock_all()")
         .execute(pg)
         .await
         .map(|_| ())

@@ -116,6 +116,16 @@ impl Claims {
         self.state().held.remove(&first_idx);
     }
 
+    /// The shard of an object is another's.
+    pub fn lose(&self, idx: u64) {
+        let mut state = self.state();
+        let found = state.held.range(..=idx).next_back();
+        if let Some((first_idx, _)) = found.filter(|(_, held)| held.claim.has(idx)) {
+            let first_idx = *first_idx;
+            state.held.remove(&first_idx);
+        }
+    }
+
     /// What was claimed anew; whatever is not among it is another's.
     pub fn renew(&self, claims: &[Claim]) {
         let mut state = self.state();

@@ -46,6 +46,18 @@ pub enum LockError {
     /// Somebody else migrates: windlass or Anchore's own tool.
     #[error("the migration lock is held by {0}; wait until it is done, or end it")]
     HeldBy(Holder),
+    /// The lock is shared by workers, and this one waits to have it alone.
+    #[error(
+        "{0} is in line for the migration lock, and until it has had it no worker is let in; wait \
+         until it is done, or end it"
+    )]
+    InLine(Holder),
+    /// A worker's earlier session is not over yet for the server.
+    #[error(
+        "the database still serves this worker's connection of before: it lets go of it within a \
+         minute, or once it is ended"
+    )]
+    NumberHeld,
     /// The session was lost or released: nothing more may be committed over it.
     #[error(
         "the migration lock is lost: the database connection that held it has ended; resume the task"
@@ -68,8 +80,8 @@ impl LockError {
     /// Whether a new acquisition may succeed by itself.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::HeldBy(_) | Self::File { .. } => false,
-            Self::Lost => true,
+            Self::HeldBy(_) | Self::InLine(_) | Self::File { .. } => false,
+            Self::Lost | Self::NumberHeld => true,
             Self::Database(error) => error.is_retryable(),
         }
     }

@@ -34,6 +34,7 @@ mod session;
 mod standing;
 mod tls;
 mod url;
+mod workers;
 
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,7 @@ pub use refusal::{keep_count_after_failure, may_be_of_one_row, refusal};
 pub use session::{ALIVE_TIMEOUT, Session, SessionConnection, SessionGuard, SessionState};
 pub use standing::{Standing, lock_holder, standing};
 pub use url::{DatabaseUrl, DatabaseUrlError, PostgresUrl, SslMode};
+pub use workers::{Hold, WorkerNumber};
 
 /// How often a silent database is asked for a sign of life.
 const ASK_PAUSE: Duration = Duration::from_secs(5);

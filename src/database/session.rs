@@ -25,8 +25,8 @@ use super::advisory::Tried;
 use super::error::{ends_connection, silence};
 use super::lockfile::{Attempt, LockFile};
 use super::{
-    ConnectOptions, Database, DatabaseError, DatabaseUrl, Holder, LockError, advisory, beside,
-    connect_postgres, connect_sqlite,
+    ConnectOptions, Database, DatabaseError, DatabaseUrl, Hold, Holder, LockError, WorkerNumber,
+    advisory, beside, connect_postgres, connect_sqlite, workers,
 };
 
 /// How long [`Session::check_alive`] waits for an answer.
@@ -76,6 +76,7 @@ struct Inner {
     lock_file: Option<LockFile>,
     /// The backend that got the lock, on PostgreSQL.
     backend: Option<i32>,
+    hold: std::sync::Mutex<Hold>,
 }
 
 impl Session {
@@ -91,11 +92,12 @@ impl Session {
         database: &Database,
         url: &DatabaseUrl,
         options: &ConnectOptions,
+        hold: Hold,
     ) -> Result<Self, LockError> {
         let connection = match (url, database) {
             (DatabaseUrl::Postgres(postgres), Database::Postgres(pool)) => {
                 if let Some(first) = pool.take_first() {
-                    let tried = Self::try_over(first, url, options).await;
+                    let tried = Self::try_over(first, url, options, hold).await;
                     // One that is gone is no reason not to try another.
                     if !matches!(&tried, Err(LockError::Database(error)) if error.is_retryable()) {
                         return tried;
@@ -105,7 +107,7 @@ impl Session {
             }
             _ => connect(url, options).await?,
         };
-        Self::lock_over(connection, url, options, Duration::ZERO, |_| ()).await
+        Self::lock_over(connection, (url, options), hold, Duration::ZERO, |_| ()).await
     }
 
     /// Takes the lock if it is free, over a connection on which nothing has been set up yet.
@@ -113,14 +115,17 @@ impl Session {
         mut pg: PgConnection,
         url: &DatabaseUrl,
         options: &ConnectOptions,
+        hold: Hold,
     ) -> Result<Self, LockError> {
-        let tried = within(advisory::set_up_and_try(&mut pg)).await;
+        let tried = within(advisory::set_up_and_try(&mut pg, hold)).await;
         match tried.map_err(|error| DatabaseError::of_statement(url, error))? {
             Tried::Held(backend) => {
                 let connection = SessionConnection::Postgres(pg);
-                Ok(Self::new(url, options, connection, None, Some(backend)))
+                let held = (hold, None, Some(backend));
+                Ok(Self::new(url, options, connection, held))
             }
             Tried::HeldBy(holder) => Err(LockError::HeldBy(holder)),
+            Tried::InLine(holder) => Err(LockError::InLine(holder)),
             Tried::Standby => Err(DatabaseError::Standby { place: url.place() }.into()),
         }
     }
@@ -151,13 +156,14 @@ impl Session {
         on_wait: impl Fn(&Holder),
     ) -> Result<Self, LockError> {
         let connection = connect(url, options).await?;
-        Self::lock_over(connection, url, options, max, on_wait).await
+        let hold = Hold::Exclusive;
+        Self::lock_over(connection, (url, options), hold, max, on_wait).await
     }
 
     async fn lock_over(
         mut connection: SessionConnection,
-        url: &DatabaseUrl,
-        options: &ConnectOptions,
+        (url, options): (&DatabaseUrl, &ConnectOptions),
+        hold: Hold,
         max: Duration,
         on_wait: impl Fn(&Holder),
     ) -> Result<Self, LockError> {
@@ -166,9 +172,11 @@ impl Session {
         loop {
             let attempt = match &mut connection {
                 SessionConnection::Postgres(pg) => {
-                    match within(advisory::try_lock(pg)).await.map_err(failed)? {
+                    let tried = within(advisory::try_lock(pg, hold)).await;
+                    match tried.map_err(failed)? {
                         Tried::Held(backend) => Ok((None, Some(backend))),
                         Tried::HeldBy(holder) => Err(holder),
+                        Tried::InLine(holder) => return Err(LockError::InLine(holder)),
                         Tried::Standby => {
                             return Err(DatabaseError::Standby { place: url.place() }.into());
                         }
@@ -178,7 +186,8 @@ impl Session {
             };
             let holder = match attempt {
                 Ok((lock_file, backend)) => {
-                    return Ok(Self::new(url, options, connection, lock_file, backend));
+                    let held = (hold, lock_file, backend);
+                    return Ok(Self::new(url, options, connection, held));
                 }
                 Err(holder) => holder,
             };
@@ -194,8 +203,7 @@ impl Session {
         url: &DatabaseUrl,
         options: &ConnectOptions,
         connection: SessionConnection,
-        lock_file: Option<LockFile>,
-        backend: Option<i32>,
+        (hold, lock_file, backend): (Hold, Option<LockFile>, Option<i32>),
     ) -> Self {
         let inner = Inner {
             lease: Uuid::new_v4(),
@@ -205,6 +213,7 @@ impl Session {
             connection: Mutex::new(connection),
             lock_file,
             backend,
+            hold: hold.into(),
         };
         Self {
             inner: Arc::new(inner),
@@ -304,10 +313,13 @@ impl Session {
     /// [`LockError::Lost`], or the error that tells so little that the session is
     /// marked lost as well.
     pub async fn check_alive(&self) -> Result<(), LockError> {
+        let hold = *self.hold();
         let mut guard = self.lock().await?;
         let held = async {
             match &mut *guard {
-                SessionConnection::Postgres(pg) => advisory::is_held(pg, self.inner.backend).await,
+                SessionConnection::Postgres(pg) => {
+                    advisory::is_held(pg, self.inner.backend, hold).await
+                }
                 SessionConnection::Sqlite(sqlite) => {
                     sqlx::query("SELECT 1").execute(sqlite).await?;
                     Ok(self
@@ -326,6 +338,37 @@ impl Session {
             }
             Err(error) => Err(DatabaseError::of_statement(&self.inner.url, error).into()),
         }
+    }
+
+    fn hold(&self) -> std::sync::MutexGuard<'_, Hold> {
+        let hold = self.inner.hold.lock();
+        hold.unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Takes the lock of a worker's number beside Anchore's, which this session shares, or has alone and
+    /// shares from here on. False where another session has it, as the one before this may have until the
+    /// server knows of its end.
+    ///
+    /// # Errors
+    /// [`LockError::Lost`], or why the database cannot be used.
+    pub async fn take_number(&self, number: WorkerNumber) -> Result<bool, LockError> {
+        let mut guard = self.lock().await?;
+        let SessionConnection::Postgres(pg) = &mut *guard else {
+            return Ok(false);
+        };
+        let hold = *self.hold();
+        let taken = async {
+            match hold {
+                Hold::Exclusive => workers::share(pg, number).await,
+                Hold::Shared(_) => workers::try_number(pg, number).await,
+            }
+        };
+        let taken = self.watch_within(ALIVE_TIMEOUT, taken).await;
+        let taken = taken.map_err(|error| DatabaseError::of_statement(&self.inner.url, error))?;
+        if taken {
+            *self.hold() = Hold::Shared(Some(number));
+        }
+        Ok(taken)
     }
 
     /// Lets go of the lock, after what is running on the connection. Nothing more can

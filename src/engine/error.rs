@@ -188,6 +188,90 @@ pub enum EngineError {
         /// The task.
         task_id: i64,
     },
+    /// Only a task that was planned so can be shared.
+    #[error(
+        "task {task_id} was not planned for workers, and one process works on it alone: windlass resume \
+         {task_id} goes on with it"
+    )]
+    NotForWorkers {
+        /// The task.
+        task_id: i64,
+    },
+    /// One that was can't be had alone.
+    #[error(
+        "task {task_id} was planned for workers: windlass worker {task_id} joins it, and windlass resume \
+         {task_id} also takes over what dead workers have left; {what} is not to be had for it"
+    )]
+    ForWorkers {
+        /// The task.
+        task_id: i64,
+        /// What was asked for.
+        what: &'static str,
+    },
+    /// SQLite has one writer, and an old server can't tell its timeline.
+    #[error(
+        "several workers need a PostgreSQL database of version 10 or later; elsewhere one process works on \
+         a task: leave out --workers and --plan-only"
+    )]
+    WorkersElsewhere,
+    /// What the server that was failed over to has lost, nobody knows.
+    #[error(
+        "the database was failed over since workers have shared task {task_id}, and may have lost what they \
+         had claimed: windlass journal verify {task_id}, on each machine that has worked on it; where every \
+         journal fits, nothing is lost, and windlass resume {task_id} --after-failover goes on"
+    )]
+    FailedOver {
+        /// The task.
+        task_id: i64,
+    },
+    /// Some other thing that one task can't have together with workers.
+    #[error("--workers and --plan-only don't go together with {with}: leave one of them out")]
+    WorkersWith {
+        /// The other option.
+        with: &'static str,
+    },
+    /// Documents of which one store has one object lie too far apart in the plan.
+    #[error(
+        "{documents} documents share an object of a store with one that another worker would have: \
+         migrate them without --workers and --plan-only; nothing was changed"
+    )]
+    SharedAcrossShards {
+        /// How many.
+        documents: u64,
+    },
+    /// Those who share the lock work on another task.
+    #[error(
+        "{}, and what task {task_id} has planned may be another's by now: windlass resume {task_id} makes \
+         it the one that workers share again",
+        match active {
+            Some(active) => format!("task {active} has been begun since"),
+            None => "no task is open for workers".to_owned(),
+        }
+    )]
+    OtherTaskActive {
+        /// The task.
+        task_id: i64,
+        /// The task that has been begun since.
+        active: Option<i64>,
+    },
+    /// Another version might make other bytes of a document.
+    #[error(
+        "task {task_id} has been worked on by windlass {version}, and this is {}: all its workers have to \
+         be of one version",
+        env!("CARGO_PKG_VERSION")
+    )]
+    OtherWorkersVersion {
+        /// The task.
+        task_id: i64,
+        /// The other version.
+        version: String,
+    },
+    /// There are numbers for so many executors of a task.
+    #[error("task {task_id} has had 65,535 workers, and there is no number for another one")]
+    TooManyWorkers {
+        /// The task.
+        task_id: i64,
+    },
     /// Only a task that was begun so has passes and a cut-over.
     #[error(
         "task {task_id} was not begun with --online, and has no passes and no cut-over: windlass \

@@ -28,6 +28,7 @@ pub use task::follow_up::{FollowUpRequest, follow_up};
 pub use task::gates;
 pub use task::migrate::migrate;
 pub use task::online::{OnlineRequest, Pass, Passed, pass};
-pub use task::outcome::{MigrateRequest, Migrated, PlanReport};
+pub use task::outcome::{MigrateRequest, Migrated, PlanReport, PlannedTask, Sharing};
 pub use task::preflight::{refuse_changed_place, refuse_other_schema, refuse_unreadable_schema};
 pub use task::resume::{ResumeRequest, Resumed, resume};
+pub use task::worker::{TakesOver, work};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::StoreConfig;
-use crate::database::{ConnectOptions, Database, DatabaseUrl, LockError, Session};
+use crate::database::{ConnectOptions, Database, DatabaseUrl, Hold, LockError, Session};
 use crate::driver::Driver;
 use crate::engine::{Concurrency, MemoryLimit, StateDir, Stop};
 use crate::progress::Progress;
@@ -64,11 +64,12 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Takes the migration lock, if it is free.
+    /// Takes the migration lock so, if it is free.
     ///
     /// # Errors
     /// Who holds it, or why the database cannot be used.
-    pub async fn lock(&self) -> Result<Session, LockError> {
-        Session::try_acquire_beside(&self.database, &self.database_url, &self.connect).await
+    pub async fn lock(&self, hold: Hold) -> Result<Session, LockError> {
+        let (database, url) = (&self.database, &self.database_url);
+        Session::try_acquire_beside(database, url, &self.connect, hold).await
     }
 }

@@ -205,6 +205,19 @@ fn online() -> Vec<Event> {
     ]
 }
 
+fn adopted() -> Event {
+    Event::Adopted(Adopted {
+        executor: Uuid::from_u128(78),
+        head: format!("12:{}", "0".repeat(64)),
+        by: EXECUTOR,
+        shards: vec![AdoptedShard {
+            first: 1_000,
+            last: 1_999,
+            lease: 3,
+        }],
+    })
+}
+
 fn entries() -> impl Iterator<Item = Entry> {
     let events = [
         task_beginnings(),
@@ -212,6 +225,7 @@ fn entries() -> impl Iterator<Item = Entry> {
         task_ends(),
         vec![accepted()],
         online(),
+        vec![adopted()],
     ]
     .concat();
     events.into_iter().zip(1..).map(|(event, seq)| Entry {
@@ -322,7 +336,7 @@ fn tampered() -> Vec<(&'static str, String, u64)> {
             [lines[0], lines[1], &other_hash].concat(),
             3,
         ),
-        ("the end cut off", GOLDEN[..GOLDEN.len() - 40].into(), 22),
+        ("the end cut off", GOLDEN[..GOLDEN.len() - 40].into(), 23),
         ("a blank line", format!("{}\n{}", lines[0], lines[1]), 2),
     ]
 }
@@ -330,11 +344,11 @@ fn tampered() -> Vec<(&'static str, String, u64)> {
 #[test]
 fn an_export_is_verified() {
     let verified = verify_export(GOLDEN.as_bytes()).unwrap();
-    assert_eq!(verified.lines, 22);
+    assert_eq!(verified.lines, 23);
     let chain = verified.chains[0];
     assert_eq!(
         (chain.task, chain.executor, chain.head.seq),
-        (TASK, EXECUTOR, 22)
+        (TASK, EXECUTOR, 23)
     );
     assert_eq!(verify_export(&b""[..]).unwrap().lines, 0);
     for (what, export, line) in tampered() {

@@ -383,6 +383,29 @@ events! {
         /// What was wrong with it.
         why: String,
     }
+    /// Shards of an executor whose session had ended were claimed by another. What that executor's journal
+    /// has of their objects behind the head belongs to no history.
+    Adopted "adopted" false {
+        /// Whose they had been.
+        executor: Uuid,
+        /// Sequence and hash of that executor's last entry known to the mirror at the claim.
+        head: String,
+        /// Who has claimed them: the executor of this journal, or one that had them before it.
+        by: Uuid,
+        /// The shards.
+        shards: Vec<AdoptedShard>,
+    }
+}
+
+/// A shard that has changed hands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AdoptedShard {
+    /// Its first object.
+    pub first: u64,
+    /// Its last object.
+    pub last: u64,
+    /// The lease that the claim began: of two takeovers the later has the greater.
+    pub lease: i32,
 }
 
 /// Objects per phase.

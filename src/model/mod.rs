@@ -21,10 +21,10 @@ pub use cause::Cause;
 pub use claim::{Claim, Token};
 pub use csv::csv_cell;
 pub use entry::{
-    Accepted, Committed, Completed, Copied, Created, CutoverBegan, CutoverCommitted,
-    ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed, Entry, EntryObject, Event, Failed, Interrupted,
-    LeftoversCleared, PassBegan, PassEnded, PhaseCounts, Rebuilt, Repaired, Resumed, Returned,
-    Skipped, SourceDeleted, SourceKept, Started, Verified,
+    Accepted, Adopted, AdoptedShard, Committed, Completed, Copied, Created, CutoverBegan,
+    CutoverCommitted, ENTRY_MAX_BYTES, ERROR_MAX_BYTES, EndedFailed, Entry, EntryObject, Event,
+    Failed, Interrupted, LeftoversCleared, PassBegan, PassEnded, PhaseCounts, Rebuilt, Repaired,
+    Resumed, Returned, Skipped, SourceDeleted, SourceKept, Started, Verified,
 };
 pub use failure::FailureClass;
 pub use key::ObjectKey;

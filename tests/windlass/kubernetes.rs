@@ -129,7 +129,11 @@ fn catches_term(pid: &str) -> bool {
 }
 
 fn job_file() -> Vec<Value> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/kubernetes/migrate-job.yaml");
+    documents_of("deploy/kubernetes/migrate-job.yaml")
+}
+
+fn documents_of(file: &str) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     let text = fs::read_to_string(path).expect("the Job");
     let documents = serde_yaml::Deserializer::from_str(&text);
     documents
@@ -356,4 +360,32 @@ async fn expect_container(container: &Value, pod: &Value) {
         let there = volumes.iter().any(|volume| volume["name"] == mount["name"]);
         assert!(there, "{mount:?} has no volume");
     }
+}
+
+/// An index whose worker needs a person fails alone; one that was interrupted is started anew.
+#[test]
+fn the_job_of_workers_heeds_exit_codes_by_index() {
+    let documents = documents_of("deploy/workers/worker-job.yaml");
+    let spec = &documents[0]["spec"];
+    assert_eq!(spec["completionMode"].as_str(), Some("Indexed"));
+    assert!(
+        spec["backoffLimitPerIndex"]
+            .as_u64()
+            .is_some_and(|limit| limit > 0)
+    );
+    let rules = spec["podFailurePolicy"]["rules"]
+        .as_sequence()
+        .expect("rules");
+    let fails = rules
+        .iter()
+        .find(|rule| rule["action"].as_str() == Some("FailIndex"));
+    let codes = &fails.expect("an index may fail")["onExitCodes"];
+    let values: Vec<u64> = serde_yaml::from_value(codes["values"].clone()).expect("codes");
+    assert_eq!(values, [2, 3, 5]);
+    let pod = &spec["template"]["spec"];
+    assert_eq!(pod["restartPolicy"].as_str(), Some("Never"));
+    let args: Vec<String> =
+        serde_yaml::from_value(pod["containers"][0]["args"].clone()).expect("arguments");
+    assert_eq!(args[0], "worker");
+    assert!(args.contains(&"--state-dir".to_owned()), "{args:?}");
 }

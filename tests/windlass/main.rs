@@ -63,6 +63,7 @@ mod serve;
 mod serve_page;
 mod servers;
 mod serving;
+mod sharing;
 mod sql_of_old;
 mod sqlite;
 mod state_dir;
@@ -75,4 +76,6 @@ mod turns;
 mod uploads;
 mod variants;
 mod verify;
+#[cfg(feature = "failpoints")]
+mod workers;
 mod world;

@@ -113,8 +113,12 @@ fn a_package_for_the_registry_has_all_that_it_is_built_from() {
 }
 
 fn units() -> Vec<(PathBuf, String)> {
-    let units = ["windlass-migrate.service", "windlass-resume@.service"];
-    let path = |unit| root().join("deploy/systemd").join(unit);
+    let units = [
+        "deploy/systemd/windlass-migrate.service",
+        "deploy/systemd/windlass-resume@.service",
+        "deploy/workers/windlass-worker@.service",
+    ];
+    let path = |unit| root().join(unit);
     let read = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).expect("a unit"));
     units.map(path).map(read).into()
 }

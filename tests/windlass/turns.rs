@@ -15,7 +15,7 @@ const DOCUMENTS: usize = 10;
 const MOST: usize = 30;
 
 /// The tables of windlass are made once for a database, which takes four turns for each script.
-const MOST_AT_FIRST: usize = 55 + 4 * 7;
+const MOST_AT_FIRST: usize = 58 + 4 * 8;
 
 struct Counted {
     turns: Turns,

@@ -21,6 +21,9 @@ pub struct Mirror<'a> {
     pub epoch: i32,
     /// The last entry that the mirror had when this began.
     pub mirrored_seq: u64,
+    /// Objects of shards that were taken from a worker, by their first and their last: what its journal
+    /// has of them may have come too late.
+    pub taken_from: Vec<(u64, u64)>,
 }
 
 /// How a mirrored object stands to the journal.
@@ -75,7 +78,14 @@ impl Mirror<'_> {
     /// Whether the object's row is another than the mirror says.
     fn hold_one(&self, proof: &mut Proof, row: &MirroredRow) -> bool {
         proof.objects += 1;
-        match self.held(row) {
+        let held = match self.is_told_elsewhere(row) {
+            true => {
+                proof.told_elsewhere += 1;
+                Held::Fits
+            }
+            false => self.held(row),
+        };
+        match held {
             Held::Fits => {}
             Held::Unjournaled => proof.unjournaled_commits += 1,
             Held::Differs(_) if proof.at_work && self.may_move(row) => {
@@ -98,6 +108,16 @@ impl Mirror<'_> {
         }
         proof.committed += 1;
         row.row.as_ref() != Some(&row.written)
+    }
+
+    /// Whether another worker's journal has the last word on an object.
+    fn is_told_elsewhere(&self, row: &MirroredRow) -> bool {
+        let idx = row.object.idx;
+        let is_taken = || {
+            let behind = self.taken_from.partition_point(|(first, _)| *first <= idx);
+            behind > 0 && idx <= self.taken_from[behind - 1].1
+        };
+        self.task.workers && row.epoch != self.epoch && (row.epoch > 0 || is_taken())
     }
 
     /// Whether it has entries behind the head that the mirror had.

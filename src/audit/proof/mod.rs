@@ -22,7 +22,7 @@ use crate::journal::{self, JournalError, ReadJournal};
 use crate::model::TaskKind;
 use held::Mirror;
 use replay::{Beginning, Known, Misfit, Replay};
-pub use report::{Change, Part, Problem, Proof, ProvenChain, TakenOver};
+pub use report::{Change, OtherChain, Part, Problem, Proof, ProvenChain, TakenOver};
 
 /// Proves a task from its checkpoint, the mirror and the rows.
 ///
@@ -36,7 +36,7 @@ pub async fn prove(
 ) -> Result<Proof, AuditError> {
     let mut proof = Proof::default();
     // Before the journal: what the mirror knows now, the journal had before.
-    let executors = catalog.executors(task.task_id).await?;
+    let mut executors = catalog.executors(task.task_id).await?;
     let (dir, uuid) = (checkpoint.to_path_buf(), task.uuid);
     let opened = blocking(move || journal::read(&dir, uuid)).await?;
     let journal = match opened {
@@ -48,6 +48,13 @@ pub async fn prove(
         Err(error) => return Err(error.into()),
     };
     proof.at_work = journal.in_use();
+    if task.workers {
+        // Each has a journal of its own, and none goes on with another's.
+        let own = journal.executor();
+        let (own, others) = executors.into_iter().partition(|e| e.executor == own);
+        executors = own;
+        proof.others = others.iter().map(OtherChain::from).collect();
+    }
     // The journal's own executor and those before it; the ones before those have followed it.
     let own = executors
         .iter()
@@ -61,7 +68,7 @@ pub async fn prove(
         let known = Known {
             kind: task.kind,
             planned: task.planned,
-            rebuilt: executors.first().is_some_and(|executor| executor.epoch > 1),
+            rebuilt: !task.workers && executors.first().is_some_and(|executor| executor.epoch > 1),
         };
         let taken = blocking(move || take(&journal, known, mirrored_seq)).await?;
         let (replay, chain, misfit) = taken?;
@@ -84,7 +91,12 @@ pub async fn prove(
         });
         return Ok(proof.ended());
     }
+    let taken_from = match executors.first().filter(|_| task.workers) {
+        Some(own) => catalog.taken_from(task.task_id, own.executor).await?,
+        None => Vec::new(),
+    };
     let mirror = Mirror {
+        taken_from,
         task,
         catalog,
         replay: &replay,

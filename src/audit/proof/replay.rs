@@ -1,6 +1,6 @@
 //! A journal's steps, taken once more by the pure state machine, in a few bytes per object.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
 
 use super::facts::Copy;
@@ -78,6 +78,9 @@ pub struct Known {
     pub rebuilt: bool,
 }
 
+/// Objects of a shard, far beyond what any windlass has planned in one.
+const SHARD_OBJECTS_MAX: u64 = 100_000;
+
 /// Takes a journal's entries, in their order.
 pub struct Replay {
     beginning: Option<Beginning>,
@@ -92,6 +95,8 @@ pub struct Replay {
     /// From here on, what becomes of an object is kept beside its slot, too.
     mirrored_seq: u64,
     beyond: HashMap<u64, Vec<Slot>>,
+    /// Takeovers that were told of: the first object of the shard, and the lease.
+    adopted: HashSet<(u64, i32)>,
     keys: RandomState,
 }
 
@@ -115,6 +120,7 @@ impl Replay {
             pages: HashMap::new(),
             mirrored_seq,
             beyond: HashMap::new(),
+            adopted: HashSet::new(),
             keys: RandomState::new(),
         }
     }
@@ -140,6 +146,7 @@ impl Replay {
         match &entry.object {
             None => {
                 self.new_lease(&entry.event);
+                self.adopt(entry)?;
                 self.begin_pass(&entry.event)
             }
             Some(object) => self.step(object, entry).map_err(|what| Misfit {
@@ -228,6 +235,37 @@ impl Replay {
         {
             slot.possible = self.possibilities.after_task_event(slot.possible, event);
         }
+    }
+
+    /// What an executor before has made of a shard's objects, this journal can't tell.
+    fn adopt(&mut self, entry: &Entry) -> Result<(), Misfit> {
+        let Event::Adopted(adopted) = &entry.event else {
+            return Ok(());
+        };
+        let possible = self.possibilities.any();
+        for shard in &adopted.shards {
+            let is_planned = self.planned.is_none_or(|planned| shard.last < planned);
+            let objects = shard.last.checked_sub(shard.first);
+            if !is_planned || objects.is_none_or(|objects| objects >= SHARD_OBJECTS_MAX) {
+                return Err(Misfit::of_task(format!(
+                    "no shard of the task has the objects {} to {}",
+                    shard.first, shard.last
+                )));
+            }
+            // Whoever comes back tells again of what it has told already, and has gone on with since.
+            if !self.adopted.insert((shard.first, shard.lease)) {
+                continue;
+            }
+            for idx in shard.first..=shard.last {
+                // What it had brought to its end itself, in an earlier tenure, nobody has touched since.
+                let slot = Slot {
+                    possible,
+                    ..self.latest(idx)
+                };
+                self.put(idx, entry.seq, slot);
+            }
+        }
+        Ok(())
     }
 
     /// A pass adds to the plan, and takes nothing out of it.

@@ -3,6 +3,8 @@
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::catalog::Executor;
+
 /// What is listed by name; the counts go on.
 const LISTED_MAX: usize = 20;
 
@@ -71,6 +73,27 @@ pub struct TakenOver {
     pub abandoned: u64,
 }
 
+/// The journal of another worker, which is not here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherChain {
+    /// The worker.
+    pub executor: Uuid,
+    /// Its host, which has its journal.
+    pub host: String,
+    /// The last entry that the database knows: `seq:hash`.
+    pub head: String,
+}
+
+impl From<&Executor> for OtherChain {
+    fn from(executor: &Executor) -> Self {
+        Self {
+            executor: executor.executor,
+            host: executor.host.clone(),
+            head: format!("{}:{}", executor.seq, executor.head),
+        }
+    }
+}
+
 /// What holding everything against everything came to.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Proof {
@@ -85,11 +108,17 @@ pub struct Proof {
     /// That another executor goes on with the task, where one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken_over: Option<TakenOver>,
+    /// The journals of other workers, which are to be verified where they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<OtherChain>,
     /// Whether the mirror and the rows were looked at. Not for an export alone, and not behind a
     /// journal that does not fit.
     pub mirror_compared: bool,
     /// Objects of the mirror that were held against the journal.
     pub objects: u64,
+    /// Of those, objects on which another worker's journal has the last word.
+    #[serde(skip_serializing_if = "crate::model::is_zero")]
+    pub told_elsewhere: u64,
     /// Objects on their way while this looked on.
     pub in_motion: u64,
     /// Commits whose entries a crash has cut off; resuming journals them.

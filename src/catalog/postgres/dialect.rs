@@ -157,7 +157,7 @@ impl Dialect for Postgres {
         ]
     }
 
-    fn own_tables(&self) -> [&'static str; 7] {
+    fn own_tables(&self) -> [&'static str; 8] {
         [
             include_str!("../../../migrations/postgres/0001_tasks.sql"),
             include_str!("../../../migrations/postgres/0002_follow_ups.sql"),
@@ -166,6 +166,7 @@ impl Dialect for Postgres {
             include_str!("../../../migrations/postgres/0005_online.sql"),
             include_str!("../../../migrations/postgres/0006_window.sql"),
             include_str!("../../../migrations/postgres/0007_workers.sql"),
+            include_str!("../../../migrations/postgres/0008_timeline.sql"),
         ]
     }
 

@@ -147,6 +147,8 @@ pub struct PlanRequest {
     pub stage: Option<Stage>,
     /// Whether the plan is only to be looked at: it takes no number that a task could have had.
     pub dry_run: bool,
+    /// Whether several executors are to share it.
+    pub workers: bool,
 }
 
 /// What the plan found besides its objects: nothing is left out silently.
@@ -198,6 +200,8 @@ pub struct Planned {
     pub follow_up: Option<FollowUpNotices>,
     /// What it has in common with the earlier tasks that were asked about, in their order.
     pub shared_with: Vec<SharedWith>,
+    /// Of a task for workers: documents of a common object of a store that lie in several shards.
+    pub shared_across_shards: u64,
 }
 
 /// Objects of a plan that stand in an earlier task's plan, too, from the same source.

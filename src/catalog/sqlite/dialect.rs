@@ -126,7 +126,7 @@ impl Dialect for Sqlite {
         Vec::new()
     }
 
-    fn own_tables(&self) -> [&'static str; 7] {
+    fn own_tables(&self) -> [&'static str; 8] {
         [
             include_str!("../../../migrations/sqlite/0001_tasks.sql"),
             include_str!("../../../migrations/sqlite/0002_follow_ups.sql"),
@@ -135,6 +135,7 @@ impl Dialect for Sqlite {
             include_str!("../../../migrations/sqlite/0005_online.sql"),
             include_str!("../../../migrations/sqlite/0006_window.sql"),
             include_str!("../../../migrations/sqlite/0007_workers.sql"),
+            include_str!("../../../migrations/sqlite/0008_timeline.sql"),
         ]
     }
 

@@ -15,7 +15,7 @@ use crate::catalog::{Catalog, Rehearsal};
 use crate::config::{ConfigFile, StoreConfig};
 use crate::database::Database;
 use crate::driver::{self, Fence};
-use crate::engine::{ConfiguredStore, MigrateRequest, Store};
+use crate::engine::{ConfiguredStore, MigrateRequest, Sharing, Store};
 use crate::model::DriverKind;
 
 pub async fn run(
@@ -89,6 +89,7 @@ async fn ask_migration(
         policy: args.migration.policy(),
         dry_run: true,
         new_task: args.migration.new_task,
+        sharing: Sharing::Alone,
     };
     let catalog = Catalog::of_this_process(reached.database.clone());
     plan::ask_tasks(page, &catalog, &request, from).await;

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::cli::format;
-use crate::model::{Cause, Copied, Entry, EntryObject, Event, Phase, PhaseCounts};
+use crate::model::{Adopted, Cause, Copied, Entry, EntryObject, Event, Phase, PhaseCounts};
 
 /// A step, ready to be shown.
 #[derive(Debug, Clone, Default)]
@@ -184,23 +184,32 @@ fn detail(event: &Event) -> Vec<(&'static str, String)> {
             ("cause", e.cause.to_string()),
             ("error", e.error.clone()),
         ],
-        Event::Interrupted(e) => {
-            let why = ("why", e.why.clone());
-            let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
-            std::iter::once(why).chain(ended).collect()
-        }
+        Event::Interrupted(_) | Event::Completed(_) | Event::EndedFailed(_) => of_end(event),
         Event::PassBegan(_)
         | Event::PassEnded(_)
         | Event::CutoverBegan(_)
         | Event::CutoverCommitted(_)
         | Event::LeftoversCleared(_) => of_pass(event),
         Event::Repaired(e) => vec![("why", e.why.clone())],
+        Event::Adopted(e) => adopted(e),
+    }
+}
+
+/// What the end of a run tells.
+fn of_end(event: &Event) -> Vec<(&'static str, String)> {
+    match event {
+        Event::Interrupted(e) => {
+            let why = ("why", e.why.clone());
+            let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
+            std::iter::once(why).chain(ended).collect()
+        }
         Event::Completed(e) => ended(&e.phases, e.bytes, e.elapsed_ms),
         Event::EndedFailed(e) => {
             let failed = ("failed", format::count(e.failed, "object"));
             let ended = ended(&e.phases, e.bytes, e.elapsed_ms);
             std::iter::once(failed).chain(ended).collect()
         }
+        _ => Vec::new(),
     }
 }
 
@@ -236,6 +245,17 @@ fn of_pass(event: &Event) -> Vec<(&'static str, String)> {
         ],
         _ => Vec::new(),
     }
+}
+
+fn adopted(e: &Adopted) -> Vec<(&'static str, String)> {
+    let shards = e.shards.iter();
+    let shards = shards.map(|s| format!("{}-{} (lease {})", s.first, s.last, s.lease));
+    vec![
+        ("from", e.executor.to_string()),
+        ("behind", e.head.clone()),
+        ("by", e.by.to_string()),
+        ("objects", shards.collect::<Vec<_>>().join(", ")),
+    ]
 }
 
 fn copied(e: &Copied) -> Vec<(&'static str, String)> {

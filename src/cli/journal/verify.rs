@@ -109,6 +109,14 @@ fn words(name: &str, proof: &Proof) -> String {
             }
         ));
     }
+    for other in &proof.others {
+        lines.push(format!(
+            "  the journal of worker {} is on {}, up to {}: verify it there",
+            other.executor,
+            in_a_line(&other.host),
+            other.head
+        ));
+    }
     if let Some(taken_over) = &proof.taken_over {
         lines.extend(abandoned(taken_over));
     }
@@ -155,6 +163,12 @@ fn compared(proof: &Proof) -> Vec<String> {
         "  mirror: {} held against the journal",
         format::count(proof.objects, "object")
     );
+    if proof.told_elsewhere > 0 {
+        mirror += &format!(
+            ", of {} other workers have the last word",
+            proof.told_elsewhere
+        );
+    }
     if proof.in_motion > 0 {
         mirror += &format!(", {} on their way meanwhile", proof.in_motion);
     }

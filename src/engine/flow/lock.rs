@@ -11,7 +11,9 @@ use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use uuid::Uuid;
 
 use crate::catalog::{Catalog, Executor};
-use crate::database::{Claims, DatabaseUrl, Holder, LockError, Session, SessionState, lock_holder};
+use crate::database::{
+    Claims, DatabaseUrl, Hold, Holder, LockError, Session, SessionState, WorkerNumber, lock_holder,
+};
 use crate::engine::stop::StopReason;
 use crate::engine::{EngineError, Settings, Stop};
 
@@ -38,7 +40,7 @@ pub async fn take_lock(catalog: &Catalog, settings: &Settings) -> Result<Session
     let since = Instant::now();
     let mut is_told = false;
     loop {
-        let acquired = settings.lock().await;
+        let acquired = settings.lock(Hold::Exclusive).await;
         let Err(LockError::HeldBy(holder)) = acquired else {
             return Ok(acquired?);
         };
@@ -76,6 +78,12 @@ async fn task_at_work(
     Ok(latest.filter(|(_, executor)| executor.heartbeat_age_s <= STALE_S))
 }
 
+/// The error of a lock that another has alone.
+pub async fn refused_lock(catalog: &Catalog, holder: Holder) -> Result<EngineError, EngineError> {
+    let at_work = task_at_work(catalog, &holder).await?;
+    Ok(held_by(holder, at_work))
+}
+
 fn held_by(holder: Holder, at_work: Option<(i64, Executor)>) -> EngineError {
     match at_work {
         None => LockError::HeldBy(holder).into(),
@@ -110,6 +118,8 @@ pub struct Lease {
     /// Held while the lock is asked after because of a doubt: by one for all.
     asking: Arc<tokio::sync::Mutex<()>>,
     claims: Claims,
+    /// Of a worker, which shares the lock.
+    number: Arc<Mutex<Option<WorkerNumber>>>,
 }
 
 impl Default for Lease {
@@ -120,6 +130,7 @@ impl Default for Lease {
             pulse: Arc::default(),
             asking: Arc::default(),
             claims: Claims::default(),
+            number: Arc::default(),
         }
     }
 }
@@ -160,6 +171,15 @@ impl Lease {
     /// For the drivers that delete over the locked session.
     pub fn subscribe(&self) -> watch::Receiver<Option<Session>> {
         self.slot.subscribe()
+    }
+
+    /// The session shares the lock with other workers, and whatever session comes after it does, too.
+    pub fn share(&self, number: WorkerNumber) {
+        *self.number.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
+    }
+
+    fn number(&self) -> Option<WorkerNumber> {
+        *self.number.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is claimed of the task under the lock.
@@ -285,7 +305,7 @@ impl Lease {
             let lost_at = Instant::now();
             let mut is_held = false;
             while !is_held {
-                let Some(session) = reacquire(settings, lost_at).await else {
+                let Some(session) = reacquire(settings, self.number(), lost_at).await else {
                     return;
                 };
                 is_held = self.begin_anew(session, &regained).await;
@@ -339,13 +359,21 @@ impl Lease {
 }
 
 /// The lock again; none once the run is to end.
-async fn reacquire(settings: &Settings, lost_at: Instant) -> Option<Session> {
+async fn reacquire(
+    settings: &Settings,
+    number: Option<WorkerNumber>,
+    lost_at: Instant,
+) -> Option<Session> {
     let stop = &settings.stop;
     loop {
         if stop.is_asked() {
             return None;
         }
-        let error = match settings.lock().await {
+        let acquired = match number {
+            Some(number) => lock_with(settings, number).await,
+            None => settings.lock(Hold::Exclusive).await,
+        };
+        let error = match acquired {
             Ok(session) => return Some(session),
             Err(error) => error,
         };
@@ -358,6 +386,25 @@ async fn reacquire(settings: &Settings, lost_at: Instant) -> Option<Session> {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             () = stop.asked() => return None,
+        }
+    }
+}
+
+/// Anchore's lock, shared with other workers, and that of one's own number. Anchore's comes first, and
+/// neither is kept without the other: a worker that had its number alone could not be taken over, and
+/// might wait for somebody who waits for others, who wait for its shards.
+pub async fn lock_with(settings: &Settings, number: WorkerNumber) -> Result<Session, LockError> {
+    let session = settings.lock(Hold::Shared(None)).await?;
+    let taken = session.take_number(number).await;
+    match taken {
+        Ok(true) => Ok(session),
+        Ok(false) => {
+            session.release().await;
+            Err(LockError::NumberHeld)
+        }
+        Err(error) => {
+            session.release().await;
+            Err(error)
         }
     }
 }

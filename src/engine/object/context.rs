@@ -10,6 +10,7 @@ use crate::engine::object::item::Item;
 use crate::engine::object::ledger::Ledger;
 use crate::engine::object::proven::ProvenInBulk;
 use crate::engine::object::stores::Stores;
+use crate::model::Shard;
 
 /// What the parts of a run share. Each part has a file of its own; this only brings them
 /// together.
@@ -18,6 +19,8 @@ pub struct Context {
     pub task: TaskRow,
     /// Whether the checkpoint was lost: what it had copied last may not be in the mirror.
     pub rebuilt: bool,
+    /// A worker's shards that were another's before.
+    pub adopted: Vec<Shard>,
     /// The SQL side.
     pub catalog: Catalog,
     /// This executor, to the mirror.

@@ -10,6 +10,8 @@ pub enum RunError {
     Waiting,
     /// It has to move bytes after all, and was let in as one that does not.
     NeedsRoom,
+    /// Another worker has claimed its shard.
+    Lost,
     /// The object can't be journaled.
     TooLarge(String),
 }

@@ -55,6 +55,9 @@ pub async fn advance(context: &Arc<Context>, mut item: Item) -> Option<Item> {
         Ok(()) | Err(RunError::Stopping) => {}
         Err(RunError::NeedsRoom) => return Some(item),
         Err(RunError::Waiting) => context.control.progress.waiting(),
+        Err(RunError::Lost) => {
+            tracing::info!("{}: another worker has it", item.object.key);
+        }
         Err(RunError::TooLarge(error)) => {
             tracing::error!("{}: {error}; it is left where it is", item.object.key);
             context.control.progress.failed();
@@ -85,7 +88,7 @@ async fn advance_to_rest(context: &Arc<Context>, item: &mut Item) -> Result<(), 
             return Ok(());
         };
         if context.lease.claims().token_of(item.object.idx).is_none() {
-            return Err(lost(context));
+            return Err(lost(context, item));
         }
         item.object.state.proven = item.proven_in == Some(lease);
         let action = item.object.state.next(context.task.rest());
@@ -146,7 +149,7 @@ async fn move_bytes(
         Step::Happened(_) if !is_same => Ok(()),
         Step::Happened(event) => happened(context, item, event, lease).await,
         Step::Waits => Err(RunError::Waiting),
-        Step::Lost => Err(lost(context)),
+        Step::Lost => Err(lost(context, item)),
         Step::Copied(_) | Step::Again => Ok(()),
     }
 }
@@ -165,13 +168,18 @@ async fn use_lock(
     }
     match perform_with_tries(context, item, action, lease).await? {
         Step::Happened(event) => happened(context, item, event, lease).await,
-        Step::Lost => Err(lost(context)),
+        Step::Lost => Err(lost(context, item)),
         Step::Again | Step::Waits | Step::Copied(_) | Step::Proven(..) => Ok(()),
     }
 }
 
-/// An object whose shard another executor has claimed is left to it, and with it the task.
-fn lost(context: &Context) -> RunError {
+/// An object whose shard another executor has claimed is left to it; and, of a task that no two work on,
+/// the task.
+fn lost(context: &Context, item: &Item) -> RunError {
+    context.lease.claims().lose(item.object.idx);
+    if !context.writer.is_alone() {
+        return RunError::Lost;
+    }
     let task_id = context.task.task_id;
     let why = CatalogError::TakenOver { task_id }.to_string();
     context.control.stop.ask(StopReason::Outage(why));

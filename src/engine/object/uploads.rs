@@ -74,7 +74,12 @@ pub async fn give_up(ledger: &Ledger, destination: &dyn Driver, item: &Item) {
 pub async fn abort_unknown(context: &Context) {
     let is_known = |idx, id: &str| {
         let known = context.ledger.journal.upload(idx);
-        known.is_some_and(|known| known.id == id)
+        let is_known = known.is_some_and(|known| known.id == id);
+        // Of the shards that others have, their checkpoints know.
+        let mut adopted = context.adopted.iter();
+        let is_own = context.writer.is_alone()
+            || adopted.any(|shard| (shard.first_idx..=shard.last_idx).contains(&idx));
+        is_known || !is_own
     };
     // A crash may have come before the mirror heard of them.
     for (idx, id) in context.ledger.journal.uploads() {

@@ -1,5 +1,6 @@
 //! A run from its first object to its last word.
 
+pub mod adoption;
 mod ending;
 pub mod in_flight;
 mod knee;
@@ -38,7 +39,7 @@ use crate::engine::run::report::{RunReport, blank_report};
 use crate::engine::run::scheduler::Left;
 use crate::engine::{EngineError, Settings, Store};
 use crate::journal::{Head, Journal};
-use crate::model::{Event, Summary};
+use crate::model::{Event, Shard, Summary};
 use futures::FutureExt;
 use uuid::Uuid;
 
@@ -63,6 +64,10 @@ pub struct Job {
     pub since: Instant,
     /// In a cut-over: read every staged copy back, rather than ask its store of many at once.
     pub read_back: bool,
+    /// Who else may be at work.
+    pub together: Together,
+    /// A worker's shards that were another's before.
+    pub adopted: Vec<Shard>,
 }
 
 /// Runs a job: `opening` are the entries that it begins with. Once it has begun, whatever ends
@@ -122,7 +127,7 @@ fn context(job: Job, settings: &Settings) -> Context {
         task_id,
         executor: job.journal.executor(),
         epoch: job.epoch,
-        together: Together::Alone,
+        together: job.together,
     };
     let claims = job.lease.claims();
     claims.begin(task_id, writer.executor);
@@ -144,6 +149,7 @@ fn context(job: Job, settings: &Settings) -> Context {
     Context {
         task: job.task,
         rebuilt: job.rebuilt,
+        adopted: job.adopted,
         catalog: job.catalog,
         writer,
         lease: job.lease,

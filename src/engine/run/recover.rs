@@ -1,15 +1,18 @@
 //! Checkpoint and mirror brought together: who is right after a crash.
 
+use std::path::Path;
+
 use uuid::Uuid;
 
-use crate::catalog::{Catalog, Executor, TaskRow};
+use crate::catalog::{Catalog, Executor, TaskRow, Together, Writer};
 use crate::crash;
 use crate::database::Session;
 use crate::engine::object::uploads;
+use crate::engine::run::adoption::within;
 use crate::engine::run::replay::Recovery;
 use crate::engine::{EngineError, Settings};
 use crate::journal::{self, Head, Journal, JournalError};
-use crate::model::Rebuilt;
+use crate::model::{Claim, Rebuilt};
 
 /// A task's checkpoint, open and held against the mirror.
 pub struct Checkpoint {
@@ -61,24 +64,12 @@ pub async fn open_checkpoint(
         Err(error) => return Err(error.into()),
     };
     if aside {
-        let kept = journal::set_aside(&dir).map_err(|source| EngineError::StateDir {
-            path: dir.display().to_string(),
-            source,
-        })?;
-        tracing::warn!("{why}; it is kept at {}", kept.display());
+        set_aside(&dir, &why)?;
     }
     tracing::warn!("{why}: going on from the mirror in the database");
     let latest = executors.first();
     let rebuilt = rebuilt_after(why, latest);
-    settings.state_dir.write(&crate::engine::TaskFile {
-        task_id: task.task_id,
-        uuid: task.uuid,
-        database: settings.database_url.redacted(),
-        from_config: task.source.config.clone().into(),
-        from_section: task.source.section.clone(),
-        to_config: task.destination.config.clone().into(),
-        to_section: task.destination.section.clone(),
-    })?;
+    settings.state_dir.write(&task_file(task, settings))?;
     let journal = Journal::create(&dir, task.uuid, Uuid::new_v4())?;
     crash::point("rebuilt-checkpoint-made");
     let epoch = latest.map_or(1, |executor| executor.epoch + 1);
@@ -99,6 +90,100 @@ pub fn rebuilt_after(why: String, old: Option<&Executor>) -> Rebuilt {
         old_executor: old.map(|executor| executor.executor),
         old_head: old.map(|executor| format!("{}:{}", executor.seq, executor.head)),
     }
+}
+
+/// A worker's checkpoint, open and held against the mirror.
+pub struct WorkersCheckpoint {
+    pub journal: Journal,
+    /// What the mirror has of it.
+    pub mirrored: Head,
+}
+
+/// Opens this worker's checkpoint of a task, or makes a new one where it is gone, damaged, or an old copy:
+/// then it is another worker, and what the one before had claimed can be taken over.
+pub async fn open_workers_checkpoint(
+    task: &TaskRow,
+    settings: &Settings,
+    catalog: &Catalog,
+) -> Result<WorkersCheckpoint, EngineError> {
+    let dir = settings.state_dir.checkpoint(task.uuid);
+    settings.state_dir.own_task(task.uuid)?;
+    let why = match Journal::open(&dir, task.uuid) {
+        Ok(journal) => match check_as_worker(catalog, task, &journal).await? {
+            Against::Latest { mirrored, .. } => {
+                return Ok(WorkersCheckpoint { journal, mirrored });
+            }
+            Against::Stale(why) => {
+                journal.close().await?;
+                Some(why)
+            }
+        },
+        Err(JournalError::NotFound { .. }) => None,
+        Err(error @ (JournalError::Damaged { .. } | JournalError::WrongTask { .. })) => {
+            Some(error.to_string())
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if let Some(why) = why {
+        set_aside(&dir, &why)?;
+        tracing::warn!("{why}: joining the task as a new worker");
+    }
+    settings.state_dir.write(&task_file(task, settings))?;
+    let journal = Journal::create(&dir, task.uuid, Uuid::new_v4())?;
+    crash::point("workers-checkpoint-made");
+    let mirrored = journal.head();
+    Ok(WorkersCheckpoint { journal, mirrored })
+}
+
+fn set_aside(dir: &Path, why: &str) -> Result<(), EngineError> {
+    let kept = journal::set_aside(dir).map_err(|source| EngineError::StateDir {
+        path: dir.display().to_string(),
+        source,
+    })?;
+    tracing::warn!("{why}; it is kept at {}", kept.display());
+    Ok(())
+}
+
+fn task_file(task: &TaskRow, settings: &Settings) -> crate::engine::TaskFile {
+    crate::engine::TaskFile {
+        task_id: task.task_id,
+        uuid: task.uuid,
+        database: settings.database_url.redacted(),
+        from_config: task.source.config.clone().into(),
+        from_section: task.source.section.clone(),
+        to_config: task.destination.config.clone().into(),
+        to_section: task.destination.section.clone(),
+    }
+}
+
+/// The same of one of several workers: each is held against its own row.
+async fn check_as_worker(
+    catalog: &Catalog,
+    task: &TaskRow,
+    journal: &Journal,
+) -> Result<Against, EngineError> {
+    let mut executors = catalog.executors(task.task_id).await?;
+    executors.retain(|executor| executor.executor == journal.executor());
+    check_against_mirror(catalog, task, journal, &executors).await
+}
+
+/// The shards that a worker has not let go of; none of an executor that has its task alone.
+async fn own_of(
+    catalog: &Catalog,
+    task: &TaskRow,
+    journal: &Journal,
+    epoch: i32,
+) -> Result<Option<Vec<Claim>>, EngineError> {
+    if !task.workers {
+        return Ok(None);
+    }
+    let writer = Writer {
+        task_id: task.task_id,
+        executor: journal.executor(),
+        epoch,
+        together: Together::Workers,
+    };
+    Ok(Some(catalog.own_shards(&writer).await?))
 }
 
 /// A checkpoint, as the mirror knows it.
@@ -180,19 +265,30 @@ pub async fn catch_up(
         }
         Err(error) => return Err(error.into()),
     };
-    let executors = catalog.executors(task.task_id).await?;
-    match check_against_mirror(catalog, task, &journal, &executors).await? {
+    let against = match task.workers {
+        true => check_as_worker(catalog, task, &journal).await?,
+        false => {
+            let executors = catalog.executors(task.task_id).await?;
+            check_against_mirror(catalog, task, &journal, &executors).await?
+        }
+    };
+    match against {
         Against::Latest { epoch, mirrored } => {
+            let own = own_of(catalog, task, &journal, epoch).await?;
             let recovery = Recovery {
                 catalog,
                 session,
                 task,
                 journal: &journal,
                 epoch,
+                own: own.as_deref(),
             };
             recovery.refuse_lost_commits(mirrored).await?;
             recovery.replay(mirrored).await?;
-            let committed = catalog.unjournaled_commits(task.task_id).await?;
+            let mut committed = catalog.unjournaled_commits(task.task_id).await?;
+            if let Some(own) = &own {
+                committed.retain(|loaded| within(own, loaded.object.idx));
+            }
             recovery.journal_commits(committed).await?;
             // Whoever follows may have to abort them.
             for (idx, id) in journal.uploads() {

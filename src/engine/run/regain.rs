@@ -1,14 +1,14 @@
 //! Before the first step of a new lease in the middle of a run: what others have done while the
 //! lock was lost, and what this run has done without hearing of it.
 
-use crate::catalog::CatalogError;
+use crate::catalog::{Active, CatalogError};
 use crate::database::Session;
 use crate::engine::EngineError;
 use crate::engine::object::context::Context;
 use crate::engine::run::opening::resumed;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::stop::StopReason;
-use crate::model::Event;
+use crate::model::{Event, TaskState};
 
 /// Whether the run may go on. A task that another process has taken over, or undone, is left to
 /// it: the run is asked to end. A database that does not answer is asked again a little later.
@@ -37,9 +37,13 @@ async fn take_up_again(
 ) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
     let (catalog, writer) = (&context.catalog, &context.writer);
     let (claims, mirror) = (context.lease.claims(), &context.ledger.mirror);
-    catalog
-        .restore_claims(session, writer, &claims.all())
-        .await?;
+    if writer.is_alone() {
+        let remembered = claims.all();
+        let restored = catalog.restore_claims(session, writer, &remembered);
+        restored.await?;
+    } else if let Some(why) = is_over_for_workers(context, session).await? {
+        return Ok(Some(why));
+    }
     mirror.flush().await?;
     if let Some(why) = check_ownership(context).await? {
         return Ok(Some(why));
@@ -60,7 +64,7 @@ async fn check_ownership(context: &Context) -> Result<Option<String>, EngineErro
     let (catalog, task_id) = (&context.catalog, context.task.task_id);
     let executors = catalog.executors(task_id).await?;
     let latest = executors.first().map(|latest| latest.executor);
-    if latest != Some(context.ledger.journal.executor()) {
+    if context.writer.is_alone() && latest != Some(context.ledger.journal.executor()) {
         return Ok(Some(CatalogError::TakenOver { task_id }.to_string()));
     }
     match refuse_reversed(catalog, &context.task).await {
@@ -74,9 +78,33 @@ async fn check_ownership(context: &Context) -> Result<Option<String>, EngineErro
         if refused.is_some_and(|refused| refused.is_committed) {
             continue;
         }
+        // What another has claimed since is its to tell.
+        if context.lease.claims().token_of(loaded.object.idx).is_none() {
+            continue;
+        }
         if context.ledger.record_commit(&loaded.object).await.is_err() {
             return Ok(None);
         }
     }
     Ok(None)
+}
+
+/// Why a worker must not go on, whoever has its shards: another task may be in its places by now, or its
+/// own have come to its end.
+async fn is_over_for_workers(
+    context: &Context,
+    session: &Session,
+) -> Result<Option<String>, CatalogError> {
+    let (catalog, task_id) = (&context.catalog, context.task.task_id);
+    let why = match catalog.active_task(session, task_id).await? {
+        Active::This => None,
+        Active::Other(active) => Some(EngineError::OtherTaskActive { task_id, active }),
+        Active::FailedOver => Some(EngineError::FailedOver { task_id }),
+    };
+    if let Some(why) = why {
+        return Ok(Some(why.to_string()));
+    }
+    let task = catalog.task(&context.task.uuid.to_string()).await?;
+    let is_complete = task.state == TaskState::Complete;
+    Ok(is_complete.then(|| format!("task {task_id} has come to its end")))
 }

@@ -8,8 +8,9 @@ use crate::catalog::{Catalog, Heartbeat, Loaded, MirrorUpdate, TaskRow, Together
 use crate::crash;
 use crate::database::Session;
 use crate::engine::EngineError;
+use crate::engine::run::adoption::within;
 use crate::journal::{self, Head, Journal, JournalError, NewEntry};
-use crate::model::{EntryObject, Event, Phase, Returned};
+use crate::model::{Claim, EntryObject, Event, Phase, Returned};
 
 /// Entries that are replayed into the mirror at once.
 const REPLAY_ENTRIES: usize = 10_000;
@@ -21,6 +22,8 @@ pub struct Recovery<'a> {
     pub task: &'a TaskRow,
     pub journal: &'a Journal,
     pub epoch: i32,
+    /// A worker's own shards: of others it tells nothing. One that is alone claims what it needs.
+    pub own: Option<&'a [Claim]>,
 }
 
 impl Recovery<'_> {
@@ -30,7 +33,10 @@ impl Recovery<'_> {
             task_id: self.task.task_id,
             executor: self.journal.executor(),
             epoch: self.epoch,
-            together: Together::Alone,
+            together: match self.own {
+                Some(_) => Together::Workers,
+                None => Together::Alone,
+            },
         }
     }
 
@@ -42,10 +48,13 @@ impl Recovery<'_> {
     ) -> Result<(), EngineError> {
         let writer = self.writer();
         let idxs: Vec<u64> = updates.iter().map(|update| update.idx).collect();
-        let claims = self
-            .catalog
-            .take_shards(self.session, &writer, &idxs)
-            .await?;
+        let claims = match self.own {
+            Some(own) => own.to_vec(),
+            None => {
+                let taken = self.catalog.take_shards(self.session, &writer, &idxs);
+                taken.await?
+            }
+        };
         for update in &mut updates {
             let claim = claims.iter().find(|claim| claim.has(update.idx));
             update.token = claim.map(|claim| claim.token());
@@ -104,6 +113,9 @@ impl Recovery<'_> {
             .map_err(cut_short)?;
             entries = entries_back;
             let mut replay = replay?;
+            if let Some(own) = self.own {
+                replay.leave_to_others(own);
+            }
             let Some(head) = replay.head else {
                 if self.journal.head().seq == told {
                     return Ok(());
@@ -251,6 +263,12 @@ struct Replay {
 }
 
 impl Replay {
+    /// What another has claimed since is its to tell.
+    fn leave_to_others(&mut self, own: &[Claim]) {
+        self.before.retain(|idx, _| within(own, *idx));
+        self.behind.retain(|idx, _| within(own, *idx));
+    }
+
     fn read(entries: &mut journal::Entries, most: usize) -> Result<Self, JournalError> {
         let mut replay = Self::default();
         for line in entries.take(most) {

@@ -141,6 +141,10 @@ pub async fn count(context: &Context, report: &mut RunReport) -> bool {
         (_, Some(_)) | (Err(_), None) => TaskState::Interrupted,
         (Ok(_), None) if context.task.rest() == Rest::Verified => TaskState::Staged,
         (Ok(summary), None) if summary.is_complete() => TaskState::Complete,
+        // What is left is with other workers.
+        (Ok(summary), None) if summary.remaining > 0 && !context.writer.is_alone() => {
+            TaskState::Running
+        }
         (Ok(summary), None) if summary.remaining > 0 => TaskState::Interrupted,
         (Ok(_), None) => TaskState::Failed,
     };
@@ -224,7 +228,10 @@ pub fn ending(report: &RunReport) -> Event {
         }),
         TaskState::Interrupted | TaskState::Running => {
             let why = report.stopped.clone();
-            let why = why.unwrap_or_else(|| "not every object was reached".into());
+            let why = why.unwrap_or_else(|| match report.state {
+                TaskState::Running => "the other objects are with other workers".into(),
+                _ => "not every object was reached".into(),
+            });
             Event::Interrupted(Interrupted {
                 why,
                 phases,
@@ -241,7 +248,12 @@ pub async fn close_in_database(context: &Context, report: &mut RunReport, end: E
     if let Err(error) = context.ledger.mirror.flush().await {
         tracing::warn!("{error}");
     }
-    if matches!(report.state, TaskState::Complete | TaskState::Failed) {
+    let is_over = match context.writer.is_alone() {
+        true => matches!(report.state, TaskState::Complete | TaskState::Failed),
+        // Others may be sending theirs.
+        false => report.state == TaskState::Complete,
+    };
+    if is_over {
         uploads::clear_all(context).await;
         if let Err(error) = context.ledger.mirror.flush().await {
             tracing::warn!("{error}");
@@ -263,12 +275,27 @@ pub async fn close_in_database(context: &Context, report: &mut RunReport, end: E
         return;
     };
     crash::point("task-before-end");
-    if let Err(error) = context
-        .catalog
-        .task_ends(&session, task_id, report.state, end)
-        .await
-    {
+    let ended = match context.writer.is_alone() {
+        true => {
+            let ended = context
+                .catalog
+                .task_ends(&session, task_id, report.state, end);
+            ended.await
+        }
+        false => {
+            let stands = context.catalog.worker_ends(&session, task_id, end).await;
+            stands.map(|stands| take_in(report, stands))
+        }
+    };
+    if let Err(error) = ended {
         tracing::warn!("{error}; the task stays `running` in the database");
     }
     crash::point("task-ended");
+}
+
+/// How the task stands, of a worker that has come to the end of what it could claim.
+fn take_in(report: &mut RunReport, stands: TaskState) {
+    if report.stopped.is_none() {
+        report.state = stands;
+    }
 }

@@ -111,6 +111,10 @@ async fn locked(
 ) -> Result<Accepting, EngineError> {
     catalog.ensure_schema().await?;
     let task = catalog.task(&request.task.uuid.to_string()).await?;
+    if task.workers {
+        let (task_id, what) = (task.task_id, "accept");
+        return Err(EngineError::ForWorkers { task_id, what });
+    }
     refuse_reversed(catalog, &task).await?;
     if next_page(request, catalog, task.task_id, None)
         .await?
@@ -184,6 +188,7 @@ impl Accept<'_> {
             task: self.task,
             journal: &self.taken_up.journal,
             epoch: self.taken_up.epoch,
+            own: None,
         }
     }
 

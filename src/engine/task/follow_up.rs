@@ -8,7 +8,7 @@ use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::recover;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::task::held::{Held, open_store};
-use crate::engine::task::outcome::Migrated;
+use crate::engine::task::outcome::{Migrated, Sharing};
 use crate::engine::task::preflight;
 use crate::engine::task::preflight::refuse_changed_place;
 use crate::engine::task::sleepers;
@@ -78,7 +78,7 @@ pub async fn follow_up(
     let locked = async {
         held.catalog.ensure_schema().await?;
         refuse(&held.catalog, request.kind, after).await?;
-        if is_online && !dry_run {
+        if (is_online || after.workers) && !dry_run {
             refuse_sleepers(request, &held).await?;
         }
         if !dry_run {
@@ -101,6 +101,7 @@ pub async fn follow_up(
             },
             dry_run,
             earlier: Vec::new(),
+            sharing: Sharing::Alone,
             leftovers: leftovers(request, &held.catalog).await?,
             held,
         };
@@ -136,6 +137,12 @@ async fn leftovers(request: &FollowUpRequest, catalog: &Catalog) -> Result<u64, 
 async fn refuse_sleepers(request: &FollowUpRequest, held: &Held) -> Result<(), EngineError> {
     let after = &request.after;
     let executors = match request.kind {
+        // Any of several workers may have stood still since, with a delete in its hands.
+        TaskKind::Reverse if after.workers => {
+            let mut executors = held.catalog.executors(after.task_id).await?;
+            executors.extend(held.catalog.executors_of_deletes(after.uuid).await?);
+            executors
+        }
         TaskKind::Reverse => held.catalog.executors_of_deletes(after.uuid).await?,
         TaskKind::Forward | TaskKind::DeleteSource => held.catalog.executors(after.task_id).await?,
     };

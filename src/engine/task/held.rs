@@ -88,7 +88,8 @@ pub async fn begin_first(
     Ok(())
 }
 
-fn executor(journal: &Journal, epoch: i32) -> Executor {
+/// This process, to the database.
+pub fn executor(journal: &Journal, epoch: i32) -> Executor {
     let head = journal.head();
     Executor {
         executor: journal.executor(),

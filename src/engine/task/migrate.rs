@@ -8,11 +8,12 @@ use crate::engine::flow::retry_store::retry_store;
 use crate::engine::run::report::RunReport;
 use crate::engine::task::earlier::Earlier;
 use crate::engine::task::held::{Held, open_store};
-use crate::engine::task::outcome::{MigrateRequest, Migrated, PlanReport};
+use crate::engine::task::outcome::{MigrateRequest, Migrated, PlanReport, Sharing};
 use crate::engine::task::preflight;
 use crate::engine::task::resume::{self, Resumed};
 use crate::engine::task::selection;
 use crate::engine::task::start::{NewTask, start};
+use crate::engine::task::worker::refuse_one_alone;
 use crate::engine::{EngineError, Settings};
 use crate::model::{TaskKind, TaskState};
 
@@ -73,7 +74,7 @@ async fn has_more(
             }
             Ok(plan.planned > 0 || plan.goes_on.is_some())
         }
-        Migrated::Ran(..) | Migrated::WentOn(_) => Ok(false),
+        Migrated::Ran(..) | Migrated::WentOn(_) | Migrated::PlannedForWorkers(_) => Ok(false),
     }
 }
 
@@ -86,6 +87,12 @@ async fn once(
     let lease = Lease::default();
     let from = open_store(&request.from, settings, &lease).await?;
     let to = open_store(&request.to, settings, &lease).await?;
+    if request.sharing != Sharing::Alone {
+        refuse_one_alone(catalog).await?;
+        if request.policy.online {
+            return Err(EngineError::WorkersWith { with: "--online" });
+        }
+    }
     for gate in preflight::OF_BOTH {
         gate(&from, &to, &request.policy)?;
     }
@@ -121,6 +128,10 @@ async fn locked(
         false => Earlier::look(&held.catalog, request).await?,
     };
     if let (Some(task), false) = (&earlier.unfinished, request.dry_run) {
+        let task_id = task.task_id;
+        if request.sharing != Sharing::Alone && !task.workers {
+            return Err(EngineError::NotForWorkers { task_id });
+        }
         return go_on(task, settings, held).await;
     }
     earlier.refuse_way_back(request)?;
@@ -130,6 +141,7 @@ async fn locked(
         policy: request.policy.clone(),
         dry_run: request.dry_run,
         earlier: earlier.to_compare(),
+        sharing: request.sharing,
         leftovers: 0,
         held: held.clone(),
     };
@@ -137,6 +149,7 @@ async fn locked(
     let leaves_accepted = Cell::new(false);
     let may_be = |planned: &Planned| {
         earlier.refuse_shared(planned, request)?;
+        refuse_across_shards(planned)?;
         if earlier.only_accepted(planned) {
             leaves_accepted.set(true);
             return Ok(TaskPlan::Discard);
@@ -170,6 +183,14 @@ async fn locked(
             ..plan
         })),
         (ran, _) => Ok(ran),
+    }
+}
+
+/// Objects of which a store has one lie in one worker's shard: two could not tell what the other does.
+fn refuse_across_shards(planned: &Planned) -> Result<(), EngineError> {
+    match planned.shared_across_shards {
+        0 => Ok(()),
+        documents => Err(EngineError::SharedAcrossShards { documents }),
     }
 }
 

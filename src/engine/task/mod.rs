@@ -14,3 +14,4 @@ mod selection;
 mod sleepers;
 mod start;
 mod take_up;
+pub mod worker;

@@ -20,6 +20,20 @@ pub struct MigrateRequest {
     pub dry_run: bool,
     /// Plan a task of its own, whatever earlier tasks have left.
     pub new_task: bool,
+    /// Who is to work on it.
+    pub sharing: Sharing,
+}
+
+/// Who is to work on a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// This process, and no other.
+    #[default]
+    Alone,
+    /// Workers that are yet to come.
+    PlanOnly,
+    /// This process, and workers that come beside it.
+    Workers,
 }
 
 /// What a migration came to.
@@ -29,9 +43,24 @@ pub enum Migrated {
     OnlyPlanned(PlanReport),
     /// The run's report, and what the plan had found.
     Ran(Box<RunReport>, PlanNotices),
+    /// The plan of a task that waits for its workers.
+    PlannedForWorkers(PlannedTask),
     /// The reports of the tasks that were gone on with, and of one for what the source held beside
     /// them, in the order of their runs.
     WentOn(Vec<RunReport>),
+}
+
+/// A task that was planned, and that nobody works on yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedTask {
+    /// `tasks.id`.
+    pub task_id: i64,
+    /// What a checkpoint carries.
+    pub task_uuid: uuid::Uuid,
+    /// Objects.
+    pub planned: u64,
+    /// Their stored size together.
+    pub bytes: u64,
 }
 
 /// A plan that was rolled back.

@@ -91,6 +91,10 @@ pub async fn locked(
     if task.state == TaskState::Complete {
         return Ok(Resumed::WasComplete);
     }
+    if task.workers {
+        let (task_id, what) = (task.task_id, "this way of going on");
+        return Err(EngineError::ForWorkers { task_id, what });
+    }
     if let Some(stage) = task.stage {
         let pass = Pass::again(stage);
         return Ok(

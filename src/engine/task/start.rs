@@ -1,18 +1,20 @@
 //! From a held lock to a run: the checks that need the lock, the plan, the checkpoint.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::catalog::{FollowUp, PlanRequest, Planned, Side, TaskPlan};
+use crate::catalog::{FollowUp, PlanRequest, Planned, Side, TaskPlan, Together};
 use crate::crash;
+use crate::database::{LockError, Session, WorkerNumber};
+use crate::engine::flow::lock::Lease;
 use crate::engine::object::strays;
 use crate::engine::run::opening::{executor_id, opening};
 use crate::engine::run::report::RunReport;
 use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, begin_first};
-use crate::engine::task::outcome::{Migrated, PlanReport};
+use crate::engine::task::outcome::{Migrated, PlanReport, PlannedTask, Sharing};
 use crate::engine::task::preflight;
 use crate::engine::{EngineError, Settings, Store, TaskFile};
 use crate::journal::{Head, Journal};
@@ -27,6 +29,8 @@ pub struct NewTask {
     pub dry_run: bool,
     /// Earlier tasks whose plans the new one is compared with.
     pub earlier: Vec<i64>,
+    /// Who is to work on it.
+    pub sharing: Sharing,
     /// Destinations at which the passes of the task before may have left copies, not looked at yet.
     pub leftovers: u64,
     /// The lock, and what is opened behind it.
@@ -89,13 +93,37 @@ pub async fn start(
     }
     work.held.to.driver.mark_writes(plan.uuid.to_string());
     match commit_plan(&work, &plan, settings, may_be).await? {
-        (planned, None) => Ok(work.discarded(planned)),
-        (planned, Some(journal)) => {
+        (planned, Kept::Nothing) => Ok(work.discarded(planned)),
+        (planned, Kept::Task) => {
             announce(&planned);
-            let report = begin_run(work.held, planned.task_id, journal, settings).await?;
+            let Held {
+                catalog, session, ..
+            } = &work.held;
+            catalog.waits_for_workers(session, planned.task_id).await?;
+            Ok(Migrated::PlannedForWorkers(PlannedTask {
+                task_id: planned.task_id,
+                task_uuid: plan.uuid,
+                planned: planned.objects,
+                bytes: planned.bytes,
+            }))
+        }
+        (planned, Kept::Checkpoint(journal)) => {
+            announce(&planned);
+            let of_task = (planned.task_id, work.sharing);
+            let report = begin_run(work.held, of_task, *journal, settings).await?;
             Ok(Migrated::Ran(Box::new(report), planned.notices))
         }
     }
+}
+
+/// What is left of a plan.
+enum Kept {
+    /// It was rolled back.
+    Nothing,
+    /// The task, for others.
+    Task,
+    /// The task, and the checkpoint with which it is begun.
+    Checkpoint(Box<Journal>),
 }
 
 fn request(work: &NewTask, settings: &Settings) -> PlanRequest {
@@ -112,6 +140,7 @@ fn request(work: &NewTask, settings: &Settings) -> PlanRequest {
         patience: settings.outage_limit,
         stage: (work.kind == TaskKind::Forward && work.policy.online).then_some(Stage::Staging),
         dry_run: work.dry_run,
+        workers: work.sharing != Sharing::Alone,
     }
 }
 
@@ -136,19 +165,28 @@ async fn nothing_to_do(
     Ok(Some(planned).filter(|_| is_nothing))
 }
 
-/// Plans the task and makes its checkpoint within the plan's transaction; no journal where the plan was
-/// rolled back.
+/// Plans the task and makes its checkpoint within the plan's transaction, if it is this process that begins
+/// it.
 async fn commit_plan(
     work: &NewTask,
     plan: &PlanRequest,
     settings: &Settings,
     may_be: impl Fn(&Planned) -> Result<TaskPlan, EngineError>,
-) -> Result<(Planned, Option<Journal>), EngineError> {
+) -> Result<(Planned, Kept), EngineError> {
     let journal = OnceCell::new();
+    let is_kept = Cell::new(false);
     let decide = async |planned: &Planned| -> Result<TaskPlan, EngineError> {
         let may_be = may_be(planned)?;
         if work.dry_run || work.is_idle(planned) || may_be == TaskPlan::Discard {
             return Ok(TaskPlan::Discard);
+        }
+        is_kept.set(true);
+        if work.sharing == Sharing::PlanOnly {
+            // So that a worker on this machine finds it by its number alone.
+            let (from, to) = (&work.held.from, &work.held.to);
+            let file = task_file(settings, from, to, planned.task_id, plan.uuid);
+            settings.state_dir.write(&file)?;
+            return Ok(TaskPlan::Keep);
         }
         let made = make_checkpoint(work, plan.uuid, planned.task_id, settings)?;
         let _ = journal.set(made);
@@ -163,12 +201,13 @@ async fn commit_plan(
         .plan(&work.held.session, plan, decide)
         .await;
     match (planned, journal.into_inner()) {
-        (Ok(planned), Some(journal)) => Ok((planned, Some(journal))),
+        (Ok(planned), Some(journal)) => Ok((planned, Kept::Checkpoint(Box::new(journal)))),
+        (Ok(planned), None) if is_kept.get() => Ok((planned, Kept::Task)),
         (planned, journal) => {
             // Closed before it is removed.
             drop(journal);
             settings.state_dir.discard(plan.uuid);
-            Ok((planned?, None))
+            Ok((planned?, Kept::Nothing))
         }
     }
 }
@@ -194,7 +233,7 @@ fn make_checkpoint(
 /// Runs a task whose plan has just been committed.
 async fn begin_run(
     held: Held,
-    task_id: i64,
+    (task_id, sharing): (i64, Sharing),
     journal: Journal,
     settings: &Settings,
 ) -> Result<RunReport, EngineError> {
@@ -207,6 +246,9 @@ async fn begin_run(
     } = held;
     let begun = async {
         begin_first(&catalog, &session, task_id, &journal).await?;
+        if sharing == Sharing::Workers {
+            share(&session, &lease, task_id).await?;
+        }
         let so_far = catalog.summary(task_id).await?;
         Ok((catalog.task(&task_id.to_string()).await?, so_far))
     };
@@ -232,8 +274,25 @@ async fn begin_run(
         late_until: None,
         since: Instant::now(),
         read_back: false,
+        together: match sharing {
+            Sharing::Workers => Together::Workers,
+            Sharing::Alone | Sharing::PlanOnly => Together::Alone,
+        },
+        adopted: Vec::new(),
     };
     run(job, settings, opening).await
+}
+
+/// From here on others may work on the task, too; nobody else comes in between.
+async fn share(session: &Session, lease: &Lease, task_id: i64) -> Result<(), EngineError> {
+    let number = WorkerNumber::new(task_id, 1);
+    let number = number.ok_or(EngineError::TooManyWorkers { task_id })?;
+    if !session.take_number(number).await? {
+        return Err(LockError::NumberHeld.into());
+    }
+    lease.share(number);
+    crash::point("lock-shared");
+    Ok(())
 }
 
 fn side(store: &Store) -> Side {

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::catalog::{Catalog, Executor, TaskRow};
+use crate::catalog::{Catalog, Executor, TaskRow, Together};
 use crate::crash;
 use crate::database::Session;
 use crate::engine::run::opening::{self, resumed};
@@ -53,6 +53,7 @@ pub async fn take_up(
         task,
         journal: &journal,
         epoch,
+        own: None,
     };
     match rebuilt {
         Some(rebuilt) => {
@@ -144,6 +145,8 @@ pub async fn go_on(
         late_until,
         since,
         read_back,
+        together: Together::Alone,
+        adopted: Vec::new(),
     };
     run(job, settings, opening).await
 }

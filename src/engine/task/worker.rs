@@ -1,0 +1,393 @@
+//! A worker: one of several executors on a task, each with a checkpoint, a session and shards of its own.
+//! The rules are those of `docs/decisions/0016`; the order in which a worker that comes back does things
+//! is theirs.
+
+use std::time::{Duration, Instant};
+
+use crate::catalog::{Catalog, Executor, Held as HeldShards, Joined, TaskRow, Together, Writer};
+use crate::crash;
+use crate::database::{Hold, LockError, Session, WorkerNumber};
+use crate::engine::flow::lock::{Lease, refused_lock, take_lock};
+use crate::engine::flow::retry_store::retry_store;
+use crate::engine::run::adoption::{adoptions, within};
+use crate::engine::run::opening::{executor_id, opening, resumed};
+use crate::engine::run::recover::{WorkersCheckpoint, open_workers_checkpoint};
+use crate::engine::run::replay::Recovery;
+use crate::engine::run::report::RunReport;
+use crate::engine::run::reversed::refuse_reversed;
+use crate::engine::run::{Job, run};
+use crate::engine::task::held::{executor, open_store};
+use crate::engine::task::preflight::{self, refuse_changed_place};
+use crate::engine::task::resume::{ResumeRequest, Resumed};
+use crate::engine::{EngineError, Settings, Store};
+use crate::journal::{Journal, NewEntry};
+use crate::model::{Claim, Event, TaskState};
+
+/// How long the server may take to let go of this worker's session of before.
+const LET_GO: Duration = Duration::from_secs(75);
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether a worker also takes what dead ones have left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TakesOver {
+    /// Only what nobody has had, and its own.
+    No,
+    /// The shards of those whose sessions have ended as well.
+    TheDead,
+    /// The same behind a failover: the operator says that every worker's journal fits.
+    TheDeadAfterFailover,
+}
+
+/// Joins a task that was planned for workers, and works on it until there is nothing left to claim.
+pub async fn work(
+    request: &ResumeRequest,
+    takes_over: TakesOver,
+    settings: &Settings,
+) -> Result<Resumed, EngineError> {
+    let task = &request.task;
+    if task.state == TaskState::Complete {
+        return Ok(Resumed::WasComplete);
+    }
+    let task_id = task.task_id;
+    if !task.workers {
+        return Err(EngineError::NotForWorkers { task_id });
+    }
+    refuse_one_alone(&request.catalog).await?;
+    refuse_changed_place(task, "source", &task.source, &request.from.config)?;
+    refuse_changed_place(task, "destination", &task.destination, &request.to.config)?;
+    let lease = Lease::default();
+    let from = open_store(&request.from, settings, &lease).await?;
+    let to = open_store(&request.to, settings, &lease).await?;
+    let stores = [&request.from.config, &request.to.config];
+    let catalog = request.catalog.clone();
+    preflight::refuse_missing_rights(&catalog, stores).await?;
+    preflight::refuse_other_schema(&catalog, stores).await?;
+    preflight::refuse_live_services(&catalog, settings.force_live_services).await?;
+    settings.state_dir.prepare()?;
+    retry_store(async || from.driver.prepare_to_read().await).await?;
+    retry_store(async || to.driver.prepare_to_read().await).await?;
+    let session = share_lock(&catalog, settings).await?;
+    catalog.forget_ahead();
+    lease.begin(session);
+    let worker = Worker {
+        task: task.clone(),
+        catalog,
+        settings,
+        lease: lease.clone(),
+    };
+    let result = worker.run((from, to), takes_over).await;
+    lease.end().await;
+    result
+}
+
+/// Workers need locks that a session holds and others can ask for.
+pub async fn refuse_one_alone(catalog: &Catalog) -> Result<(), EngineError> {
+    match catalog.takes_workers().await? {
+        true => Ok(()),
+        false => Err(EngineError::WorkersElsewhere),
+    }
+}
+
+async fn share_lock(catalog: &Catalog, settings: &Settings) -> Result<Session, EngineError> {
+    match settings.lock(Hold::Shared(None)).await {
+        Err(LockError::HeldBy(holder)) => Err(refused_lock(catalog, holder).await?),
+        other => Ok(other?),
+    }
+}
+
+struct Worker<'a> {
+    task: TaskRow,
+    catalog: Catalog,
+    settings: &'a Settings,
+    lease: Lease,
+}
+
+impl Worker<'_> {
+    async fn run(
+        &self,
+        (from, to): (Store, Store),
+        takes_over: TakesOver,
+    ) -> Result<Resumed, EngineError> {
+        let (catalog, settings) = (&self.catalog, self.settings);
+        let task = catalog.task(&self.task.uuid.to_string()).await?;
+        if task.state == TaskState::Complete {
+            return Ok(Resumed::WasComplete);
+        }
+        refuse_reversed(catalog, &task).await?;
+        let (task_id, connect) = (task.task_id, &settings.connect);
+        preflight::wait_for_neighbours(catalog, Some(task_id), connect).await?;
+        to.driver.mark_writes(task.uuid.to_string());
+        let WorkersCheckpoint { journal, mirrored } =
+            open_workers_checkpoint(&task, settings, catalog).await?;
+        let Some((session, epoch)) = self.join(&journal, takes_over).await? else {
+            journal.close().await?;
+            return Ok(Resumed::WasComplete);
+        };
+        crash::point("worker-joined");
+        let so_far = catalog.summary(task_id).await?;
+        let taking_up = TakingUp {
+            catalog,
+            session: &session,
+            task: &task,
+            journal: &journal,
+            epoch,
+        };
+        taking_up.own(mirrored).await?;
+        let begins = match journal.head().seq {
+            0 => opening(&task, so_far.phases),
+            _ => vec![Event::Resumed(resumed(so_far.phases))],
+        };
+        taking_up.tell(begins).await?;
+        let adopted = match takes_over {
+            TakesOver::No => Vec::new(),
+            TakesOver::TheDead | TakesOver::TheDeadAfterFailover => {
+                taking_up.of_the_dead(settings).await?
+            }
+        };
+        if !adopted.is_empty() {
+            // A proof counts in the tenure alone in which it was made, and these begin now.
+            let so_far = catalog.summary(task_id).await?;
+            let anew = Event::Resumed(resumed(so_far.phases));
+            taking_up.tell(vec![anew]).await?;
+        }
+        taking_up.recovery(&adopted).head_goes_out().await?;
+        let mirrored = journal.head();
+        let job = Job {
+            epoch,
+            catalog: catalog.clone(),
+            from,
+            to,
+            mirrored,
+            so_far,
+            lease: self.lease.clone(),
+            // What the dead had copied last may not be in the mirror.
+            rebuilt: !adopted.is_empty(),
+            late_until: None,
+            since: Instant::now(),
+            read_back: false,
+            together: Together::Workers,
+            adopted: adopted.iter().map(|claim| claim.shard).collect(),
+            journal,
+            task,
+        };
+        let report: RunReport = run(job, settings, Vec::new()).await?;
+        Ok(Resumed::Ran(Box::new(report)))
+    }
+
+    /// Notes the worker, and takes the lock of its number beside Anchore's: that one first, and neither is
+    /// kept without the other. Nothing where the task has come to its end.
+    async fn join(
+        &self,
+        journal: &Journal,
+        takes_over: TakesOver,
+    ) -> Result<Option<(Session, i32)>, EngineError> {
+        let since = Instant::now();
+        let task_id = self.task.task_id;
+        loop {
+            let Some(session) = self.lease.session() else {
+                return Err(LockError::Lost.into());
+            };
+            let executor = executor(journal, 0);
+            let by = (env!("CARGO_PKG_VERSION"), &*executor_id());
+            let joined = self.catalog.worker_joins(&session, task_id, &executor, by);
+            let epoch = match joined.await? {
+                Joined::At(epoch) => epoch,
+                Joined::Complete => return Ok(None),
+                Joined::FailedOver if takes_over == TakesOver::TheDeadAfterFailover => {
+                    self.activate(session).await?;
+                    continue;
+                }
+                Joined::FailedOver => return Err(EngineError::FailedOver { task_id }),
+                Joined::NotActive(_) if takes_over != TakesOver::No => {
+                    self.activate(session).await?;
+                    continue;
+                }
+                Joined::NotActive(active) => {
+                    return Err(EngineError::OtherTaskActive { task_id, active });
+                }
+                Joined::OtherVersion(version) => {
+                    return Err(EngineError::OtherWorkersVersion { task_id, version });
+                }
+            };
+            let Some(number) = WorkerNumber::new(task_id, epoch) else {
+                return Err(EngineError::TooManyWorkers { task_id });
+            };
+            if session.take_number(number).await? {
+                self.lease.share(number);
+                return Ok(Some((session, epoch)));
+            }
+            session.release().await;
+            if since.elapsed() > LET_GO {
+                return Err(LockError::NumberHeld.into());
+            }
+            tokio::time::sleep(PAUSE).await;
+            let session = share_lock(&self.catalog, self.settings).await?;
+            self.lease.begin(session);
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Another task was begun since: this one becomes the active one again under the lock that nobody else
+    /// shares then, and that is kept until it is shared.
+    async fn activate(&self, session: Session) -> Result<(), EngineError> {
+        session.release().await;
+        let session = take_lock(&self.catalog, self.settings).await?;
+        self.lease.begin(session.clone());
+        let (task_id, connect) = (self.task.task_id, &self.settings.connect);
+        preflight::wait_for_neighbours(&self.catalog, Some(task_id), connect).await?;
+        let task = self.catalog.task(&self.task.uuid.to_string()).await?;
+        refuse_reversed(&self.catalog, &task).await?;
+        Ok(self.catalog.make_active(&session, task_id).await?)
+    }
+}
+
+/// Checkpoint and mirror of a worker that has joined, before its run.
+struct TakingUp<'a> {
+    catalog: &'a Catalog,
+    session: &'a Session,
+    task: &'a TaskRow,
+    journal: &'a Journal,
+    epoch: i32,
+}
+
+impl TakingUp<'_> {
+    fn writer(&self) -> Writer {
+        Writer {
+            task_id: self.task.task_id,
+            executor: self.journal.executor(),
+            epoch: self.epoch,
+            together: Together::Workers,
+        }
+    }
+
+    fn recovery<'r>(&'r self, own: &'r [Claim]) -> Recovery<'r> {
+        Recovery {
+            catalog: self.catalog,
+            session: self.session,
+            task: self.task,
+            journal: self.journal,
+            epoch: self.epoch,
+            own: Some(own),
+        }
+    }
+
+    async fn tell(&self, events: Vec<Event>) -> Result<(), EngineError> {
+        let entries = events.into_iter().map(|event| NewEntry {
+            object: None,
+            event,
+        });
+        let entries: Vec<NewEntry> = entries.collect();
+        if !entries.is_empty() {
+            self.journal.append(entries).await?;
+        }
+        Ok(())
+    }
+
+    /// What an earlier process of this worker has left: told to the mirror by the claims of then, and only
+    /// then are they made anew.
+    async fn own(&self, mirrored: crate::journal::Head) -> Result<(), EngineError> {
+        let writer = self.writer();
+        let own = self.catalog.own_shards(&writer).await?;
+        let recovery = self.recovery(&own);
+        recovery.replay(mirrored).await?;
+        // It may have died between a claim and its entry: told twice is no harm.
+        self.adopt(&own, &own).await?;
+        crash::point("worker-caught-up");
+        self.catalog.claim_anew(self.session, &writer, &own).await?;
+        crash::point("worker-claimed-anew");
+        Ok(())
+    }
+
+    /// Journals the takeovers of shards that are this worker's now, and then the commits of which no entry
+    /// has come to the mirror.
+    async fn adopt(&self, shards: &[Claim], tokens: &[Claim]) -> Result<(), EngineError> {
+        if shards.is_empty() {
+            return Ok(());
+        }
+        let task_id = self.task.task_id;
+        let takeovers = self.catalog.takeovers(task_id, shards).await?;
+        self.tell(adoptions(&takeovers)).await?;
+        crash::point("adopted-journaled");
+        let cut_off = self.catalog.unjournaled_commits(task_id).await?;
+        let cut_off = cut_off.into_iter();
+        let cut_off = cut_off.filter(|loaded| within(shards, loaded.object.idx));
+        let recovery = self.recovery(tokens);
+        recovery.journal_commits(cut_off.collect()).await
+    }
+
+    /// Takes over the shards of executors whose sessions have ended, once nothing that they have sent can
+    /// still arrive.
+    async fn of_the_dead(&self, settings: &Settings) -> Result<Vec<Claim>, EngineError> {
+        let writer = self.writer();
+        let mut adopted = Vec::new();
+        let mut dead = Vec::new();
+        // The leases first: an owner that comes back between the two looks has claimed anew.
+        for held in self.catalog.held_by_others(&writer).await? {
+            let number = WorkerNumber::new(self.task.task_id, held.executor.epoch);
+            let has_ended = match number {
+                Some(number) => self.catalog.session_has_ended(number).await?,
+                None => false,
+            };
+            match has_ended {
+                true => dead.push(held),
+                false => tell_of_the_living(&held),
+            }
+        }
+        outlast(&dead, settings).await;
+        for held in dead {
+            crash::point("takeover-before");
+            let taken = self.catalog.take_over(self.session, &writer, &held).await?;
+            let own = taken.iter().filter(|t| t.by == writer.executor);
+            let mut own: Vec<Claim> = own.map(|takeover| takeover.claim).collect();
+            // The latest of each shard is the one that holds.
+            own.sort_by_key(|claim| (claim.shard.shard, std::cmp::Reverse(claim.lease)));
+            own.dedup_by_key(|claim| claim.shard.shard);
+            crash::point("takeover-claimed");
+            self.adopt(&own, &own).await?;
+            tell_of_the_dead(&held.executor, own.len());
+            adopted.extend(own);
+        }
+        Ok(adopted)
+    }
+}
+
+/// Waits until whatever executors have sent to a store has arrived, or never will.
+async fn outlast(dead: &[HeldShards], settings: &Settings) {
+    let unclean = dead.iter().filter(|held| !held.executor.ended);
+    let rests = unclean.filter_map(|held| {
+        let rest = preflight::may_still_arrive(held.executor.heartbeat_age_s, &settings.connect)?;
+        Some((rest, &held.executor))
+    });
+    let Some((rest, executor)) = rests.max_by_key(|(rest, _)| *rest) else {
+        return;
+    };
+    tracing::warn!(
+        "process {} on {} has died, {} s after its last sign: waiting {} s until nothing that it had \
+         sent to a store can still arrive",
+        executor.pid,
+        executor.host,
+        executor.heartbeat_age_s,
+        rest.as_secs()
+    );
+    tokio::time::sleep(rest).await;
+}
+
+fn tell_of_the_living(held: &HeldShards) {
+    let executor = &held.executor;
+    tracing::info!(
+        "process {} on {} is at work on {} shards",
+        executor.pid,
+        executor.host,
+        held.claims.len()
+    );
+}
+
+fn tell_of_the_dead(executor: &Executor, shards: usize) {
+    tracing::warn!(
+        "took {shards} shards over from process {} on {}, executor {}",
+        executor.pid,
+        executor.host,
+        executor.executor
+    );
+}

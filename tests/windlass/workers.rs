@@ -1,0 +1,434 @@
+//! Several workers on one task, each on a machine of its own: killed, stopped, cut off, and taken over.
+
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnection;
+use windlass::crash::POINTS_OF_WORKERS;
+
+use crate::support::counting_proxy::Fault;
+use crate::support::program::{Program, Running};
+use crate::support::random::{Random, seed};
+use crate::world::{World, seeded, until};
+
+/// Objects in a shard: few, so that a small task has many.
+const SHARD: [(&str, &str); 1] = [("FAILPOINTS", "shard-objects=return(10)")];
+
+/// Objects in flight at once in each worker.
+const IN_FLIGHT: u64 = 4;
+
+/// A task that waits for its workers, and machines that know nothing of it but its database.
+struct Workers {
+    world: World,
+    task: String,
+    url: String,
+    documents: usize,
+}
+
+impl Workers {
+    async fn planned(documents: usize) -> Self {
+        let world = seeded(documents).await;
+        let mut args = world.migrate_args();
+        args.push("--plan-only".into());
+        let planned = world.program.run_with(&args, &SHARD).await.expect_code(0);
+        let task = world.task().await;
+        let line = format!("worker {task}");
+        assert!(planned.stdout.contains(&line), "{}", planned.stdout);
+        let url = world.direct_url();
+        Self {
+            world,
+            task,
+            url,
+            documents,
+        }
+    }
+
+    fn start(&self, machine: &Program, command: &str) -> Running {
+        machine.spawn(&self.args(command))
+    }
+
+    fn args(&self, command: &str) -> Vec<String> {
+        let in_flight = IN_FLIGHT.to_string();
+        let args = [
+            "--db-connect",
+            &self.url,
+            command,
+            &self.task,
+            "--concurrency",
+            &in_flight,
+        ];
+        args.map(str::to_owned).into()
+    }
+
+    /// Slow enough to be caught in the act.
+    fn slow(&self) {
+        let pause = Duration::from_millis(20);
+        self.world.proxy.set_fault(Fault::Stall(pause));
+    }
+
+    async fn until_moved(&self, rows: u64) {
+        until("rows have moved", async || self.world.moved().await >= rows).await;
+    }
+
+    async fn state(&self) -> String {
+        sqlx::query_scalar("SELECT state FROM windlass_tasks")
+            .fetch_one(&self.world.database.pool)
+            .await
+            .expect("the task")
+    }
+
+    async fn expect_verified(&self, machine: &Program) {
+        let verify = ["--db-connect", &self.url, "journal", "verify", &self.task];
+        let verified = machine.run(&verify).await;
+        // Killed before its first word.
+        let is_blank = verified.stdout.contains("it holds no entries")
+            || verified.stderr.contains("no checkpoint at");
+        if !is_blank {
+            let verified = verified.expect_code(0);
+            assert!(verified.stdout.contains("fits"), "{}", verified.stdout);
+        }
+    }
+
+    /// All there, once: every row was swapped in one transaction that counts it.
+    async fn expect_all_moved_once(&self) {
+        assert_eq!(self.state().await, "complete");
+        self.world.look().await.expect_all_at("s3", self.documents);
+        assert_eq!(self.world.moved().await, self.documents as u64);
+        let documents = self.documents as i32;
+        let said = self.world.anchore_says(&self.task).await;
+        assert_eq!(said, ("complete".to_owned(), documents, documents));
+        let open = "SELECT count(*) FROM windlass_shards WHERE NOT done";
+        assert_eq!(self.world.count(open).await, 0);
+        let at_end = "SELECT count(*) FROM windlass_objects WHERE phase <> 'source-deleted' OR NOT journaled";
+        assert_eq!(self.world.count(at_end).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_workers_share_a_task_and_each_object_is_moved_once() {
+    let workers = Workers::planned(240).await;
+    let (state, moved, _) = workers.world.anchore_says(&workers.task).await;
+    assert_eq!((state.as_str(), moved), ("pending", 0));
+    workers.slow();
+    let machines = [Program::new(), Program::new(), Program::new()];
+    let running = machines.each_ref().map(|m| workers.start(m, "worker"));
+    workers.until_moved(20).await;
+    workers.world.proxy.set_fault(Fault::None);
+    for one in running {
+        one.wait().await.expect_code(0);
+    }
+    workers.expect_all_moved_once().await;
+    assert_eq!(workers.world.total_document_puts(), 240);
+    let told = "SELECT count(DISTINCT epoch) FROM windlass_objects";
+    assert!(workers.world.count(told).await >= 2, "they have shared it");
+    for machine in &machines {
+        workers.expect_verified(machine).await;
+    }
+    let again = workers.start(&machines[0], "worker").wait().await;
+    let again = again.expect_code(0);
+    assert!(again.stdout.contains("is complete"), "{}", again.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_planner_works_along() {
+    let world = seeded(60).await;
+    let mut args = world.migrate_args();
+    args.push("--workers".into());
+    let ended = world.program.run_with(&args, &SHARD).await.expect_code(0);
+    assert!(ended.stderr.contains("worker "), "{}", ended.stderr);
+    world.expect_moved_and_sound().await;
+}
+
+/// Whoever is killed leaves its shards; a resume takes them over once nothing of it can still arrive.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_kills_loses_nothing_and_doubles_nothing() {
+    let mut random = Random::seeded(seed(77));
+    let workers = Workers::planned(600).await;
+    let machines = [
+        Program::new(),
+        Program::new(),
+        Program::new(),
+        Program::new(),
+    ];
+    workers.slow();
+    let mut kills = 0;
+    for round in 0..8 {
+        let commands = ["worker", "worker", "worker", "resume"];
+        let mut running: Vec<Running> = machines
+            .iter()
+            .zip(commands)
+            .map(|(machine, command)| workers.start(machine, command))
+            .collect();
+        tokio::time::sleep(Duration::from_millis(500 + random.within(0..1_500) as u64)).await;
+        for one in &mut running {
+            one.kill();
+        }
+        for one in running {
+            let ended = one.wait().await;
+            assert!(matches!(ended.code, None | Some(0)), "{}", ended.stderr);
+            kills += u64::from(ended.code.is_none());
+        }
+        workers.world.let_time_pass().await;
+        workers.world.expect_every_row_whole().await;
+        if workers.state().await == "complete" {
+            println!("complete after {round} rounds");
+            break;
+        }
+    }
+    workers.world.proxy.set_fault(Fault::None);
+    // One machine takes over what all have left; another one has lost its disk.
+    machines[1].lose_state();
+    workers.world.let_time_pass().await;
+    let last = workers.start(&machines[0], "resume").wait().await;
+    last.expect_code(0);
+    workers.expect_all_moved_once().await;
+    let again = workers.world.total_document_puts() - workers.documents as u64;
+    println!("{kills} kills, {again} repeated writes");
+    assert!(again <= kills * IN_FLIGHT, "{again} repeated writes");
+    for machine in [&machines[0], &machines[2], &machines[3]] {
+        workers.expect_verified(machine).await;
+    }
+}
+
+/// Ends every connection of a worker's process, as a server does that takes its client for dead.
+async fn end_connections(workers: &Workers) {
+    workers
+        .world
+        .sql(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name LIKE 'windlass%'",
+        )
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stood_still_past_its_takeover_changes_nothing_when_it_wakes() {
+    let workers = Workers::planned(120).await;
+    let (first, second) = (Program::new(), Program::new());
+    workers.slow();
+    let mut asleep = workers.start(&first, "worker");
+    workers.until_moved(8).await;
+    asleep.freeze();
+    end_connections(&workers).await;
+    workers.world.let_time_pass().await;
+    workers.world.proxy.set_fault(Fault::None);
+    let taken = workers.start(&second, "resume").wait().await.expect_code(0);
+    assert!(taken.stderr.contains("took "), "{}", taken.stderr);
+    workers.expect_all_moved_once().await;
+    let puts = workers.world.total_document_puts();
+    let mirrored = "SELECT count(*) FROM windlass_objects WHERE epoch = 1";
+    let before = workers.world.count(mirrored).await;
+    asleep.go_on();
+    let woken = asleep.wait().await;
+    assert!(matches!(woken.code, Some(0 | 130)), "{}", woken.stderr);
+    assert_eq!(workers.world.count(mirrored).await, before);
+    // What it was sending when it was stopped it may send once more: the same bytes.
+    let again = workers.world.total_document_puts() - puts;
+    assert!(again <= IN_FLIGHT, "{again} writes");
+    workers.expect_all_moved_once().await;
+    workers.expect_verified(&first).await;
+    workers.expect_verified(&second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_that_lose_their_sessions_come_back_and_go_on() {
+    let workers = Workers::planned(200).await;
+    let machines = [Program::new(), Program::new()];
+    workers.slow();
+    let running = machines.each_ref().map(|m| workers.start(m, "worker"));
+    for moved in [8, 40, 80] {
+        workers.until_moved(moved).await;
+        end_connections(&workers).await;
+    }
+    workers.world.proxy.set_fault(Fault::None);
+    for one in running {
+        one.wait().await.expect_code(0);
+    }
+    workers.expect_all_moved_once().await;
+    for machine in &machines {
+        workers.expect_verified(machine).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_stay_out_while_a_worker_lives_and_come_in_afterwards() {
+    let workers = Workers::planned(80).await;
+    let machine = Program::new();
+    workers.slow();
+    let running = workers.start(&machine, "worker");
+    workers.until_moved(4).await;
+    let mut anchore = PgConnection::connect(&workers.url)
+        .await
+        .expect("connected");
+    let got: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(2, 1)")
+        .fetch_one(&mut anchore)
+        .await
+        .expect("answered");
+    assert!(!got, "Anchore's own tool stays out");
+    let reverse = ["reverse", &workers.task, "--dontask"];
+    let refused = workers.world.program.run(&reverse).await.expect_code(2);
+    for word in ["is at work", "process"] {
+        assert!(refused.stderr.contains(word), "{}", refused.stderr);
+    }
+    let again = workers.world.migrate(&[]).await.expect_code(2);
+    assert!(again.stderr.contains("held by"), "{}", again.stderr);
+    workers.world.proxy.set_fault(Fault::None);
+    running.wait().await.expect_code(0);
+    workers.expect_all_moved_once().await;
+    workers.world.program.run(&reverse).await.expect_code(0);
+    workers.world.look().await.expect_all_at("db", 80);
+    let undone = workers.start(&machine, "worker").wait().await;
+    assert!(undone.stdout.contains("reversed"), "{}", undone.stdout);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_is_planned_for_workers_or_not() {
+    let workers = Workers::planned(20).await;
+    let again = workers.world.migrate(&[]).await.expect_code(2);
+    assert!(
+        again.stderr.contains("planned for workers"),
+        "{}",
+        again.stderr
+    );
+    let accept = ["accept", &workers.task];
+    let refused = workers.world.program.run(&accept).await.expect_code(2);
+    assert!(
+        refused.stderr.contains("planned for workers"),
+        "{}",
+        refused.stderr
+    );
+    let alone = seeded(5).await;
+    alone.migrate(&["--nodelete"]).await.expect_code(0);
+    let task = alone.task().await;
+    alone
+        .sql("UPDATE windlass_tasks SET state = 'failed'")
+        .await;
+    let refused = alone.program.run(&["worker", &task]).await.expect_code(2);
+    assert!(
+        refused.stderr.contains("was not planned for workers"),
+        "{}",
+        refused.stderr
+    );
+}
+
+/// The first example of the command's help, on a machine that finds the database in its environment.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_examples_of_worker_run_behind_a_plan() {
+    let workers = Workers::planned(20).await;
+    let machine = Program::new().env("WINDLASS_DB_CONNECT", &workers.url);
+    let help = machine
+        .run(&["worker", "--help"])
+        .await
+        .expect_code(0)
+        .stdout;
+    for line in help
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("windlass "))
+    {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        machine.run(&args).await.expect_code(0);
+    }
+    workers.expect_all_moved_once().await;
+}
+
+/// Another task in between, and this one made the active one again by a resume.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_asks_which_task_is_active() {
+    let workers = Workers::planned(40).await;
+    workers
+        .world
+        .sql("UPDATE windlass_active SET task_id = 99")
+        .await;
+    let machine = Program::new();
+    let refused = workers
+        .start(&machine, "worker")
+        .wait()
+        .await
+        .expect_code(2);
+    assert!(
+        refused.stderr.contains("task 99 has been begun since"),
+        "{}",
+        refused.stderr
+    );
+    workers
+        .start(&machine, "resume")
+        .wait()
+        .await
+        .expect_code(0);
+    workers.expect_all_moved_once().await;
+}
+
+/// A crash at each point that only workers come to: another process of the same worker goes on, and then
+/// there is nothing left that it would not know of.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_at_every_point_of_a_takeover_is_survived() {
+    for point in POINTS_OF_WORKERS
+        .iter()
+        .filter(|point| **point != "lock-shared")
+    {
+        println!("{point}");
+        let workers = Workers::planned(40).await;
+        let (dead, taker) = (Program::new(), Program::new());
+        workers.slow();
+        let mut running = workers.start(&dead, "worker");
+        workers.until_moved(6).await;
+        running.kill();
+        running.wait().await;
+        workers.world.proxy.set_fault(Fault::None);
+        workers.world.let_time_pass().await;
+        let crash = format!("{point}=return");
+        let args = workers.args("resume");
+        let crashed = taker.run_with(&args, &[("FAILPOINTS", &crash)]).await;
+        assert_eq!(crashed.code, None, "{point}: {}", crashed.stderr);
+        workers.world.expect_every_row_whole().await;
+        workers.world.let_time_pass().await;
+        workers.start(&taker, "resume").wait().await.expect_code(0);
+        workers.expect_all_moved_once().await;
+        workers.expect_verified(&dead).await;
+        workers.expect_verified(&taker).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_planner_that_crashes_on_the_way_to_its_workers_is_gone_on_with() {
+    let world = seeded(30).await;
+    let mut args = world.migrate_args();
+    args.push("--workers".into());
+    let crash = [("FAILPOINTS", "shard-objects=return(10);lock-shared=return")];
+    let crashed = world.program.run_with(&args, &crash).await;
+    assert_eq!(crashed.code, None, "{}", crashed.stderr);
+    let task = world.task().await;
+    world.resume(&task).await.expect_code(0);
+    world.expect_moved_and_sound().await;
+}
+
+/// A server that has taken the place of another may not know what workers had claimed there.
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_failover_workers_wait_for_a_word() {
+    let workers = Workers::planned(40).await;
+    let machine = Program::new();
+    workers.slow();
+    let running = workers.start(&machine, "worker");
+    workers.until_moved(4).await;
+    workers
+        .world
+        .sql("UPDATE windlass_active SET timeline = '000000FF'")
+        .await;
+    end_connections(&workers).await;
+    let ended = running.wait().await.expect_code(130);
+    assert!(ended.stdout.contains("was failed over"), "{}", ended.stdout);
+    workers.world.proxy.set_fault(Fault::None);
+    for command in ["worker", "resume"] {
+        let refused = workers.start(&machine, command).wait().await.expect_code(2);
+        assert!(
+            refused.stderr.contains("journal verify"),
+            "{}",
+            refused.stderr
+        );
+    }
+    workers.expect_verified(&machine).await;
+    let mut args = workers.args("resume");
+    args.push("--after-failover".into());
+    machine.run(&args).await.expect_code(0);
+    workers.expect_all_moved_once().await;
+}
