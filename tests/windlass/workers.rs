@@ -127,6 +127,19 @@ async fn three_workers_share_a_task_and_each_object_is_moved_once() {
     let again = workers.start(&machines[0], "worker").wait().await;
     let again = again.expect_code(0);
     assert!(again.stdout.contains("is complete"), "{}", again.stdout);
+    // The database tells of all of them, wherever their journals are.
+    let report = [
+        "--db-connect",
+        &workers.url,
+        "report",
+        &workers.task,
+        "-o",
+        "-",
+    ];
+    for machine in [&machines[1], &Program::new()] {
+        let page = machine.run(&report).await.expect_code(0).stdout;
+        assert!(page.contains("240"), "{page}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
