@@ -26,9 +26,9 @@ pub struct ShardsCounted {
 }
 
 /// Shard, first and last object, lease.
-type Raw = (i64, i64, i64, i32);
+pub(super) type RawClaim = (i64, i64, i64, i32);
 
-fn claim((shard, first, last, lease): Raw) -> Claim {
+pub(super) fn claim((shard, first, last, lease): RawClaim) -> Claim {
     Claim {
         shard: shard_of((shard, first, last)),
         lease,
@@ -43,10 +43,19 @@ fn shard_of((shard, first, last): (i64, i64, i64)) -> Shard {
     }
 }
 
-/// Numbers of shards, as a list within a statement.
-fn list(shards: impl Iterator<Item = u64>) -> String {
-    let shards: Vec<String> = shards.map(|shard| shard.to_string()).collect();
-    shards.join(", ")
+/// The numbers of shards, as a list within a statement.
+pub(super) fn list(claims: &[Claim]) -> String {
+    let shards = claims.iter().map(|claim| claim.shard.shard.to_string());
+    shards.collect::<Vec<_>>().join(", ")
+}
+
+/// The lease with which each of these shards was claimed, by the shard's number in a column.
+pub(super) fn lease_of(claims: &[Claim], column: &str) -> String {
+    let leases = claims
+        .iter()
+        .map(|claim| format!("WHEN {} THEN {}", claim.shard.shard, claim.lease));
+    let leases = leases.collect::<Vec<_>>().join(" ");
+    format!("(CASE {column} {leases} END)")
 }
 
 impl Catalog {
@@ -88,7 +97,7 @@ impl Catalog {
         let statements = [later(writer), statement];
         let [later, claimed] = self.at_once_over(CLAIM, session, statements).await?;
         refuse_taken_over(later, writer).map_err(CatalogError::of(CLAIM))??;
-        let claimed: Option<Raw> = claimed.optional().map_err(CatalogError::of(CLAIM))?;
+        let claimed: Option<RawClaim> = claimed.optional().map_err(CatalogError::of(CLAIM))?;
         Ok(claimed.map(claim))
     }
 
@@ -135,7 +144,7 @@ impl Catalog {
                 "UPDATE windlass_shards SET owner = $2, lease_epoch = lease_epoch + 1
                   WHERE task_id = $1 AND shard IN ({}) AND {}
                  RETURNING shard, first_idx, last_idx, lease_epoch",
-                list(others.iter().map(|claim| claim.shard.shard)),
+                list(&others),
                 unless_taken_over(writer, "$2", "$3")
             );
             own.extend(self.claims(session, writer, sql).await?);
@@ -190,18 +199,14 @@ impl Catalog {
         if claims.is_empty() {
             return Ok(Vec::new());
         }
-        let remembered = claims
-            .iter()
-            .map(|claim| format!("WHEN {} THEN {}", claim.shard.shard, claim.lease));
-        let remembered: Vec<String> = remembered.collect();
-        let remembered = format!("(CASE shard {} END)", remembered.join(" "));
+        let remembered = lease_of(claims, "shard");
         let said = |words: &str| words.replace("{lease}", &remembered);
         let sql = format!(
             "UPDATE windlass_shards SET owner = $2, lease_epoch = {}
               WHERE task_id = $1 AND shard IN ({}) AND {} AND {}
              RETURNING shard, first_idx, last_idx, lease_epoch",
             said(lease),
-            list(claims.iter().map(|claim| claim.shard.shard)),
+            list(claims),
             said(condition),
             unless_taken_over(writer, "$2", "$3")
         );
@@ -222,7 +227,7 @@ impl Catalog {
         let statements = [later(writer), statement];
         let [later, claimed] = self.at_once_over(CLAIM, session, statements).await?;
         refuse_taken_over(later, writer).map_err(CatalogError::of(CLAIM))??;
-        let claimed: Vec<Raw> = claimed.all().map_err(CatalogError::of(CLAIM))?;
+        let claimed: Vec<RawClaim> = claimed.all().map_err(CatalogError::of(CLAIM))?;
         Ok(claimed.into_iter().map(claim).collect())
     }
 

@@ -6,7 +6,7 @@ use super::error::CatalogError;
 use super::handle::Catalog;
 use super::request::{Rehearsal, Scope};
 use super::sql::{Connection, Objects, Statement, Value, before_joins};
-use crate::model::{Place, Policy, Stage};
+use crate::model::{Place, Policy};
 
 /// What an unfinished task has, and a new plan would have as well: its documents that still are where
 /// it has its source.
@@ -41,20 +41,19 @@ impl Catalog {
     }
 
     /// How many rows in the source no object of an online task stands for, as they are now, and their stored
-    /// size together: what its next pass would plan.
+    /// size together: what a cut-over would plan.
     pub async fn changed_since(
         &self,
         task_id: i64,
         (from, to): (&Place, &Place),
         policy: &Policy,
-        stage: Stage,
     ) -> Result<(u64, u64), CatalogError> {
         let scope = Scope {
             from,
             to,
             policy,
             planned: 0,
-            digests_only: stage == Stage::Staging,
+            digests_only: false,
         };
         let what = "count what has changed since the last pass";
         let read = async |within: &mut Connection<'_>| {

@@ -3,13 +3,14 @@
 use uuid::Uuid;
 
 use super::backend::dialect;
+use super::claims::{claim, lease_of, list};
 use super::error::CatalogError;
 use super::executors::Executor;
 use super::handle::Catalog;
 use super::request::Writer;
 use super::sql::Statement;
 use crate::database::Session;
-use crate::model::{Claim, Shard};
+use crate::model::Claim;
 
 /// An executor's shards that are not done, as they were when it was looked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,22 +69,6 @@ impl TryFrom<RawTakeover> for Takeover {
     }
 }
 
-fn claim((shard, first, last, lease): (i64, i64, i64, i32)) -> Claim {
-    Claim {
-        shard: Shard {
-            shard: shard as u64,
-            first_idx: first as u64,
-            last_idx: last as u64,
-        },
-        lease,
-    }
-}
-
-fn list(claims: &[Claim]) -> String {
-    let shards = claims.iter().map(|claim| claim.shard.shard.to_string());
-    shards.collect::<Vec<_>>().join(", ")
-}
-
 impl Catalog {
     /// The shards that others hold and have not brought to their end.
     pub async fn held_by_others(&self, writer: &Writer) -> Result<Vec<Held>, CatalogError> {
@@ -109,7 +94,7 @@ impl Catalog {
         Ok(held.filter(|held| !held.claims.is_empty()).collect())
     }
 
-    /// Takes shards over that are held as they were when they were looked at: an owner that has come back
+    /// Takes shards over that are held as they were when they were looked at, and tells which: an owner that has come back
     /// meanwhile has claimed them anew, and keeps them. Whom each was taken from is kept for good, and
     /// how far the mirror had that one's journal: what it had under way for these shards is in the mirror
     /// by the time the claim stands, or is refused, and its head may go on over that.
@@ -118,19 +103,14 @@ impl Catalog {
         session: &Session,
         writer: &Writer,
         held: &Held,
-    ) -> Result<Vec<Takeover>, CatalogError> {
-        let leases = held.claims.iter().map(|claim| {
-            let (shard, lease) = (claim.shard.shard, claim.lease);
-            format!("WHEN {shard} THEN {lease}")
-        });
-        let leases: Vec<String> = leases.collect();
-        let lease = format!("(CASE shard {} END)", leases.join(" "));
+    ) -> Result<Vec<Claim>, CatalogError> {
         let shards = list(&held.claims);
         let take = Statement::new(format!(
             "UPDATE windlass_shards SET owner = $2, lease_epoch = lease_epoch + 1, lease_until = {}
               WHERE task_id = $1 AND shard IN ({shards}) AND owner = $3 AND NOT done
-                AND lease_epoch = {lease}",
-            dialect(&self.db).end_of_lease()
+                AND lease_epoch = {}",
+            dialect(&self.db).end_of_lease(),
+            lease_of(&held.claims, "shard")
         ));
         let keep = Statement::new(format!(
             "INSERT INTO windlass_takeovers
@@ -140,7 +120,7 @@ impl Catalog {
               WHERE s.task_id = $1 AND s.shard IN ({shards}) AND s.owner = $2 AND NOT s.done
                 AND e.executor = $3 AND s.lease_epoch = {} + 1
              ON CONFLICT DO NOTHING",
-            lease.replace("CASE shard", "CASE s.shard")
+            lease_of(&held.claims, "s.shard")
         ));
         let of = |statement: Statement| {
             let statement = statement
@@ -162,13 +142,8 @@ impl Catalog {
                     claim.shard == takeover.claim.shard && claim.lease + 1 == takeover.claim.lease
                 })
         };
-        let own: Vec<u64> = taken
-            .iter()
-            .filter(|t| is_new(t))
-            .map(|t| t.claim.shard.shard)
-            .collect();
-        let is_own = |takeover: &Takeover| own.contains(&takeover.claim.shard.shard);
-        Ok(taken.into_iter().filter(is_own).collect())
+        let new = taken.into_iter().filter(is_new);
+        Ok(new.map(|takeover| takeover.claim).collect())
     }
 
     /// Every takeover of shards, in their order.

@@ -7,7 +7,7 @@ use super::handle::Catalog;
 use super::sql::{Begin, Connection, Statement};
 use super::tasks::TaskRow;
 use crate::database::Session;
-use crate::model::{Forecast, Measured, Stage};
+use crate::model::{Forecast, Measured};
 
 /// As much of a row as a commit or an update of the mirror writes anew: all of it.
 const WRITE: &str = "UPDATE windlass_objects SET seq = seq WHERE task_id = $1 AND idx < $2";
@@ -64,7 +64,7 @@ impl Catalog {
             return Ok(None);
         };
         let places = (&measured.from, &measured.to);
-        let changed = self.changed_since(task.task_id, places, &task.policy, Stage::Cutover);
+        let changed = self.changed_since(task.task_id, places, &task.policy);
         Ok(Some(measured.forecast(staged, changed.await?)))
     }
 

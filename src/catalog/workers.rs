@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::backend::dialect;
+use super::claims::{RawClaim, claim};
 use super::error::CatalogError;
 use super::executors::{Executor, becomes_active};
 use super::handle::Catalog;
@@ -10,7 +11,7 @@ use super::request::Writer;
 use super::sql::{Answer, Dialect, Statement};
 use super::tasks::ExecutorEnd;
 use crate::database::{Session, WorkerNumber};
-use crate::model::{Claim, Shard, TaskState};
+use crate::model::{Claim, TaskState};
 
 /// What came of joining a task.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,15 +202,7 @@ impl Catalog {
               WHERE task_id = $1 AND owner = $2 AND NOT done ORDER BY shard",
         );
         let own = own.bind(writer.task_id).bind(writer.executor.to_string());
-        let own: Vec<(i64, i64, i64, i32)> = self.all("look for its shards", own).await?;
-        let claim = |(shard, first, last, lease): (i64, i64, i64, i32)| Claim {
-            shard: Shard {
-                shard: shard as u64,
-                first_idx: first as u64,
-                last_idx: last as u64,
-            },
-            lease,
-        };
+        let own: Vec<RawClaim> = self.all("look for its shards", own).await?;
         Ok(own.into_iter().map(claim).collect())
     }
 

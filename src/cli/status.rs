@@ -14,7 +14,7 @@ use super::pace::Rate;
 use super::printer::result_columns;
 use super::related::{Reversal, reversals, reversed_words};
 use super::{ExitStatus, Printer, causes, format};
-use crate::catalog::{Catalog, Executor, Failure, FailureCount, TaskRow};
+use crate::catalog::{Catalog, Executor, Failure, FailureCount};
 use crate::model::{Forecast, Summary, TaskKind, TaskState, in_a_line};
 use crate::progress::RATE_WINDOW;
 
@@ -83,7 +83,7 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
     let task = catalog.task(task).await?;
     let id = task.task_id;
     let executors = catalog.executors(id).await?;
-    let latest = latest(&task, &executors);
+    let latest = latest(task.workers, &executors);
     let standing = Standing::of(task.state, latest);
     let shards = match task.workers {
         true => Some(shards(catalog, id).await?),
@@ -134,9 +134,9 @@ async fn look(catalog: &Catalog, task: &str) -> anyhow::Result<Status> {
 }
 
 /// Whose life tells whether the task is at work: of several the one that was heard of last.
-fn latest<'e>(task: &TaskRow, executors: &'e [Executor]) -> Option<&'e Executor> {
+fn latest(is_shared: bool, executors: &[Executor]) -> Option<&Executor> {
     let at_work = executors.iter().filter(|executor| !executor.ended);
-    match task.workers {
+    match is_shared {
         true => at_work.min_by_key(|executor| executor.heartbeat_age_s),
         false => executors.first(),
     }
@@ -221,7 +221,9 @@ fn words(status: &Status) -> String {
         ));
         lines.extend(status.window.iter().flat_map(format::window));
     }
-    let why = status.standing.why_resume(status.latest());
+    let why = status
+        .standing
+        .why_resume(latest(status.shards.is_some(), &status.executors));
     if let (Some(why), Some(next)) = (why, &status.next) {
         lines.push(format!("task {} {why}: {next}", status.task_id));
     }
@@ -242,16 +244,6 @@ fn speed(status: &Status) -> String {
         words += &format!(", {} left", format::duration(Duration::from_secs(eta_s)));
     }
     words
-}
-
-impl Status {
-    fn latest(&self) -> Option<&Executor> {
-        let at_work = self.executors.iter().filter(|executor| !executor.ended);
-        match self.shards {
-            Some(_) => at_work.min_by_key(|executor| executor.heartbeat_age_s),
-            None => self.executors.first(),
-        }
-    }
 }
 
 fn executor(executor: &Executor, shards: Option<u64>) -> String {

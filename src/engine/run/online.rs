@@ -60,13 +60,7 @@ async fn after_cutover(context: &Context) {
 
 /// Rows in the source that no object of the task stands for; nothing where that can't be asked.
 async fn left_behind(context: &Context) -> Option<u64> {
-    let (catalog, task) = (&context.catalog, &context.task);
-    let places = (
-        context.stores.source.place(),
-        context.stores.destination.place(),
-    );
-    let changed = catalog.changed_since(task.task_id, places, &task.policy, Stage::Cutover);
-    match changed.await {
+    match window::changed(context).await {
         Ok((documents, _)) => Some(documents),
         Err(error) => {
             tracing::warn!("{error}");

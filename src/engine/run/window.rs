@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::catalog::{CatalogError, Copies};
 use crate::engine::object::context::Context;
-use crate::model::{Forecast, Measured, Stage};
+use crate::model::{Forecast, Measured};
 
 /// Copies of which the store is asked, as the cut-over asks of all.
 const PROOFS: u32 = 2_000;
@@ -76,20 +76,26 @@ struct Looked {
 }
 
 async fn look(context: &Context) -> Result<Looked, CatalogError> {
-    let (catalog, task) = (&context.catalog, &context.task);
+    let began = Instant::now();
+    Ok(Looked {
+        changed: changed(context).await?,
+        plan_ms: began.elapsed().as_secs_f64() * 1e3,
+        proof_us: proof_us(context).await?,
+        staged: context.catalog.summary(context.task.task_id).await?.staged,
+    })
+}
+
+/// Rows in the source that no object of the task stands for, and their stored size together.
+pub async fn changed(context: &Context) -> Result<(u64, u64), CatalogError> {
+    let task = &context.task;
     let places = (
         context.stores.source.place(),
         context.stores.destination.place(),
     );
-    let began = Instant::now();
-    let changed = catalog.changed_since(task.task_id, places, &task.policy, Stage::Cutover);
-    let changed = changed.await?;
-    Ok(Looked {
-        changed,
-        plan_ms: began.elapsed().as_secs_f64() * 1e3,
-        proof_us: proof_us(context).await?,
-        staged: catalog.summary(task.task_id).await?.staged,
-    })
+    let changed = context
+        .catalog
+        .changed_since(task.task_id, places, &task.policy);
+    changed.await
 }
 
 async fn proof_us(context: &Context) -> Result<f64, CatalogError> {

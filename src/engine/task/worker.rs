@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::catalog::{Catalog, Executor, Held as HeldShards, Joined, TaskRow, Together, Writer};
+use crate::catalog::{Catalog, Executor, Held as HeldShards, Joined, TaskRow, Together};
 use crate::crash;
 use crate::database::{Hold, LockError, Session, WorkerNumber};
 use crate::engine::flow::lock::{Lease, refused_lock, take_lock};
@@ -252,15 +252,6 @@ struct TakingUp<'a> {
 }
 
 impl TakingUp<'_> {
-    fn writer(&self) -> Writer {
-        Writer {
-            task_id: self.task.task_id,
-            executor: self.journal.executor(),
-            epoch: self.epoch,
-            together: Together::Workers,
-        }
-    }
-
     fn recovery<'r>(&'r self, own: &'r [Claim]) -> Recovery<'r> {
         Recovery {
             catalog: self.catalog,
@@ -287,7 +278,7 @@ impl TakingUp<'_> {
     /// What an earlier process of this worker has left: told to the mirror by the claims of then, and only
     /// then are they made anew.
     async fn own(&self, mirrored: crate::journal::Head) -> Result<(), EngineError> {
-        let writer = self.writer();
+        let writer = self.recovery(&[]).writer();
         let own = self.catalog.own_shards(&writer).await?;
         let recovery = self.recovery(&own);
         recovery.replay(mirrored).await?;
@@ -319,7 +310,7 @@ impl TakingUp<'_> {
     /// Takes over the shards of executors whose sessions have ended, once nothing that they have sent can
     /// still arrive.
     async fn of_the_dead(&self, settings: &Settings) -> Result<Vec<Claim>, EngineError> {
-        let writer = self.writer();
+        let writer = self.recovery(&[]).writer();
         let mut adopted = Vec::new();
         let mut dead = Vec::new();
         // The leases first: an owner that comes back between the two looks has claimed anew.
@@ -337,12 +328,7 @@ impl TakingUp<'_> {
         outlast(&dead, settings).await;
         for held in dead {
             crash::point("takeover-before");
-            let taken = self.catalog.take_over(self.session, &writer, &held).await?;
-            let own = taken.iter().filter(|t| t.by == writer.executor);
-            let mut own: Vec<Claim> = own.map(|takeover| takeover.claim).collect();
-            // The latest of each shard is the one that holds.
-            own.sort_by_key(|claim| (claim.shard.shard, std::cmp::Reverse(claim.lease)));
-            own.dedup_by_key(|claim| claim.shard.shard);
+            let own = self.catalog.take_over(self.session, &writer, &held).await?;
             crash::point("takeover-claimed");
             self.adopt(&own, &own).await?;
             tell_of_the_dead(&held.executor, own.len());
