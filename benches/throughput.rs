@@ -8,6 +8,7 @@
 #[path = "../tests/windlass/support/mod.rs"]
 mod support;
 
+#[allow(dead_code, reason = "shared by the benches")]
 mod lab;
 
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! What the benches share: sets of documents, programs that are run and watched, medians.
 
 mod cpu;
+pub mod delay;
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -12,7 +12,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use md5::{Digest as _, Md5};
 
 pub use error::AuditError;
-pub use proof::{Change, Part, Problem, Proof, ProvenChain, TakenOver, prove, prove_export};
+pub use proof::{
+    Change, Part, Problem, Proof, ProvenChain, TakenOver, prove, prove_collected, prove_export,
+};
 pub use report::{AuditReport, Finding, Outcome as AuditOutcome};
 
 use report::Outcome;

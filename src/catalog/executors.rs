@@ -33,6 +33,9 @@ pub struct Executor {
     pub heartbeat_age_s: i64,
 }
 
+/// Younger than this is the last sign of whoever is at work: signs come every half second.
+const AT_WORK_S: u32 = 15;
+
 const NOTE: &str = "note the executor";
 
 /// Touches the rows of the others, for [`super::ownership`]: whoever holds one is waited for.
@@ -120,6 +123,18 @@ impl Catalog {
         executors.retain(|executor| !executor.ended);
         let latest = executors.into_iter().min_by_key(|e| e.heartbeat_age_s);
         Ok(latest.map(|executor| (task_id, executor)))
+    }
+
+    /// How many workers have told of themselves lately.
+    pub async fn workers_at_work(&self, task_id: i64) -> Result<u64, CatalogError> {
+        let age = dialect(&self.db).age_s("heartbeat");
+        let question = Statement::new(format!(
+            "SELECT count(*) FROM windlass_executors
+              WHERE task_id = $1 AND ended_at IS NULL AND {age} < {AT_WORK_S}"
+        ));
+        let counted = self.one("count the workers", question.bind(task_id));
+        let (workers,): (i64,) = counted.await?;
+        Ok(workers as u64)
     }
 
     /// Notes that an executor begins, or goes on after a stop: over the locked session, so that of

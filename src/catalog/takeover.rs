@@ -39,6 +39,12 @@ pub struct Takeover {
 const TAKE: &str = "take shards over";
 const LOOK: &str = "look for takeovers";
 
+const TAKEOVERS: &str = "SELECT t.shard, s.first_idx, s.last_idx, t.lease_epoch, t.executor,
+       t.from_executor, t.from_seq, t.from_head
+  FROM windlass_takeovers t
+  JOIN windlass_shards s ON s.task_id = t.task_id AND s.shard = t.shard
+ WHERE t.task_id = $1";
+
 #[derive(sqlx::FromRow)]
 struct RawTakeover {
     shard: i64,
@@ -159,32 +165,16 @@ impl Catalog {
         found.into_iter().map(Takeover::try_from).collect()
     }
 
-    /// The objects of shards that were taken from an executor, each range by its first and its last.
-    pub async fn taken_from(
-        &self,
-        task_id: i64,
-        executor: Uuid,
-    ) -> Result<Vec<(u64, u64)>, CatalogError> {
-        let taken = Statement::new(
-            "SELECT DISTINCT s.first_idx, s.last_idx FROM windlass_takeovers t
-               JOIN windlass_shards s ON s.task_id = t.task_id AND s.shard = t.shard
-              WHERE t.task_id = $1 AND t.from_executor = $2 ORDER BY s.first_idx",
-        );
-        let taken = taken.bind(task_id).bind(executor.to_string());
-        let taken: Vec<(i64, i64)> = self.all(LOOK, taken).await?;
-        let range = |(first, last): (i64, i64)| (first as u64, last as u64);
-        Ok(taken.into_iter().map(range).collect())
+    /// Every takeover of a task, those of a shard in their order.
+    pub async fn all_takeovers(&self, task_id: i64) -> Result<Vec<Takeover>, CatalogError> {
+        let all = Statement::new(format!("{TAKEOVERS} ORDER BY t.shard, t.lease_epoch"));
+        let found: Vec<RawTakeover> = self.all(LOOK, all.bind(task_id)).await?;
+        found.into_iter().map(Takeover::try_from).collect()
     }
 
     fn takeovers_of(&self, task_id: i64, claims: &[Claim]) -> Statement {
-        Statement::new(format!(
-            "SELECT t.shard, s.first_idx, s.last_idx, t.lease_epoch, t.executor, t.from_executor,
-                    t.from_seq, t.from_head
-               FROM windlass_takeovers t
-               JOIN windlass_shards s ON s.task_id = t.task_id AND s.shard = t.shard
-              WHERE t.task_id = $1 AND t.shard IN ({}) ORDER BY t.shard, t.lease_epoch",
-            list(claims)
-        ))
-        .bind(task_id)
+        let shards = list(claims);
+        let some = format!("{TAKEOVERS} AND t.shard IN ({shards}) ORDER BY t.shard, t.lease_epoch");
+        Statement::new(some).bind(task_id)
     }
 }

@@ -20,6 +20,8 @@ impl Command {
             Self::Serve(args) => args.task.as_mut(),
             Self::Journal(args) => match &mut args.command {
                 Some(JournalCommand::Verify(args)) => args.task.as_mut(),
+                Some(JournalCommand::Ship(args)) => Some(&mut args.task),
+                Some(JournalCommand::Collect(args)) => args.task.as_mut(),
                 None => args.task.as_mut(),
             },
             Self::Check(_)

@@ -16,7 +16,9 @@ use crate::engine::Sharing;
 use crate::model::Cause;
 pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 pub use doctor::DoctorArgs;
-pub use journal::{JournalArgs, JournalCommand, JournalFormat};
+pub use journal::{
+    JournalArgs, JournalCollectArgs, JournalCommand, JournalFormat, JournalShipArgs,
+};
 pub use migration::MigrationArgs;
 pub use serve::ServeArgs;
 pub use watch::{LogFormat, ProgressArgs, ProgressForm, WatchArgs};
@@ -258,7 +260,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE", default_value = "192MiB", value_parser = memory_limit)]
     pub memory_limit: crate::engine::MemoryLimit,
     /// Bytes per second that may be written to the destination, such as 10MiB/s; reading the
-    /// source and reading copies back are not counted
+    /// source and reading copies back are not counted. Workers that share a task share it
     #[arg(long, value_name = "RATE", value_parser = super::size::rate_bytes)]
     pub bwlimit: Option<u64>,
     /// Bytes per second that may be read from the source, such as 10MiB/s: while services run, it is

@@ -173,7 +173,25 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
                 "An export, by itself",
                 "windlass journal verify --export task-1.jsonl",
             ),
+            (
+                "An export, against the database",
+                "windlass journal verify 1 --export task-1.jsonl",
+            ),
         ],
+    ),
+    (
+        "journal collect",
+        &[(
+            "What this machine and an export have, in one",
+            "windlass journal collect state task-1.jsonl -o all.jsonl",
+        )],
+    ),
+    (
+        "journal ship",
+        &[(
+            "Where it stays when this machine goes",
+            "windlass journal ship 1 --to audit",
+        )],
     ),
     (
         "report",

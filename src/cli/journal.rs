@@ -1,10 +1,12 @@
 //! `journal`: the history of a task, for people, for spreadsheets, and as the export that can be
 //! proven.
 
+mod collect;
 pub mod filter;
 mod mirrored;
 mod render;
 mod seen;
+mod ship;
 mod step;
 mod verify;
 
@@ -26,16 +28,27 @@ pub async fn run(
     global: &Global,
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
-    let Some(JournalCommand::Verify(args)) = &args.command else {
-        return show(args, global, printer).await;
-    };
-    match (&args.task, &args.export) {
-        (_, Some(file)) => verify::export(file, printer).await,
-        (Some(task), None) => verify::task(task, global, printer).await,
-        (None, None) => Err(refused(
-            Code::Usage,
-            "name a task, or a file with --export FILE",
-        )),
+    match &args.command {
+        None => show(args, global, printer).await,
+        Some(JournalCommand::Verify(args)) => match (&args.task, &args.export) {
+            (None, Some(file)) => verify::export(file, printer).await,
+            (Some(task), export) => verify::task(task, export.as_deref(), global, printer).await,
+            (None, None) => Err(refused(
+                Code::Usage,
+                "name a task, or a file with --export FILE",
+            )),
+        },
+        Some(JournalCommand::Collect(args)) => {
+            tokio::task::block_in_place(|| collect::run(args, printer))
+        }
+        Some(JournalCommand::Ship(args)) => ship::run(args, global, printer).await,
+    }
+}
+
+fn entries(number: u64) -> String {
+    match number {
+        1 => "1 entry".into(),
+        _ => format!("{number} entries"),
     }
 }
 

@@ -47,6 +47,7 @@ mod status;
 mod usage;
 mod verify;
 mod watched;
+mod whole_file;
 
 use std::process::ExitCode;
 

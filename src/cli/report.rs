@@ -4,7 +4,6 @@ mod gathered;
 mod sign;
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -15,6 +14,7 @@ use uuid::Uuid;
 use super::args::{Global, ReportArgs};
 use super::connect::{self, FoundTask};
 use super::fault::{Code, refused};
+use super::whole_file::{WholeFile, refuse_existing};
 use super::{ExitStatus, Printer, format};
 use crate::catalog::{TaskRow, Told};
 use crate::journal::{self, JournalError};
@@ -89,47 +89,11 @@ fn signed(signer: &Signer, report: &Report) -> Signed {
     }
 }
 
-fn refuse_existing(path: &Path) -> anyhow::Result<()> {
-    match path.symlink_metadata() {
-        Ok(_) => {
-            let why = "exists: name another file, or replace it with --force";
-            Err(refused(
-                Code::FileExists,
-                format!("{} {why}", path.display()),
-            ))
-        }
-        Err(_) => Ok(()),
-    }
-}
-
-/// Whole or not at all: a reader never sees half a report, and a full disk keeps the old one.
 fn write(path: &Path, force: bool, html: &str) -> anyhow::Result<()> {
-    let cannot_write = || format!("cannot write {}", path.display());
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        .prefix(".windlass-report-")
-        // As any file that its owner makes: the umask says who else may read it.
-        .permissions(std::fs::Permissions::from_mode(0o666))
-        .tempfile_in(dir)
-        .with_context(cannot_write)?;
-    file.write_all(html.as_bytes()).with_context(cannot_write)?;
-    file.as_file().sync_all().with_context(cannot_write)?;
-    let put = match force {
-        true => file.persist(path),
-        false => file.persist_noclobber(path),
-    };
-    if let Err(error) = put {
-        if !force {
-            refuse_existing(path)?;
-        }
-        return Err(error.error).with_context(cannot_write);
-    }
-    std::fs::File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .with_context(cannot_write)
+    let mut file = WholeFile::begin(path, force)?;
+    let written = file.write_all(html.as_bytes());
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    file.put()
 }
 
 async fn gather(args: &ReportArgs, global: &Global) -> anyhow::Result<Report> {

@@ -16,7 +16,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 
 use self::answer::Answers;
@@ -24,6 +23,7 @@ use self::guard::Guard;
 use self::lookout::{Lookout, Subject};
 use super::args::{Global, ServeArgs};
 use super::fault::{Code, refused};
+use super::signals::Signals;
 use super::{ExitStatus, Printer, connect, latest};
 use crate::catalog::Catalog;
 use crate::database::{ConnectOptions, Database, DatabaseUrl};
@@ -61,8 +61,7 @@ pub async fn run(
     printer: &Printer,
 ) -> anyhow::Result<ExitStatus> {
     // Listened for from here on, also while the database is asked.
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let mut terminated = signal(SignalKind::terminate())?;
+    let mut signals = Signals::listen()?;
     let serving = async {
         let (catalog, url, home) = open(args, global).await?;
         let (listener, at) = listen(args.listen).await?;
@@ -79,8 +78,7 @@ pub async fn run(
     };
     tokio::select! {
         ended = serving => ended,
-        _ = interrupted.recv() => Ok(ExitStatus::Complete),
-        _ = terminated.recv() => Ok(ExitStatus::Complete),
+        () = signals.next() => Ok(ExitStatus::Complete),
     }
 }
 

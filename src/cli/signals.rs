@@ -38,7 +38,7 @@ pub fn end_as_first_process() -> std::io::Result<()> {
 }
 
 /// What asks a run to end.
-struct Signals {
+pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
     hangup: Option<Signal>,
@@ -46,7 +46,7 @@ struct Signals {
 
 impl Signals {
     /// Listens from here on.
-    fn listen() -> anyhow::Result<Self> {
+    pub fn listen() -> anyhow::Result<Self> {
         let signals = Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
@@ -56,7 +56,8 @@ impl Signals {
         Ok(signals)
     }
 
-    async fn next(&mut self) {
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

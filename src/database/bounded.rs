@@ -66,6 +66,11 @@ impl BoundedPool {
         self.pool.take_first()
     }
 
+    /// See [`Database::keep_to`](super::Database::keep_to).
+    pub(super) fn keep_to(&self, most: u32) {
+        self.pool.keep_to(most);
+    }
+
     /// Gives up one connection for as long as the answer is held, so that another can be opened
     /// beside the pool.
     pub(super) async fn make_room(&self) -> Room {

@@ -194,6 +194,14 @@ impl Database {
         }
     }
 
+    /// Opens no more than so many connections beside the one that holds the lock: others work beside this
+    /// process.
+    pub fn keep_to(&self, most: u32) {
+        if let Self::Postgres(pool) = self {
+            pool.keep_to(most);
+        }
+    }
+
     /// Closes the pool, waiting for what is in use.
     pub async fn close(&self) {
         match self {

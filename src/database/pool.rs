@@ -66,6 +66,8 @@ struct State {
     reserved: u32,
     /// Connections that there may be.
     size: u32,
+    /// As many as there may be once the server opens that many.
+    most: u32,
     refused_at: Option<Instant>,
     /// Whether one of the first connections is no longer the pool's.
     has_given_away: bool,
@@ -215,6 +217,7 @@ impl Pool {
             permits: Arc::new(Semaphore::new(size as usize)),
             state: Mutex::new(State {
                 size,
+                most: size,
                 ..State::default()
             }),
             given_back: Notify::new(),
@@ -227,6 +230,14 @@ impl Pool {
             pool.inner.state().idle.push(live);
         }
         pool
+    }
+
+    /// From now on no more than so many, as far as they are not in use.
+    pub(super) fn keep_to(&self, most: u32) {
+        let mut state = self.inner.state();
+        state.most = state.most.min(most.max(1));
+        let spare = state.size.saturating_sub(state.most) as usize;
+        state.size -= self.inner.permits.forget_permits(spare) as u32;
     }
 
     /// A connection, as soon as there is one.
@@ -391,7 +402,7 @@ impl Pool {
     fn grow_again(&self) {
         let mut state = self.inner.state();
         let is_old = |at: Instant| at.elapsed() >= GROW_AFTER;
-        if state.size < self.inner.options.max_connections && state.refused_at.is_some_and(is_old) {
+        if state.size < state.most && state.refused_at.is_some_and(is_old) {
             state.size += 1;
             state.refused_at = Some(Instant::now());
             self.inner.permits.add_permits(1);

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::entries::Line;
 use crate::model::{ENTRY_MAX_BYTES, Entry};
 
 /// The hash of an entry, or a chain's root.
@@ -18,8 +19,7 @@ const MIDDLE: &str = ",\"hash\":\"";
 const END: &str = "\"}";
 
 /// The longest exported line, in bytes, without its line feed.
-pub(super) const LINE_MAX_BYTES: usize =
-    BEGIN.len() + ENTRY_MAX_BYTES + MIDDLE.len() + 64 + END.len();
+pub const LINE_MAX_BYTES: usize = BEGIN.len() + ENTRY_MAX_BYTES + MIDDLE.len() + 64 + END.len();
 
 /// The hash before the first entry.
 pub fn root(task: Uuid, executor: Uuid) -> Hash {
@@ -51,6 +51,11 @@ pub(super) fn split(line: &str) -> Option<(&str, Hash)> {
     }
     let hash = hex::decode(hash).ok()?.try_into().ok()?;
     Some((entry_json, hash))
+}
+
+/// The hash on an exported line.
+pub fn hash_of(line: &str) -> Option<Hash> {
+    split(line).map(|(_, hash)| hash)
 }
 
 /// The last entry of a chain.
@@ -126,41 +131,78 @@ pub struct ChainError {
 /// # Errors
 /// The first line that does not fit.
 pub fn verify_export(export: impl BufRead) -> Result<Verified, ChainError> {
-    verify_export_with(export, |_| Ok(()))
+    verify_export_with(export, |_, _| Ok(()))
 }
 
-/// Checks an export as [`verify_export`] does, and shows each entry that fits to `look`, which may
-/// refuse it for reasons of its own.
+/// Checks an export as [`verify_export`] does, and shows each entry that fits, as it is and as it
+/// stands there, to `look`,
+/// which may refuse it for reasons of its own.
 ///
 /// # Errors
 /// The first line that does not fit, or that was refused.
 pub fn verify_export_with(
-    mut export: impl BufRead,
-    mut look: impl FnMut(&Entry) -> Result<(), String>,
+    export: impl BufRead,
+    mut look: impl FnMut(&Entry, &Line) -> Result<(), String>,
 ) -> Result<Verified, ChainError> {
-    let mut verified = Verified::default();
-    let mut known = HashMap::new();
-    let mut buffer = Vec::new();
-    loop {
-        let number = verified.lines + 1;
+    let mut lines = ProvenLines::new(export);
+    while let Some(line) = lines.next() {
+        let (entry, line) = line?;
+        look(&entry, &line).map_err(|what| ChainError {
+            line: lines.verified.lines,
+            seq: Some(entry.seq),
+            what,
+        })?;
+    }
+    Ok(lines.verified)
+}
+
+/// The entries of an export, each as it is and as it stands there, as far as they fit.
+pub struct ProvenLines<R> {
+    export: R,
+    verified: Verified,
+    known: HashMap<Uuid, usize>,
+    buffer: Vec<u8>,
+}
+
+impl<R: BufRead> ProvenLines<R> {
+    /// From the beginning on.
+    pub fn new(export: R) -> Self {
+        Self {
+            export,
+            verified: Verified::default(),
+            known: HashMap::new(),
+            buffer: Vec::new(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<(Entry, Line)>, ChainError> {
+        let number = self.verified.lines + 1;
         let fail = |seq, what: String| ChainError {
             line: number,
             seq,
             what,
         };
-        match read_line(&mut export, &mut buffer).map_err(|what| fail(None, what))? {
-            None => return Ok(verified),
-            Some(line) => {
-                let (entry_json, hash) =
-                    split(line).ok_or_else(|| fail(None, "not a line of the export".into()))?;
-                let entry: Entry = serde_json::from_str(entry_json)
-                    .map_err(|error| fail(None, format!("not an entry: {error}")))?;
-                extend(&mut verified, &mut known, &entry, entry_json, hash)
-                    .and_then(|()| look(&entry))
-                    .map_err(|what| fail(Some(entry.seq), what))?;
-                verified.lines += 1;
-            }
-        }
+        let line = read_line(&mut self.export, &mut self.buffer);
+        let Some(line) = line.map_err(|what| fail(None, what))? else {
+            return Ok(None);
+        };
+        let (json, hash) =
+            split(line).ok_or_else(|| fail(None, "not a line of the export".into()))?;
+        let entry: Entry = serde_json::from_str(json)
+            .map_err(|error| fail(None, format!("not an entry: {error}")))?;
+        extend(&mut self.verified, &mut self.known, &entry, json, hash)
+            .map_err(|what| fail(Some(entry.seq), what))?;
+        self.verified.lines += 1;
+        let (seq, json) = (entry.seq, json.to_owned());
+        Ok(Some((entry, Line { seq, json, hash })))
+    }
+}
+
+impl<R: BufRead> Iterator for ProvenLines<R> {
+    type Item = Result<(Entry, Line), ChainError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.read().transpose()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::fs;
+use std::io::Cursor;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use windlass::audit::{Part, prove, prove_export};
+use windlass::audit::{Part, Proof, prove, prove_export};
 use windlass::catalog::TaskRow;
 
 use crate::journal_verify::Proven;
@@ -136,7 +137,7 @@ async fn a_row_that_was_changed_behind_anchores_back_is_found() {
 async fn any_deed_on_an_export_is_found() {
     let proven = Proven::new(4).await;
     let export = proven.export().await;
-    let whole = prove_export(export.as_bytes());
+    let whole = proof_of(export.as_bytes());
     assert!(whole.fits, "{:?}", whole.findings);
     let head = whole.chains[0].head.clone();
     let tried = Cell::new(0);
@@ -154,7 +155,7 @@ async fn any_deed_on_an_export_is_found() {
         let tampered = tamper(&export, deed, at, to, byte);
         prop_assume!(tampered != export.as_bytes());
         tried.set(tried.get() + 1);
-        let proof = prove_export(&tampered[..]);
+        let proof = proof_of(&tampered[..]);
         // A cut tail is for the head to show.
         let is_found = !proof.fits || proof.chains[0].head != head;
         prop_assert!(is_found, "deed {deed}");
@@ -162,6 +163,10 @@ async fn any_deed_on_an_export_is_found() {
     });
     outcome.expect("all are found");
     assert!(tried.get() > 300);
+}
+
+fn proof_of(export: &[u8]) -> Proof {
+    prove_export(Cursor::new(export)).expect("in memory")
 }
 
 fn tamper(
@@ -196,7 +201,7 @@ async fn a_forged_chain_over_an_impossible_history_is_found() {
     use windlass::journal::chain;
     let proven = Proven::new(3).await;
     let export = proven.export().await;
-    let executor = prove_export(export.as_bytes()).chains[0].executor;
+    let executor = proof_of(export.as_bytes()).chains[0].executor;
     let mut hash = chain::root(proven.task.uuid, executor);
     let mut forged = String::new();
     for (seq, line) in (1..).zip(
@@ -212,7 +217,7 @@ async fn a_forged_chain_over_an_impossible_history_is_found() {
         forged += &(chain::line(&entry, &hash) + "\n");
     }
     assert_eq!(chain::verify_export(forged.as_bytes()).map(|_| ()), Ok(()));
-    let proof = prove_export(forged.as_bytes());
+    let proof = proof_of(forged.as_bytes());
     assert_eq!(proof.problems, 1);
     assert!(
         proof.findings[0]

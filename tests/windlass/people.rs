@@ -9,7 +9,7 @@ use crate::sqlite::World;
 use crate::support::program::{Outcome, Program, executable};
 
 /// Commands in an order in which each can do what its examples say.
-const IN_ORDER: [&str; 20] = [
+const IN_ORDER: [&str; 22] = [
     "config",
     "config show",
     "check",
@@ -22,6 +22,8 @@ const IN_ORDER: [&str; 20] = [
     "verify",
     "journal",
     "journal verify",
+    "journal collect",
+    "journal ship",
     "report",
     "serve",
     "delete-source",

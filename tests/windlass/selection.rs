@@ -125,6 +125,51 @@ async fn one_backend_is_split() {
     );
 }
 
+/// The same two ways, and back, each by two workers beside each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_split_a_backend_and_join_it_again() {
+    let mut split = Split::new().await;
+    for n in 0..12 {
+        for bucket in ["analysis_data", ARCHIVE] {
+            let content = format!("{bucket} {n}");
+            split
+                .deployment
+                .add_db_document("admin", bucket, &format!("id{n}"), content.as_bytes())
+                .await;
+        }
+    }
+    let one = split.config("config", db(), None);
+    let two = split.config("config-split", db(), Some(s3_spec(&split.archive).await));
+    let archive = format!("s3://{}/admin/{ARCHIVE}/", split.archive);
+    let there = [
+        one.as_str(),
+        &two,
+        "--to-analysis-archive",
+        "--bucket",
+        ARCHIVE,
+    ];
+    let back = [two.as_str(), &one, "--from-analysis-archive"];
+    for (way, task, in_archive) in [(&there[..], "1", 12), (&back[..], "2", 0)] {
+        let plan = [&["migrate", "--plan-only", "--dontask"], way].concat();
+        let few = [("FAILPOINTS", "shard-objects=return(3)")];
+        split.program.run_with(&plan, &few).await.expect_code(0);
+        let url = format!("{}", split.database.url);
+        let worker = ["--db-connect", &url, "worker", task];
+        let beside = Program::new();
+        let (first, second) = tokio::join!(split.program.run(&worker), beside.run(&worker));
+        first.expect_code(0);
+        second.expect_code(0);
+        assert_eq!(split.count_at(&archive).await, in_archive);
+        assert_eq!(split.count_at("db://").await, 24 - in_archive);
+        let seen = split.look().await;
+        seen.expect_nothing_lost();
+        assert!(
+            seen.doubled.is_empty() && seen.strays.is_empty(),
+            "{seen:?}"
+        );
+    }
+}
+
 /// The guide's second example: two backends, of which the analysis archive joins the other. Both
 /// are S3: only what lies in the archive's bucket moves, where Anchore would take every `s3://`.
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::Method;
 
 use crate::support::counting_proxy::Fault;
-use crate::support::program::Running;
+use crate::support::program::{Program, Running};
 use crate::support::random::Random;
 use crate::support::s3;
 use crate::world::{World, configured, localfs_to_s3, until};
@@ -134,6 +134,37 @@ async fn a_killed_upload_goes_on_with_the_parts_that_are_missing() {
     assert_eq!(large.uploads().await, [(other.clone(), id.clone())]);
     client.abort_upload(bucket, &other, &id).await;
     large.expect_moved_and_nothing_left().await;
+}
+
+/// A worker's own process goes on with what it has sent; another machine, which takes over, finds that in the
+/// database's table.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_of_a_worker_that_is_gone_goes_on_elsewhere() {
+    let large = Large::new().await;
+    let url = large.world.direct_url();
+    let mut plan = large.world.migrate_args();
+    plan.push("--plan-only".into());
+    large.world.program.run(&plan).await.expect_code(0);
+    let task = large.world.task().await;
+    let start =
+        |machine: &Program, command: &str| machine.spawn(&["--db-connect", &url, command, &task]);
+    let machines = [Program::new(), Program::new()];
+    large.slowly();
+    large.kill_after(start(&machines[0], "worker"), 3).await;
+    large.kill_after(start(&machines[0], "worker"), 2).await;
+    machines[0].lose_state();
+    large.world.let_time_pass().await;
+    large.world.proxy.set_fault(Fault::None);
+    let before = large.parts_sent();
+    start(&machines[1], "resume").wait().await.expect_code(0);
+    let (parts, sent) = (large.parts(), large.parts_sent());
+    println!(
+        "{parts} parts, 2 kills, {sent} sent, {} of them behind the takeover",
+        sent - before
+    );
+    assert!(sent <= parts + 2 * IN_FLIGHT, "{sent} of {parts}");
+    large.world.look().await.expect_all_at("s3", 1);
+    assert_eq!(large.uploads().await, [], "unfinished uploads");
 }
 
 #[tokio::test(flavor = "multi_thread")]

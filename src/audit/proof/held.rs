@@ -1,29 +1,23 @@
 //! The mirror held against the journal, and Anchore's rows against the mirror.
 
 use super::facts::copy_of;
-use super::replay::{Replay, Slot};
+use super::last_word::{Journals, LastWord, Told};
+use super::replay::Slot;
 use super::{Part, Problem, Proof};
 use crate::catalog::{Catalog, CatalogError, MirrorQuery, MirroredRow, MovedOn, RowTuple, TaskRow};
-use crate::model::{Outcome, Phase, State};
+use crate::model::{Outcome, Phase, State, TaskState};
 
 /// Objects read at once.
 const PAGE_OBJECTS: u32 = 5_000;
 
-/// The mirror of a task, and what its journal makes of it.
+/// The mirror of a task, and what its journals make of it.
 pub struct Mirror<'a> {
     /// The task.
     pub task: &'a TaskRow,
     /// Where the mirror is.
     pub catalog: &'a Catalog,
-    /// The journal's steps.
-    pub replay: &'a Replay,
-    /// The checkpoint's epoch.
-    pub epoch: i32,
-    /// The last entry that the mirror had when this began.
-    pub mirrored_seq: u64,
-    /// Objects of shards that were taken from a worker, by their first and their last: what its journal
-    /// has of them may have come too late.
-    pub taken_from: Vec<(u64, u64)>,
+    /// The journals that are here.
+    pub journals: &'a Journals<'a>,
 }
 
 /// How a mirrored object stands to the journal.
@@ -78,22 +72,24 @@ impl Mirror<'_> {
     /// Whether the object's row is another than the mirror says.
     fn hold_one(&self, proof: &mut Proof, row: &MirroredRow) -> bool {
         proof.objects += 1;
-        let held = match self.is_told_elsewhere(row) {
-            true => {
+        let last_word = self.journals.last_word(row.object.idx, row.epoch, row.seq);
+        let told = match last_word {
+            LastWord::Here(told) => Some(told),
+            LastWord::Abandoned => None,
+            LastWord::Elsewhere => {
                 proof.told_elsewhere += 1;
-                Held::Fits
+                None
             }
-            false => self.held(row),
         };
-        match held {
+        match told.map_or(Held::Fits, |told| told.held(row)) {
             Held::Fits => {}
             Held::Unjournaled => proof.unjournaled_commits += 1,
-            Held::Differs(_) if proof.at_work && self.may_move(row) => {
+            Held::Differs(_) if self.may_move(proof, told, row) => {
                 proof.in_motion += 1;
                 return false;
             }
             Held::Differs(what) => {
-                let seq = self.replay.mirrored(row.object.idx).seq;
+                let seq = told.map_or(0, |told| told.replay.mirrored(row.object.idx).seq);
                 proof.problem(Problem {
                     part: Part::Mirror,
                     seq: (seq > 0).then_some(u64::from(seq)),
@@ -110,16 +106,60 @@ impl Mirror<'_> {
         row.row.as_ref() != Some(&row.written)
     }
 
-    /// Whether another worker's journal has the last word on an object.
-    fn is_told_elsewhere(&self, row: &MirroredRow) -> bool {
-        let idx = row.object.idx;
-        let is_taken = || {
-            let behind = self.taken_from.partition_point(|(first, _)| *first <= idx);
-            behind > 0 && idx <= self.taken_from[behind - 1].1
+    /// Whether an object may have been moved while this looked on.
+    fn may_move(&self, proof: &Proof, told: Option<&Told<'_>>, row: &MirroredRow) -> bool {
+        let Some(told) = told else {
+            return false;
         };
-        self.task.workers && row.epoch != self.epoch && (row.epoch > 0 || is_taken())
+        let is_of_another = self.task.workers
+            && self.task.state == TaskState::Running
+            && row.epoch > 0
+            && row.epoch != told.epoch;
+        is_of_another || (proof.at_work && told.may_move(row))
     }
 
+    /// Rows that are others than the mirror says: a later task may have moved them, or Anchore.
+    async fn hold_others(
+        &self,
+        proof: &mut Proof,
+        others: &[&MirroredRow],
+    ) -> Result<(), CatalogError> {
+        let there: Vec<u64> = others
+            .iter()
+            .filter(|row| row.row.is_some())
+            .map(|row| row.object.idx)
+            .collect();
+        let moved = match there.is_empty() {
+            true => Vec::new(),
+            false => self.catalog.moved_on(self.task.task_id, &there).await?,
+        };
+        for row in others {
+            let object = row.object.key().to_string();
+            let Some(now) = &row.row else {
+                proof.deleted_since += 1;
+                proof.change(object, "its row in archive_metadata is gone".into());
+                continue;
+            };
+            let later = moved.iter().find(|moved| moved.idx == row.object.idx);
+            match judge(now, &row.written, later) {
+                Verdict::MovedOn => proof.moved_on += 1,
+                Verdict::Changed(what) => {
+                    proof.changed_since += 1;
+                    proof.change(object, what);
+                }
+                Verdict::Wrong(what) => proof.problem(Problem {
+                    part: Part::Row,
+                    seq: None,
+                    object: Some(object),
+                    what,
+                }),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Told<'_> {
     /// Whether it has entries behind the head that the mirror had.
     fn may_move(&self, row: &MirroredRow) -> bool {
         row.seq > self.mirrored_seq as i64 || !self.replay.beyond(row.object.idx).is_empty()
@@ -225,46 +265,6 @@ impl Mirror<'_> {
              {}{behind}",
             row.seq, slot.seq
         )
-    }
-
-    /// Rows that are others than the mirror says: a later task may have moved them, or Anchore.
-    async fn hold_others(
-        &self,
-        proof: &mut Proof,
-        others: &[&MirroredRow],
-    ) -> Result<(), CatalogError> {
-        let there: Vec<u64> = others
-            .iter()
-            .filter(|row| row.row.is_some())
-            .map(|row| row.object.idx)
-            .collect();
-        let moved = match there.is_empty() {
-            true => Vec::new(),
-            false => self.catalog.moved_on(self.task.task_id, &there).await?,
-        };
-        for row in others {
-            let object = row.object.key().to_string();
-            let Some(now) = &row.row else {
-                proof.deleted_since += 1;
-                proof.change(object, "its row in archive_metadata is gone".into());
-                continue;
-            };
-            let later = moved.iter().find(|moved| moved.idx == row.object.idx);
-            match judge(now, &row.written, later) {
-                Verdict::MovedOn => proof.moved_on += 1,
-                Verdict::Changed(what) => {
-                    proof.changed_since += 1;
-                    proof.change(object, what);
-                }
-                Verdict::Wrong(what) => proof.problem(Problem {
-                    part: Part::Row,
-                    seq: None,
-                    object: Some(object),
-                    what,
-                }),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -4,23 +4,31 @@
 //! Nothing is changed and nothing locked. Beside a running task the mirror is believed only up to
 //! the head that it had at the beginning; what has moved since is counted, not judged.
 
+mod export;
 mod facts;
+mod handover;
 mod held;
+mod last_word;
 mod possible;
 mod replay;
 mod report;
+#[cfg(test)]
+mod test_events;
 
-use std::io::BufRead;
+use std::collections::HashMap;
+use std::io::{self, BufRead, Seek};
 use std::path::Path;
 
 use uuid::Uuid;
 
 use super::AuditError;
-use crate::catalog::{Catalog, Executor, TaskRow};
-use crate::journal::chain::ChainError;
+use crate::catalog::{Catalog, Executor, Takeover, TaskRow};
+use crate::journal::chain::Hash;
 use crate::journal::{self, JournalError, ReadJournal};
-use crate::model::TaskKind;
+use crate::model::{Adopted, TaskKind};
+use export::{Export, KnownExecutor};
 use held::Mirror;
+use last_word::{Journals, Told};
 use replay::{Beginning, Known, Misfit, Replay};
 pub use report::{Change, OtherChain, Part, Problem, Proof, ProvenChain, TakenOver};
 
@@ -36,7 +44,8 @@ pub async fn prove(
 ) -> Result<Proof, AuditError> {
     let mut proof = Proof::default();
     // Before the journal: what the mirror knows now, the journal had before.
-    let mut executors = catalog.executors(task.task_id).await?;
+    let all = catalog.executors(task.task_id).await?;
+    let mut executors = all.clone();
     let (dir, uuid) = (checkpoint.to_path_buf(), task.uuid);
     let opened = blocking(move || journal::read(&dir, uuid)).await?;
     let journal = match opened {
@@ -48,9 +57,10 @@ pub async fn prove(
         Err(error) => return Err(error.into()),
     };
     proof.at_work = journal.in_use();
+    let journal_executor = journal.executor();
     if task.workers {
         // Each has a journal of its own, and none goes on with another's.
-        let own = journal.executor();
+        let own = journal_executor;
         let (own, others) = executors.into_iter().partition(|e| e.executor == own);
         executors = own;
         proof.others = others.iter().map(OtherChain::from).collect();
@@ -58,7 +68,7 @@ pub async fn prove(
     // The journal's own executor and those before it; the ones before those have followed it.
     let own = executors
         .iter()
-        .position(|e| e.executor == journal.executor());
+        .position(|e| e.executor == journal_executor);
     let (later, executors) = executors.split_at(own.unwrap_or(0));
     proof.mirrored_head = executors.first().map(|e| format!("{}:{}", e.seq, e.head));
     let last = journal.head().seq;
@@ -91,21 +101,194 @@ pub async fn prove(
         });
         return Ok(proof.ended());
     }
-    let taken_from = match executors.first().filter(|_| task.workers) {
-        Some(own) => catalog.taken_from(task.task_id, own.executor).await?,
-        None => Vec::new(),
-    };
-    let mirror = Mirror {
-        taken_from,
-        task,
-        catalog,
+    let told = Told {
         replay: &replay,
         epoch: executors.first().map_or(1, |executor| executor.epoch),
         mirrored_seq: executors.first().map_or(0, |executor| executor.seq),
     };
-    mirror.hold(&mut proof).await?;
-    proof.mirror_compared = true;
+    let journals = match task.workers {
+        false => Journals::alone(told),
+        true => Journals::of_workers(
+            HashMap::from([(journal_executor, told)]),
+            &all,
+            catalog.all_takeovers(task.task_id).await?,
+        ),
+    };
+    hold(task, catalog, &journals, &mut proof).await?;
     Ok(proof.ended())
+}
+
+async fn hold(
+    task: &TaskRow,
+    catalog: &Catalog,
+    journals: &Journals<'_>,
+    proof: &mut Proof,
+) -> Result<(), AuditError> {
+    let mirror = Mirror {
+        task,
+        catalog,
+        journals,
+    };
+    mirror.hold(proof).await?;
+    proof.mirror_compared = true;
+    Ok(())
+}
+
+/// Proves a task from an export, in which the chains of several executors can be, the mirror and the rows.
+///
+/// # Errors
+/// The export can't be read, or the database does not answer. What does not fit is no error: it stands in
+/// the proof.
+pub async fn prove_collected(
+    task: &TaskRow,
+    catalog: &Catalog,
+    export: impl BufRead + Seek + Send + 'static,
+) -> Result<Proof, AuditError> {
+    let mut proof = Proof::default();
+    // What the mirror knew then, an export that was made before does not have.
+    let executors = catalog.executors(task.task_id).await?;
+    let known = executors.iter().map(|executor| {
+        let known = Known {
+            kind: task.kind,
+            planned: task.planned,
+            rebuilt: !task.workers && executor.epoch > 1,
+        };
+        let mirrored_seq = executor.seq;
+        (
+            executor.executor,
+            KnownExecutor {
+                known,
+                mirrored_seq,
+            },
+        )
+    });
+    let known: HashMap<Uuid, KnownExecutor> = known.collect();
+    let heads: Vec<(Uuid, u64)> = executors.iter().map(|e| (e.executor, e.seq)).collect();
+    let read = blocking(move || Export::read(export, &known, &heads)).await?;
+    let read = match read.map_err(unreadable)? {
+        Ok(read) => read,
+        Err(problem) => {
+            proof.problem(problem);
+            return Ok(proof.ended());
+        }
+    };
+    proof.read(&read);
+    let takeovers = match task.workers {
+        true => catalog.all_takeovers(task.task_id).await?,
+        false => Vec::new(),
+    };
+    for problem in unlike_the_database(task, &executors, &takeovers, &read) {
+        proof.problem(problem);
+    }
+    let is_here = |executor: &&Executor| read.replays.contains_key(&executor.executor);
+    let missing = executors.iter().filter(|executor| !is_here(executor));
+    // Of executors that have followed one another, the latest goes on with what those before it have told.
+    let missing = missing.filter(|executor| task.workers || executors.first() == Some(executor));
+    // Who was killed before its first word has told nothing that would be missed.
+    let missing = missing.filter(|executor| executor.seq > 0);
+    proof.others = missing.map(OtherChain::from).collect();
+    let told = executors.iter().filter(is_here).map(|executor| {
+        let told = Told {
+            replay: &read.replays[&executor.executor],
+            epoch: executor.epoch,
+            mirrored_seq: executor.seq,
+        };
+        (executor.executor, told)
+    });
+    let mut told: HashMap<Uuid, Told<'_>> = told.collect();
+    let journals = match (task.workers, executors.first()) {
+        (true, _) => Some(Journals::of_workers(told, &executors, takeovers)),
+        // Whoever was at work last has the last word.
+        (false, Some(latest)) => told.remove(&latest.executor).map(Journals::alone),
+        (false, None) => None,
+    };
+    if let (Some(journals), 0) = (journals, proof.problems) {
+        hold(task, catalog, &journals, &mut proof).await?;
+    }
+    Ok(proof.ended())
+}
+
+/// What the database says of the executors in an export, and what the export says otherwise.
+fn unlike_the_database(
+    task: &TaskRow,
+    executors: &[Executor],
+    takeovers: &[Takeover],
+    read: &Export,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for chain in &read.chains {
+        if chain.task != task.uuid {
+            problems.push(of_head(
+                1,
+                format!("the journal is of another task, {}", chain.task),
+            ));
+            continue;
+        }
+        let own = executors.iter().position(|e| e.executor == chain.executor);
+        let Some(own) = own else {
+            if read.replays[&chain.executor].is_untouched() {
+                // Killed before the database had heard of it, and before it had begun with anything.
+                continue;
+            }
+            let what = format!(
+                "the database knows nothing of executor {}, whose journal this is",
+                chain.executor
+            );
+            problems.push(of_head(1, what));
+            continue;
+        };
+        let executor = &executors[own];
+        let hash = read.hashes.get(&(executor.executor, executor.seq));
+        let head = wrong_head(executor, chain.head.seq, hash.copied());
+        let before = match task.workers {
+            true => &executors[own..=own],
+            false => &executors[own..],
+        };
+        let replay = &read.replays[&executor.executor];
+        problems.extend(head.or_else(|| wrong_beginning(task, before, replay)));
+    }
+    let adoptions = read.adoptions.iter();
+    problems
+        .extend(adoptions.filter_map(|(by, adopted)| unknown_takeover(*by, adopted, takeovers)));
+    problems
+}
+
+/// An adoption of which the database knows nothing.
+fn unknown_takeover(journal: Uuid, adopted: &Adopted, takeovers: &[Takeover]) -> Option<Problem> {
+    let is_known = |shard: &&crate::model::AdoptedShard| {
+        takeovers.iter().any(|takeover| {
+            let of = takeover.claim.shard;
+            (of.first_idx, of.last_idx, takeover.claim.lease)
+                == (shard.first, shard.last, shard.lease)
+                && (takeover.by, takeover.from) == (adopted.by, adopted.executor)
+                && format!("{}:{}", takeover.seq, takeover.head) == adopted.head
+        })
+    };
+    let unknown = adopted.shards.iter().find(|shard| !is_known(shard))?;
+    Some(of_head(
+        0,
+        format!(
+            "executor {journal} tells that {} has taken the objects {} to {} from {} behind {}; the \
+             database knows nothing of that",
+            adopted.by, unknown.first, unknown.last, adopted.executor, adopted.head
+        ),
+    ))
+}
+
+fn of_head(seq: u64, what: String) -> Problem {
+    Problem {
+        part: Part::Head,
+        seq: (seq > 0).then_some(seq),
+        object: None,
+        what,
+    }
+}
+
+fn unreadable(source: io::Error) -> AuditError {
+    AuditError::Journal(JournalError::Io {
+        path: "the export".into(),
+        source,
+    })
 }
 
 fn broken_chain(error: &JournalError) -> Problem {
@@ -117,65 +300,24 @@ fn broken_chain(error: &JournalError) -> Problem {
     }
 }
 
-/// Proves an export by itself: its chains and its steps.
-pub fn prove_export(export: impl BufRead) -> Proof {
+/// Proves an export by itself: its chains, its steps, and where its chains hold on to one another.
+///
+/// # Errors
+/// The export can't be read a second time.
+pub fn prove_export(export: impl BufRead + Seek) -> io::Result<Proof> {
     let mut proof = Proof::default();
-    let mut replays: Vec<(Uuid, Replay)> = Vec::new();
-    let verified = journal::chain::verify_export_with(export, |entry| {
-        let known = replays
-            .iter()
-            .position(|(executor, _)| *executor == entry.executor);
-        let at = known.unwrap_or_else(|| {
-            replays.push((entry.executor, Replay::new(None, u64::MAX)));
-            replays.len() - 1
-        });
-        let taken = replays[at].1.take(entry);
-        taken.map_err(|misfit| match misfit.object {
-            Some(object) => format!("{object}: {}", misfit.what),
-            None => misfit.what,
-        })
-    });
-    match verified {
-        Ok(verified) => {
-            let chains = verified.chains.iter().map(|chain| ProvenChain {
-                task: chain.task,
-                executor: chain.executor,
-                entries: chain.head.seq,
-                head: chain.head.to_string(),
-            });
-            proof.chains.extend(chains);
-        }
-        Err(error) => {
-            let what = error.to_string();
-            let ChainError { seq, .. } = error;
-            proof.problem(Problem {
-                part: Part::Chain,
-                seq,
-                object: None,
-                what,
-            });
-        }
+    match Export::read(export, &HashMap::new(), &[])? {
+        Ok(read) => proof.read(&read),
+        Err(problem) => proof.problem(problem),
     }
-    if proof.problems == 0 && proof.chains.is_empty() {
-        proof.problem(Problem {
-            part: Part::Chain,
-            seq: None,
-            object: None,
-            what: "the export holds no entries".into(),
-        });
-    }
-    proof.ended()
+    Ok(proof.ended())
 }
 
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, AuditError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| {
-        AuditError::Journal(JournalError::Io {
-            path: "the journal".into(),
-            source: std::io::Error::other(error),
-        })
-    })
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| unreadable(io::Error::other(error)))
 }
 
 /// Whether the journal is the one that the database knows, and has all that the database has seen
@@ -187,14 +329,6 @@ fn mirrored_head(
     let Some(latest) = executors.first() else {
         return Ok(None);
     };
-    let problem = |seq, what| {
-        Ok(Some(Problem {
-            part: Part::Head,
-            seq: Some(seq),
-            object: None,
-            what,
-        }))
-    };
     if latest.executor != journal.executor() {
         let what = format!(
             "the checkpoint here is of executor {}, but {} on {} has been at work since: its \
@@ -203,31 +337,35 @@ fn mirrored_head(
             latest.executor,
             latest.host
         );
-        return problem(latest.seq, what);
+        return Ok(Some(of_head(latest.seq, what)));
     }
-    let last = journal.head().seq;
     match journal.hash_at(latest.seq) {
-        Ok(Some(hash)) if hex::encode(hash) == latest.head => Ok(None),
-        Ok(Some(_)) => {
-            let what = format!(
-                "entry {} is not the one that the database has seen: the journal was written \
-                 anew, or the database's head was changed",
-                latest.seq
-            );
-            problem(latest.seq, what)
-        }
-        Ok(None) => {
+        Ok(hash) => Ok(wrong_head(latest, journal.head().seq, hash)),
+        // Damage before it: taking the entries comes upon it too, and names the first.
+        Err(JournalError::Damaged { what, .. }) => Ok(Some(of_head(latest.seq, what))),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a journal is another than the one that the database has seen, or ends before.
+fn wrong_head(executor: &Executor, last: u64, hash: Option<Hash>) -> Option<Problem> {
+    let what = match hash {
+        Some(hash) if hex::encode(hash) == executor.head => return None,
+        Some(_) => format!(
+            "entry {} is not the one that the database has seen: the journal was written \
+             anew, or the database's head was changed",
+            executor.seq
+        ),
+        None => {
             let what = format!(
                 "the journal ends at entry {last}, but the database has seen entry {}: its end \
                  was cut off, or this is an old copy",
-                latest.seq
+                executor.seq
             );
-            problem(last + 1, what)
+            return Some(of_head(last + 1, what));
         }
-        // Damage before it: taking the entries comes upon it too, and names the first.
-        Err(JournalError::Damaged { what, .. }) => problem(latest.seq, what),
-        Err(error) => Err(error.into()),
-    }
+    };
+    Some(of_head(executor.seq, what))
 }
 
 type Taken = (Replay, ProvenChain, Option<Problem>);

@@ -11,7 +11,7 @@ use crate::model::{Event, Outcome, Phase, State, TaskKind};
 pub struct Possible(u8);
 
 /// The sets that have come up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Possibilities {
     sets: Vec<Vec<State>>,
     numbers: HashMap<Vec<State>, Possible>,
@@ -23,17 +23,41 @@ impl Default for Possibilities {
             sets: Vec::new(),
             numbers: HashMap::new(),
         };
-        possibilities.number(Vec::new());
+        let nothing = possibilities.number(Vec::new());
+        let any = possibilities.number(all());
+        assert_eq!((nothing, any), (Possible::NOTHING, Possible::ANY));
         possibilities
     }
 }
 
-impl Possibilities {
+impl Possible {
     /// No state at all: before a journal's beginning.
-    pub fn nothing(&self) -> Possible {
-        Possible(0)
-    }
+    pub const NOTHING: Self = Self(0);
 
+    /// Whatever an object can be that a journal which is not here knows of. Its proofs still count until
+    /// the first new lease: commits that the database has kept are journaled before that.
+    pub const ANY: Self = Self(1);
+}
+
+fn all() -> Vec<State> {
+    let outcomes = || std::iter::once(None).chain(Outcome::ALL.map(Some));
+    let mut states: Vec<State> = Phase::ALL
+        .into_iter()
+        .flat_map(|phase| {
+            outcomes().map(move |outcome| State {
+                outcome,
+                ..State::at(phase)
+            })
+        })
+        .collect();
+    states.push(State {
+        proven: true,
+        ..State::at(Phase::Verified)
+    });
+    states
+}
+
+impl Possibilities {
     /// Where a task's objects begin. A reverse also removes copies that were never committed: their
     /// rows are where they belong from the beginning.
     pub fn starts_of(&mut self, kind: TaskKind) -> Possible {
@@ -43,26 +67,6 @@ impl Possibilities {
             TaskKind::DeleteSource => &[Phase::Committed],
         };
         self.number(phases.iter().copied().map(State::at).collect())
-    }
-
-    /// Whatever an object can be that a lost checkpoint knew of. Its proofs still count until the
-    /// first new lease: commits that the database has kept are journaled before that.
-    pub fn any(&mut self) -> Possible {
-        let outcomes = || std::iter::once(None).chain(Outcome::ALL.map(Some));
-        let mut states: Vec<State> = Phase::ALL
-            .into_iter()
-            .flat_map(|phase| {
-                outcomes().map(move |outcome| State {
-                    outcome,
-                    ..State::at(phase)
-                })
-            })
-            .collect();
-        states.push(State {
-            proven: true,
-            ..State::at(Phase::Verified)
-        });
-        self.number(states)
     }
 
     /// The states of a set.
@@ -107,14 +111,31 @@ impl Possibilities {
         self.number(states)
     }
 
+    /// What is possible where either of two sets is.
+    pub fn either(&mut self, one: Possible, other: Possible) -> Possible {
+        match (one, other) {
+            (one, other) if one == other || other == Possible::NOTHING => one,
+            (Possible::NOTHING, other) => other,
+            _ => self.number([self.states(one), self.states(other)].concat()),
+        }
+    }
+
+    /// A set that another journal's replay came to.
+    pub fn taken_from(&mut self, replay: &Self, possible: Possible) -> Possible {
+        self.number(replay.states(possible).to_vec())
+    }
+
     fn number(&mut self, mut states: Vec<State>) -> Possible {
         states.sort_by_key(|state| (state.phase, state.outcome.map(Outcome::name), state.proven));
         states.dedup();
         if let Some(number) = self.numbers.get(&states) {
             return *number;
         }
-        // Sets arise from a few beginnings by nine events: some dozens, never 256.
-        let number = Possible(u8::try_from(self.sets.len()).expect("few sets"));
+        // Sets arise from a few beginnings by few events: some dozens. An export that was made to have more
+        // of them is judged less strictly, for a byte is what an object has.
+        let Ok(number) = u8::try_from(self.sets.len()).map(Possible) else {
+            return Possible::ANY;
+        };
         self.sets.push(states.clone());
         self.numbers.insert(states, number);
         number

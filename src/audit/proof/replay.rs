@@ -1,9 +1,11 @@
 //! A journal's steps, taken once more by the pure state machine, in a few bytes per object.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
 
 use super::facts::Copy;
+use super::handover::{Handovers, Inheritance};
 use super::possible::{Possibilities, Possible};
 use crate::model::{Entry, EntryObject, Event, Outcome, Phase, State, TaskKind};
 
@@ -81,6 +83,9 @@ pub struct Known {
 /// Objects of a shard, far beyond what any windlass has planned in one.
 const SHARD_OBJECTS_MAX: u64 = 100_000;
 
+/// A takeover: the first object of the shard, and the lease that it began.
+pub type Takeover = (u64, i32);
+
 /// Takes a journal's entries, in their order.
 pub struct Replay {
     beginning: Option<Beginning>,
@@ -95,8 +100,12 @@ pub struct Replay {
     /// From here on, what becomes of an object is kept beside its slot, too.
     mirrored_seq: u64,
     beyond: HashMap<u64, Vec<Slot>>,
-    /// Takeovers that were told of: the first object of the shard, and the lease.
-    adopted: HashSet<(u64, i32)>,
+    /// The entries that told of takeovers.
+    adopted: HashMap<Takeover, u64>,
+    /// What others have taken from this executor.
+    handovers: Handovers,
+    /// What it has taken from others whose journals are here as well.
+    inherited: Arc<HashMap<Takeover, Inheritance>>,
     keys: RandomState,
 }
 
@@ -106,8 +115,8 @@ impl Replay {
     pub fn new(known: Option<Known>, mirrored_seq: u64) -> Self {
         let mut possibilities = Possibilities::default();
         let unseen = match known {
-            None => possibilities.nothing(),
-            Some(Known { rebuilt: true, .. }) => possibilities.any(),
+            None => Possible::NOTHING,
+            Some(Known { rebuilt: true, .. }) => Possible::ANY,
             Some(known) => possibilities.starts_of(known.kind),
         };
         Self {
@@ -120,9 +129,34 @@ impl Replay {
             pages: HashMap::new(),
             mirrored_seq,
             beyond: HashMap::new(),
-            adopted: HashSet::new(),
+            adopted: HashMap::new(),
+            handovers: Handovers::default(),
+            inherited: Arc::default(),
             keys: RandomState::new(),
         }
+    }
+
+    /// The same, for an executor from which shards were taken, or who has taken shards from others.
+    pub fn with(
+        self,
+        handovers: Handovers,
+        inherited: Arc<HashMap<Takeover, Inheritance>>,
+    ) -> Self {
+        Self {
+            handovers,
+            inherited,
+            ..self
+        }
+    }
+
+    /// What this executor has left to those that have taken shards from it.
+    pub fn left(self) -> Vec<(Takeover, Inheritance)> {
+        self.handovers.left(self.possibilities)
+    }
+
+    /// The entry that tells of a takeover.
+    pub fn adopted_at(&self, takeover: Takeover) -> Option<u64> {
+        self.adopted.get(&takeover).copied()
     }
 
     /// How it began; nothing where it has no entries.
@@ -133,6 +167,11 @@ impl Replay {
     /// Entries taken so far.
     pub fn entries(&self) -> u64 {
         self.entries
+    }
+
+    /// Whether no entry was about an object.
+    pub fn is_untouched(&self) -> bool {
+        self.pages.is_empty() && self.beyond.is_empty()
     }
 
     /// Takes one more entry in.
@@ -147,12 +186,29 @@ impl Replay {
             None => {
                 self.new_lease(&entry.event);
                 self.adopt(entry)?;
-                self.begin_pass(&entry.event)
+                self.begin_pass(&entry.event)?;
             }
             Some(object) => self.step(object, entry).map_err(|what| Misfit {
                 object: Some(object.key().to_string()),
                 what,
-            }),
+            })?,
+        }
+        self.hand_over();
+        Ok(())
+    }
+
+    /// Keeps what was taken from this executor behind the entry that was taken last.
+    fn hand_over(&mut self) {
+        for at in self.handovers.due(self.entries) {
+            let (shard, behind) = self.handovers.tenure(at, &self.adopted);
+            let slots = shard.map(|idx| self.latest(idx));
+            let states = slots.map(|slot| match behind {
+                // Of what it has not touched in this tenure, the one before has the last word.
+                Some(behind) if u64::from(slot.seq) > behind || behind == 0 => slot.possible,
+                _ => Possible::NOTHING,
+            });
+            let states = states.collect();
+            self.handovers.keep(at, states, behind.is_some());
         }
     }
 
@@ -193,7 +249,7 @@ impl Replay {
                 self.beginning = Some(Beginning::Rebuilt {
                     old_head: rebuilt.old_head.clone(),
                 });
-                self.unseen = self.possibilities.any();
+                self.unseen = Possible::ANY;
                 Ok(())
             }
             (_, 1) => Err(Misfit::of_task(format!(
@@ -242,7 +298,6 @@ impl Replay {
         let Event::Adopted(adopted) = &entry.event else {
             return Ok(());
         };
-        let possible = self.possibilities.any();
         for shard in &adopted.shards {
             let is_planned = self.planned.is_none_or(|planned| shard.last < planned);
             let objects = shard.last.checked_sub(shard.first);
@@ -253,15 +308,25 @@ impl Replay {
                 )));
             }
             // Whoever comes back tells again of what it has told already, and has gone on with since.
-            if !self.adopted.insert((shard.first, shard.lease)) {
+            let takeover = (shard.first, shard.lease);
+            if self.adopted.contains_key(&takeover) {
                 continue;
             }
+            self.adopted.insert(takeover, entry.seq);
+            self.handovers.adopted(takeover);
+            let all = self.inherited.clone();
+            let inherited = all.get(&takeover);
             for idx in shard.first..=shard.last {
                 // What it had brought to its end itself, in an earlier tenure, nobody has touched since.
-                let slot = Slot {
-                    possible,
-                    ..self.latest(idx)
+                let before = self.latest(idx);
+                let possible = match inherited {
+                    Some(inherited) => {
+                        let at = (idx - shard.first) as usize;
+                        inherited.of(at, before.possible, &mut self.possibilities)
+                    }
+                    None => Possible::ANY,
                 };
+                let slot = Slot { possible, ..before };
                 self.put(idx, entry.seq, slot);
             }
         }
@@ -321,6 +386,8 @@ impl Replay {
             _ => {}
         }
         self.put(object.idx, entry.seq, slot);
+        self.handovers
+            .behind(object.idx, slot.possible, &mut self.possibilities);
         Ok(())
     }
 

@@ -5,123 +5,8 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use super::*;
-use crate::audit::proof::possible::Possibilities;
-use crate::model::{
-    Accepted, Cause, Committed, Copied, Created, Failed, PhaseCounts, Policy, Rebuilt, Resumed,
-    Returned, Skipped, SourceDeleted, SourceKept, Started, Verified,
-};
-
-fn created(kind: TaskKind) -> Event {
-    Event::Created(Created {
-        kind,
-        parent: None,
-        from: "db://".into(),
-        to: "s3://b/".into(),
-        policy: Policy::default(),
-        planned: 3,
-        bytes: 3,
-    })
-}
-
-fn started() -> Event {
-    Event::Started(Started {
-        host: "h".into(),
-        pid: 1,
-        version: "0".into(),
-        phases: PhaseCounts::default(),
-        user: None,
-        command: None,
-    })
-}
-
-fn resumed() -> Event {
-    Event::Resumed(Resumed {
-        host: "h".into(),
-        pid: 1,
-        version: "0".into(),
-        phases: PhaseCounts::default(),
-        user: None,
-        command: None,
-    })
-}
-
-fn rebuilt() -> Event {
-    Event::Rebuilt(Rebuilt {
-        why: "lost".into(),
-        old_executor: None,
-        old_head: None,
-    })
-}
-
-fn copied() -> Event {
-    Event::Copied(Copied {
-        source_url: "db://u/b/i".into(),
-        source_digest: None,
-        source_size: None,
-        source_compressed: None,
-        created_at: None,
-        last_updated: None,
-        dest_url: "s3://b/u/b/i".into(),
-        dest_digest: "d".into(),
-        dest_size: 1,
-        dest_compressed: false,
-        content_sha256: "c".into(),
-        content_size: 1,
-    })
-}
-
-fn verified() -> Event {
-    Event::Verified(Verified {
-        method: "full".into(),
-        bytes: 1,
-        tag: None,
-    })
-}
-
-fn committed() -> Event {
-    Event::Committed(Committed {
-        old_content_url: "a".into(),
-        new_content_url: "b".into(),
-    })
-}
-
-fn deleted() -> Event {
-    let source_url = "a".into();
-    Event::SourceDeleted(SourceDeleted { source_url })
-}
-
-fn kept() -> Event {
-    Event::SourceKept(SourceKept { why: "w".into() })
-}
-
-fn failed(phase: Phase) -> Event {
-    Event::Failed(Failed {
-        phase,
-        class: "permanent".into(),
-        attempt: 1,
-        error: "e".into(),
-        cause: None,
-    })
-}
-
-fn accepted(phase: Phase) -> Event {
-    Event::Accepted(Accepted {
-        phase,
-        cause: Cause::MissingAtSource,
-        who: "root@host".into(),
-        why: "w".into(),
-        error: "e".into(),
-    })
-}
-
-fn returned(to: Phase) -> Event {
-    let why = "w".into();
-    Event::Returned(Returned { to, why })
-}
-
-fn skipped() -> Event {
-    Event::Skipped(Skipped { why: "w".into() })
-}
+use crate::audit::proof::possible::{Possibilities, Possible};
+use crate::audit::proof::test_events::*;
 
 fn forward(events: Vec<Event>) -> Vec<Event> {
     [vec![created(TaskKind::Forward), started()], events].concat()
@@ -332,7 +217,7 @@ fn few_sets_of_states_can_come_up() {
     events.extend(Phase::ALL.map(failed));
     events.extend(Phase::ALL.map(accepted));
     events.extend(Phase::ALL.map(returned));
-    let mut open = vec![possibilities.any()];
+    let mut open = vec![Possible::ANY];
     open.extend(
         [TaskKind::Forward, TaskKind::Reverse, TaskKind::DeleteSource]
             .map(|kind| possibilities.starts_of(kind)),

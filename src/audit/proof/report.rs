@@ -1,8 +1,11 @@
 //! What a proof came to.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::export::Export;
 use crate::catalog::Executor;
 
 /// What is listed by name; the counts go on.
@@ -108,7 +111,11 @@ pub struct Proof {
     /// That another executor goes on with the task, where one does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub taken_over: Option<TakenOver>,
-    /// The journals of other workers, which are to be verified where they are.
+    /// Shards that have changed hands, as these journals tell: each behind an entry that the journal of the
+    /// one before has, where that is here.
+    #[serde(skip_serializing_if = "crate::model::is_zero")]
+    pub adoptions: u64,
+    /// The journals of other executors, which are to be verified where they are.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<OtherChain>,
     /// Whether the mirror and the rows were looked at. Not for an export alone, and not behind a
@@ -146,6 +153,22 @@ impl Proof {
         if self.findings.len() < LISTED_MAX {
             self.findings.push(problem);
         }
+    }
+
+    /// Notes what an export was found to hold.
+    pub fn read(&mut self, export: &Export) {
+        let chains = export.chains.iter().map(|chain| ProvenChain {
+            task: chain.task,
+            executor: chain.executor,
+            entries: chain.head.seq,
+            head: chain.head.to_string(),
+        });
+        self.chains.extend(chains);
+        let shards = export.adoptions.iter().flat_map(|(_, adopted)| {
+            let shards = adopted.shards.iter();
+            shards.map(|shard| (shard.first, shard.lease))
+        });
+        self.adoptions = shards.collect::<HashSet<_>>().len() as u64;
     }
 
     /// Notes what others have changed since.

@@ -1,11 +1,13 @@
 //! `journal`, and what is below it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::journal::filter;
+use crate::cli::size::interval;
 use crate::model::{Event, Phase};
 
 /// `journal`.
@@ -44,6 +46,40 @@ pub enum JournalCommand {
     /// Recompute the chain, take every step again, and hold both against the database; changes
     /// nothing
     Verify(JournalVerifyArgs),
+    /// Bring the journals of several machines together in one export, each proven as it is read
+    Collect(JournalCollectArgs),
+    /// Copy what a journal has come to, piece by piece, to a directory that stays when this machine goes
+    Ship(JournalShipArgs),
+}
+
+/// `journal collect`.
+#[derive(Debug, Args)]
+pub struct JournalCollectArgs {
+    /// State directories, directories that `journal ship` has filled, and exports
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+    /// The task, where they hold several: its UUID, or its id as the state directories know it
+    #[arg(long)]
+    pub task: Option<String>,
+    /// The export to write
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Replace FILE
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `journal ship`.
+#[derive(Debug, Args)]
+pub struct JournalShipArgs {
+    /// The task's id, as list-migrations shows it, or its UUID
+    pub task: String,
+    /// The directory; below it are one for the task and one for each executor
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// Again and again, with this pause, until a signal: then once more, and the end
+    #[arg(long, value_name = "TIME", value_parser = interval)]
+    pub every: Option<Duration>,
 }
 
 /// `journal verify`.
@@ -52,8 +88,9 @@ pub struct JournalVerifyArgs {
     /// The task's id, as list-migrations shows it, its UUID, or latest
     #[arg(required_unless_present = "export")]
     pub task: Option<String>,
-    /// Verify a file that `journal TASK --format jsonl` wrote, by itself
-    #[arg(long, value_name = "FILE", conflicts_with = "task")]
+    /// Verify a file that `journal TASK --format jsonl` or `journal collect` wrote: with TASK against the
+    /// database, without it by itself
+    #[arg(long, value_name = "FILE")]
     pub export: Option<PathBuf>,
 }
 

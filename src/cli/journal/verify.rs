@@ -2,13 +2,14 @@
 //! database.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{self, BufReader, Seek as _};
 use std::path::Path;
 
 use anyhow::Context as _;
 use serde::Serialize;
 
-use crate::audit::{AuditError, Problem, Proof, TakenOver, prove, prove_export};
+use super::entries;
+use crate::audit::{AuditError, Problem, Proof, TakenOver, prove, prove_collected, prove_export};
 use crate::cli::args::Global;
 use crate::cli::connect::{self, FoundTask};
 use crate::cli::{ExitStatus, Printer, format};
@@ -26,17 +27,27 @@ struct Verified<'a> {
     proof: &'a Proof,
 }
 
-/// A task's checkpoint against the mirror and the rows.
-pub async fn task(wanted: &str, global: &Global, printer: &Printer) -> anyhow::Result<ExitStatus> {
+/// A task's checkpoint, or an export, against the mirror and the rows.
+pub async fn task(
+    wanted: &str,
+    export: Option<&Path>,
+    global: &Global,
+    printer: &Printer,
+) -> anyhow::Result<ExitStatus> {
     let FoundTask { task, catalog, .. } = connect::find_task_to_read(global, wanted).await?;
     let checkpoint = connect::state_dir(global)?.checkpoint(task.uuid);
-    let proof = match prove(&task, &catalog, &checkpoint).await {
+    let proved = match export {
+        Some(file) => prove_collected(&task, &catalog, open(file)?).await,
+        None => prove(&task, &catalog, &checkpoint).await,
+    };
+    let proof = match proved {
         Err(error @ AuditError::Journal(JournalError::NotFound { .. })) => {
             let executors = catalog.executors(task.task_id).await?;
             let host = executors.first().map_or("another machine", |e| &e.host);
             return Err(error).context(format!(
-                "the journal of task {} is on {host}: verify it there, or name its state directory \
-                 with --state-dir; an export is verified with --export FILE",
+                "the journal of task {0} is on {host}: verify it there, name its state directory with \
+                 --state-dir, or bring journals together (windlass journal collect PATH… -o FILE) and \
+                 verify them here (windlass journal verify {0} --export FILE)",
                 task.task_id
             ));
         }
@@ -60,22 +71,34 @@ pub async fn task(wanted: &str, global: &Global, printer: &Printer) -> anyhow::R
 
 /// A file that was exported earlier, by itself.
 pub async fn export(path: &Path, printer: &Printer) -> anyhow::Result<ExitStatus> {
-    let file = File::open(path).with_context(|| {
-        format!(
-            "cannot read {}: windlass journal TASK --format jsonl writes an export",
-            path.display()
-        )
-    })?;
-    let reader = BufReader::new(file);
-    let proof = tokio::task::spawn_blocking(move || prove_export(reader)).await?;
+    let reader = open(path)?;
+    let proof = tokio::task::spawn_blocking(move || prove_export(reader)).await??;
     printer.say(
         "an export is verified by itself here: that its end was cut off, or all of it written \
-         anew, shows only against the database (windlass journal verify TASK)",
+         anew, shows only against the database (windlass journal verify TASK --export FILE)",
     );
     printer.result(&proof, || {
         words(&in_a_line(&path.display().to_string()), &proof)
     });
     Ok(status(&proof))
+}
+
+/// An export, read more than once: what comes through a pipe is put aside first.
+fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
+    let cannot_read = || {
+        format!(
+            "cannot read {}: windlass journal TASK --format jsonl writes an export",
+            path.display()
+        )
+    };
+    let mut file = File::open(path).with_context(cannot_read)?;
+    if !file.metadata().with_context(cannot_read)?.is_file() {
+        let mut aside = tempfile::tempfile().context("cannot put the export aside")?;
+        io::copy(&mut file, &mut aside).with_context(cannot_read)?;
+        aside.rewind().context("cannot read what was put aside")?;
+        file = aside;
+    }
+    Ok(BufReader::new(file))
 }
 
 fn status(proof: &Proof) -> ExitStatus {
@@ -109,9 +132,18 @@ fn words(name: &str, proof: &Proof) -> String {
             }
         ));
     }
+    if proof.adoptions > 0 {
+        lines.push(format!(
+            "  {} changed hands, each behind an entry that the one before has",
+            match proof.adoptions {
+                1 => "1 shard".into(),
+                n => format!("{n} shards"),
+            }
+        ));
+    }
     for other in &proof.others {
         lines.push(format!(
-            "  the journal of worker {} is on {}, up to {}: verify it there",
+            "  the journal of executor {} is on {}, up to {}: verify it there",
             other.executor,
             in_a_line(&other.host),
             other.head
@@ -122,6 +154,10 @@ fn words(name: &str, proof: &Proof) -> String {
     }
     if proof.mirror_compared {
         lines.extend(compared(proof));
+    } else if proof.fits && !proof.others.is_empty() {
+        let latest = "  the database was not looked at: the journal of the executor that was at work last is \
+                      not among these";
+        lines.push(latest.into());
     } else if !proof.fits && proof.mirrored_head.is_some() {
         lines.push("  the database was not looked at behind this".into());
     }
@@ -184,13 +220,6 @@ fn compared(proof: &Proof) -> Vec<String> {
         proof.committed, proof.moved_on, proof.changed_since, proof.deleted_since
     ));
     lines
-}
-
-fn entries(number: u64) -> String {
-    match number {
-        1 => "1 entry".into(),
-        _ => format!("{number} entries"),
-    }
 }
 
 fn finding(problem: &Problem) -> String {

@@ -444,6 +444,8 @@ fn connect(config: &SwiftConfig) -> Result<Client, Failure> {
     let read = |what: &str, path: &str| {
         std::fs::read(path).map_err(|error| unusable(what, format!("cannot read {path}: {error}")))
     };
+    // The one that all other connections use, unless the program has chosen already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut builder = Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .user_agent(concat!("windlass/", env!("CARGO_PKG_VERSION")))

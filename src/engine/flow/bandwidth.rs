@@ -1,5 +1,6 @@
 //! `--bwlimit`: how fast bytes may go out to the destination, over all objects.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -15,6 +16,8 @@ const BURST: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Bandwidth {
     bytes_per_second: u64,
+    /// Processes that have it together.
+    shared_by: AtomicU64,
     /// When all that was paid for so far will have gone out. The lock is fair: objects go in turn,
     /// and so do not all go out together after having waited together.
     paid_up: Mutex<Instant>,
@@ -25,13 +28,20 @@ impl Bandwidth {
     pub fn new(bytes_per_second: u64) -> Self {
         Self {
             bytes_per_second: bytes_per_second.max(1),
+            shared_by: AtomicU64::new(1),
             paid_up: Mutex::new(Instant::now()),
         }
     }
 
+    /// From now on so many processes have it together.
+    pub fn share(&self, by: u64) {
+        self.shared_by.store(by.max(1), Ordering::Relaxed);
+    }
+
     /// Waits until this many bytes, which go out in one piece, may go out.
     pub async fn take(&self, bytes: u64) {
-        let cost = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        let bytes = bytes as f64 * self.shared_by.load(Ordering::Relaxed) as f64;
+        let cost = Duration::from_secs_f64(bytes / self.bytes_per_second as f64);
         let mut paid_up = self.paid_up.lock().await;
         // What was not used is not saved up, but for one burst.
         *paid_up = (*paid_up).max(earlier(Instant::now(), BURST)) + cost;
@@ -75,6 +85,16 @@ mod tests {
         let seconds = started.elapsed().as_secs_f64();
         // A burst at the beginning, and the rest by the clock.
         assert!((0.45..1.5).contains(&seconds), "5 MiB took {seconds} s");
+    }
+
+    #[tokio::test]
+    async fn whoever_shares_it_has_less() {
+        let bandwidth = Bandwidth::new(8 << 20);
+        bandwidth.share(4);
+        let started = Instant::now();
+        bandwidth.take_in_slices(2 << 20).await;
+        let seconds = started.elapsed().as_secs_f64();
+        assert!((0.8..2.0).contains(&seconds), "2 MiB took {seconds} s");
     }
 
     #[tokio::test]

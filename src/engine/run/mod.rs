@@ -13,6 +13,7 @@ pub mod replay;
 pub mod report;
 pub mod reversed;
 pub mod scheduler;
+mod shares;
 mod window;
 
 use std::sync::Arc;
@@ -96,9 +97,11 @@ pub async fn run(
     }
     uploads::abort_unknown(&context).await;
     online::before(&context, read_back).await;
+    let shares = shares::keep(&context).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     let began = Instant::now();
     let left = scheduler::run(&context, &limits).await;
+    drop(shares);
     crash::point("all-at-rest");
     let now_staged = context.control.progress.snapshot().phases.verified;
     let copied = (now_staged.saturating_sub(staged), began.elapsed());

@@ -16,6 +16,7 @@ use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, begin_first};
 use crate::engine::task::outcome::{Migrated, PlanReport, PlannedTask, Sharing};
 use crate::engine::task::preflight;
+use crate::engine::task::worker::CONNECTIONS;
 use crate::engine::{EngineError, Settings, Store, TaskFile};
 use crate::journal::{Head, Journal};
 use crate::model::{Policy, Stage, TaskKind};
@@ -248,6 +249,7 @@ async fn begin_run(
         begin_first(&catalog, &session, task_id, &journal).await?;
         if sharing == Sharing::Workers {
             share(&session, &lease, task_id).await?;
+            catalog.database().keep_to(CONNECTIONS);
         }
         let so_far = catalog.summary(task_id).await?;
         Ok((catalog.task(&task_id.to_string()).await?, so_far))

@@ -27,6 +27,10 @@ use crate::model::{Claim, Event, TaskState};
 const LET_GO: Duration = Duration::from_secs(75);
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// A worker's connections beside the one that holds its locks: a server has a hundred where nobody has said
+/// otherwise, and there may be twenty workers.
+pub const CONNECTIONS: u32 = 4;
+
 /// Whether a worker also takes what dead ones have left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakesOver {
@@ -53,6 +57,7 @@ pub async fn work(
         return Err(EngineError::NotForWorkers { task_id });
     }
     refuse_one_alone(&request.catalog).await?;
+    request.catalog.database().keep_to(CONNECTIONS);
     refuse_changed_place(task, "source", &task.source, &request.from.config)?;
     refuse_changed_place(task, "destination", &task.destination, &request.to.config)?;
     let lease = Lease::default();

@@ -1,5 +1,8 @@
 //! Several workers on one task, each on a machine of its own: killed, stopped, cut off, and taken over.
 
+mod history;
+mod storm;
+
 use std::time::Duration;
 
 use sqlx::Connection as _;
@@ -8,7 +11,6 @@ use windlass::crash::POINTS_OF_WORKERS;
 
 use crate::support::counting_proxy::Fault;
 use crate::support::program::{Program, Running};
-use crate::support::random::{Random, seed};
 use crate::world::{World, seeded, until};
 
 /// Objects in a shard: few, so that a small task has many.
@@ -27,9 +29,17 @@ struct Workers {
 
 impl Workers {
     async fn planned(documents: usize) -> Self {
-        let world = seeded(documents).await;
+        Self::planned_with(documents, &[]).await
+    }
+
+    async fn planned_with(documents: usize, more: &[&str]) -> Self {
+        Self::planned_in(seeded(documents).await, documents, more).await
+    }
+
+    async fn planned_in(world: World, documents: usize, more: &[&str]) -> Self {
         let mut args = world.migrate_args();
         args.push("--plan-only".into());
+        args.extend(more.iter().map(|arg| (*arg).to_owned()));
         let planned = world.program.run_with(&args, &SHARD).await.expect_code(0);
         let task = world.task().await;
         let line = format!("worker {task}");
@@ -113,6 +123,10 @@ async fn three_workers_share_a_task_and_each_object_is_moved_once() {
     let machines = [Program::new(), Program::new(), Program::new()];
     let running = machines.each_ref().map(|m| workers.start(m, "worker"));
     workers.until_moved(20).await;
+    let connections = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name LIKE 'windlass%'";
+    let open = workers.world.count(connections).await;
+    assert!((3..=15).contains(&open), "{open} connections of three workers");
     workers.world.proxy.set_fault(Fault::None);
     for one in running {
         one.wait().await.expect_code(0);
@@ -124,6 +138,9 @@ async fn three_workers_share_a_task_and_each_object_is_moved_once() {
     for machine in &machines {
         workers.expect_verified(machine).await;
     }
+    let [one, two, three] = &machines;
+    let proof = workers.expect_one_history(&[one, two, three]).await;
+    assert_eq!(proof["adoptions"], serde_json::Value::Null, "{proof:#}");
     let again = workers.start(&machines[0], "worker").wait().await;
     let again = again.expect_code(0);
     assert!(again.stdout.contains("is complete"), "{}", again.stdout);
@@ -150,57 +167,6 @@ async fn the_planner_works_along() {
     let ended = world.program.run_with(&args, &SHARD).await.expect_code(0);
     assert!(ended.stderr.contains("worker "), "{}", ended.stderr);
     world.expect_moved_and_sound().await;
-}
-
-/// Whoever is killed leaves its shards; a resume takes them over once nothing of it can still arrive.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_kills_loses_nothing_and_doubles_nothing() {
-    let mut random = Random::seeded(seed(77));
-    let workers = Workers::planned(600).await;
-    let machines = [
-        Program::new(),
-        Program::new(),
-        Program::new(),
-        Program::new(),
-    ];
-    workers.slow();
-    let mut kills = 0;
-    for round in 0..8 {
-        let commands = ["worker", "worker", "worker", "resume"];
-        let mut running: Vec<Running> = machines
-            .iter()
-            .zip(commands)
-            .map(|(machine, command)| workers.start(machine, command))
-            .collect();
-        tokio::time::sleep(Duration::from_millis(500 + random.within(0..1_500) as u64)).await;
-        for one in &mut running {
-            one.kill();
-        }
-        for one in running {
-            let ended = one.wait().await;
-            assert!(matches!(ended.code, None | Some(0)), "{}", ended.stderr);
-            kills += u64::from(ended.code.is_none());
-        }
-        workers.world.let_time_pass().await;
-        workers.world.expect_every_row_whole().await;
-        if workers.state().await == "complete" {
-            println!("complete after {round} rounds");
-            break;
-        }
-    }
-    workers.world.proxy.set_fault(Fault::None);
-    // One machine takes over what all have left; another one has lost its disk.
-    machines[1].lose_state();
-    workers.world.let_time_pass().await;
-    let last = workers.start(&machines[0], "resume").wait().await;
-    last.expect_code(0);
-    workers.expect_all_moved_once().await;
-    let again = workers.world.total_document_puts() - workers.documents as u64;
-    println!("{kills} kills, {again} repeated writes");
-    assert!(again <= kills * IN_FLIGHT, "{again} repeated writes");
-    for machine in [&machines[0], &machines[2], &machines[3]] {
-        workers.expect_verified(machine).await;
-    }
 }
 
 /// Ends every connection of a worker's process, as a server does that takes its client for dead.
@@ -241,6 +207,9 @@ async fn a_worker_that_stood_still_past_its_takeover_changes_nothing_when_it_wak
     workers.expect_all_moved_once().await;
     workers.expect_verified(&first).await;
     workers.expect_verified(&second).await;
+    let proof = workers.expect_one_history(&[&first, &second]).await;
+    assert!(proof["adoptions"].as_u64() > Some(0), "{proof:#}");
+    history::expect_deeds_found(&workers, &[&first, &second]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -292,6 +261,56 @@ async fn others_stay_out_while_a_worker_lives_and_come_in_afterwards() {
     workers.world.look().await.expect_all_at("db", 80);
     let undone = workers.start(&machine, "worker").wait().await;
     assert!(undone.stdout.contains("reversed"), "{}", undone.stdout);
+}
+
+/// Sources that were kept go later, by one process; and what several have moved goes back by one.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_keep_sources_where_they_are_told_to() {
+    let workers = Workers::planned_with(60, &["--nodelete"]).await;
+    let machines = [Program::new(), Program::new()];
+    let running = machines.each_ref().map(|m| workers.start(m, "worker"));
+    for one in running {
+        one.wait().await.expect_code(0);
+    }
+    assert_eq!(workers.state().await, "complete");
+    let sources = "SELECT count(*) FROM archive_document";
+    assert_eq!(workers.world.count(sources).await, 60);
+    let [one, two] = &machines;
+    workers.expect_one_history(&[one, two]).await;
+    let program = &workers.world.program;
+    let delete = ["delete-source", &workers.task, "--dontask"];
+    program.run(&delete).await.expect_code(0);
+    assert_eq!(workers.world.count(sources).await, 0);
+    workers.world.look().await.expect_all_at("s3", 60);
+    let reverse = ["reverse", &workers.task, "--dontask"];
+    program.run(&reverse).await.expect_code(0);
+    workers.world.look().await.expect_all_at("db", 60);
+}
+
+/// What may go out is of all together: two take as long as one, but for the moment in which the first does not
+/// know of the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_share_the_bandwidth() {
+    const RATE: usize = 1_500_000;
+    let mut world = seeded(0).await;
+    let sizes = 249_000..250_001;
+    world.deployment.seed_db_documents(60, sizes, 7).await;
+    let workers = Workers::planned_in(world, 60, &[]).await;
+    let machines = [Program::new(), Program::new()];
+    let mut args = workers.args("worker");
+    args.extend(["-v", "--bwlimit", "1500KB/s"].map(str::to_owned));
+    let started = std::time::Instant::now();
+    let running = machines.each_ref().map(|machine| machine.spawn(&args));
+    let mut said = String::new();
+    for one in running {
+        said += &one.wait().await.expect_code(0).stderr;
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    let due = (60 * 249_000) as f64 / RATE as f64;
+    println!("{seconds:.1} s, {due:.1} s were due for one");
+    assert!(said.contains("2 workers share the bandwidth"), "{said}");
+    assert!(seconds > due * 0.65, "{seconds} s");
+    workers.expect_all_moved_once().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
