@@ -36,7 +36,7 @@ impl Serving {
         Self {
             running,
             told,
-            client: reqwest::Client::new(),
+            client: crate::support::http().build().expect("a client"),
         }
     }
 

@@ -121,7 +121,9 @@ fn read(text: &str) -> Result<Moment, String> {
     match (is_day, text.parse::<Date>(), text.parse::<DateTime>()) {
         (true, Ok(date), _) => Ok(Moment::Day(date)),
         (false, _, Ok(at)) => {
-            let at = at.to_zoned_datetime(TimeZone::UTC).map_err(|e| e.to_string())?;
+            let at = at
+                .to_zoned_datetime(TimeZone::UTC)
+                .map_err(|e| e.to_string())?;
             Ok(Moment::Exact(at.timestamp()))
         }
         _ => Err("expected a time as 2026-11-22T15:30:00Z, or a day as 2026-11-22 (UTC)".into()),
@@ -129,7 +131,9 @@ fn read(text: &str) -> Result<Moment, String> {
 }
 
 fn midnight(date: Date) -> Result<Timestamp, String> {
-    let at = date.to_zoned_datetime(TimeZone::UTC).map_err(|e| e.to_string())?;
+    let at = date
+        .to_zoned_datetime(TimeZone::UTC)
+        .map_err(|e| e.to_string())?;
     Ok(at.timestamp())
 }
 

@@ -9,7 +9,7 @@ use crate::catalog::Together;
 use crate::engine::object::context::Context;
 
 /// How soon a worker that has come, or is gone, counts.
-const INTERVAL: Duration = Duration::from_secs(5);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Keeps the share while it lives.
 pub struct Shares(JoinHandle<()>);

@@ -37,7 +37,7 @@ impl Browser {
         let (driver, chromium) = (program("chromedriver"), program("chromium"));
         let args = [format!("--port={port}"), "--allowed-ips=127.0.0.1".into()];
         let guard = Guarded::start(&dir, None, "TERM", &driver, &args, &[]);
-        let limited = reqwest::Client::builder().timeout(START_LIMIT);
+        let limited = crate::support::http().timeout(START_LIMIT);
         let client = limited.build().expect("an HTTP client");
         let url = format!("http://127.0.0.1:{port}");
         let started = Instant::now();

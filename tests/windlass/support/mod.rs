@@ -53,6 +53,13 @@ pub fn background() -> &'static Runtime {
     })
 }
 
+/// The beginning of an HTTP client. reqwest is built without a provider of cryptography of its own.
+pub fn http() -> reqwest::ClientBuilder {
+    // The first one stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+}
+
 /// Undoes percent-encoding; a `%` that no two hex digits follow stays as it is.
 pub fn percent_decode(encoded: &str) -> String {
     let bytes = encoded.as_bytes();

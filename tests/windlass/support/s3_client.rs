@@ -27,7 +27,7 @@ impl Client {
         Self {
             url: url.parse().expect("an S3 server's URL"),
             credentials: Credentials::new(access_key, secret_key),
-            http: reqwest::Client::builder()
+            http: crate::support::http()
                 .timeout(Duration::from_secs(60))
                 .build()
                 .expect("the HTTP client is built"),

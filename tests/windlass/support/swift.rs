@@ -159,7 +159,12 @@ impl SwiftServer {
     /// All tokens run out at this moment.
     pub async fn forget_tokens(&self) {
         let url = format!("{}/forget-tokens", self.keystone_url);
-        let answer = reqwest::Client::new().post(url).send().await;
+        let answer = crate::support::http()
+            .build()
+            .expect("a client")
+            .post(url)
+            .send()
+            .await;
         assert_eq!(answer.expect("an answer").status(), StatusCode::NO_CONTENT);
     }
 }
@@ -175,7 +180,7 @@ pub struct Client {
 
 impl Client {
     async fn try_new(server: &SwiftServer) -> Result<Self, String> {
-        let http = reqwest::Client::builder()
+        let http = crate::support::http()
             .timeout(Duration::from_secs(60))
             .build()
             .expect("the HTTP client is built");

@@ -115,7 +115,9 @@ pub async fn expect_deeds_found(workers: &Workers, machines: &[&Program]) {
     let cut = of_first[..of_first.len() / 2].concat() + &of_second.concat();
     let (code, proof) = tried(cut).await;
     assert_eq!(code, Some(3), "{proof:#}");
-    assert_eq!(proof["findings"][0]["part"], "head", "{proof:#}");
+    // What the other one goes on from is not there; or, if nothing of that is, what the database has seen.
+    let part = proof["findings"][0]["part"].as_str();
+    assert!(matches!(part, Some("head" | "step")), "{proof:#}");
     // All of it: it is named, and what it tells can't be held.
     let (code, proof) = tried(of_second.concat()).await;
     assert_eq!(code, Some(0), "{proof:#}");

@@ -126,7 +126,10 @@ async fn three_workers_share_a_task_and_each_object_is_moved_once() {
     let connections = "SELECT count(*) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name LIKE 'windlass%'";
     let open = workers.world.count(connections).await;
-    assert!((3..=15).contains(&open), "{open} connections of three workers");
+    assert!(
+        (3..=15).contains(&open),
+        "{open} connections of three workers"
+    );
     workers.world.proxy.set_fault(Fault::None);
     for one in running {
         one.wait().await.expect_code(0);
@@ -309,7 +312,7 @@ async fn workers_share_the_bandwidth() {
     let due = (60 * 249_000) as f64 / RATE as f64;
     println!("{seconds:.1} s, {due:.1} s were due for one");
     assert!(said.contains("2 workers share the bandwidth"), "{said}");
-    assert!(seconds > due * 0.65, "{seconds} s");
+    assert!(seconds > due * 0.8, "{seconds} s");
     workers.expect_all_moved_once().await;
 }
 

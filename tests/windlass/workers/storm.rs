@@ -100,6 +100,13 @@ impl Machine {
     }
 }
 
+fn still_running(running: &mut Running) -> Option<&mut Running> {
+    match running.has_ended() {
+        true => None,
+        false => Some(running),
+    }
+}
+
 /// Four machines: killed, stopped past a takeover and woken, cut off from their sessions, and the server
 /// started again. At the end everything is there once, and all journals together prove it.
 #[tokio::test(flavor = "multi_thread")]
@@ -164,7 +171,14 @@ async fn four_workers_in_every_weather() {
             .world
             .sql("UPDATE windlass_executors SET heartbeat = heartbeat - interval '1 hour'")
             .await;
+        // A look takes its time: nobody goes on meanwhile.
+        let awake = machines.iter_mut().filter(|machine| machine.frozen == 0);
+        let awake = awake.filter_map(|machine| machine.running.as_mut());
+        let mut awake: Vec<&mut Running> = awake.filter_map(still_running).collect();
+        awake.iter_mut().for_each(|running| running.freeze());
+        tokio::time::sleep(Duration::from_millis(100)).await;
         workers.world.expect_every_row_whole().await;
+        awake.iter_mut().for_each(|running| running.go_on());
     }
     workers.world.proxy.set_fault(Fault::None);
     for machine in &mut machines {
