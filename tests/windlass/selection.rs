@@ -153,8 +153,8 @@ async fn workers_split_a_backend_and_join_it_again() {
         let plan = [&["migrate", "--plan-only", "--dontask"], way].concat();
         let few = [("FAILPOINTS", "shard-objects=return(3)")];
         split.program.run_with(&plan, &few).await.expect_code(0);
-        let url = format!("{}", split.database.url);
-        let worker = ["--db-connect", &url, "worker", task];
+        let url = &split.database.url;
+        let worker = ["--db-connect", url, "worker", task];
         let beside = Program::new();
         let (first, second) = tokio::join!(split.program.run(&worker), beside.run(&worker));
         first.expect_code(0);

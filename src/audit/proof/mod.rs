@@ -4,6 +4,7 @@
 //! Nothing is changed and nothing locked. Beside a running task the mirror is believed only up to
 //! the head that it had at the beginning; what has moved since is counted, not judged.
 
+mod collected;
 mod export;
 mod facts;
 mod handover;
@@ -22,11 +23,12 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::AuditError;
-use crate::catalog::{Catalog, Executor, Takeover, TaskRow};
+use crate::catalog::{Catalog, Executor, TaskRow};
 use crate::journal::chain::Hash;
 use crate::journal::{self, JournalError, ReadJournal};
-use crate::model::{Adopted, TaskKind};
-use export::{Export, KnownExecutor};
+use crate::model::TaskKind;
+pub use collected::prove_collected;
+use export::Export;
 use held::Mirror;
 use last_word::{Journals, Told};
 use replay::{Beginning, Known, Misfit, Replay};
@@ -101,21 +103,26 @@ pub async fn prove(
         });
         return Ok(proof.ended());
     }
-    let told = Told {
-        replay: &replay,
-        epoch: executors.first().map_or(1, |executor| executor.epoch),
-        mirrored_seq: executors.first().map_or(0, |executor| executor.seq),
-    };
+    let told = told(&replay, executors.first());
     let journals = match task.workers {
         false => Journals::alone(told),
-        true => Journals::of_workers(
-            HashMap::from([(journal_executor, told)]),
-            &all,
-            catalog.all_takeovers(task.task_id).await?,
-        ),
+        true => {
+            let told = HashMap::from([(journal_executor, told)]);
+            let takeovers = catalog.all_takeovers(task.task_id).await?;
+            Journals::of_workers(told, &all, takeovers)
+        }
     };
     hold(task, catalog, &journals, &mut proof).await?;
     Ok(proof.ended())
+}
+
+/// A journal's steps, as far as the database knows of them.
+fn told<'r>(replay: &'r Replay, executor: Option<&Executor>) -> Told<'r> {
+    Told {
+        replay,
+        epoch: executor.map_or(1, |executor| executor.epoch),
+        mirrored_seq: executor.map_or(0, |executor| executor.seq),
+    }
 }
 
 async fn hold(
@@ -132,147 +139,6 @@ async fn hold(
     mirror.hold(proof).await?;
     proof.mirror_compared = true;
     Ok(())
-}
-
-/// Proves a task from an export, in which the chains of several executors can be, the mirror and the rows.
-///
-/// # Errors
-/// The export can't be read, or the database does not answer. What does not fit is no error: it stands in
-/// the proof.
-pub async fn prove_collected(
-    task: &TaskRow,
-    catalog: &Catalog,
-    export: impl BufRead + Seek + Send + 'static,
-) -> Result<Proof, AuditError> {
-    let mut proof = Proof::default();
-    // What the mirror knew then, an export that was made before does not have.
-    let executors = catalog.executors(task.task_id).await?;
-    let known = executors.iter().map(|executor| {
-        let known = Known {
-            kind: task.kind,
-            planned: task.planned,
-            rebuilt: !task.workers && executor.epoch > 1,
-        };
-        let mirrored_seq = executor.seq;
-        (
-            executor.executor,
-            KnownExecutor {
-                known,
-                mirrored_seq,
-            },
-        )
-    });
-    let known: HashMap<Uuid, KnownExecutor> = known.collect();
-    let heads: Vec<(Uuid, u64)> = executors.iter().map(|e| (e.executor, e.seq)).collect();
-    let read = blocking(move || Export::read(export, &known, &heads)).await?;
-    let read = match read.map_err(unreadable)? {
-        Ok(read) => read,
-        Err(problem) => {
-            proof.problem(problem);
-            return Ok(proof.ended());
-        }
-    };
-    proof.read(&read);
-    let takeovers = match task.workers {
-        true => catalog.all_takeovers(task.task_id).await?,
-        false => Vec::new(),
-    };
-    for problem in unlike_the_database(task, &executors, &takeovers, &read) {
-        proof.problem(problem);
-    }
-    let is_here = |executor: &&Executor| read.replays.contains_key(&executor.executor);
-    let missing = executors.iter().filter(|executor| !is_here(executor));
-    // Of executors that have followed one another, the latest goes on with what those before it have told.
-    let missing = missing.filter(|executor| task.workers || executors.first() == Some(executor));
-    // Who was killed before its first word has told nothing that would be missed.
-    let missing = missing.filter(|executor| executor.seq > 0);
-    proof.others = missing.map(OtherChain::from).collect();
-    let told = executors.iter().filter(is_here).map(|executor| {
-        let told = Told {
-            replay: &read.replays[&executor.executor],
-            epoch: executor.epoch,
-            mirrored_seq: executor.seq,
-        };
-        (executor.executor, told)
-    });
-    let mut told: HashMap<Uuid, Told<'_>> = told.collect();
-    let journals = match (task.workers, executors.first()) {
-        (true, _) => Some(Journals::of_workers(told, &executors, takeovers)),
-        // Whoever was at work last has the last word.
-        (false, Some(latest)) => told.remove(&latest.executor).map(Journals::alone),
-        (false, None) => None,
-    };
-    if let (Some(journals), 0) = (journals, proof.problems) {
-        hold(task, catalog, &journals, &mut proof).await?;
-    }
-    Ok(proof.ended())
-}
-
-/// What the database says of the executors in an export, and what the export says otherwise.
-fn unlike_the_database(
-    task: &TaskRow,
-    executors: &[Executor],
-    takeovers: &[Takeover],
-    read: &Export,
-) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for chain in &read.chains {
-        if chain.task != task.uuid {
-            problems.push(of_head(
-                1,
-                format!("the journal is of another task, {}", chain.task),
-            ));
-            continue;
-        }
-        let own = executors.iter().position(|e| e.executor == chain.executor);
-        let Some(own) = own else {
-            if read.replays[&chain.executor].is_untouched() {
-                // Killed before the database had heard of it, and before it had begun with anything.
-                continue;
-            }
-            let what = format!(
-                "the database knows nothing of executor {}, whose journal this is",
-                chain.executor
-            );
-            problems.push(of_head(1, what));
-            continue;
-        };
-        let executor = &executors[own];
-        let hash = read.hashes.get(&(executor.executor, executor.seq));
-        let head = wrong_head(executor, chain.head.seq, hash.copied());
-        let before = match task.workers {
-            true => &executors[own..=own],
-            false => &executors[own..],
-        };
-        let replay = &read.replays[&executor.executor];
-        problems.extend(head.or_else(|| wrong_beginning(task, before, replay)));
-    }
-    let adoptions = read.adoptions.iter();
-    problems
-        .extend(adoptions.filter_map(|(by, adopted)| unknown_takeover(*by, adopted, takeovers)));
-    problems
-}
-
-/// An adoption of which the database knows nothing.
-fn unknown_takeover(journal: Uuid, adopted: &Adopted, takeovers: &[Takeover]) -> Option<Problem> {
-    let is_known = |shard: &&crate::model::AdoptedShard| {
-        takeovers.iter().any(|takeover| {
-            let of = takeover.claim.shard;
-            (of.first_idx, of.last_idx, takeover.claim.lease)
-                == (shard.first, shard.last, shard.lease)
-                && (takeover.by, takeover.from) == (adopted.by, adopted.executor)
-                && format!("{}:{}", takeover.seq, takeover.head) == adopted.head
-        })
-    };
-    let unknown = adopted.shards.iter().find(|shard| !is_known(shard))?;
-    Some(of_head(
-        0,
-        format!(
-            "executor {journal} tells that {} has taken the objects {} to {} from {} behind {}; the \
-             database knows nothing of that",
-            adopted.by, unknown.first, unknown.last, adopted.executor, adopted.head
-        ),
-    ))
 }
 
 fn of_head(seq: u64, what: String) -> Problem {
