@@ -218,24 +218,29 @@ const SHARED_WITH: &str = "
        AND o.document_name = n.document_name AND o.source_url = n.source_url
      WHERE n.task_id = $1 AND o.task_id = $2 AND o.phase IN ('pending', 'copied', 'verified')";
 
-/// Sources that objects of several shards have in common, of a task for workers. Different sources that
-/// meet at one destination are refused as it is.
+/// Places that objects of several shards have in common, of a task for workers. Different sources that
+/// meet at one destination are refused as it is, but for documents that go back to one that they have shared.
 async fn across_shards(
     connection: &mut Connection<'_>,
     task_id: i64,
     request: &PlanRequest,
     shared: u64,
 ) -> Result<u64, sqlx::Error> {
-    if !request.workers || shared == 0 {
-        return Ok(0);
-    }
-    let across = "SELECT count(*) FROM (
-            SELECT o.source_url FROM windlass_objects o
+    let url = match request.kind {
+        _ if !request.workers => return Ok(0),
+        TaskKind::Forward if shared == 0 => return Ok(0),
+        TaskKind::Forward => "o.shared AND o.refused IS NULL GROUP BY o.source_url",
+        TaskKind::Reverse => "o.refused IS NULL GROUP BY o.dest_url",
+        TaskKind::DeleteSource => "o.refused IS NULL GROUP BY o.source_url",
+    };
+    let across = Statement::new(format!(
+        "SELECT count(*) FROM (
+            SELECT 1 FROM windlass_objects o
               JOIN windlass_shards s ON s.task_id = o.task_id
                AND o.idx BETWEEN s.first_idx AND s.last_idx
-             WHERE o.task_id = $1 AND o.shared AND o.refused IS NULL
-             GROUP BY o.source_url HAVING min(s.shard) <> max(s.shard)) across";
-    let across = Statement::new(across).bind(task_id);
+             WHERE o.task_id = $1 AND {url} HAVING min(s.shard) <> max(s.shard)) across"
+    ))
+    .bind(task_id);
     let (across,): (i64,) = connection.one(across).await?;
     Ok(across.unsigned_abs())
 }

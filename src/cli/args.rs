@@ -196,17 +196,24 @@ pub struct MigrateArgs {
     /// Only show what would be done
     #[arg(long)]
     pub dry_run: bool,
-    /// Plan for several workers, and work along as one of them
-    #[arg(long, conflicts_with_all = ["dry_run", "online"])]
-    pub workers: bool,
-    /// Only plan, for workers that are started elsewhere
-    #[arg(long, conflicts_with_all = ["dry_run", "online", "workers"])]
-    pub plan_only: bool,
+    #[command(flatten)]
+    pub sharing: SharingArgs,
     #[command(flatten)]
     pub run: RunArgs,
 }
 
-impl MigrateArgs {
+/// Who is to work on a task that is planned.
+#[derive(Debug, Args)]
+pub struct SharingArgs {
+    /// Plan for several workers, and work along as one of them
+    #[arg(long, conflicts_with = "dry_run")]
+    pub workers: bool,
+    /// Only plan, for workers that are started elsewhere
+    #[arg(long, conflicts_with_all = ["dry_run", "workers"])]
+    pub plan_only: bool,
+}
+
+impl SharingArgs {
     /// Who is to work on it.
     pub fn sharing(&self) -> Sharing {
         match (self.plan_only, self.workers) {
@@ -416,6 +423,8 @@ pub struct FollowUpArgs {
     /// does not say so here; can be given several times
     #[arg(long, value_name = "EXECUTOR")]
     pub dead: Vec<uuid::Uuid>,
+    #[command(flatten)]
+    pub sharing: SharingArgs,
     #[command(flatten)]
     pub moved: MovedConfigs,
     #[command(flatten)]

@@ -6,11 +6,11 @@ use super::args::{DeleteSourceArgs, FollowUpArgs, Global, ReverseArgs, Verify};
 use super::connect::{self, FoundTask};
 use super::ending::finish;
 use super::format::{bytes, count};
-use super::migrate::Shown;
+use super::migrate::{Shown, others_may_work_along, planned_for_workers};
 use super::watched::watched;
 use super::{ExitStatus, Printer, plan, question};
 use crate::catalog::Planned;
-use crate::engine::{self, FollowUpRequest, Migrated, PlanReport, Settings};
+use crate::engine::{self, FollowUpRequest, Migrated, PlanReport, Settings, Sharing};
 use crate::model::{Policy, TaskKind};
 
 /// What both commands are told.
@@ -68,6 +68,7 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
         dry_run,
         dontask,
         dead,
+        sharing,
         moved,
         run,
     } = asked.common;
@@ -86,6 +87,7 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
         policy: asked.policy,
         dry_run: *dry_run,
         dead: dead.clone(),
+        sharing: sharing.sharing(),
     };
     let shown = match must_ask {
         true => match show(&request, &settings, printer).await? {
@@ -105,8 +107,12 @@ async fn run(asked: Asked<'_>, global: &Global, printer: &Printer) -> anyhow::Re
             };
             Ok(finish(printer, global, &settings, sides, &report).await)
         }
+        Migrated::PlannedForWorkers(task) => {
+            printer.result(&task, || planned_for_workers(&task));
+            Ok(ExitStatus::Complete)
+        }
         // Only a migration goes on with another task.
-        Migrated::WentOn(_) | Migrated::PlannedForWorkers(_) => Ok(ExitStatus::Complete),
+        Migrated::WentOn(_) => Ok(ExitStatus::Complete),
     }
 }
 
@@ -156,6 +162,9 @@ fn announce(
         after.task_id,
         plan::what(*kind, after),
     ));
+    if request.sharing == Sharing::Workers {
+        printer.mention(&others_may_work_along(planned.task_id));
+    }
     let changed = plan::changed(shown, planned);
     if shown.is_none() || changed.is_some() {
         let lines = plan::follow_up(request, &planned.into());

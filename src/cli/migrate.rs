@@ -8,7 +8,7 @@ use super::format::{bytes, count};
 use super::watched::watched;
 use super::{ExitStatus, Printer, ending, plan, question};
 use crate::catalog::Planned;
-use crate::engine::{self, MigrateRequest, Migrated, PlanReport, Settings, Sharing};
+use crate::engine::{self, MigrateRequest, Migrated, PlanReport, PlannedTask, Settings, Sharing};
 
 pub async fn run(
     args: &MigrateArgs,
@@ -32,7 +32,7 @@ pub async fn run(
         policy: migration.policy(),
         dry_run: args.dry_run,
         new_task: migration.new_task,
-        sharing: args.sharing(),
+        sharing: args.sharing.sharing(),
     };
     if must_ask {
         question::refuse_without_anybody()?;
@@ -60,20 +60,32 @@ pub async fn run(
             Ok(ending::finish(printer, global, &settings, sides, &report).await)
         }
         Migrated::PlannedForWorkers(task) => {
-            let words = format!(
-                "task {} is planned: {} ({}); start workers, as many as you like and wherever you like:\n{}",
-                task.task_id,
-                count(task.planned, "object"),
-                bytes(task.bytes),
-                worker_line(task.task_id)
-            );
-            printer.result(&task, || words);
+            printer.result(&task, || planned_for_workers(&task));
             Ok(ExitStatus::Complete)
         }
         Migrated::WentOn(reports) => {
             Ok(ending::finish_each(printer, global, &settings, sides, &reports).await)
         }
     }
+}
+
+/// The last word of a plan that waits for its workers.
+pub fn planned_for_workers(task: &PlannedTask) -> String {
+    format!(
+        "task {} is planned: {} ({}); start workers, as many as you like and wherever you like:\n{}",
+        task.task_id,
+        count(task.planned, "object"),
+        bytes(task.bytes),
+        worker_line(task.task_id)
+    )
+}
+
+/// To whom has planned and works along.
+pub fn others_may_work_along(task_id: i64) -> String {
+    format!(
+        "others may work along, each with a state directory of its own: {}",
+        worker_line(task_id)
+    )
 }
 
 /// What to type for another worker: the configurations are found by where they were.
@@ -144,10 +156,7 @@ fn announce(
         request.to.config.place(),
     ));
     if request.sharing == Sharing::Workers {
-        printer.mention(&format!(
-            "others may work along, each with a state directory of its own: {}",
-            worker_line(planned.task_id)
-        ));
+        printer.mention(&others_may_work_along(planned.task_id));
     }
     let changed = plan::changed(shown, planned);
     if shown.is_none() || changed.is_some() {

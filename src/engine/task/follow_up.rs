@@ -12,7 +12,8 @@ use crate::engine::task::outcome::{Migrated, Sharing};
 use crate::engine::task::preflight;
 use crate::engine::task::preflight::refuse_changed_place;
 use crate::engine::task::sleepers;
-use crate::engine::task::start::{NewTask, start};
+use crate::engine::task::start::{NewTask, refuse_across_shards, start};
+use crate::engine::task::worker::refuse_one_alone;
 use crate::engine::{EngineError, Settings};
 use crate::model::{Policy, Stage, TaskKind, TaskState};
 use uuid::Uuid;
@@ -34,6 +35,8 @@ pub struct FollowUpRequest {
     pub dry_run: bool,
     /// Executors that the operator knows to be dead.
     pub dead: Vec<Uuid>,
+    /// Who is to work on it.
+    pub sharing: Sharing,
 }
 
 /// Plans a task that follows another, and runs it. `announce` is told the plan before anything is
@@ -55,6 +58,14 @@ pub async fn follow_up(
     preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     // Until the cut-over has begun, no service knows of what is taken back.
     let (is_online, is_staging) = (after.stage.is_some(), after.stage == Some(Stage::Staging));
+    if request.sharing != Sharing::Alone {
+        refuse_one_alone(&catalog).await?;
+        if is_online {
+            // What its passes have left is cleared away by one process, behind all others.
+            let with = "a task of --online";
+            return Err(EngineError::WorkersWith { with });
+        }
+    }
     let on_new_config = request.policy.services_on_new_config;
     if on_new_config && !is_online {
         return Err(EngineError::NotBehindCutover {
@@ -101,11 +112,12 @@ pub async fn follow_up(
             },
             dry_run,
             earlier: Vec::new(),
-            sharing: Sharing::Alone,
+            sharing: request.sharing,
             leftovers: leftovers(request, &held.catalog).await?,
             held,
         };
-        start(work, settings, |_| Ok(TaskPlan::Keep), announce).await
+        let may_be = |planned: &Planned| refuse_across_shards(planned).map(|()| TaskPlan::Keep);
+        start(work, settings, may_be, announce).await
     };
     let result = locked.await;
     lease.end().await;

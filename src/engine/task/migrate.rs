@@ -12,7 +12,7 @@ use crate::engine::task::outcome::{MigrateRequest, Migrated, PlanReport, Sharing
 use crate::engine::task::preflight;
 use crate::engine::task::resume::{self, Resumed};
 use crate::engine::task::selection;
-use crate::engine::task::start::{NewTask, start};
+use crate::engine::task::start::{NewTask, refuse_across_shards, start};
 use crate::engine::task::worker::refuse_one_alone;
 use crate::engine::{EngineError, Settings};
 use crate::model::{TaskKind, TaskState};
@@ -183,14 +183,6 @@ async fn locked(
             ..plan
         })),
         (ran, _) => Ok(ran),
-    }
-}
-
-/// Objects of which a store has one lie in one worker's shard: two could not tell what the other does.
-fn refuse_across_shards(planned: &Planned) -> Result<(), EngineError> {
-    match planned.shared_across_shards {
-        0 => Ok(()),
-        documents => Err(EngineError::SharedAcrossShards { documents }),
     }
 }
 

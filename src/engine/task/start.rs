@@ -64,6 +64,14 @@ impl NewTask {
     }
 }
 
+/// Objects of which a store has one lie in one worker's shard: two could not tell what the other does.
+pub fn refuse_across_shards(planned: &Planned) -> Result<(), EngineError> {
+    match planned.shared_across_shards {
+        0 => Ok(()),
+        documents => Err(EngineError::SharedAcrossShards { documents }),
+    }
+}
+
 /// Plans a task and runs it, if `may_be` says so of the plan. `announce` is told the plan before
 /// the first byte is moved.
 pub async fn start(

@@ -14,8 +14,11 @@ impl Workers {
         let program = &self.world.program;
         let kept = program.home().join("kept");
         let export = program.home().join("all.jsonl");
-        let mut args = vec!["journal".to_owned(), "collect".into(), "--force".into()];
-        args.extend(["-o".into(), export.display().to_string()]);
+        let uuid = self.uuid().await;
+        let mut args = ["journal", "collect", "--force", "--task", &uuid, "-o"]
+            .map(str::to_owned)
+            .to_vec();
+        args.push(export.display().to_string());
         for (number, machine) in machines.iter().enumerate() {
             if number % 2 == 0 {
                 args.push(machine.state_dir().display().to_string());
@@ -36,6 +39,14 @@ impl Workers {
             collected.stdout
         );
         export
+    }
+
+    async fn uuid(&self) -> String {
+        sqlx::query_scalar("SELECT uuid FROM windlass_tasks WHERE task_id = $1")
+            .bind(self.task.parse::<i64>().expect("a number"))
+            .fetch_one(&self.world.database.pool)
+            .await
+            .expect("the task")
     }
 
     pub async fn verify_export(&self, export: &Path) -> (Option<i32>, serde_json::Value) {

@@ -290,6 +290,57 @@ async fn workers_keep_sources_where_they_are_told_to() {
     workers.world.look().await.expect_all_at("db", 60);
 }
 
+/// The way back and the clean-up are tasks like others: several machines share them, too, and one that is
+/// killed is taken over.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_delete_sources_and_take_a_task_back() {
+    let mut workers = Workers::planned_with(80, &["--nodelete"]).await;
+    let machines = [Program::new(), Program::new(), Program::new()];
+    for one in machines.each_ref().map(|m| workers.start(m, "worker")) {
+        one.wait().await.expect_code(0);
+    }
+    let sources = "SELECT count(*) FROM archive_document";
+    let migrated = workers.task.clone();
+    for (command, in_database, at) in [("delete-source", 0, "s3"), ("reverse", 80, "db")] {
+        let plan = [command, &migrated, "--plan-only", "--dontask"];
+        let program = &workers.world.program;
+        let planned = program.run_with(&plan, &SHARD).await.expect_code(0);
+        workers.task = workers.world.task().await;
+        let line = format!("worker {}", workers.task);
+        assert!(planned.stdout.contains(&line), "{}", planned.stdout);
+        workers.slow();
+        let [first, second, third] = machines.each_ref().map(|m| workers.start(m, "worker"));
+        let mut killed = first;
+        let half = "SELECT count(*) FROM windlass_objects o JOIN windlass_tasks t USING (task_id)
+             WHERE t.kind <> 'forward' AND o.phase = 'source-deleted' AND o.task_id =
+                   (SELECT max(task_id) FROM windlass_tasks)";
+        until("some are done", async || {
+            workers.world.count(half).await >= 10
+        })
+        .await;
+        killed.kill();
+        killed.wait().await;
+        workers.world.proxy.set_fault(Fault::None);
+        for one in [second, third] {
+            one.wait().await.expect_code(0);
+        }
+        workers.world.let_time_pass().await;
+        let taken = workers.start(&machines[1], "resume").wait().await;
+        taken.expect_code(0);
+        assert_eq!(workers.world.count(sources).await, in_database);
+        workers.world.look().await.expect_all_at(at, 80);
+        let [one, two, three] = &machines;
+        let export = workers.collect(&[one, two, three]).await;
+        let (code, proof) = workers.verify_export(&export).await;
+        assert_eq!(code, Some(0), "{proof:#}");
+        assert_eq!(
+            proof["told_elsewhere"],
+            serde_json::Value::Null,
+            "{proof:#}"
+        );
+    }
+}
+
 /// What may go out is of all together: two take as long as one, but for the moment in which the first does not
 /// know of the second.
 #[tokio::test(flavor = "multi_thread")]
