@@ -247,7 +247,8 @@ async fn after_a_part_it_is_said_what_neither_file_reads() {
 async fn with_a_few_left_the_new_file_reads_the_most_and_the_rest_is_moved_later() {
     let world = sqlite::World::new(20).await;
     let keys = world.deployment.expected().keys();
-    let [mended, left] = keys.take(2).cloned().collect::<Vec<_>>().try_into().expect("two");
+    let two: Vec<_> = keys.take(2).cloned().collect();
+    let [mended, left]: [_; 2] = two.try_into().expect("two");
     for key in [&mended, &left] {
         world.set_text(key, "damaged").await;
     }
@@ -260,7 +261,10 @@ async fn with_a_few_left_the_new_file_reads_the_most_and_the_rest_is_moved_later
     ] {
         assert!(ended.contains(&words), "no {words} in: {ended}");
     }
-    assert!(!ended.contains("must be as in"), "only a complete task says so: {ended}");
+    assert!(
+        !ended.contains("must be as in"),
+        "only a complete task says so: {ended}"
+    );
     let tables = world.deployment.tables();
     let service = "INSERT INTO services (hostid, servicename, status, status_message, heartbeat)
         VALUES ('host-1', 'catalog', true, 'available', strftime('%s', 'now'))";
@@ -274,8 +278,12 @@ async fn with_a_few_left_the_new_file_reads_the_most_and_the_rest_is_moved_later
     let done = world.program.run(&["resume", "1"]).await.expect_code(0);
     let planned = "planned 20 = committed 19 + skipped 0 + failed 0 + accepted 1 + remaining 0";
     let reads = format!("with {localfs} Anchore cannot read 1 of 20 documents: 1 in db://");
-    for words in [planned, &reads] {
-        assert!(done.stdout.contains(words), "no {words} in: {}", done.stdout);
+    for words in [planned, reads.as_str()] {
+        assert!(
+            done.stdout.contains(words),
+            "no {words} in: {}",
+            done.stdout
+        );
     }
 }
 

@@ -136,20 +136,30 @@ fn what_the_operators_guide_quotes_is_in_the_program() {
     let seen: Vec<&str> = rows.filter_map(|row| row.split(" | ").next()).collect();
     assert!(seen.len() > 25, "only {} rows", seen.len());
     let hardest = seen.get(1).expect("a row");
-    assert!(hardest.contains("exit 3, the window is closing"), "{hardest}");
+    assert!(
+        hardest.contains("exit 3, the window is closing"),
+        "{hardest}"
+    );
     let quoted = seen.iter().flat_map(|cell| in_backticks(cell));
     let quoted = quoted.filter(|words| !words.starts_with("--") && !words.starts_with("windlass"));
     let changing = Regex::new(r"…|: |\bN\b|\d[\d.]*").expect("a pattern");
     let mut found = 0;
     for quote in quoted.chain(["cannot read", "reads all", "outage so far", "not deleted"]) {
         for piece in changing.split(quote).map(str::trim) {
-            assert!(program.contains(piece), "{quote}: no {piece:?} in the program");
+            assert!(
+                program.contains(piece),
+                "{quote}: no {piece:?} in the program"
+            );
             found += usize::from(!piece.is_empty());
         }
     }
     assert!(found > 25, "only {found} quotes");
     let answer = section("Which configuration the services start with");
-    for words in ["Anchore cannot read 13 of 8000 documents", "`reads all`", "not deleted"] {
+    for words in [
+        "Anchore cannot read 13 of 8000 documents",
+        "`reads all`",
+        "not deleted",
+    ] {
         assert!(answer.contains(words), "{words}");
     }
 }
@@ -173,7 +183,10 @@ fn every_link_between_the_pages_leads_somewhere() {
                 let text = pages.get(&target).expect("a page");
                 let anchors = anchors(text);
                 let page = page.display();
-                assert!(anchors.iter().any(|a| a == anchor), "{page}: {link}: {anchors:?}");
+                assert!(
+                    anchors.iter().any(|a| a == anchor),
+                    "{page}: {link}: {anchors:?}"
+                );
             }
             followed += 1;
         }
@@ -231,7 +244,9 @@ fn every_page_can_be_come_to_from_the_readme() {
         }
     }
     let lost = pages.keys().filter(|page| !seen.contains(page));
-    let lost: Vec<_> = lost.filter(|page| !page.starts_with(root().join(".github"))).collect();
+    let lost: Vec<_> = lost
+        .filter(|page| !page.starts_with(root().join(".github")))
+        .collect();
     assert!(lost.is_empty(), "{lost:?}");
 }
 
@@ -239,7 +254,10 @@ fn every_page_can_be_come_to_from_the_readme() {
 #[test]
 fn the_readme_stays_short_and_says_how_to_test() {
     let readme = read("README.md");
-    assert!(readme.lines().count() <= 110, "move it to docs/, and link it");
+    assert!(
+        readme.lines().count() <= 110,
+        "move it to docs/, and link it"
+    );
     for line in ["cargo run --release -- demo", "scripts/test"] {
         let blocks = blocks(&readme, "sh");
         let mut lines = blocks.iter().flat_map(|block| block.lines());
@@ -252,7 +270,11 @@ fn the_readme_stays_short_and_says_how_to_test() {
 fn the_changelog_has_the_version_of_the_manifest() {
     let changelog = read("CHANGELOG.md");
     let of_this = format!("\n## [{}] - 2", env!("CARGO_PKG_VERSION"));
-    let at = |words: &str| changelog.find(words).unwrap_or_else(|| panic!("no {words}"));
+    let at = |words: &str| {
+        changelog
+            .find(words)
+            .unwrap_or_else(|| panic!("no {words}"))
+    };
     assert!(at("\n## [Unreleased]\n") < at(&of_this));
 }
 

@@ -88,7 +88,7 @@ fn the_debian_package_is_made_of_what_there_is() {
 fn expanded(from: &str) -> Vec<String> {
     let (dir, name) = from.rsplit_once('/').unwrap_or((".", from));
     let (begins, ends) = name.split_once('*').unwrap_or((name, ""));
-    let ends = ends.trim_start_matches('*').trim_end_matches('*');
+    let ends = ends.trim_matches('*');
     let fits = |found: &String| match name.contains('*') {
         true => found.starts_with(begins) && found.contains(ends),
         false => found == name,
@@ -119,17 +119,25 @@ fn the_pages_that_the_readme_leads_to_go_out_with_it() {
     assert!(links.len() > 15, "{links:?}");
     let is_among = |files: &[String], link: &str| {
         let below = format!("{link}/");
-        files.iter().any(|file| file == link || file.starts_with(&below))
+        files
+            .iter()
+            .any(|file| file == link || file.starts_with(&below))
     };
     let registry: Vec<String> = registry_package().lines().map(str::to_owned).collect();
     let package = package();
-    let assets = package["metadata"]["deb"]["assets"].as_array().expect("assets");
+    let assets = package["metadata"]["deb"]["assets"]
+        .as_array()
+        .expect("assets");
     let debian = assets.iter().flat_map(|asset| {
         let [from, to, _] = strings(asset)[..] else {
             panic!("{asset}");
         };
         let to = to.strip_prefix("usr/share/doc/windlass/");
-        let files = to.map(|to| expanded(from).into_iter().map(move |file| format!("{to}{file}")));
+        let files = to.map(|to| {
+            expanded(from)
+                .into_iter()
+                .map(move |file| format!("{to}{file}"))
+        });
         files.into_iter().flatten().collect::<Vec<_>>()
     });
     let debian: Vec<String> = debian.collect();
@@ -138,12 +146,21 @@ fn the_pages_that_the_readme_leads_to_go_out_with_it() {
     let copied = copied.split("\"$to/$name/\"").next().expect("an end");
     let archive: Vec<&str> = copied.split_whitespace().collect();
     for link in links {
-        assert!(is_among(&registry, link), "{link} is not in the registry's package");
+        assert!(
+            is_among(&registry, link),
+            "{link} is not in the registry's package"
+        );
         // There it is called copyright.
         let is_licence = link == "LICENSE";
-        assert!(is_licence || is_among(&debian, link), "{link} is not in {debian:?}");
+        assert!(
+            is_licence || is_among(&debian, link),
+            "{link} is not in {debian:?}"
+        );
         let top = link.split('/').next().expect("a name");
-        assert!(archive.contains(&top), "scripts/dist leaves {top} out of the archive");
+        assert!(
+            archive.contains(&top),
+            "scripts/dist leaves {top} out of the archive"
+        );
     }
 }
 

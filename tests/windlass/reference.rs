@@ -131,7 +131,7 @@ impl Item {
         let text = value.replace_all(&said, "; `$1`: ");
         Self {
             name,
-            text: text.replace("values:;", "values:"),
+            text: text.replace(" Possible values:;", ". Values:"),
             variable: found,
         }
     }
@@ -139,7 +139,9 @@ impl Item {
     /// `--log-file`, of `-l, --log-file <FILE>`.
     fn long(&self) -> &str {
         let mut words = self.name.split(&[' ', '.', ','][..]);
-        words.find(|word| word.starts_with("--")).unwrap_or_default()
+        words
+            .find(|word| word.starts_with("--"))
+            .unwrap_or_default()
     }
 
     fn row(&self) -> String {
@@ -192,7 +194,10 @@ fn anchor(title: &str) -> String {
 
 fn table(items: &[Item]) -> String {
     let rows = items.iter().map(Item::row);
-    format!("| | | variable |\n|---|---|---|\n{}", rows.collect::<String>())
+    format!(
+        "| | | variable |\n|---|---|---|\n{}",
+        rows.collect::<String>()
+    )
 }
 
 /// Which of the shared options a command has, in a sentence.
@@ -219,7 +224,10 @@ fn shared(help: &Help, all: &[(&str, Vec<Item>)]) -> String {
 
 fn section(help: &Help, all: &[(&str, Vec<Item>)]) -> String {
     let usage = help.usage.join("\n");
-    let mut text = format!("\n### {}\n\n{}.\n\n```text\n{usage}\n```\n\n", help.path, help.about);
+    let mut text = format!(
+        "\n### {}\n\n{}.\n\n```text\n{usage}\n```\n\n",
+        help.path, help.about
+    );
     let own: Vec<Item> = help.own().cloned().collect();
     if !own.is_empty() {
         text += &format!("{}\n", table(&own));
@@ -254,19 +262,29 @@ fn made(top: &Help, helps: &[Help]) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_is_what_the_program_says() {
     let (top, helps) = helps().await;
-    let codes: Vec<_> = top.group("Exit codes").iter().map(|code| &*code.name).collect();
+    let codes: Vec<_> = top
+        .group("Exit codes")
+        .iter()
+        .map(|code| &*code.name)
+        .collect();
     assert_eq!(codes, ["0", "2", "3", "5", "130"]);
     assert!(helps.len() > 20, "only {} commands", helps.len());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
     let page = std::fs::read_to_string(&path).expect("the page");
     let by_hand = page.split(MADE).next().expect("a first part");
-    assert!(page.len() >= by_hand.len() + MADE.len(), "the line is there: {MADE}");
+    assert!(
+        page.len() >= by_hand.len() + MADE.len(),
+        "the line is there: {MADE}"
+    );
     let expected = format!("{by_hand}{MADE}{}", made(&top, &helps));
     if std::env::var_os("INSTA_UPDATE").is_some_and(|wish| wish == "always") {
         std::fs::write(&path, expected).expect("written");
         return;
     }
-    let differs = page.lines().zip(expected.lines()).find(|(is, must)| is != must);
+    let differs = page
+        .lines()
+        .zip(expected.lines())
+        .find(|(is, must)| is != must);
     assert!(
         page == expected,
         "the page is not what the program says; INSTA_UPDATE=always scripts/test reference:: makes it \
@@ -288,7 +306,10 @@ fn every_variable_that_the_program_reads_is_on_the_page() {
         for variable in reads.captures_iter(text) {
             let variable = &variable[1];
             let source = source.display();
-            assert!(page.contains(&format!("`{variable}`")), "{source}: {variable}");
+            assert!(
+                page.contains(&format!("`{variable}`")),
+                "{source}: {variable}"
+            );
             found += 1;
         }
     }
