@@ -32,7 +32,7 @@ quick:
     cargo fmt --check
     cargo clippy --all-targets --features failpoints -- -D warnings
     cargo test --features failpoints --lib --test explore --test fuzzed
-    cargo test --features failpoints --test windlass -- layering:: docs:: sqlite::
+    cargo test --features failpoints --test windlass -- layering:: docs:: reference:: sqlite::
 
 # What must hold before a commit is pushed.
 check: lint && test

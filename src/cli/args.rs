@@ -162,7 +162,7 @@ pub enum Command {
     Serve(ServeArgs),
     /// Make a small deployment on SQLite and local directories, and migrate it
     Demo(DemoArgs),
-    /// Print a completion script for a shell
+    /// Print a completion script for a shell; it knows the tasks of this machine, too
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -327,7 +327,7 @@ pub struct WorkerArgs {
 /// `sync`.
 #[derive(Debug, Args)]
 pub struct SyncArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     /// Only show what would be copied
     #[arg(long)]
@@ -344,7 +344,7 @@ pub struct SyncArgs {
 /// `cutover`.
 #[derive(Debug, Args)]
 pub struct CutoverArgs {
-    /// The task's id, as list-migrations shows it, or its UUID
+    /// The task's id, as list-migrations shows it, its UUID, or latest
     pub task: String,
     /// Only show what the window would hold; the services may run
     #[arg(long)]

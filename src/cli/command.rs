@@ -14,7 +14,7 @@ Exit codes:
   0    complete, or nothing to do
   2    failed, or could not begin: nothing more happens without a person
   3    came to the end, with objects that failed: `resume` tries those again
-  5    the object-store check failed
+  5    the object-store check failed, and the store is the reason
   130  interrupted: `resume` goes on";
 
 /// Options of every command that do nothing in some; taken there all the same, since Anchore's guide

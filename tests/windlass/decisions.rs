@@ -241,6 +241,52 @@ async fn after_a_part_it_is_said_what_neither_file_reads() {
     assert!(back.contains("\n        name: db\n"), "{back}");
 }
 
+/// The window closes with two documents left (docs/operations.md): the services start with the new file, and
+/// what is left is accepted beside them, or moved in the next window.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_few_left_the_new_file_reads_the_most_and_the_rest_is_moved_later() {
+    let world = sqlite::World::new(20).await;
+    let keys = world.deployment.expected().keys();
+    let two: Vec<_> = keys.take(2).cloned().collect();
+    let [mended, left]: [_; 2] = two.try_into().expect("two");
+    for key in [&mended, &left] {
+        world.set_text(key, "damaged").await;
+    }
+    let ended = world.migrate("db", "localfs", &[]).await;
+    let ended = ended.expect_code(3).stdout;
+    let (db, localfs) = (config(&world, "db"), config(&world, "localfs"));
+    for words in [
+        format!("with {db} Anchore cannot read 18 of 20 documents: 18 in file://"),
+        format!("with {localfs} Anchore cannot read 2 of 20 documents: 2 in db://"),
+    ] {
+        assert!(ended.contains(&words), "no {words} in: {ended}");
+    }
+    assert!(
+        !ended.contains("must be as in"),
+        "only a complete task says so: {ended}"
+    );
+    let tables = world.deployment.tables();
+    let service = "INSERT INTO services (hostid, servicename, status, status_message, heartbeat)
+        VALUES ('host-1', 'catalog', true, 'available', strftime('%s', 'now'))";
+    tables.execute(service).await;
+    let object = format!("{}/{}/{}", left.user, left.bucket, left.id);
+    let accept = ["accept", "1", "--object", &object];
+    world.program.run(&accept).await.expect_code(0);
+    tables.execute("UPDATE services SET heartbeat = 0").await;
+    let (text, _) = crate::support::deployment::stored_text(&world.deployment.expected()[&mended]);
+    world.set_text(&mended, &text).await;
+    let done = world.program.run(&["resume", "1"]).await.expect_code(0);
+    let planned = "planned 20 = committed 19 + skipped 0 + failed 0 + accepted 1 + remaining 0";
+    let reads = format!("with {localfs} Anchore cannot read 1 of 20 documents: 1 in db://");
+    for words in [planned, reads.as_str()] {
+        assert!(
+            done.stdout.contains(words),
+            "no {words} in: {}",
+            done.stdout
+        );
+    }
+}
+
 impl sqlite::World {
     /// Damages a document of another bucket than this one, and says how to repair it.
     async fn damage_one_outside(

@@ -1,15 +1,44 @@
-//! The README and the runbook are run, as far as they can be: their commands parse, configurations
-//! load, and what is said of exit codes and commands is what the program says of itself.
+//! The pages are run, as far as they can be: their command lines parse, configurations load, links lead
+//! somewhere, and what they quote of the program stands in it.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
+use regex::Regex;
 use windlass::config::{ConfigFile, Section};
 
 use crate::support::program::Program;
 
-fn readme() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    std::fs::read_to_string(path).expect("the README")
+fn root() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    root.canonicalize().expect("the repository")
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every page, wherever it is, with its text.
+fn pages() -> BTreeMap<PathBuf, String> {
+    let mut paths = Vec::new();
+    find(&root(), "md", &mut paths);
+    let text = |path: &PathBuf| std::fs::read_to_string(path).expect("a page");
+    let pages: BTreeMap<_, _> = paths.into_iter().map(|p| (p.clone(), text(&p))).collect();
+    assert!(pages.len() > 30, "the pages are found");
+    pages
+}
+
+fn find(dir: &Path, extension: &str, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(dir).expect("a directory") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().expect("a name").to_string_lossy();
+        let is_foreign = name == "target" || (name.starts_with('.') && name != ".github");
+        if path.is_dir() && !is_foreign {
+            find(&path, extension, found);
+        } else if path.extension().is_some_and(|e| e == extension) {
+            found.push(path);
+        }
+    }
 }
 
 /// The fenced blocks of a language.
@@ -21,101 +50,60 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
         .collect()
 }
 
-async fn help() -> String {
-    Program::new().run(&["--help"]).await.expect_code(0).stdout
+fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+/// What a page tells people to type behind the program's name, with something in the placeholders' places.
+fn typed(page: &str) -> Vec<Vec<String>> {
+    // Commands in a list are indented with it.
+    let page = page.replace("\n   ", "\n");
+    let blocks = blocks(&page, "sh");
+    let lines = blocks.iter().flat_map(|block| block.lines());
+    // What stands in backticks in tables and text, too; not where a page shows how options may stand.
+    let lines = lines.chain(in_backticks(&page).filter(|words| !words.contains('[')));
+    // What a shell takes away: comments, and where the output goes.
+    let commands = lines.flat_map(|line| line.split(" && ")).map(|line| {
+        let ends = [" #", " > ", " | "];
+        let end = ends.iter().filter_map(|end| line.find(end)).min();
+        line[..end.unwrap_or(line.len())].trim()
+    });
+    let commands = commands.filter_map(|line| line.strip_prefix("windlass "));
+    let word = |word: &str| match word {
+        "N" | "TASK" => "7".to_owned(),
+        "CAUSE" => "other".to_owned(),
+        _ => word.replace("URL", "sqlite:///a.db"),
+    };
+    commands
+        .map(|line| line.split_whitespace().map(word).collect())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_command_line_of_the_readme_and_the_runbook_parses() {
-    let runbook = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md");
-    let runbook = std::fs::read_to_string(runbook).expect("the runbook");
-    let pages = format!("{}\n{runbook}", readme());
-    // Commands in a list are indented with it.
-    let pages = pages.replace("\n   ", "\n");
-    let mut lines: Vec<String> = blocks(&pages, "sh")
-        .iter()
-        .flat_map(|block| block.lines().map(str::to_owned).collect::<Vec<_>>())
-        .collect();
-    // What stands in backticks in tables and text, too.
-    lines.extend(in_backticks(&pages).map(str::to_owned));
-    // Something in the placeholders' places.
-    for line in &mut lines {
-        *line = line
-            .replace(" N", " 7")
-            .replace("URL", "sqlite:///a.db")
-            .replace("FILE", "a.yaml");
-    }
+async fn every_command_line_of_the_pages_parses() {
     let program = Program::new();
     let mut parsed = 0;
-    for line in &lines {
-        // What a shell takes away: comments, and where the output goes.
-        let line = line.split(" #").next().unwrap_or_default();
-        let line = line.split(" > ").next().unwrap_or_default();
-        let line = line.split(" | ").next().unwrap_or_default().trim();
-        let Some(args) = line.strip_prefix("windlass ") else {
+    for (page, text) in pages() {
+        // It is made from the program, and its examples are run.
+        if page.ends_with("docs/reference.md") {
             continue;
-        };
-        // `--help` ends the command before it does anything, but not before unknown options.
-        let mut args: Vec<&str> = args.split_whitespace().collect();
-        args.push("--help");
-        let outcome = program.run(&args).await;
-        assert_eq!(outcome.code, Some(0), "{line}: {}", outcome.stderr);
-        parsed += 1;
+        }
+        for mut args in typed(&text) {
+            // `--help` ends the command before it does anything, but not before unknown options.
+            args.push("--help".into());
+            let outcome = program.run(&args).await;
+            let (page, said) = (page.display(), &outcome.stderr);
+            assert_eq!(outcome.code, Some(0), "{page}: {args:?}: {said}");
+            parsed += 1;
+        }
     }
-    assert!(parsed > 50, "only {parsed} commands were found");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_readmes_commands_are_those_of_the_help() {
-    let (readme, help) = (readme(), help().await);
-    let listed = help
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| !line.is_empty());
-    let names: Vec<&str> = listed
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| !matches!(*name, "help" | "objectstorage"))
-        .collect();
-    assert!(names.len() >= 9, "{names:?}");
-    for name in &names {
-        let row = format!("| `{name}");
-        assert!(readme.contains(&row), "{name} is not in the README");
-    }
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `"));
-    let rows = rows.filter(|row| row.contains("TASK") || row.contains("CONFIG"));
-    for row in rows {
-        let name = row.split([' ', '`']).next().expect("a name");
-        assert!(names.contains(&name), "the README claims {name}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_readmes_exit_codes_are_those_of_the_help() {
-    let numbered = |line: &str| {
-        let word = line.split_whitespace().next()?;
-        word.parse::<u8>().ok()
-    };
-    let readme = readme();
-    let table = readme
-        .split("| exit code | |\n|---|---|\n")
-        .nth(1)
-        .expect("the table");
-    let printed: Vec<u8> = table
-        .lines()
-        .map_while(|line| numbered(line.strip_prefix("| ")?))
-        .collect();
-    let help = help().await;
-    let codes = help.split("Exit codes:\n").nth(1).expect("the list");
-    let told: Vec<u8> = codes.lines().map_while(numbered).collect();
-    assert_eq!(printed, told);
-    assert_eq!(told, [0, 2, 3, 5, 130]);
+    assert!(parsed > 100, "only {parsed} commands were found");
 }
 
 #[test]
-fn the_readmes_configurations_load() {
+fn the_quickstarts_configurations_load() {
     let dir = tempfile::tempdir().expect("a directory");
-    let blocks = blocks(&readme(), "yaml");
+    let blocks = blocks(&read("docs/quickstart.md"), "yaml");
     let mut drivers = Vec::new();
     for (number, text) in blocks.iter().enumerate() {
         let path = dir.path().join(format!("{number}.yaml"));
@@ -129,43 +117,179 @@ fn the_readmes_configurations_load() {
     assert_eq!(drivers, ["db", "s3"]);
 }
 
+/// What the trouble table quotes is what the program says, and so are the words that the guide rests its
+/// answer on.
 #[test]
-fn every_link_between_the_pages_leads_somewhere() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut pages = Vec::new();
-    for directory in [".", "docs", "docs/decisions"] {
-        let directory = std::fs::read_dir(root.join(directory)).expect("a directory");
-        let paths = directory.map(|entry| entry.expect("readable").path());
-        pages.extend(paths.filter(|path| path.extension().is_some_and(|e| e == "md")));
-    }
-    assert!(pages.len() > 20, "the pages are found");
-    for page in &pages {
-        let text = std::fs::read_to_string(page).expect("a page");
-        for link in text.split("](").skip(1) {
-            let link = link.split(')').next().expect("an end");
-            let link = link.split('#').next().expect("a path");
-            if link.is_empty() || link.contains("://") {
-                continue;
-            }
-            let target = page.parent().expect("a directory").join(link);
-            assert!(target.exists(), "{}: {link}", page.display());
+fn what_the_operators_guide_quotes_is_in_the_program() {
+    let mut program = String::new();
+    collect(&root().join("src"), &mut program);
+    // Long sentences stand on several lines.
+    let folded = Regex::new(r"\\\n\s*").expect("a pattern");
+    let program = folded.replace_all(&program, "");
+    let guide = read("docs/operations.md");
+    let section = |title: &str| {
+        let behind = guide.split(&format!("## {title}\n")).nth(1).expect(title);
+        behind.split("\n## ").next().expect("an end").to_owned()
+    };
+    let trouble = section("When something goes wrong");
+    let rows = trouble.lines().filter_map(|line| line.strip_prefix("| "));
+    let seen: Vec<&str> = rows.filter_map(|row| row.split(" | ").next()).collect();
+    assert!(seen.len() > 25, "only {} rows", seen.len());
+    let hardest = seen.get(1).expect("a row");
+    assert!(
+        hardest.contains("exit 3, the window is closing"),
+        "{hardest}"
+    );
+    let quoted = seen.iter().flat_map(|cell| in_backticks(cell));
+    let quoted = quoted.filter(|words| !words.starts_with("--") && !words.starts_with("windlass"));
+    let changing = Regex::new(r"…|: |\bN\b|\d[\d.]*").expect("a pattern");
+    let mut found = 0;
+    for quote in quoted.chain(["cannot read", "reads all", "outage so far", "not deleted"]) {
+        for piece in changing.split(quote).map(str::trim) {
+            assert!(
+                program.contains(piece),
+                "{quote}: no {piece:?} in the program"
+            );
+            found += usize::from(!piece.is_empty());
         }
     }
+    assert!(found > 25, "only {found} quotes");
+    let answer = section("Which configuration the services start with");
+    for words in [
+        "Anchore cannot read 13 of 8000 documents",
+        "`reads all`",
+        "not deleted",
+    ] {
+        assert!(answer.contains(words), "{words}");
+    }
+}
+
+#[test]
+fn every_link_between_the_pages_leads_somewhere() {
+    let pages = pages();
+    let mut followed = 0;
+    for (page, text) in &pages {
+        let dir = page.parent().expect("a directory");
+        for link in links(text) {
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match path.is_empty() {
+                true => page.clone(),
+                false => dir.join(path).canonicalize().unwrap_or_else(|error| {
+                    panic!("{}: {link}: {error}", page.display());
+                }),
+            };
+            assert!(target.starts_with(root()), "{}: {link}", page.display());
+            if !anchor.is_empty() {
+                let text = pages.get(&target).expect("a page");
+                let anchors = anchors(text);
+                let page = page.display();
+                assert!(
+                    anchors.iter().any(|a| a == anchor),
+                    "{page}: {link}: {anchors:?}"
+                );
+            }
+            followed += 1;
+        }
+    }
+    assert!(followed > 120, "only {followed} links");
+}
+
+/// Those to other pages, and within the page.
+fn links(page: &str) -> impl Iterator<Item = &str> {
+    let links = page.split("](").skip(1);
+    let links = links.map(|rest| rest.split(')').next().expect("an end"));
+    links.filter(|link| !link.contains("://"))
+}
+
+/// What each heading is reached by, as GitHub makes it.
+fn anchors(page: &str) -> Vec<String> {
+    let mut is_fenced = false;
+    let mut anchors: Vec<String> = Vec::new();
+    for line in page.lines() {
+        is_fenced ^= line.trim_start().starts_with("```");
+        let Some(title) = line.trim_start_matches('#').strip_prefix(' ') else {
+            continue;
+        };
+        if is_fenced || !line.starts_with('#') {
+            continue;
+        }
+        let kept = |c: &char| c.is_alphanumeric() || " -_".contains(*c);
+        let anchor: String = title.to_lowercase().chars().filter(kept).collect();
+        let anchor = anchor.replace(' ', "-");
+        // One that has been there already is numbered.
+        let same = anchors.iter().filter(|known| **known == anchor).count();
+        anchors.push(match same {
+            0 => anchor,
+            same => format!("{anchor}-{same}"),
+        });
+    }
+    anchors
+}
+
+/// A page that no other leads to is found by nobody.
+#[test]
+fn every_page_can_be_come_to_from_the_readme() {
+    let pages = pages();
+    let mut seen = vec![root().join("README.md")];
+    let mut next = 0;
+    while let Some(page) = seen.get(next).cloned() {
+        next += 1;
+        let (text, dir) = (&pages[&page], page.parent().expect("a directory"));
+        for link in links(text) {
+            let path = link.split('#').next().expect("a path");
+            let target = dir.join(path).canonicalize().unwrap_or_default();
+            if pages.contains_key(&target) && !seen.contains(&target) {
+                seen.push(target);
+            }
+        }
+    }
+    let lost = pages.keys().filter(|page| !seen.contains(page));
+    let lost: Vec<_> = lost
+        .filter(|page| !page.starts_with(root().join(".github")))
+        .collect();
+    assert!(lost.is_empty(), "{lost:?}");
+}
+
+/// Two screens, for whoever comes by.
+#[test]
+fn the_readme_stays_short_and_says_how_to_test() {
+    let readme = read("README.md");
+    assert!(
+        readme.lines().count() <= 110,
+        "move it to docs/, and link it"
+    );
+    for line in ["cargo run --release -- demo", "scripts/test"] {
+        let blocks = blocks(&readme, "sh");
+        let mut lines = blocks.iter().flat_map(|block| block.lines());
+        assert!(lines.any(|typed| typed.starts_with(line)), "{line}");
+    }
+}
+
+/// What is released has its notes.
+#[test]
+fn the_changelog_has_the_version_of_the_manifest() {
+    let changelog = read("CHANGELOG.md");
+    let of_this = format!("\n## [{}] - 2", env!("CARGO_PKG_VERSION"));
+    let at = |words: &str| {
+        changelog
+            .find(words)
+            .unwrap_or_else(|| panic!("no {words}"))
+    };
+    assert!(at("\n## [Unreleased]\n") < at(&of_this));
 }
 
 /// Where a page names a test as the one that holds a line of it, there is such a test.
 #[test]
 fn every_test_that_the_pages_name_exists() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = String::new();
     for dir in ["src", "tests"] {
-        collect(&root.join(dir), &mut sources);
+        collect(&root().join(dir), &mut sources);
     }
-    let decisions = std::fs::read_dir(root.join("docs/decisions")).expect("decisions");
+    let decisions = std::fs::read_dir(root().join("docs/decisions")).expect("decisions");
     let decisions = decisions.map(|entry| entry.expect("readable").path());
     let decisions = decisions.map(|path| (path, 0));
     let pages = [("docs/compatibility.md", 40), ("SECURITY.md", 1)];
-    let pages = pages.map(|(page, at_least)| (root.join(page), at_least));
+    let pages = pages.map(|(page, at_least)| (root().join(page), at_least));
     for (page, at_least) in pages.into_iter().chain(decisions) {
         let text = std::fs::read_to_string(&page).expect("the page");
         let page = page.display();
@@ -185,8 +309,6 @@ fn every_test_that_the_pages_name_exists() {
 /// The table of options has each option that a driver takes.
 #[test]
 fn every_option_of_a_driver_has_its_row() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect(path);
     let (code, page) = (read("src/config/drivers.rs"), read("docs/compatibility.md"));
     let mut options = 0;
     for driver in ["localfs", "s3", "swift"] {
@@ -204,17 +326,10 @@ fn every_option_of_a_driver_has_its_row() {
     assert!(options > 40, "only {options} options were found");
 }
 
-fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
-}
-
 fn collect(dir: &Path, text: &mut String) {
-    for entry in std::fs::read_dir(dir).expect("a directory") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            collect(&path, text);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text.push_str(&std::fs::read_to_string(&path).expect("a source"));
-        }
+    let mut sources = Vec::new();
+    find(dir, "rs", &mut sources);
+    for source in sources {
+        text.push_str(&std::fs::read_to_string(source).expect("a source"));
     }
 }

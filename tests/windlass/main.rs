@@ -49,6 +49,7 @@ mod output;
 mod packaging;
 mod people;
 mod power;
+mod reference;
 mod refusals;
 mod refused_rows;
 mod report;

@@ -65,10 +65,7 @@ fn the_debian_package_is_made_of_what_there_is() {
                 let made = made.split(['/', '.']).next().expect("a name");
                 assert!(dist.contains(made), "scripts/dist makes no {from}");
             }
-            None => {
-                let from = from.trim_end_matches('*');
-                assert!(root().join(from).exists(), "no {from}");
-            }
+            None => assert!(!expanded(from).is_empty(), "no {from}"),
         }
         assert!(matches!(mode, "755" | "644" | "640"), "{asset}");
         installed.push(format!("/{to}"));
@@ -87,14 +84,89 @@ fn the_debian_package_is_made_of_what_there_is() {
     assert!(root().join(scripts).join("postinst").exists());
 }
 
-#[test]
-fn a_package_for_the_registry_has_all_that_it_is_built_from() {
+/// The names of the files that an asset of the Debian package stands for.
+fn expanded(from: &str) -> Vec<String> {
+    let (dir, name) = from.rsplit_once('/').unwrap_or((".", from));
+    let (begins, ends) = name.split_once('*').unwrap_or((name, ""));
+    let ends = ends.trim_matches('*');
+    let fits = |found: &String| match name.contains('*') {
+        true => found.starts_with(begins) && found.contains(ends),
+        false => found == name,
+    };
+    let files = std::fs::read_dir(root().join(dir)).expect("a directory");
+    let files = files.map(|file| file.expect("readable"));
+    let files = files.filter(|file| file.path().is_file());
+    let names = files.map(|file| file.file_name().to_string_lossy().into_owned());
+    names.filter(fits).collect()
+}
+
+fn registry_package() -> String {
     let listed = Command::new(env!("CARGO"))
         .args(["package", "--list", "--allow-dirty", "--offline"])
         .current_dir(root())
         .output()
         .expect("cargo");
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    String::from_utf8_lossy(&listed.stdout).into_owned()
+}
+
+/// In the registry's package, in the Debian one and in the archive.
+#[test]
+fn the_pages_that_the_readme_leads_to_go_out_with_it() {
+    let readme = read("README.md");
+    let links = readme.split("](").skip(1);
+    let links = links.map(|link| link.split([')', '#']).next().expect("an end"));
+    let links: Vec<&str> = links.filter(|link| !link.contains("://")).collect();
+    assert!(links.len() > 15, "{links:?}");
+    let is_among = |files: &[String], link: &str| {
+        let below = format!("{link}/");
+        files
+            .iter()
+            .any(|file| file == link || file.starts_with(&below))
+    };
+    let registry: Vec<String> = registry_package().lines().map(str::to_owned).collect();
+    let package = package();
+    let assets = package["metadata"]["deb"]["assets"]
+        .as_array()
+        .expect("assets");
+    let debian = assets.iter().flat_map(|asset| {
+        let [from, to, _] = strings(asset)[..] else {
+            panic!("{asset}");
+        };
+        let to = to.strip_prefix("usr/share/doc/windlass/");
+        let files = to.map(|to| {
+            expanded(from)
+                .into_iter()
+                .map(move |file| format!("{to}{file}"))
+        });
+        files.into_iter().flatten().collect::<Vec<_>>()
+    });
+    let debian: Vec<String> = debian.collect();
+    let dist = read("scripts/dist");
+    let copied = dist.split("\ncp -r ").nth(1).expect("what is copied");
+    let copied = copied.split("\"$to/$name/\"").next().expect("an end");
+    let archive: Vec<&str> = copied.split_whitespace().collect();
+    for link in links {
+        assert!(
+            is_among(&registry, link),
+            "{link} is not in the registry's package"
+        );
+        // There it is called copyright.
+        let is_licence = link == "LICENSE";
+        assert!(
+            is_licence || is_among(&debian, link),
+            "{link} is not in {debian:?}"
+        );
+        let top = link.split('/').next().expect("a name");
+        assert!(
+            archive.contains(&top),
+            "scripts/dist leaves {top} out of the archive"
+        );
+    }
+}
+
+#[test]
+fn a_package_for_the_registry_has_all_that_it_is_built_from() {
+    let listed = registry_package();
     let has = |path: &str| listed.lines().any(|line| line == path);
     for path in [
         "src/main.rs",
@@ -342,23 +414,4 @@ fn the_dashboard_and_the_rules_have_their_shape() {
             String::from_utf8_lossy(&said.stderr)
         );
     }
-}
-
-/// Links of the pages beside the files that they tell of.
-#[test]
-fn every_link_of_the_pages_below_deploy_leads_somewhere() {
-    let mut found = 0;
-    for page in ["compose", "monitoring", "systemd"] {
-        let dir = root().join("deploy").join(page);
-        let text = std::fs::read_to_string(dir.join("README.md")).expect("a page");
-        for link in text.split("](").skip(1) {
-            let link = link.split([')', '#']).next().expect("an end");
-            assert!(
-                link.contains("://") || dir.join(link).exists(),
-                "{page}: {link}"
-            );
-            found += 1;
-        }
-    }
-    assert!(found >= 4, "only {found}");
 }
