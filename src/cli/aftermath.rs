@@ -257,11 +257,6 @@ fn dotted(section: &str) -> String {
 }
 
 impl Reading {
-    /// Whether Anchore could read every document.
-    pub fn is_whole(&self) -> bool {
-        self.unreadable == 0
-    }
-
     /// In one line, or a few.
     pub fn words(&self) -> String {
         let file = self.file.display();

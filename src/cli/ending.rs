@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::aftermath::{self, Aftermath};
+use super::aftermath::{self, Aftermath, Reading};
 use super::args::Global;
 use super::causes;
 use super::format::{balance, bytes, count, duration, shell_word, stored, window};
@@ -234,7 +234,10 @@ fn after_completion(
         )
     });
     let reads = &aftermath.anchore_reads;
-    let is_split = !reads.is_empty() && reads.iter().all(|reading| !reading.is_whole());
+    // What the operator has accepted stays where it is, whichever file Anchore has.
+    let accepted = report.summary.map_or(0, |summary| summary.accepted);
+    let lacks_more = |reading: &Reading| reading.unreadable > accepted;
+    let is_split = !reads.is_empty() && reads.iter().all(lacks_more);
     let mut words = match (&aftermath.configuration, is_split) {
         (_, true) => format!(
             "next: before Anchore starts, bring the documents together: with neither file it reads \

@@ -183,7 +183,7 @@ pub const OF_COMMANDS: &[(&str, &[Example])] = &[
         "journal collect",
         &[(
             "What this machine and an export have, in one",
-            "windlass journal collect state task-1.jsonl -o all.jsonl",
+            "windlass journal collect state task-1.jsonl --task 1 -o all.jsonl",
         )],
     ),
     (

@@ -8,7 +8,6 @@ use std::str::FromStr;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::entries::Line;
 use crate::model::{ENTRY_MAX_BYTES, Entry};
 
 /// The hash of an entry, or a chain's root.
@@ -51,6 +50,32 @@ pub(super) fn split(line: &str) -> Option<(&str, Hash)> {
     }
     let hash = hex::decode(hash).ok()?.try_into().ok()?;
     Some((entry_json, hash))
+}
+
+/// One entry as it stands in the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Its number.
+    pub seq: u64,
+    /// Its exact bytes, which the hash is made of.
+    pub json: String,
+    /// Its hash.
+    pub hash: Hash,
+}
+
+impl Line {
+    /// The entry itself.
+    ///
+    /// # Errors
+    /// It is not one that this version knows.
+    pub fn entry(&self) -> serde_json::Result<Entry> {
+        serde_json::from_str(&self.json)
+    }
+
+    /// The line of an export, without a line feed.
+    pub fn export(&self) -> String {
+        line(&self.json, &self.hash)
+    }
 }
 
 /// The hash on an exported line.

@@ -5,37 +5,10 @@ use std::io;
 use std::sync::Arc;
 
 use super::JournalError;
-use super::chain::{self, Hash};
+use super::chain::{self, Hash, Line};
 use super::ledger::{CHUNK, Ledger};
 use super::prove::expected_start;
 use super::segment::{Lines, Segment};
-use crate::model::Entry;
-
-/// One entry as it stands in the journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// Its number.
-    pub seq: u64,
-    /// Its exact bytes, which the hash is made of.
-    pub json: String,
-    /// Its hash.
-    pub hash: Hash,
-}
-
-impl Line {
-    /// The entry itself.
-    ///
-    /// # Errors
-    /// It is not one that this version knows.
-    pub fn entry(&self) -> serde_json::Result<Entry> {
-        serde_json::from_str(&self.json)
-    }
-
-    /// The line of an export, without a line feed.
-    pub fn export(&self) -> String {
-        chain::line(&self.json, &self.hash)
-    }
-}
 
 /// The entries from some number on, up to the head there was when it was made; each is proved
 /// against the chain as it is read. After an error it ends.

@@ -32,9 +32,9 @@ use std::thread::JoinHandle;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-pub use chain::{Hash, Head};
+pub use chain::{Hash, Head, Line};
 pub use dir::set_aside;
-pub use entries::{Entries, Line};
+pub use entries::Entries;
 pub use error::JournalError;
 pub use look::{ReadJournal, read};
 

@@ -1,17 +1,16 @@
 //! A task proved from an export, in which the journals of several executors can be.
 
-use std::collections::HashMap;
-use std::io::{BufRead, Seek};
+use std::collections::{HashMap, HashSet};
+use std::io::{self, BufRead, Seek};
 
 use uuid::Uuid;
 
+use super::blocking::{blocking, unreadable};
 use super::export::{Export, KnownExecutor};
+use super::known::{hold, of_head, told, wrong_beginning, wrong_head};
 use super::last_word::{Journals, Told};
 use super::replay::Known;
-use super::report::OtherChain;
-use super::{
-    Problem, Proof, blocking, hold, of_head, told, unreadable, wrong_beginning, wrong_head,
-};
+use super::report::{OtherChain, Problem, Proof, ProvenChain};
 use crate::audit::AuditError;
 use crate::catalog::{Catalog, Executor, Takeover, TaskRow};
 use crate::model::{Adopted, AdoptedShard};
@@ -54,7 +53,7 @@ pub async fn prove_collected(
             return Ok(proof.ended());
         }
     };
-    proof.read(&read);
+    note(&mut proof, &read);
     let takeovers = match task.workers {
         true => catalog.all_takeovers(task.task_id).await?,
         false => Vec::new(),
@@ -151,4 +150,33 @@ fn unknown_takeover(journal: Uuid, adopted: &Adopted, takeovers: &[Takeover]) ->
             adopted.by, unknown.first, unknown.last, adopted.executor, adopted.head
         ),
     ))
+}
+
+/// Proves an export by itself: its chains, its steps, and where its chains hold on to one another.
+///
+/// # Errors
+/// The export can't be read a second time.
+pub fn prove_export(export: impl BufRead + Seek) -> io::Result<Proof> {
+    let mut proof = Proof::default();
+    match Export::read(export, &HashMap::new(), &[])? {
+        Ok(read) => note(&mut proof, &read),
+        Err(problem) => proof.problem(problem),
+    }
+    Ok(proof.ended())
+}
+
+/// Notes what an export was found to hold.
+fn note(proof: &mut Proof, export: &Export) {
+    let chains = export.chains.iter().map(|chain| ProvenChain {
+        task: chain.task,
+        executor: chain.executor,
+        entries: chain.head.seq,
+        head: chain.head.to_string(),
+    });
+    proof.chains.extend(chains);
+    let shards = export.adoptions.iter().flat_map(|(_, adopted)| {
+        let shards = adopted.shards.iter();
+        shards.map(|shard| (shard.first, shard.lease))
+    });
+    proof.adoptions = shards.collect::<HashSet<_>>().len() as u64;
 }

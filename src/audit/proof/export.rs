@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::handover::{Handover, Handovers, Inheritance};
-use super::replay::{Known, Replay, Takeover};
-use super::{Part, Problem};
+use super::handover::{Handover, Handovers, Inheritance, Takeover};
+use super::replay::{Known, Replay};
+use super::report::{Part, Problem};
 use crate::journal::chain::{
     self, ChainError, Hash, Head, NotAHead, VerifiedChain, verify_export_with,
 };

@@ -8,7 +8,9 @@ use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use super::possible::{Possibilities, Possible};
-use super::replay::Takeover;
+
+/// A takeover: the first object of the shard, and the lease that it began.
+pub type Takeover = (u64, i32);
 
 /// A shard that was taken from the executor whose journal is replayed.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 use super::facts::copy_of;
 use super::last_word::{Journals, LastWord, Told};
 use super::replay::Slot;
-use super::{Part, Problem, Proof};
+use super::report::{Part, Problem, Proof};
 use crate::catalog::{Catalog, CatalogError, MirrorQuery, MirroredRow, MovedOn, RowTuple, TaskRow};
 use crate::model::{Outcome, Phase, State, TaskState};
 

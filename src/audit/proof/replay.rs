@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
 use super::facts::Copy;
-use super::handover::{Handovers, Inheritance};
+use super::handover::{Handovers, Inheritance, Takeover};
 use super::possible::{Possibilities, Possible};
 use crate::model::{Entry, EntryObject, Event, Outcome, Phase, State, TaskKind};
 
@@ -82,9 +82,6 @@ pub struct Known {
 
 /// Objects of a shard, far beyond what any windlass has planned in one.
 const SHARD_OBJECTS_MAX: u64 = 100_000;
-
-/// A takeover: the first object of the shard, and the lease that it began.
-pub type Takeover = (u64, i32);
 
 /// Takes a journal's entries, in their order.
 pub struct Replay {

@@ -1,11 +1,8 @@
 //! What a proof came to.
 
-use std::collections::HashSet;
-
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::export::Export;
 use crate::catalog::Executor;
 
 /// What is listed by name; the counts go on.
@@ -153,22 +150,6 @@ impl Proof {
         if self.findings.len() < LISTED_MAX {
             self.findings.push(problem);
         }
-    }
-
-    /// Notes what an export was found to hold.
-    pub fn read(&mut self, export: &Export) {
-        let chains = export.chains.iter().map(|chain| ProvenChain {
-            task: chain.task,
-            executor: chain.executor,
-            entries: chain.head.seq,
-            head: chain.head.to_string(),
-        });
-        self.chains.extend(chains);
-        let shards = export.adoptions.iter().flat_map(|(_, adopted)| {
-            let shards = adopted.shards.iter();
-            shards.map(|shard| (shard.first, shard.lease))
-        });
-        self.adoptions = shards.collect::<HashSet<_>>().len() as u64;
     }
 
     /// Notes what others have changed since.

@@ -58,14 +58,7 @@ pub async fn follow_up(
     preflight::refuse_other_schema(&catalog, [&request.from.config, &request.to.config]).await?;
     // Until the cut-over has begun, no service knows of what is taken back.
     let (is_online, is_staging) = (after.stage.is_some(), after.stage == Some(Stage::Staging));
-    if request.sharing != Sharing::Alone {
-        refuse_one_alone(&catalog).await?;
-        if is_online {
-            // What its passes have left is cleared away by one process, behind all others.
-            let with = "a task of --online";
-            return Err(EngineError::WorkersWith { with });
-        }
-    }
+    refuse_sharing(request, &catalog).await?;
     let on_new_config = request.policy.services_on_new_config;
     if on_new_config && !is_online {
         return Err(EngineError::NotBehindCutover {
@@ -122,6 +115,20 @@ pub async fn follow_up(
     let result = locked.await;
     lease.end().await;
     result
+}
+
+async fn refuse_sharing(request: &FollowUpRequest, catalog: &Catalog) -> Result<(), EngineError> {
+    if request.sharing == Sharing::Alone {
+        return Ok(());
+    }
+    refuse_one_alone(catalog).await?;
+    match request.after.stage {
+        None => Ok(()),
+        // What its passes have left is cleared away by one process, behind all others.
+        Some(_) => Err(EngineError::WorkersWith {
+            with: "a task of --online",
+        }),
+    }
 }
 
 /// How many destinations of an online task have to be looked at for copies that no row points at: a

@@ -345,26 +345,31 @@ async fn workers_delete_sources_and_take_a_task_back() {
 /// know of the second.
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_share_the_bandwidth() {
-    const RATE: usize = 1_500_000;
+    const RATE: f64 = 1_500_000.0;
     let mut world = seeded(0).await;
     let sizes = 249_000..250_001;
     world.deployment.seed_db_documents(120, sizes, 7).await;
     let workers = Workers::planned_in(world, 120, &[]).await;
     let machines = [Program::new(), Program::new()];
     let mut args = workers.args("worker");
-    args.extend(["-v", "--bwlimit", "1500KB/s"].map(str::to_owned));
+    args.extend(["-v", "--json", "--bwlimit", "1500KB/s"].map(str::to_owned));
     let started = std::time::Instant::now();
     let running = machines.each_ref().map(|machine| machine.spawn(&args));
-    let mut said = String::new();
+    let (mut said, mut sent) = (String::new(), 0);
     for one in running {
-        said += &one.wait().await.expect_code(0).stderr;
+        let ended = one.wait().await.expect_code(0);
+        sent += ended.json()["copied_bytes"].as_u64().expect("a number");
+        said += &ended.stderr;
     }
     let seconds = started.elapsed().as_secs_f64();
-    let due = (120 * 249_000) as f64 / RATE as f64;
-    println!("{seconds:.1} s, {due:.1} s were due for one");
+    let rate = sent as f64 / seconds;
+    println!(
+        "{sent} bytes in {seconds:.1} s, {:.2} of the limit",
+        rate / RATE
+    );
     assert!(said.contains("2 workers share the bandwidth"), "{said}");
-    // Without their shares it would be half of that.
-    assert!(seconds > due * 0.65, "{seconds} s");
+    // Without their shares it would be twice as much.
+    assert!(rate < RATE * 1.5, "{rate} bytes a second");
     workers.expect_all_moved_once().await;
 }
 
