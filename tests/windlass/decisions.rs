@@ -285,6 +285,10 @@ async fn with_a_few_left_the_new_file_reads_the_most_and_the_rest_is_moved_later
             done.stdout
         );
     }
+    // What was accepted is no reason to bring anything together.
+    let next = done.stdout.split("next: ").nth(1).unwrap_or_default();
+    assert!(next.contains("start Anchore's services"), "{}", done.stdout);
+    assert!(!next.contains("bring the documents together"), "{next}");
 }
 
 impl sqlite::World {
