@@ -1,5 +1,7 @@
 //! Several executors on one task: how one joins, what it finds as its own, and how it ends.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::backend::dialect;
@@ -173,8 +175,8 @@ impl Catalog {
             anchores,
             own,
         ];
-        let answers = self.at_once_over(JOIN, session, statements).await?;
-        let [state, is_active, versions, joined, ..] = answers;
+        let ask = async || self.at_once_over(JOIN, session, statements.clone()).await;
+        let [state, is_active, versions, joined, ..] = again_where_ended(ask).await?;
         let joined: Option<(i32,)> = joined.optional().map_err(CatalogError::of(JOIN))?;
         if let Some((epoch,)) = joined {
             return Ok(Joined::At(epoch));
@@ -253,7 +255,8 @@ impl Catalog {
             anchores.bind(task_id),
             state.bind(task_id),
         ];
-        let [.., state] = self.at_once_over(END, session, statements).await?;
+        let ask = async || self.at_once_over(END, session, statements.clone()).await;
+        let [.., state] = again_where_ended(ask).await?;
         let (state,): (String,) = state.one().map_err(CatalogError::of(END))?;
         let unreadable = |_| CatalogError::Unreadable(format!("task {task_id}: its state"));
         state.parse().map_err(unreadable)
@@ -276,6 +279,22 @@ impl Catalog {
         let statements = [own.bind(task_id), anchores.bind(task_id)];
         self.at_once_over(what, session, statements).await.map(drop)
     }
+}
+
+/// Asks once more where the server has ended one of several that waited for each other: workers come and go at
+/// once, beside commits that count into the same rows. Nothing has been changed then.
+async fn again_where_ended<T>(
+    ask: impl AsyncFn() -> Result<T, CatalogError>,
+) -> Result<T, CatalogError> {
+    for pause_ms in [20, 50, 100, 200, 400] {
+        match ask().await {
+            Err(error) if error.is_retryable() => {
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+            }
+            done => return done,
+        }
+    }
+    ask().await
 }
 
 /// How a task stands when one of its workers ends. One that is not known to have ended, and has shards or
