@@ -1,7 +1,5 @@
 //! Several executors on one task: how one joins, what it finds as its own, and how it ends.
 
-use std::time::Duration;
-
 use uuid::Uuid;
 
 use super::backend::dialect;
@@ -71,8 +69,16 @@ fn active(answer: Answer, task_id: i64) -> Result<Active, sqlx::Error> {
 const JOIN: &str = "join the task";
 const END: &str = "leave the task";
 
-/// Of several that join at once each has its turn, and its own epoch.
-const ITS_TURN: &str = "SELECT state FROM windlass_tasks WHERE task_id = $1";
+const STATE: &str = "SELECT state FROM windlass_tasks WHERE task_id = $1";
+
+/// Of several that join at once each has its turn, and its own epoch. Anchore's row first: a commit has
+/// that one before it counts in ours (PostgreSQL carries out the last of a statement's changes first), and
+/// the other way round the two would wait for each other.
+fn its_turn(dialect: &dyn Dialect, task_id: i64) -> [Statement; 2] {
+    let held = dialect.for_update();
+    let anchores = format!("SELECT id FROM tasks WHERE id = $1{held}");
+    [anchores, format!("{STATE}{held}")].map(|sql| Statement::new(sql).bind(task_id))
+}
 
 fn joins(now: &str) -> String {
     format!(
@@ -154,7 +160,6 @@ impl Catalog {
         (version, executor_id): (&str, &str),
     ) -> Result<Joined, CatalogError> {
         let dialect = dialect(&self.db);
-        let turn = format!("{ITS_TURN}{}", dialect.for_update());
         let versions =
             "SELECT version FROM windlass_executors WHERE task_id = $1 AND version <> $2";
         let values = [
@@ -166,17 +171,19 @@ impl Catalog {
             ("seq", (executor.seq as i64).into()),
             ("head", (&executor.head).into()),
         ];
+        let [anchores_turn, turn] = its_turn(dialect, task_id);
         let [anchores, own] = runs(dialect, task_id, executor.executor, executor_id);
         let statements = [
-            Statement::new(turn).bind(task_id),
+            anchores_turn,
+            turn,
             asks_active(),
             Statement::new(versions).bind(task_id).bind(version),
             Statement::named(&joins(dialect.now()), values),
             anchores,
             own,
         ];
-        let ask = async || self.at_once_over(JOIN, session, statements.clone()).await;
-        let [state, is_active, versions, joined, ..] = again_where_ended(ask).await?;
+        let answers = self.at_once_over(JOIN, session, statements).await?;
+        let [_, state, is_active, versions, joined, ..] = answers;
         let joined: Option<(i32,)> = joined.optional().map_err(CatalogError::of(JOIN))?;
         if let Some((epoch,)) = joined {
             return Ok(Joined::At(epoch));
@@ -226,7 +233,7 @@ impl Catalog {
     ) -> Result<TaskState, CatalogError> {
         let dialect = dialect(&self.db);
         let (now, now_of_anchore) = (dialect.now(), dialect.now_of_anchore());
-        let turn = Statement::new(format!("{ITS_TURN}{}", dialect.for_update()));
+        let [anchores_turn, turn] = its_turn(dialect, task_id);
         let ended_at = if end.is_clean { now } else { "NULL" };
         let ends = Statement::new(format!(
             "UPDATE windlass_executors SET ended_at = {ended_at}, heartbeat = {now}
@@ -247,16 +254,16 @@ impl Catalog {
                                WHEN 'interrupted' THEN 'pending' ELSE 'running' END)"
             )
         ));
-        let state = Statement::new(ITS_TURN);
+        let state = Statement::new(STATE);
         let statements = [
-            turn.bind(task_id),
+            anchores_turn,
+            turn,
             ends.bind(task_id).bind(end.executor.to_string()),
             own.bind(task_id),
             anchores.bind(task_id),
             state.bind(task_id),
         ];
-        let ask = async || self.at_once_over(END, session, statements.clone()).await;
-        let [.., state] = again_where_ended(ask).await?;
+        let [.., state] = self.at_once_over(END, session, statements).await?;
         let (state,): (String,) = state.one().map_err(CatalogError::of(END))?;
         let unreadable = |_| CatalogError::Unreadable(format!("task {task_id}: its state"));
         state.parse().map_err(unreadable)
@@ -279,22 +286,6 @@ impl Catalog {
         let statements = [own.bind(task_id), anchores.bind(task_id)];
         self.at_once_over(what, session, statements).await.map(drop)
     }
-}
-
-/// Asks once more where the server has ended one of several that waited for each other: workers come and go at
-/// once, beside commits that count into the same rows. Nothing has been changed then.
-async fn again_where_ended<T>(
-    ask: impl AsyncFn() -> Result<T, CatalogError>,
-) -> Result<T, CatalogError> {
-    for pause_ms in [20, 50, 100, 200, 400] {
-        match ask().await {
-            Err(error) if error.is_retryable() => {
-                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-            }
-            done => return done,
-        }
-    }
-    ask().await
 }
 
 /// How a task stands when one of its workers ends. One that is not known to have ended, and has shards or

@@ -341,6 +341,35 @@ async fn workers_delete_sources_and_take_a_task_back() {
     }
 }
 
+/// A commit of another worker has Anchore's row of the task before ours. Whoever joins waits for it
+/// with neither in its hands: otherwise the server ends one of the two.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_joins_does_not_stand_in_the_way_of_a_commit() {
+    let workers = Workers::planned(20).await;
+    let machine = Program::new();
+    let mut connection = PgConnection::connect(&workers.url)
+        .await
+        .expect("connected");
+    let waits = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let mut other = connection.begin().await.expect("begun");
+    let touched = "UPDATE tasks SET last_updated = last_updated WHERE id = $1";
+    let id: i32 = workers.task.parse().expect("a number");
+    let touched = sqlx::query(touched).bind(id).execute(&mut *other);
+    touched.await.expect("Anchore's row");
+    let running = workers.start(&machine, "worker");
+    until("the worker waits", async || {
+        workers.world.count(waits).await > 0
+    })
+    .await;
+    let counted = "UPDATE windlass_tasks SET moved = moved WHERE task_id = $1";
+    let counted = sqlx::query(counted).bind(id).execute(&mut *other);
+    counted.await.expect("ours, with nobody in the way");
+    other.commit().await.expect("committed");
+    running.wait().await.expect_code(0);
+    workers.expect_all_moved_once().await;
+}
+
 /// What may go out is of all together: two take as long as one, but for the moment in which the first does not
 /// know of the second.
 #[tokio::test(flavor = "multi_thread")]
