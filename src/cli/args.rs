@@ -5,6 +5,7 @@ mod doctor;
 mod journal;
 mod migration;
 mod serve;
+mod sharing;
 mod watch;
 
 use std::ffi::OsString;
@@ -12,7 +13,6 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::engine::Sharing;
 use crate::model::Cause;
 pub use config::{ConfigArgs, ConfigCommand, ConfigShowArgs};
 pub use doctor::DoctorArgs;
@@ -21,6 +21,7 @@ pub use journal::{
 };
 pub use migration::MigrationArgs;
 pub use serve::ServeArgs;
+pub use sharing::SharingArgs;
 pub use watch::{LogFormat, ProgressArgs, ProgressForm, WatchArgs};
 
 /// Moves an Anchore Engine deployment's archive documents between object stores, as a job that
@@ -200,28 +201,6 @@ pub struct MigrateArgs {
     pub sharing: SharingArgs,
     #[command(flatten)]
     pub run: RunArgs,
-}
-
-/// Who is to work on a task that is planned.
-#[derive(Debug, Args)]
-pub struct SharingArgs {
-    /// Plan for several workers, and work along as one of them
-    #[arg(long, conflicts_with = "dry_run")]
-    pub workers: bool,
-    /// Only plan, for workers that are started elsewhere
-    #[arg(long, conflicts_with_all = ["dry_run", "workers"])]
-    pub plan_only: bool,
-}
-
-impl SharingArgs {
-    /// Who is to work on it.
-    pub fn sharing(&self) -> Sharing {
-        match (self.plan_only, self.workers) {
-            (true, _) => Sharing::PlanOnly,
-            (false, true) => Sharing::Workers,
-            (false, false) => Sharing::Alone,
-        }
-    }
 }
 
 /// `verify`.

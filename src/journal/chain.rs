@@ -160,8 +160,7 @@ pub fn verify_export(export: impl BufRead) -> Result<Verified, ChainError> {
 }
 
 /// Checks an export as [`verify_export`] does, and shows each entry that fits, as it is and as it
-/// stands there, to `look`,
-/// which may refuse it for reasons of its own.
+/// stands there, to `look`, which may refuse it for reasons of its own.
 ///
 /// # Errors
 /// The first line that does not fit, or that was refused.

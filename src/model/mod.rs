@@ -14,6 +14,8 @@ mod plan;
 mod shown;
 mod state;
 mod summary;
+#[cfg(test)]
+pub(crate) mod test_events;
 mod upload;
 mod window;
 

@@ -1,73 +1,33 @@
 //! The state machine, exhaustively: every state by every event.
 
 use super::*;
-use crate::model::{
-    Accepted, Cause, Committed, Copied, Failed, PhaseCounts, Repaired, Resumed, Returned, Skipped,
-    SourceDeleted, SourceKept, Verified,
-};
-
-fn copied() -> Event {
-    Event::Copied(Copied {
-        source_url: "db://u/b/i".into(),
-        source_digest: None,
-        source_size: None,
-        source_compressed: None,
-        created_at: None,
-        last_updated: None,
-        dest_url: "s3://b/u/b/i".into(),
-        dest_digest: "d".into(),
-        dest_size: 1,
-        dest_compressed: false,
-        content_sha256: "c".into(),
-        content_size: 1,
-    })
-}
-
-fn returned(to: Phase) -> Event {
-    Event::Returned(Returned {
-        to,
-        why: "test".into(),
-    })
-}
+use crate::model::test_events::*;
+use crate::model::{PhaseCounts, Repaired, Resumed, Returned};
 
 fn object_events() -> Vec<Event> {
     let mut events = vec![
         copied(),
-        Event::Verified(Verified {
-            method: "full".into(),
-            bytes: 1,
-            tag: None,
-        }),
-        Event::Committed(Committed {
-            old_content_url: "a".into(),
-            new_content_url: "b".into(),
-        }),
-        Event::SourceDeleted(SourceDeleted {
-            source_url: "a".into(),
-        }),
-        Event::SourceKept(SourceKept {
-            why: "--nodelete".into(),
-        }),
-        Event::Failed(Failed {
-            phase: Phase::Pending,
-            class: "permanent".into(),
-            attempt: 1,
-            error: "gone".into(),
-            cause: Some(Cause::MissingAtSource),
-        }),
-        Event::Accepted(Accepted {
-            phase: Phase::Pending,
-            cause: Cause::MissingAtSource,
-            who: "root@host".into(),
-            why: "not needed".into(),
-            error: "gone".into(),
-        }),
-        Event::Skipped(Skipped {
-            why: "superseded".into(),
-        }),
+        verified(),
+        committed(),
+        deleted(),
+        kept(),
+        failed(Phase::Pending),
+        accepted(Phase::Pending),
+        skipped(),
     ];
     events.extend(Phase::ALL.map(returned));
     events
+}
+
+/// What is journaled once an action has been done.
+fn event_of(action: Action) -> Event {
+    match action {
+        Action::Copy => copied(),
+        Action::Verify => verified(),
+        Action::Commit => committed(),
+        Action::DeleteSource => deleted(),
+        Action::KeepSource => kept(),
+    }
 }
 
 fn states() -> Vec<State> {
@@ -164,22 +124,7 @@ fn following_the_next_action_ends_in_a_deleted_source() {
     let mut state = State::at(Phase::Pending);
     let mut seen = Vec::new();
     while let Some(action) = state.next(Rest::SourceDeleted) {
-        let event = match action {
-            Action::Copy => copied(),
-            Action::Verify => Event::Verified(Verified {
-                method: "full".into(),
-                bytes: 1,
-                tag: None,
-            }),
-            Action::Commit => Event::Committed(Committed {
-                old_content_url: "a".into(),
-                new_content_url: "b".into(),
-            }),
-            Action::DeleteSource => Event::SourceDeleted(SourceDeleted {
-                source_url: "a".into(),
-            }),
-            Action::KeepSource => Event::SourceKept(SourceKept { why: "x".into() }),
-        };
+        let event = event_of(action);
         seen.push(action);
         state = state.apply(&event).unwrap();
     }
@@ -202,22 +147,7 @@ fn no_action_is_ever_illegal_and_none_follows_a_failure() {
             let Some(action) = state.next(rest) else {
                 continue;
             };
-            let event = match action {
-                Action::Copy => copied(),
-                Action::Verify => Event::Verified(Verified {
-                    method: "full".into(),
-                    bytes: 1,
-                    tag: None,
-                }),
-                Action::Commit => Event::Committed(Committed {
-                    old_content_url: "a".into(),
-                    new_content_url: "b".into(),
-                }),
-                Action::DeleteSource => Event::SourceDeleted(SourceDeleted {
-                    source_url: "a".into(),
-                }),
-                Action::KeepSource => Event::SourceKept(SourceKept { why: "x".into() }),
-            };
+            let event = event_of(action);
             let is_before = state.phase < Phase::Committed;
             let is_early = rest > Rest::Verified || action < Action::Commit;
             assert!(is_early || !is_before, "{state:?}");
@@ -238,9 +168,7 @@ fn only_what_was_committed_and_kept_its_source_is_repaired_and_nothing_else_chan
 
 #[test]
 fn a_source_is_never_deleted_without_a_proof_of_this_lease() {
-    let deleted = Event::SourceDeleted(SourceDeleted {
-        source_url: "a".into(),
-    });
+    let deleted = deleted();
     for state in states() {
         if state.apply(&deleted).is_ok() {
             assert!(state.proven && state.phase == Phase::Committed && state.outcome.is_none());

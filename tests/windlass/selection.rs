@@ -54,6 +54,14 @@ impl Split {
         path.display().to_string()
     }
 
+    async fn add_db(&mut self, bucket: &str, n: usize) {
+        let (id, content) = (format!("id{n}"), format!("{bucket} {n}"));
+        let deployment = &mut self.deployment;
+        deployment
+            .add_db_document("admin", bucket, &id, content.as_bytes())
+            .await;
+    }
+
     async fn add_s3(&mut self, s3_bucket: &str, bucket: &str, id: &str) {
         let client = s3::server().await.client();
         let content = format!("{{\"document\": \"{bucket} {id}\"}}");
@@ -94,11 +102,7 @@ async fn one_backend_is_split() {
     let mut split = Split::new().await;
     for n in 0..3 {
         for bucket in ["analysis_data", "policy_bundles", ARCHIVE] {
-            let content = format!("{bucket} {n}");
-            split
-                .deployment
-                .add_db_document("admin", bucket, &format!("id{n}"), content.as_bytes())
-                .await;
+            split.add_db(bucket, n).await;
         }
     }
     let one = split.config("config", db(), None);
@@ -131,11 +135,7 @@ async fn workers_split_a_backend_and_join_it_again() {
     let mut split = Split::new().await;
     for n in 0..12 {
         for bucket in ["analysis_data", ARCHIVE] {
-            let content = format!("{bucket} {n}");
-            split
-                .deployment
-                .add_db_document("admin", bucket, &format!("id{n}"), content.as_bytes())
-                .await;
+            split.add_db(bucket, n).await;
         }
     }
     let one = split.config("config", db(), None);

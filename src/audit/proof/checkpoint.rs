@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::blocking::blocking;
 use super::known::{hold, of_head, told, wrong_beginning, wrong_head};
-use super::last_word::Journals;
+use super::last_word::{Journals, Shared};
 use super::replay::{Known, Misfit, Replay};
 use super::report::{OtherChain, Part, Problem, Proof, ProvenChain, TakenOver};
 use crate::audit::AuditError;
@@ -33,7 +33,7 @@ pub async fn prove(
     let journal = match opened {
         Ok(journal) => journal,
         Err(error @ (JournalError::Damaged { .. } | JournalError::WrongTask { .. })) => {
-            proof.problem(broken_chain(&error));
+            proof.problem(Problem::of_journal(Part::Chain, None, error.to_string()));
             return Ok(proof.ended());
         }
         Err(error) => return Err(error.into()),
@@ -85,24 +85,15 @@ pub async fn prove(
     }
     let told = told(&replay, executors.first());
     let journals = match task.workers {
-        false => Journals::alone(told),
+        false => Journals::Alone(told),
         true => {
             let told = HashMap::from([(journal_executor, told)]);
             let takeovers = catalog.all_takeovers(task.task_id).await?;
-            Journals::of_workers(told, &all, takeovers)
+            Journals::Shared(Shared::new(told, &all, takeovers))
         }
     };
     hold(task, catalog, &journals, &mut proof).await?;
     Ok(proof.ended())
-}
-
-fn broken_chain(error: &JournalError) -> Problem {
-    Problem {
-        part: Part::Chain,
-        seq: None,
-        object: None,
-        what: error.to_string(),
-    }
 }
 
 /// Whether the journal is the one that the database knows, and has all that the database has seen
@@ -142,12 +133,7 @@ fn take(journal: &ReadJournal, known: Known, mirrored_seq: u64) -> Result<Taken,
     let mut first_misfit = None;
     for line in journal.entries(1) {
         let next = replay.entries() + 1;
-        let chain_problem = |what| Problem {
-            part: Part::Chain,
-            seq: Some(next),
-            object: None,
-            what,
-        };
+        let chain_problem = |what| Problem::of_journal(Part::Chain, Some(next), what);
         let line = match line {
             Ok(line) => line,
             Err(JournalError::Damaged { what, .. }) => {
@@ -157,9 +143,10 @@ fn take(journal: &ReadJournal, known: Known, mirrored_seq: u64) -> Result<Taken,
             Err(error) => return Err(error.into()),
         };
         let taken = match line.entry() {
-            Err(error) => Err(chain_problem(format!(
-                "entry {next} can't be read: {error}"
-            ))),
+            Err(error) => {
+                let what = format!("entry {next} can't be read: {error}");
+                Err(chain_problem(what))
+            }
             Ok(entry) => {
                 task = entry.task;
                 replay

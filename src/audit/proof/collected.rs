@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::blocking::{blocking, unreadable};
 use super::export::{Export, KnownExecutor};
 use super::known::{hold, of_head, told, wrong_beginning, wrong_head};
-use super::last_word::{Journals, Told};
+use super::last_word::{Journals, Shared, Told};
 use super::replay::Known;
 use super::report::{OtherChain, Problem, Proof, ProvenChain};
 use crate::audit::AuditError;
@@ -74,9 +74,9 @@ pub async fn prove_collected(
     });
     let mut told: HashMap<Uuid, Told<'_>> = told.collect();
     let journals = match (task.workers, executors.first()) {
-        (true, _) => Some(Journals::of_workers(told, &executors, takeovers)),
+        (true, _) => Some(Journals::Shared(Shared::new(told, &executors, takeovers))),
         // Whoever was at work last has the last word.
-        (false, Some(latest)) => told.remove(&latest.executor).map(Journals::alone),
+        (false, Some(latest)) => told.remove(&latest.executor).map(Journals::Alone),
         (false, None) => None,
     };
     if let (Some(journals), 0) = (journals, proof.problems) {
@@ -124,32 +124,37 @@ fn unlike_the_database(
         let replay = &read.replays[&executor.executor];
         problems.extend(head.or_else(|| wrong_beginning(task, before, replay)));
     }
+    let known = takeovers.iter().map(|takeover| {
+        let shard = takeover.claim.shard;
+        ((shard.first_idx, takeover.claim.lease), takeover)
+    });
+    let known: HashMap<_, _> = known.collect();
     let adoptions = read.adoptions.iter();
-    problems
-        .extend(adoptions.filter_map(|(by, adopted)| unknown_takeover(*by, adopted, takeovers)));
+    problems.extend(adoptions.filter_map(|(by, adopted)| unknown_takeover(*by, adopted, &known)));
     problems
 }
 
 /// An adoption of which the database knows nothing.
-fn unknown_takeover(journal: Uuid, adopted: &Adopted, takeovers: &[Takeover]) -> Option<Problem> {
+fn unknown_takeover(
+    journal: Uuid,
+    adopted: &Adopted,
+    takeovers: &HashMap<(u64, i32), &Takeover>,
+) -> Option<Problem> {
     let is_known = |shard: &&AdoptedShard| {
-        takeovers.iter().any(|takeover| {
-            let of = takeover.claim.shard;
-            (of.first_idx, of.last_idx, takeover.claim.lease)
-                == (shard.first, shard.last, shard.lease)
+        let known = takeovers.get(&(shard.first, shard.lease));
+        known.is_some_and(|takeover| {
+            takeover.claim.shard.last_idx == shard.last
                 && (takeover.by, takeover.from) == (adopted.by, adopted.executor)
                 && format!("{}:{}", takeover.seq, takeover.head) == adopted.head
         })
     };
     let unknown = adopted.shards.iter().find(|shard| !is_known(shard))?;
-    Some(of_head(
-        0,
-        format!(
-            "executor {journal} tells that {} has taken the objects {} to {} from {} behind {}; the \
-             database knows nothing of that",
-            adopted.by, unknown.first, unknown.last, adopted.executor, adopted.head
-        ),
-    ))
+    let what = format!(
+        "executor {journal} tells that {} has taken the objects {} to {} from {} behind {}; the \
+         database knows nothing of that",
+        adopted.by, unknown.first, unknown.last, adopted.executor, adopted.head
+    );
+    Some(of_head(0, what))
 }
 
 /// Proves an export by itself: its chains, its steps, and where its chains hold on to one another.

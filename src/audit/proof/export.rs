@@ -10,6 +10,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::handover::{Handover, Handovers, Inheritance, Takeover};
+use super::known::of_head;
 use super::replay::{Known, Replay};
 use super::report::{Part, Problem};
 use crate::journal::chain::{
@@ -101,6 +102,8 @@ struct Survey {
     chains: Vec<VerifiedChain>,
     adoptions: Vec<(Uuid, Adopted)>,
     named: Vec<NamedHead>,
+    /// The takeovers of each shard, by its first object.
+    leases: HashMap<u64, BTreeSet<i32>>,
 }
 
 impl Survey {
@@ -111,12 +114,8 @@ impl Survey {
             .map_err(|error| refused(Part::Chain, error))?
             .chains;
         if survey.chains.is_empty() {
-            return Err(Problem {
-                part: Part::Chain,
-                seq: None,
-                object: None,
-                what: "the export holds no entries".into(),
-            });
+            let what = "the export holds no entries";
+            return Err(Problem::of_journal(Part::Chain, None, what));
         }
         Ok(survey)
     }
@@ -136,6 +135,10 @@ impl Survey {
             });
         }
         if let Event::Adopted(adopted) = &entry.event {
+            for shard in &adopted.shards {
+                let leases = self.leases.entry(shard.first).or_default();
+                leases.insert(shard.lease);
+            }
             self.adoptions.push((entry.executor, adopted.clone()));
         }
         Ok(())
@@ -154,18 +157,13 @@ impl Survey {
     /// What was taken from an executor.
     fn handovers(&self, executor: Uuid) -> Handovers {
         let told = self.adoptions.iter().map(|(_, adopted)| adopted);
-        let leases = told.clone().flat_map(|adopted| adopted.shards.iter());
-        let mut by_shard: HashMap<u64, BTreeSet<i32>> = HashMap::new();
-        for shard in leases {
-            by_shard.entry(shard.first).or_default().insert(shard.lease);
-        }
         let own = told.filter(|adopted| adopted.executor == executor);
         // Several may tell of one takeover: its own executor, and those that came after it.
         let mut handovers = BTreeMap::new();
         for adopted in own {
             for shard in &adopted.shards {
                 let takeover = (shard.first, shard.lease);
-                let earlier = by_shard[&shard.first].range(..shard.lease);
+                let earlier = self.leases[&shard.first].range(..shard.lease);
                 handovers.insert(
                     takeover,
                     Handover {
@@ -251,15 +249,11 @@ impl Survey {
                 Some(_) => "the journal of that executor has another one there",
                 None => "the journal of that executor ends before it: its end was cut off",
             };
-            Some(Problem {
-                part: Part::Head,
-                seq: Some(*seq),
-                object: None,
-                what: format!(
-                    "executor {by} goes on behind entry {} of executor {of}: {what}",
-                    head.seq
-                ),
-            })
+            let what = format!(
+                "executor {by} goes on behind entry {} of executor {of}: {what}",
+                head.seq
+            );
+            Some(of_head(*seq, what))
         });
         wrong.next()
     }
@@ -271,12 +265,7 @@ fn head_seq(adopted: &Adopted) -> u64 {
 }
 
 fn refused(part: Part, error: ChainError) -> Problem {
-    Problem {
-        part,
-        seq: error.seq,
-        object: None,
-        what: error.to_string(),
-    }
+    Problem::of_journal(part, error.seq, error.to_string())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use uuid::Uuid;
 
 use super::*;
-use crate::audit::proof::test_events::{committed, copied, created, started, verified};
+use crate::model::test_events::{committed, copied, created, started, verified};
 use crate::model::{AdoptedShard, EntryObject, TaskKind};
 
 /// The journals of several executors.

@@ -100,10 +100,10 @@ impl Handovers {
 
     /// The journal tells of a takeover: of its own, or of one from it.
     pub fn adopted(&mut self, (first, lease): Takeover) {
-        let all = &self.all;
-        self.open.retain(|_, at| {
-            all[*at].handover.takeover.0 != first || lease < all[*at].handover.takeover.1
-        });
+        let open = self.open.get(&first);
+        if open.is_some_and(|at| lease >= self.all[*at].handover.takeover.1) {
+            self.open.remove(&first);
+        }
         let began =
             |kept: &Kept| kept.handover.takeover.0 == first && kept.handover.before == Some(lease);
         if let Some(at) = self.all[..self.next].iter().position(began) {

@@ -72,31 +72,26 @@ impl Mirror<'_> {
     /// Whether the object's row is another than the mirror says.
     fn hold_one(&self, proof: &mut Proof, row: &MirroredRow) -> bool {
         proof.objects += 1;
-        let last_word = self.journals.last_word(row.object.idx, row.epoch, row.seq);
-        let told = match last_word {
-            LastWord::Here(told) => Some(told),
-            LastWord::Abandoned => None,
-            LastWord::Elsewhere => {
-                proof.told_elsewhere += 1;
-                None
-            }
-        };
-        match told.map_or(Held::Fits, |told| told.held(row)) {
-            Held::Fits => {}
-            Held::Unjournaled => proof.unjournaled_commits += 1,
-            Held::Differs(_) if self.may_move(proof, told, row) => {
-                proof.in_motion += 1;
-                return false;
-            }
-            Held::Differs(what) => {
-                let seq = told.map_or(0, |told| told.replay.mirrored(row.object.idx).seq);
-                proof.problem(Problem {
-                    part: Part::Mirror,
-                    seq: (seq > 0).then_some(u64::from(seq)),
-                    object: Some(row.object.key().to_string()),
-                    what,
-                });
-            }
+        match self.journals.last_word(row.object.idx, row.epoch, row.seq) {
+            LastWord::Abandoned => {}
+            LastWord::Elsewhere => proof.told_elsewhere += 1,
+            LastWord::Here(told) => match told.held(row) {
+                Held::Fits => {}
+                Held::Unjournaled => proof.unjournaled_commits += 1,
+                Held::Differs(_) if self.may_move(proof, told, row) => {
+                    proof.in_motion += 1;
+                    return false;
+                }
+                Held::Differs(what) => {
+                    let seq = told.replay.mirrored(row.object.idx).seq;
+                    proof.problem(Problem {
+                        part: Part::Mirror,
+                        seq: (seq > 0).then_some(u64::from(seq)),
+                        object: Some(row.object.key().to_string()),
+                        what,
+                    });
+                }
+            },
         }
         let committed = [Phase::Committed, Phase::SourceDeleted];
         if !committed.iter().any(|phase| phase.name() == row.phase) {
@@ -107,10 +102,7 @@ impl Mirror<'_> {
     }
 
     /// Whether an object may have been moved while this looked on.
-    fn may_move(&self, proof: &Proof, told: Option<&Told<'_>>, row: &MirroredRow) -> bool {
-        let Some(told) = told else {
-            return false;
-        };
+    fn may_move(&self, proof: &Proof, told: &Told<'_>, row: &MirroredRow) -> bool {
         let is_of_another = self.task.workers
             && self.task.state == TaskState::Running
             && row.epoch > 0

@@ -18,6 +18,7 @@ pub fn told<'r>(replay: &'r Replay, executor: Option<&Executor>) -> Told<'r> {
     }
 }
 
+/// Holds the mirror against the journals, and the rows against the mirror.
 pub async fn hold(
     task: &TaskRow,
     catalog: &Catalog,
@@ -34,13 +35,9 @@ pub async fn hold(
     Ok(())
 }
 
+/// The journal is another than the database knows.
 pub fn of_head(seq: u64, what: String) -> Problem {
-    Problem {
-        part: Part::Head,
-        seq: (seq > 0).then_some(seq),
-        object: None,
-        what,
-    }
+    Problem::of_journal(Part::Head, (seq > 0).then_some(seq), what)
 }
 
 /// Whether a journal is another than the one that the database has seen, or ends before.
@@ -96,10 +93,5 @@ pub fn wrong_beginning(task: &TaskRow, executors: &[Executor], replay: &Replay) 
             })
         }
     }?;
-    Some(Problem {
-        part: Part::Head,
-        seq: Some(1),
-        object: None,
-        what,
-    })
+    Some(of_head(1, what))
 }

@@ -1,6 +1,6 @@
 //! Which journal has the last word on an object, where several executors share a task.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
@@ -28,60 +28,53 @@ pub enum LastWord<'a> {
     Abandoned,
 }
 
-/// The journals of a task, and how its shards have changed hands.
-pub struct Journals<'a> {
-    /// Whether several executors share the task; otherwise the latest has the last word on everything.
-    shared: bool,
+/// The journals of a task that are here.
+pub enum Journals<'a> {
+    /// One executor at a time works on it: the latest has the last word on everything.
+    Alone(Told<'a>),
+    /// Several share it.
+    Shared(Shared<'a>),
+}
+
+/// The journals of workers, and how their shards have changed hands.
+pub struct Shared<'a> {
     told: HashMap<Uuid, Told<'a>>,
     epochs: HashMap<Uuid, i32>,
     /// Takeovers of a shard, by its first object, the earliest first.
-    shards: HashMap<u64, Vec<Takeover>>,
-    /// The shards that were taken over, by their first and last objects.
-    ranges: Vec<(u64, u64)>,
+    shards: BTreeMap<u64, Vec<Takeover>>,
 }
 
-impl<'a> Journals<'a> {
-    /// The journal of a task that one executor at a time works on: the latest.
-    pub fn alone(told: Told<'a>) -> Self {
-        Self {
-            shared: false,
-            told: HashMap::from([(Uuid::nil(), told)]),
-            epochs: HashMap::new(),
-            shards: HashMap::new(),
-            ranges: Vec::new(),
+impl Journals<'_> {
+    /// Whose the last word on an object is, of which the mirror has this one's entry.
+    pub fn last_word(&self, idx: u64, epoch: i32, seq: i64) -> LastWord<'_> {
+        match self {
+            Self::Alone(told) => LastWord::Here(told),
+            Self::Shared(shared) => shared.last_word(idx, epoch, seq),
         }
     }
+}
 
-    /// The journals of workers, and `takeovers` in the order of their leases.
-    pub fn of_workers(
+impl<'a> Shared<'a> {
+    /// `takeovers` in the order of their leases.
+    pub fn new(
         told: HashMap<Uuid, Told<'a>>,
         executors: &[Executor],
         takeovers: Vec<Takeover>,
     ) -> Self {
-        let mut shards: HashMap<u64, Vec<Takeover>> = HashMap::new();
-        let mut ranges = Vec::new();
+        let mut shards: BTreeMap<u64, Vec<Takeover>> = BTreeMap::new();
         for takeover in takeovers {
-            let shard = takeover.claim.shard;
-            ranges.push((shard.first_idx, shard.last_idx));
-            shards.entry(shard.first_idx).or_default().push(takeover);
+            let first = takeover.claim.shard.first_idx;
+            shards.entry(first).or_default().push(takeover);
         }
-        ranges.sort_unstable();
-        ranges.dedup();
         let epochs = executors.iter().map(|e| (e.executor, e.epoch)).collect();
         Self {
-            shared: true,
             told,
             epochs,
             shards,
-            ranges,
         }
     }
 
-    /// Whose the last word on an object is, of which the mirror has this one's entry.
-    pub fn last_word(&self, idx: u64, epoch: i32, seq: i64) -> LastWord<'_> {
-        if let (false, Some(alone)) = (self.shared, self.told.values().next()) {
-            return LastWord::Here(alone);
-        }
+    fn last_word(&self, idx: u64, epoch: i32, seq: i64) -> LastWord<'_> {
         let takeovers = self.takeovers(idx);
         let mut taken_behind = None;
         for takeover in takeovers.iter().rev() {
@@ -146,9 +139,10 @@ impl<'a> Journals<'a> {
     }
 
     fn takeovers(&self, idx: u64) -> &[Takeover] {
-        let behind = self.ranges.partition_point(|(first, _)| *first <= idx);
-        match self.ranges[..behind].last() {
-            Some((first, last)) if idx <= *last => &self.shards[first],
+        let before = self.shards.range(..=idx).next_back();
+        let takeovers = before.map_or(&[][..], |(_, takeovers)| takeovers);
+        match takeovers.first() {
+            Some(takeover) if takeover.claim.has(idx) => takeovers,
             _ => &[],
         }
     }

@@ -16,8 +16,6 @@ mod last_word;
 mod possible;
 mod replay;
 mod report;
-#[cfg(test)]
-mod test_events;
 
 pub use checkpoint::prove;
 pub use collected::{prove_collected, prove_export};

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::audit::proof::possible::{Possibilities, Possible};
-use crate::audit::proof::test_events::*;
+use crate::model::test_events::*;
 
 fn forward(events: Vec<Event>) -> Vec<Event> {
     [vec![created(TaskKind::Forward), started()], events].concat()

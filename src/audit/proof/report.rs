@@ -37,6 +37,18 @@ pub struct Problem {
     pub what: String,
 }
 
+impl Problem {
+    /// One that is about no object.
+    pub fn of_journal(part: Part, seq: Option<u64>, what: impl Into<String>) -> Self {
+        Self {
+            part,
+            seq,
+            object: None,
+            what: what.into(),
+        }
+    }
+}
+
 /// A row that was changed after the task, in good order as far as can be told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
