@@ -103,6 +103,19 @@ need_chromium() {
     exit 1
 }
 
+# For trying the package where nothing is installed yet.
+need_debootstrap() {
+    command -v debootstrap >/dev/null && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say 'installing the package debootstrap'
+        apt-get update -q >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends debootstrap >&2
+        command -v debootstrap >/dev/null && return
+    fi
+    say 'debootstrap is missing. On Debian or Ubuntu: sudo apt-get install debootstrap'
+    exit 1
+}
+
 venv=target/test-venv
 weed=$venv/bin/weed
 
