@@ -1,4 +1,4 @@
-# Sourced by scripts/test and scripts/services: what the servers need on this machine.
+# Sourced by the scripts beside it: what the servers, and what is built, need on this machine.
 # shellcheck shell=bash
 
 say() { printf '%s: %s\n' "scripts/${0##*/}" "$*" >&2; }
@@ -103,6 +103,19 @@ need_chromium() {
     exit 1
 }
 
+# For trying the package where nothing is installed yet.
+need_debootstrap() {
+    command -v debootstrap >/dev/null && return
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        say 'installing the package debootstrap'
+        apt-get update -q >&2
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends debootstrap >&2
+        command -v debootstrap >/dev/null && return
+    fi
+    say 'debootstrap is missing. On Debian or Ubuntu: sudo apt-get install debootstrap'
+    exit 1
+}
+
 venv=target/test-venv
 weed=$venv/bin/weed
 
@@ -141,6 +154,17 @@ install_into_venv() {
         return 1
     fi
     printf '%s\n' "$wanted" >"$dir/.installed"
+}
+
+# A C compiler and linker that knows the symbols of every glibc, and cargo's way to it.
+need_zig() {
+    local dir=target/zig wanted='cargo-zigbuild==0.24.1 ziglang==0.15.2'
+    # shellcheck disable=SC2086 # Two words.
+    [ "$(cat "$dir/.installed" 2>/dev/null)" = "$wanted" ] || install_into_venv "$dir" $wanted || exit 1
+    # Its Python is the one that finds zig; what zig keeps for the next time stays in here.
+    export PATH="$PWD/$dir/bin:$PATH"
+    export ZIG_GLOBAL_CACHE_DIR="$PWD/$dir/cache" ZIG_LOCAL_CACHE_DIR="$PWD/$dir/cache" \
+        CARGO_ZIGBUILD_CACHE_DIR="$PWD/$dir/cache"
 }
 
 # Two S3 servers more, from other hands and in other languages. moto's many packages get an

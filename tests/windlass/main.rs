@@ -78,5 +78,6 @@ mod uploads;
 mod variants;
 mod verify;
 #[cfg(feature = "failpoints")]
+mod walkthroughs;
 mod workers;
 mod world;

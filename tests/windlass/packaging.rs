@@ -1,5 +1,6 @@
 //! What goes out beside the program, as far as it can be looked at without a release build.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -267,7 +268,16 @@ fn systemd_understands_the_units() {
 
 #[test]
 fn the_scripts_parse() {
-    for (shell, script) in [("bash", "scripts/dist"), ("sh", "deploy/deb/postinst")] {
+    let scripts = [
+        ("bash", "scripts/servers.sh"),
+        ("bash", "scripts/package"),
+        ("bash", "scripts/dist"),
+        ("bash", "scripts/image-root"),
+        ("bash", "scripts/try-deb"),
+        ("bash", "scripts/try-image"),
+        ("sh", "deploy/deb/postinst"),
+    ];
+    for (shell, script) in scripts {
         let parsed = Command::new(shell)
             .arg("-n")
             .arg(root().join(script))
@@ -278,7 +288,11 @@ fn the_scripts_parse() {
             "{}",
             String::from_utf8_lossy(&parsed.stderr)
         );
-        if let Ok(checked) = Command::new("shellcheck").arg(root().join(script)).output() {
+        let checked = Command::new("shellcheck")
+            .args(["--external-sources", script])
+            .current_dir(root())
+            .output();
+        if let Ok(checked) = checked {
             assert!(
                 checked.status.success(),
                 "{}",
@@ -286,12 +300,15 @@ fn the_scripts_parse() {
             );
         }
     }
-    let refused = Command::new(root().join("scripts/dist"))
-        .arg("--nonsense")
-        .output();
-    let refused = refused.expect("scripts/dist");
-    assert_eq!(refused.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("usage: scripts/dist"));
+    for script in ["package", "dist", "image-root", "try-deb", "try-image"] {
+        let refused = Command::new(root().join("scripts").join(script))
+            .arg("--nonsense")
+            .output();
+        let refused = refused.expect(script);
+        assert_eq!(refused.status.code(), Some(2), "{script}");
+        let usage = format!("usage: scripts/{script}");
+        assert!(String::from_utf8_lossy(&refused.stderr).contains(&usage));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -351,13 +368,59 @@ fn the_image_is_built_by_the_rust_that_the_manifest_asks_for() {
         .to_owned();
     assert!(container.contains(&format!("rust:{rust}-slim")), "{rust}");
     for line in [
-        "USER windlass",
+        "FROM scratch",
+        // By number: Kubernetes's runAsNonRoot can't look up names.
+        "USER 10001:10001",
         "ENTRYPOINT [\"/usr/bin/windlass\"]",
         "VOLUME /var/lib/windlass",
     ] {
         assert!(container.lines().any(|l| l == line), "{line}");
     }
     assert_eq!(read(".dockerignore"), read(".containerignore"));
+}
+
+/// Of any program; that windlass runs in it is for `scripts/try-image` to say, which wants root.
+#[test]
+fn the_image_holds_what_its_program_is_linked_to_and_no_shell() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let program = std::fs::canonicalize("/usr/bin/env").expect("a program");
+    let made = Command::new(root().join("scripts/image-root"))
+        .args([&program, dir.path()])
+        .output()
+        .expect("scripts/image-root");
+    let said = String::from_utf8_lossy(&made.stderr);
+    assert!(made.status.success(), "{said}");
+    let image = dir.path().join("root");
+    let linked = Command::new("ldd").arg(&program).output().expect("ldd");
+    let linked = String::from_utf8(linked.stdout).expect("UTF-8");
+    let words = linked.split_whitespace();
+    let libraries: Vec<_> = words.filter_map(|word| word.strip_prefix('/')).collect();
+    assert!(
+        libraries.iter().any(|path| path.contains("ld-")),
+        "{linked}"
+    );
+    assert!(
+        libraries.iter().any(|path| path.contains("libc.so")),
+        "{linked}"
+    );
+    for path in libraries {
+        let in_it = image.join(path);
+        assert!(in_it.is_file() && !in_it.is_symlink(), "no {path}");
+    }
+    for path in [
+        "etc/ssl/certs/ca-certificates.crt",
+        "etc/nsswitch.conf",
+        "usr/bin/windlass",
+    ] {
+        let text = std::fs::read(image.join(path)).expect(path);
+        assert!(!text.is_empty(), "{path}");
+    }
+    assert!(!image.join("bin/sh").exists() && !image.join("usr/bin/sh").exists());
+    let mode = |path: PathBuf| path.metadata().expect("a directory").permissions().mode() & 0o7777;
+    assert_eq!(mode(image.join("tmp")), 0o1777);
+    assert_eq!(mode(dir.path().join("state/windlass")), 0o700);
+    let passwd = std::fs::read_to_string(image.join("etc/passwd")).expect("passwd");
+    assert!(passwd.contains("\nwindlass:x:10001:10001:"), "{passwd}");
 }
 
 #[test]
