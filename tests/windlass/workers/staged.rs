@@ -3,10 +3,13 @@
 
 use super::{SHARD, Workers};
 use crate::online::services::{Content, Fate, Services};
+use crate::support::random::{Random, seed};
+use std::time::Duration;
+
 use windlass::crash::POINTS_OF_WORKERS;
 
 use crate::support::counting_proxy::Fault;
-use crate::support::program::{Outcome, Program};
+use crate::support::program::{Outcome, Program, Running};
 use crate::world::{seeded, until};
 
 const DOCUMENTS: usize = 60;
@@ -81,8 +84,8 @@ impl Workers {
         self.expect_one_history(&with_journals).await;
     }
 
-    /// What the services have stored last is what every row leads to, at one place.
-    async fn expect_as_stored(&mut self, services: &Services, scheme: &str) {
+    /// What the services have stored last is what there is to be.
+    fn take_in(&mut self, services: &Services) {
         let deployment = &mut self.world.deployment;
         let before: Vec<_> = deployment.expected().keys().cloned().collect();
         for key in before {
@@ -91,6 +94,11 @@ impl Workers {
         for (key, content) in &services.documents {
             deployment.expect(key.clone(), Some(content.clone()));
         }
+    }
+
+    /// And every row leads to it, at one place.
+    async fn expect_as_stored(&mut self, services: &Services, scheme: &str) {
+        self.take_in(services);
         let documents = services.documents.len() as u64;
         let seen = self.world.look().await;
         seen.expect_nothing_lost();
@@ -142,7 +150,7 @@ async fn workers_share_the_passes_and_one_carries_out_the_cutover() {
     let joined = loop {
         let joined = workers.start(third, "worker").wait().await;
         match joined.stderr.contains("is at work") {
-            true => tokio::time::sleep(std::time::Duration::from_millis(100)).await,
+            true => tokio::time::sleep(Duration::from_millis(100)).await,
             false => break joined,
         }
     };
@@ -270,4 +278,59 @@ async fn a_crash_on_the_way_into_a_further_pass_is_survived() {
             .expect_one_history_of(&[&stager, &dies, &other])
             .await;
     }
+}
+
+/// Machines that are killed in the middle of passes, and then one after the other in the cut-over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_storm_of_kills_over_passes_and_a_cutover_loses_nothing() {
+    let mut random = Random::seeded(seed(79));
+    let (mut workers, mut services) = Workers::staged().await;
+    let machines = [Program::new(), Program::new(), Program::new()];
+    workers.slow();
+    for pass in 0..2 {
+        for round in 0..3 {
+            let first = match (pass, round) {
+                (1, 0) => "sync",
+                _ => "resume",
+            };
+            let commands = [first, "worker", "worker"];
+            let machines = machines.iter().zip(commands);
+            let running = machines.map(|(machine, command)| workers.start(machine, command));
+            let mut running: Vec<_> = running.collect();
+            let pause = 300 + random.within(0..1_200) as u64;
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            running.iter_mut().for_each(Running::kill);
+            for one in running {
+                let ended = one.wait().await;
+                // Whoever comes while the planner has the lock alone is told so.
+                assert!(matches!(ended.code, None | Some(0 | 2)), "{}", ended.stderr);
+            }
+            workers.world.let_time_pass().await;
+            workers.world.expect_every_row_whole().await;
+        }
+        let last = workers.start(&machines[pass], "resume").wait().await;
+        assert!(last.expect_code(0).stdout.contains("staged"));
+        assert_eq!(workers.world.moved().await, 0);
+        for _ in 0..30 {
+            services.act().await;
+        }
+        services.mend().await;
+        workers.take_in(&services);
+    }
+    workers.world.proxy.set_fault(Fault::None);
+    let cutover = ["--db-connect", &workers.url, "cutover", &workers.task];
+    let cutover = [&cutover[..], &["--dontask"]].concat();
+    for machine in &machines {
+        let mut running = machine.spawn(&cutover);
+        let pause = 200 + random.within(0..1_000) as u64;
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        running.kill();
+        running.wait().await;
+        workers.world.let_time_pass().await;
+        workers.world.expect_every_row_whole().await;
+    }
+    machines[0].run(&cutover).await.expect_code(0);
+    workers.expect_gone_over(&services).await;
+    let [one, two, three] = &machines;
+    workers.expect_one_history_of(&[one, two, three]).await;
 }
