@@ -5,7 +5,7 @@ use std::io::Cursor;
 use uuid::Uuid;
 
 use super::*;
-use crate::model::test_events::{committed, copied, created, started, verified};
+use crate::model::test_events::{committed, copied, created, resumed, skipped, started, verified};
 use crate::model::{AdoptedShard, EntryObject, TaskKind};
 
 /// The journals of several executors.
@@ -161,6 +161,28 @@ fn who_takes_its_own_shard_back_goes_on_where_it_was() {
         journals.read().map(drop).map_err(|p| p.part),
         Err(Part::Step)
     );
+}
+
+/// What each has told last, nobody was told of in time: so each does it once more.
+#[test]
+fn who_takes_its_own_shard_back_may_do_again_what_did_not_count() {
+    let mut journals = Journals::new();
+    let of_ann = journals.all(ANN, 0, &[copied(), verified()]);
+    journals.adopted(BOB, BOB, (ANN, of_ann), 2);
+    let of_bob = journals.add(BOB, 0, resumed());
+    journals.add(BOB, 0, skipped());
+    journals.adopted(ANN, BOB, (ANN, of_ann), 2);
+    journals.adopted(ANN, ANN, (BOB, of_bob), 3);
+    let again = journals.add(ANN, 0, resumed());
+    journals.add(ANN, 0, skipped());
+    journals.adopted(BOB, ANN, (BOB, of_bob), 3);
+    journals.adopted(BOB, BOB, (ANN, again), 4);
+    journals.add(BOB, 0, resumed());
+    journals.add(BOB, 0, skipped());
+    assert!(journals.read().is_ok());
+    // What did count is not done again.
+    journals.add(BOB, 0, skipped());
+    assert!(journals.read().is_err());
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Handover {
 struct Kept {
     handover: Handover,
     at_head: Vec<Possible>,
+    /// The same with what it had not touched in the tenure that was ended, as its own journal knows that.
+    known: Vec<Possible>,
     behind: Vec<Possible>,
 }
 
@@ -51,6 +53,7 @@ impl Handovers {
         let kept = |handover| Kept {
             handover,
             at_head: Vec::new(),
+            known: Vec::new(),
             behind: Vec::new(),
         };
         Self {
@@ -88,11 +91,17 @@ impl Handovers {
         (first..=last, begun)
     }
 
-    /// Keeps what a shard's objects are at its head.
-    pub fn keep(&mut self, at: usize, at_head: Vec<Possible>, has_begun: bool) {
+    /// Keeps what a shard's objects are at its head: each as it was `known`, and whether it was touched in
+    /// the tenure that was ended.
+    pub fn keep(&mut self, at: usize, objects: Vec<(Possible, bool)>, has_begun: bool) {
         let kept = &mut self.all[at];
-        kept.behind = vec![Possible::NOTHING; at_head.len()];
-        kept.at_head = at_head;
+        kept.behind = vec![Possible::NOTHING; objects.len()];
+        let told = |(known, is_touched): &(Possible, bool)| match is_touched {
+            true => *known,
+            false => Possible::NOTHING,
+        };
+        kept.at_head = objects.iter().map(told).collect();
+        kept.known = objects.into_iter().map(|(known, _)| known).collect();
         if has_begun {
             self.open.insert(kept.handover.takeover.0, at);
         }
@@ -120,6 +129,20 @@ impl Handovers {
         if let Some(behind) = self.all[*at].behind.get_mut(offset) {
             *behind = possibilities.either(*behind, possible);
         }
+    }
+
+    /// What a takeover from this very executor has found of a shard's object: it tells of that when it has the
+    /// shard back, and may have told more of the object behind the head than counts.
+    pub fn left_by_itself(
+        &self,
+        takeover: Takeover,
+        at: usize,
+        possibilities: &mut Possibilities,
+    ) -> Option<Possible> {
+        let mut reached = self.all[..self.next].iter();
+        let kept = reached.find(|kept| kept.handover.takeover == takeover)?;
+        let (known, behind) = (kept.known.get(at)?, kept.behind.get(at)?);
+        Some(possibilities.either(*known, *behind))
     }
 
     /// What each takeover has found, as far as the journal goes.

@@ -199,13 +199,13 @@ impl Replay {
         for at in self.handovers.due(self.entries) {
             let (shard, behind) = self.handovers.tenure(at, &self.adopted);
             let slots = shard.map(|idx| self.latest(idx));
-            let states = slots.map(|slot| match behind {
-                // Of what it has not touched in this tenure, the one before has the last word.
-                Some(behind) if u64::from(slot.seq) > behind || behind == 0 => slot.possible,
-                _ => Possible::NOTHING,
-            });
-            let states = states.collect();
-            self.handovers.keep(at, states, behind.is_some());
+            // Of what it has not touched in this tenure, the one before has the last word.
+            let is_touched = |slot: &Slot| {
+                behind.is_some_and(|behind| u64::from(slot.seq) > behind || behind == 0)
+            };
+            let objects = slots.map(|slot| (slot.possible, is_touched(&slot)));
+            let objects = objects.collect();
+            self.handovers.keep(at, objects, behind.is_some());
         }
     }
 
@@ -316,12 +316,16 @@ impl Replay {
             for idx in shard.first..=shard.last {
                 // What it had brought to its end itself, in an earlier tenure, nobody has touched since.
                 let before = self.latest(idx);
-                let possible = match inherited {
-                    Some(inherited) => {
-                        let at = (idx - shard.first) as usize;
-                        inherited.of(at, before.possible, &mut self.possibilities)
-                    }
-                    None => Possible::ANY,
+                let at = (idx - shard.first) as usize;
+                let possibilities = &mut self.possibilities;
+                let by_itself = match adopted.executor == entry.executor {
+                    true => self.handovers.left_by_itself(takeover, at, possibilities),
+                    false => None,
+                };
+                let possible = match (by_itself, inherited) {
+                    (Some(possible), _) => possible,
+                    (None, Some(inherited)) => inherited.of(at, before.possible, possibilities),
+                    (None, None) => Possible::ANY,
                 };
                 let slot = Slot { possible, ..before };
                 self.put(idx, entry.seq, slot);
