@@ -152,7 +152,10 @@ fn print_table(set: Set, ways: &[(&str, Way)], results: Vec<Vec<Measured>>) {
 async fn measure(set: Set, way: Way) -> Measured {
     match way {
         Way::DbToS3(options) => db_to_s3(set, options).await,
-        Way::LocalfsToS3(options) => localfs_to_s3(set, options, &Net::straight().await).await,
+        Way::LocalfsToS3(options) => {
+            let ready = localfs_to_s3(set, &Net::straight().await).await;
+            ready.migrate(options)
+        }
         Way::Rclone { check } => {
             let copy = ["copy", "--transfers", "32", "--checksum"];
             rclone(set, &copy, check, &Net::straight().await.s3_url).await

@@ -102,8 +102,23 @@ pub fn documents(set: Set) -> impl Iterator<Item = (String, Vec<u8>)> {
     (0..set.documents).map(move |n| (format!("document-{n:06}"), random.bytes(set.bytes)))
 }
 
-/// From an Anchore directory tree of seven buckets.
-pub async fn localfs_to_s3(set: Set, options: &[&str], net: &Net) -> Measured {
+/// A deployment whose documents are to be moved.
+pub struct Ready {
+    home: TempDir,
+    from: PathBuf,
+    to: PathBuf,
+}
+
+impl Ready {
+    /// Moves them.
+    pub fn migrate(&self, options: &[&str]) -> Measured {
+        migrate(&self.from, &self.to, self.home.path(), options)
+    }
+}
+
+/// Documents in an Anchore directory tree, and an S3 bucket for them; the tables of windlass are there, since
+/// they are made once for a database.
+pub async fn localfs_to_s3(set: Set, net: &Net) -> Ready {
     let mut database = postgres::fresh_database().await;
     if let Some(port) = net.postgres_port {
         let place = postgres::Place {
@@ -116,17 +131,22 @@ pub async fn localfs_to_s3(set: Set, options: &[&str], net: &Net) -> Measured {
     let home = TempDir::new().expect("a directory");
     let dir = home.path().join("archive");
     std::fs::create_dir(&dir).expect("the archive");
+    let compression = Compression::default();
+    let from = StoreSpec::LocalFs {
+        dir: dir.clone(),
+        compression,
+    };
+    let from = deployment.write_config(home.path(), "from", from);
+    let to = StoreSpec::S3(spec(&warm_bucket().await, net).await);
+    let to = deployment.write_config(home.path(), "to", to);
+    let ready = Ready { home, from, to };
+    ready.migrate(&[]);
     for (at, (id, content)) in documents(set).enumerate() {
         let bucket = BUCKETS[at % BUCKETS.len()];
         let key = ("admin", bucket, id.as_str());
         deployment.add_localfs_document(&dir, key, &content).await;
     }
-    let compression = Compression::default();
-    let from = StoreSpec::LocalFs { dir, compression };
-    let from = deployment.write_config(home.path(), "from", from);
-    let to = StoreSpec::S3(spec(&warm_bucket().await, net).await);
-    let to = deployment.write_config(home.path(), "to", to);
-    migrate(&from, &to, home.path(), options)
+    ready
 }
 
 /// Those of Anchore Engine.

@@ -3,7 +3,7 @@
 //! Most statements are the same on both but for some words, which a [`Dialect`] has. What one of
 //! them does in a way of its own is a function of that name in `postgres` and in `sqlite`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -103,14 +103,28 @@ pub(super) async fn move_rows(
     }
 }
 
-/// Applies updates of the mirror that are newer than what stands there.
+/// Does the same at once, where each message costs; none, with nothing changed, where it must be done step
+/// by step. `look` fails where a row was altered.
+pub(super) async fn move_at_once(
+    connection: &mut Connection<'_>,
+    batch: &Batch<'_>,
+    look: Statement,
+) -> Result<Option<HashSet<u64>>, sqlx::Error> {
+    match connection {
+        Connection::Postgres(pg) => postgres::move_at_once(pg, batch, look).await,
+        Connection::Sqlite(_) => Ok(None),
+    }
+}
+
+/// Applies updates of the mirror that are newer than what stands there, and says `behind` last.
 pub(super) async fn update_mirror(
     connection: &mut Connection<'_>,
     writer: &Writer,
     updates: &[&MirrorUpdate],
+    behind: Statement,
 ) -> Result<(), sqlx::Error> {
     match connection {
-        Connection::Postgres(pg) => postgres::update(pg, writer, updates).await,
-        Connection::Sqlite(sqlite) => sqlite::update(sqlite, writer, updates).await,
+        Connection::Postgres(pg) => postgres::update(pg, writer, updates, behind).await,
+        Connection::Sqlite(sqlite) => sqlite::update(sqlite, writer, updates, behind).await,
     }
 }

@@ -231,7 +231,8 @@ impl Catalog {
         Ok(claimed.into_iter().map(claim).collect())
     }
 
-    /// Notes that a shard holds nothing more to do, where it is still claimed by that token.
+    /// Notes that a shard holds nothing more to do, where it is still claimed by that token. A worker's stays
+    /// its own: if a cut-over opens it again, others have to take it over.
     ///
     /// # Errors
     /// [`CatalogError::TakenOver`] where another executor goes on with the task.
@@ -247,7 +248,8 @@ impl Catalog {
             Rest::Committed | Rest::SourceDeleted => "phase = 'source-deleted'",
         };
         let done = Statement::new(format!(
-            "UPDATE windlass_shards SET done = true, owner = NULL, lease_until = NULL
+            "UPDATE windlass_shards SET done = true, lease_until = NULL,
+                    owner = CASE WHEN $8 THEN owner END
                   WHERE task_id = $1 AND shard = $2 AND owner = $5 AND lease_epoch = $7
                     AND NOT EXISTS (
                         SELECT 1 FROM windlass_objects
@@ -263,7 +265,8 @@ impl Catalog {
         .bind(shard.last_idx as i64)
         .bind(writer.executor.to_string())
         .bind(writer.epoch)
-        .bind(token.lease);
+        .bind(token.lease)
+        .bind(!writer.is_alone());
         self.as_owner("close a shard", writer, done).await.map(drop)
     }
 

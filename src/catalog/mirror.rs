@@ -93,10 +93,9 @@ impl Catalog {
             true => Some(self.many_rows.lock().await),
             false => None,
         };
-        let updated = backend::update_mirror(&mut within, writer, &own).await;
-        updated.map_err(of())?;
         let head = head(dialect.now(), heartbeat);
-        within.execute(head).await.map_err(of())?;
+        let updated = backend::update_mirror(&mut within, writer, &own, head).await;
+        updated.map_err(of())?;
         crash::point("mirror-before-commit");
         transaction.commit().await.map_err(of())?;
         crash::point("mirror-after-commit");

@@ -17,19 +17,30 @@ use super::sql::{AS_PLANNED, Begin, Connection, Dialect, JOIN_ROW, Numbers, Stat
 use crate::crash;
 use crate::model::{RowImage, Token};
 
-/// Rows that were swapped and are not what the mirror has just been told.
-fn altered(dialect: &dyn Dialect) -> String {
-    format!(
-        "SELECT o.idx, m.bucket IS NOT NULL AS is_there, m.content_url AS url, m.digest,
-                CAST(m.size AS bigint) AS size, m.is_compressed AS compressed
-           FROM windlass_objects o {JOIN_ROW}
-          WHERE o.task_id = $1
+/// Rows that are not what the mirror has been told of them.
+const ALTERED: &str = "o.task_id = $1
             AND (m.content_url IS DISTINCT FROM o.dest_url
                  OR m.digest IS DISTINCT FROM o.row_digest
                  OR m.size IS DISTINCT FROM o.row_size
                  OR m.is_compressed IS DISTINCT FROM o.row_compressed
-                 OR m.last_updated IS DISTINCT FROM o.dest_last_updated)
-            AND o.idx IN {}",
+                 OR m.last_updated IS DISTINCT FROM o.dest_last_updated)";
+
+/// How altered rows look.
+fn altered(dialect: &dyn Dialect) -> String {
+    format!(
+        "SELECT o.idx, m.bucket IS NOT NULL AS is_there, m.content_url AS url, m.digest,
+                CAST(m.size AS bigint) AS size, m.is_compressed AS compressed
+           FROM windlass_objects o {JOIN_ROW} WHERE {ALTERED} AND o.idx IN {}",
+        dialect.numbers()
+    )
+}
+
+/// Fails, and all that was said in the same message with it, where a row was altered.
+fn unless_altered(dialect: &dyn Dialect) -> String {
+    format!(
+        "SELECT 1 / CASE WHEN EXISTS (
+             SELECT 1 FROM windlass_objects o {JOIN_ROW}
+              WHERE {ALTERED} AND o.phase = 'committed' AND o.idx IN {}) THEN 0 ELSE 1 END",
         dialect.numbers()
     )
 }
@@ -133,12 +144,43 @@ fn tell_that_times_are_kept() {
     }
 }
 
-/// Swaps the rows of a batch in one transaction, looks at what came of it, and ends the transaction one
-/// way or the other.
+/// Swaps the rows of a batch in one transaction, which stands only if all have become what they were to
+/// become. On PostgreSQL that is one message, in which whatever is amiss is an error; what it was is found
+/// out step by step.
 pub(super) async fn try_swap(
     connection: &mut Connection<'_>,
     batch: &Batch<'_>,
 ) -> Result<Tried, sqlx::Error> {
+    let look = Statement::new(unless_altered(dialect_of(connection)))
+        .bind(batch.writer.task_id)
+        .bind(Numbers(&batch.idxs()));
+    crash::point("swap-before-commit");
+    let moved = match backend::move_at_once(connection, batch, look).await? {
+        Some(moved) => moved,
+        None => match move_in_steps(connection, batch).await? {
+            Ok(moved) => moved,
+            Err(refused) => return Ok(Tried::RolledBack(refused)),
+        },
+    };
+    crash::point("swap-after-commit");
+    // Without the tokens of all its shards it moves nothing.
+    if moved.is_empty() {
+        let lost = batch.lost(connection).await?;
+        let swaps = batch.swaps.iter().filter(|swap| lost.contains(&swap.token));
+        let lost: Answers<_> = swaps.map(|swap| (swap.idx, Ok(Swapped::Lost))).collect();
+        if !lost.is_empty() {
+            return Ok(Tried::RolledBack(lost));
+        }
+    }
+    let unmoved = batch.unmoved(connection, &moved).await?;
+    Ok(Tried::Committed(batch.answers(&moved, &unmoved)))
+}
+
+/// The rows that were swapped, or, with nothing changed, those that can't be.
+async fn move_in_steps(
+    connection: &mut Connection<'_>,
+    batch: &Batch<'_>,
+) -> Result<Result<HashSet<u64>, Answers<Result<Swapped, Arc<CatalogError>>>>, sqlx::Error> {
     let mut transaction = connection.begin(Begin::Checked).await?;
     let mut within = transaction.connection();
     let moved = backend::move_rows(&mut within, batch).await?;
@@ -146,24 +188,10 @@ pub(super) async fn try_swap(
     if !refused.is_empty() {
         transaction.rollback().await?;
         let refused = refused.into_iter().map(|(idx, why)| (idx, Err(why)));
-        return Ok(Tried::RolledBack(refused.collect()));
+        return Ok(Err(refused.collect()));
     }
-    // Without the tokens of all its shards it moves nothing.
-    let lost = match moved.is_empty() {
-        true => batch.lost(&mut within).await?,
-        false => Vec::new(),
-    };
-    if !lost.is_empty() {
-        transaction.rollback().await?;
-        let swaps = batch.swaps.iter().filter(|swap| lost.contains(&swap.token));
-        let lost = swaps.map(|swap| (swap.idx, Ok(Swapped::Lost)));
-        return Ok(Tried::RolledBack(lost.collect()));
-    }
-    let unmoved = batch.unmoved(&mut within, &moved).await?;
-    crash::point("swap-before-commit");
     transaction.commit().await?;
-    crash::point("swap-after-commit");
-    Ok(Tried::Committed(batch.answers(&moved, &unmoved)))
+    Ok(Ok(moved.into_keys().collect()))
 }
 
 impl Batch<'_> {
@@ -196,6 +224,10 @@ impl Batch<'_> {
         Ok(refused)
     }
 
+    fn idxs(&self) -> Vec<u64> {
+        self.swaps.iter().map(|swap| swap.idx).collect()
+    }
+
     /// Tokens of the batch that are not this executor's any more.
     async fn lost(&self, connection: &mut Connection<'_>) -> Result<Vec<Token>, sqlx::Error> {
         let question = self.writer.question(self.tokens());
@@ -207,10 +239,10 @@ impl Batch<'_> {
     async fn unmoved(
         &self,
         connection: &mut Connection<'_>,
-        moved: &HashMap<u64, bool>,
+        moved: &HashSet<u64>,
     ) -> Result<Vec<Unmoved>, sqlx::Error> {
-        let idxs = self.swaps.iter().map(|swap| swap.idx);
-        let idxs: Vec<u64> = idxs.filter(|idx| !moved.contains_key(idx)).collect();
+        let mut idxs = self.idxs();
+        idxs.retain(|idx| !moved.contains(idx));
         if idxs.is_empty() {
             return Ok(Vec::new());
         }
@@ -238,7 +270,7 @@ impl Batch<'_> {
 
     fn answers(
         &self,
-        moved: &HashMap<u64, bool>,
+        moved: &HashSet<u64>,
         unmoved: &[Unmoved],
     ) -> Answers<Result<Swapped, Arc<CatalogError>>> {
         let chosen = |of: fn(&Unmoved) -> bool| {
@@ -250,13 +282,13 @@ impl Batch<'_> {
             chosen(|row| row.is_as_planned),
         );
         let answer = |idx: u64| match () {
-            () if moved.contains_key(&idx) || before.contains(&idx) => Ok(Swapped::Moved),
+            () if moved.contains(&idx) || before.contains(&idx) => Ok(Swapped::Moved),
             () if as_planned.contains(&idx) => {
                 Err(Arc::new(CatalogError::RowUnmoved("archive_metadata")))
             }
             () => Ok(Swapped::Superseded),
         };
-        let idxs = self.swaps.iter().map(|swap| swap.idx);
+        let idxs = self.idxs().into_iter();
         idxs.map(|idx| (idx, answer(idx))).collect()
     }
 }

@@ -299,10 +299,11 @@ enum By<'a> {
     Ended(ExecutorEnd),
 }
 
-/// Shards that were begun belong to nobody until somebody goes on. The lease stays: it says that the
-/// shard was begun.
+/// Shards that were begun belong to nobody until somebody goes on, but for those of workers, which have to
+/// be taken over. The lease stays: it says that the shard was begun.
 const SHARDS: &str = "UPDATE windlass_shards SET owner = NULL
-                       WHERE task_id = $1 AND NOT done AND owner IS NOT NULL";
+                       WHERE task_id = $1 AND NOT done AND owner IS NOT NULL
+                         AND NOT (SELECT t.workers FROM windlass_tasks t WHERE t.task_id = $1)";
 
 fn set_state(dialect: &dyn Dialect, task_id: i64, state: TaskState, by: By<'_>) -> [Statement; 4] {
     let (now, now_of_anchore) = (dialect.now(), dialect.now_of_anchore());

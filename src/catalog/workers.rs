@@ -289,10 +289,10 @@ impl Catalog {
 }
 
 /// How a task stands when one of its workers ends. One that is not known to have ended, and has shards or
-/// was heard of a moment ago, may go on.
+/// was heard of a moment ago, may go on. What a pass leaves waits for the next.
 const STANDS: &str = "
     CASE WHEN NOT EXISTS (SELECT 1 FROM windlass_shards s WHERE s.task_id = $1 AND NOT s.done)
-         THEN 'complete'
+         THEN CASE WHEN stage = 'staging' THEN 'staged' ELSE 'complete' END
          WHEN EXISTS (SELECT 1 FROM windlass_executors e
                        WHERE e.task_id = $1 AND e.ended_at IS NULL
                          AND (e.heartbeat > now() - interval '30 seconds'
@@ -304,6 +304,9 @@ const STANDS: &str = "
                         JOIN windlass_objects o ON o.task_id = s.task_id
                          AND o.idx BETWEEN s.first_idx AND s.last_idx
                        WHERE s.task_id = $1 AND NOT s.done
-                         AND o.phase <> 'source-deleted' AND o.outcome IS NULL)
+                         AND o.phase <> 'source-deleted' AND o.outcome IS NULL
+                         AND NOT (coalesce(stage, '') = 'staging'
+                                  AND (o.phase = 'verified' OR o.superseded)))
          THEN 'interrupted'
+         WHEN stage = 'staging' THEN 'staged'
          ELSE 'failed' END";

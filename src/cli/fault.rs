@@ -85,6 +85,14 @@ codes! {
     Reversed = "reversed", "nothing: the task was undone; windlass migrate begins anew";
     /// The task is not at its end.
     Unfinished = "unfinished", "windlass resume the task that the error names, then repeat the command";
+    /// The rows of an online task go over.
+    CutoverBegun = "cutover-begun", "windlass cutover or resume the task that the error names to go on with it, windlass reverse to take it back";
+    /// A process may be alive and stand still.
+    MayWake = "may-wake", "wait as long as the error says, or name the executors that are known to be dead with --dead";
+    /// The task was not begun for that.
+    OtherKind = "other-kind", "use the command that the error names, which is the one for such a task";
+    /// The database may have lost what workers had claimed.
+    FailedOver = "failed-over", "windlass journal verify on each machine that has worked on the task, then windlass resume it with --after-failover";
     /// The state directory can't be used.
     StateDir = "state-dir", "correct the directory as the error says, or name another with --state-dir";
     /// A file is there already.
@@ -177,6 +185,12 @@ fn of_engine(error: &EngineError) -> Code {
         | EngineError::OtherTaskActive { .. } => Code::OtherTask,
         EngineError::OtherWorkersVersion { .. } => Code::OtherVersion,
         EngineError::Unfinished { .. } | EngineError::LostCommits { .. } => Code::Unfinished,
+        EngineError::CutoverBegun { .. } | EngineError::CutoverAlone { .. } => Code::CutoverBegun,
+        EngineError::MayWake { .. } => Code::MayWake,
+        EngineError::NotOnline { .. }
+        | EngineError::NotForWorkers { .. }
+        | EngineError::ForWorkers { .. } => Code::OtherKind,
+        EngineError::FailedOver { .. } => Code::FailedOver,
         EngineError::StateDirRefused { .. } | EngineError::StateDir { .. } => Code::StateDir,
         // Refused in words that name the option.
         _ => Code::CannotBeDone,

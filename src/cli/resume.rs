@@ -6,6 +6,7 @@ use super::related::{reversals, reversed_words};
 use super::watched::watched;
 use super::{ExitStatus, Printer, ending};
 use crate::engine::{self, ResumeRequest, Resumed, TakesOver};
+use crate::model::Stage;
 
 pub async fn run(
     args: &ResumeArgs,
@@ -46,8 +47,11 @@ async fn go_on(
         catalog,
         from,
         to,
+        after_failover: takes_over == TakesOver::TheDeadAfterFailover,
     };
-    let is_alone = !request.task.workers && takes_over != TakesOver::No;
+    // A cut-over is one process's, whoever has made the passes.
+    let is_shared = request.task.workers && request.task.stage != Some(Stage::Cutover);
+    let is_alone = !is_shared && takes_over != TakesOver::No;
     let going_on = async {
         match is_alone {
             true => engine::resume(&request, &settings).await,

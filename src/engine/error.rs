@@ -291,6 +291,15 @@ pub enum EngineError {
         /// The task.
         task_id: i64,
     },
+    /// Services begin when it is through: then nobody may be left who could still write.
+    #[error(
+        "the cut-over of task {task_id} has begun, and is carried out by one process: windlass resume \
+         {task_id} goes on with it, if that has ended"
+    )]
+    CutoverAlone {
+        /// The task.
+        task_id: i64,
+    },
     /// What such a process sends, nothing at a store keeps out.
     #[error(
         "{processes} may still be alive and stand still, and what it sends when it wakes could hit \

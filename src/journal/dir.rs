@@ -87,6 +87,20 @@ pub(super) fn generations(sled: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(found)
 }
 
+/// Whether a checkpoint has got as far as a place for its first entry: not where its process died before.
+pub fn has_begun(dir: &Path) -> io::Result<bool> {
+    let is_generation = |file: fs::DirEntry| {
+        let name = file.file_name();
+        name.to_str()
+            .is_some_and(|name| name.parse::<u64>().is_ok())
+    };
+    let mut files = match fs::read_dir(sled_dir(dir)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        files => files?,
+    };
+    files.try_fold(false, |begun, file| Ok(begun || is_generation(file?)))
+}
+
 /// Where a generation lives.
 pub(super) fn generation(dir: &Path, number: u64) -> PathBuf {
     sled_dir(dir).join(format!("{number:08}"))

@@ -33,7 +33,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 pub use chain::{Hash, Head, Line};
-pub use dir::set_aside;
+pub use dir::{has_begun, set_aside};
 pub use entries::Entries;
 pub use error::JournalError;
 pub use look::{ReadJournal, read};

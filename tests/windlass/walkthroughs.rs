@@ -11,6 +11,7 @@ use crate::support::s3;
 
 const DOCUMENTS: &str = include_str!("../../fixtures/demo/documents.postgres.sql");
 const QUICKSTART: &str = include_str!("../../docs/quickstart.md");
+const SCALE_OUT: &str = include_str!("../../docs/scale-out.md");
 const COMPOSE_PAGE: &str = include_str!("../../deploy/compose/README.md");
 const COMPOSE: &str = include_str!("../../deploy/compose/compose.yaml");
 const COMPOSE_CONFIG: [(&str, &str); 2] = [
@@ -69,6 +70,35 @@ impl Walk {
     fn here(&self, text: &str) -> String {
         let replace = |text: String, (there, here): &(String, String)| text.replace(there, here);
         self.here.iter().fold(text.to_owned(), replace)
+    }
+
+    /// The two configurations of the guide in containers.
+    async fn with_configs() -> Self {
+        let walk = Self::begin(
+            "postgresql://anchore@postgres:5432/anchore",
+            "http://s3:8333",
+        )
+        .await;
+        for (name, text) in COMPOSE_CONFIG {
+            walk.write_config(name, text);
+        }
+        walk
+    }
+
+    /// The same, with the database named in the environment.
+    async fn of_machines() -> Self {
+        let mut walk = Self::with_configs().await;
+        let url = walk.database.url.clone();
+        walk.program = walk.program.env("WINDLASS_DB_CONNECT", &url);
+        walk
+    }
+
+    /// Types it as it stands, with no state directory of ours.
+    async fn exactly(&self, line: &str) -> String {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let outcome = self.program.spawn_exactly(&words, "").wait().await;
+        assert_eq!(outcome.code, Some(0), "windlass {line}: {outcome:?}");
+        outcome.stdout
     }
 
     fn write_config(&self, name: &str, text: &str) {
@@ -158,14 +188,7 @@ async fn the_quickstart_can_be_typed_from_its_first_step_to_its_last() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guide_in_containers_can_be_typed_from_its_first_step_to_its_last() {
-    let mut walk = Walk::begin(
-        "postgresql://anchore@postgres:5432/anchore",
-        "http://s3:8333",
-    )
-    .await;
-    for (name, text) in COMPOSE_CONFIG {
-        walk.write_config(name, text);
-    }
+    let mut walk = Walk::with_configs().await;
     // What every container of the program has in its environment.
     let compose: serde_json::Value = serde_yaml::from_str(COMPOSE).expect("YAML");
     let variables = compose["services"]["windlass"]["environment"].as_object();
@@ -175,6 +198,53 @@ async fn the_guide_in_containers_can_be_typed_from_its_first_step_to_its_last() 
     }
     let lines = typed(COMPOSE_PAGE, "docker compose run --rm windlass ");
     assert!(lines.len() >= 9, "{lines:?}");
+    for line in lines {
+        walk.step(line).await;
+    }
+    walk.expect_moved().await;
+}
+
+/// The page on several machines. All of them are this one, each with a state directory of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_on_several_machines_can_be_typed_from_its_first_step_to_its_last() {
+    let section = |name: &str| {
+        let (_, behind) = SCALE_OUT.split_once(name).expect("the section");
+        behind.split("\n## ").next().expect("its text")
+    };
+    let parallel = "seq 4 | parallel -j 4 windlass ";
+    let [started] = typed(section("## Started by others"), parallel)[..] else {
+        panic!("workers are started by one line");
+    };
+    let walk = Walk::of_machines().await;
+    for line in typed(section("## Begin"), "windlass migrate") {
+        walk.step(&format!("migrate{line}")).await;
+    }
+    let workers = ["1", "2", "3"].map(|number| started.replace("{}", number));
+    futures::future::join_all(workers.iter().map(|line| walk.exactly(line))).await;
+    walk.expect_moved().await;
+    // Nothing is left to do, and each of them says so.
+    for name in ["## Begin", "## When something dies"] {
+        for line in typed(section(name), "windlass ") {
+            if !line.starts_with("migrate") {
+                walk.step(line).await;
+            }
+        }
+    }
+    let export = "--state-dir worker-3 journal 1 --format jsonl";
+    let export = walk.exactly(export).await;
+    std::fs::write(walk.program.home().join("worker-3.jsonl"), export).expect("written");
+    let lines = typed(section("## The audit"), "windlass ");
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for line in lines {
+        // Once, rather than until a signal.
+        let once = line.split(" --every").next().expect("words");
+        let line = once.replace("/audit", "audit");
+        walk.exactly(&format!("--state-dir worker-1 {line}")).await;
+    }
+
+    let walk = Walk::of_machines().await;
+    let lines = typed(section("## While the services run"), "windlass ");
+    assert_eq!(lines.len(), 4, "{lines:?}");
     for line in lines {
         walk.step(line).await;
     }

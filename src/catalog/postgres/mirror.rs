@@ -30,17 +30,21 @@ const WHERE: &str = "
        AND (u.phase IS NULL OR (o.phase IN ('committed', 'source-deleted'))
                                = (u.phase IN ('committed', 'source-deleted')))";
 
-/// Applies updates that are newer than what stands there.
+/// Applies updates that are newer than what stands there, and says `behind` in the same message: as long as
+/// this takes, commits wait.
 pub(in crate::catalog) async fn update(
     pg: &mut PgConnection,
     writer: &Writer,
     updates: &[&MirrorUpdate],
+    behind: Statement,
 ) -> Result<(), sqlx::Error> {
-    if updates.is_empty() {
-        return Ok(());
-    }
     let sql = format!("{SET} FROM {} {WHERE}", UPDATE.unnest("u", 3));
     let statement = Statement::new(sql).bind(writer.task_id).bind(writer.epoch);
-    let statement = UPDATE.bind_arrays(statement, updates);
-    Connection::Postgres(pg).execute(statement).await.map(drop)
+    let updating = UPDATE.bind_arrays(statement, updates);
+    let statements = match updates.is_empty() {
+        true => vec![behind],
+        false => vec![updating, behind],
+    };
+    let mut connection = Connection::Postgres(pg);
+    connection.several(statements).await.map(drop)
 }

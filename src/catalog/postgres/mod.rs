@@ -8,4 +8,4 @@ mod swap;
 pub(super) use dialect::{LOCK_IS_HELD, Postgres};
 pub(super) use mirror::update;
 pub(super) use plan::{plan, rehearse};
-pub(super) use swap::move_rows;
+pub(super) use swap::{move_at_once, move_rows};

@@ -1,11 +1,14 @@
 //! The swap on PostgreSQL: one statement for all rows of a batch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use sqlx::postgres::PgConnection;
 
 use crate::catalog::request::{Batch, SWAP};
-use crate::catalog::sql::{Connection, Statement, Value};
+use crate::catalog::sql::{CHECKED, Connection, Statement, Value};
+
+/// A division by zero, by which a message that has found something amiss undoes itself.
+const AMISS: &str = "22012";
 
 /// Without the tokens of all its shards a batch changes nothing; with them the shards stay as they are
 /// until the transaction ends. A claim that is under way is waited for, and then seen.
@@ -56,16 +59,52 @@ const MOVE: &str = r#"
     touched AS (
         UPDATE tasks SET last_updated = now() AT TIME ZONE 'utc'
          WHERE id = $1 AND EXISTS (SELECT 1 FROM moved))
-    SELECT idx, idx IN (SELECT idx FROM marked) FROM moved"#;
+    "#;
 
-/// The rows that were swapped, each with whether the mirror has it. They are counted in the same
-/// statement, each of which is a round trip.
+/// The rows that were swapped, each with whether the mirror has it.
+const MOVED: &str = "SELECT idx, idx IN (SELECT idx FROM marked) FROM moved";
+
+/// The rows that were swapped; an error where the mirror has not one of them.
+const MOVED_AND_MARKED: &str = "SELECT idx / (idx IN (SELECT idx FROM marked))::int FROM moved";
+
+/// The rows that were swapped, each with whether the mirror has it.
 pub(in crate::catalog) async fn move_rows(
     pg: &mut PgConnection,
     batch: &Batch<'_>,
 ) -> Result<HashMap<u64, bool>, sqlx::Error> {
+    let mut connection = Connection::Postgres(pg);
+    let moved: Vec<(i64, bool)> = connection.all(statement(batch, MOVED)).await?;
+    let moved = moved.into_iter();
+    Ok(moved
+        .map(|(idx, is_marked)| (idx as u64, is_marked))
+        .collect())
+}
+
+/// The rows that were swapped, where all are marked and `look` finds nothing amiss; else none, and nothing
+/// has changed. One message, and so one transaction: over a long way each costs as much as the way.
+pub(in crate::catalog) async fn move_at_once(
+    pg: &mut PgConnection,
+    batch: &Batch<'_>,
+    look: Statement,
+) -> Result<Option<HashSet<u64>>, sqlx::Error> {
+    let mut statements: Vec<Statement> = CHECKED.map(Statement::new).into();
+    statements.extend([statement(batch, MOVED_AND_MARKED), look]);
+    let answers = Connection::Postgres(pg).several(statements).await;
+    let mut answers = match answers {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(AMISS) => {
+            return Ok(None);
+        }
+        answers => answers?.into_iter().skip(CHECKED.len()),
+    };
+    let moved = answers.next().ok_or(sqlx::Error::RowNotFound)?;
+    let moved: Vec<(i64,)> = moved.all()?;
+    Ok(Some(moved.into_iter().map(|(idx,)| idx as u64).collect()))
+}
+
+/// All of it in one statement, counters, too: each is a round trip.
+fn statement(batch: &Batch<'_>, answer: &str) -> Statement {
     let want = SWAP.unnest("w", 6);
-    let sql = format!("WITH want AS (SELECT * FROM {want}), {MOVE}");
+    let sql = format!("WITH want AS (SELECT * FROM {want}), {MOVE} {answer}");
     let (writer, tokens) = (batch.writer, batch.tokens());
     let shards = tokens
         .iter()
@@ -78,11 +117,5 @@ pub(in crate::catalog) async fn move_rows(
         .bind(writer.executor.to_string())
         .bind(Value::Int8s(shards))
         .bind(Value::Int4s(leases));
-    let statement = SWAP.bind_arrays(statement, batch.swaps);
-    let mut connection = Connection::Postgres(pg);
-    let moved: Vec<(i64, bool)> = connection.all(statement).await?;
-    let moved = moved.into_iter();
-    Ok(moved
-        .map(|(idx, is_marked)| (idx as u64, is_marked))
-        .collect())
+    SWAP.bind_arrays(statement, batch.swaps)
 }

@@ -14,6 +14,6 @@ pub(super) use columns::{Columns, Get};
 pub(super) use dialect::{
     AS_PLANNED, Dialect, JOIN_ROW, Objects, STAGED, before_joins, stands_for,
 };
-pub(super) use run::{Begin, Connection, Pooled, within_limit};
+pub(super) use run::{Begin, CHECKED, Connection, Pooled, within_limit};
 pub(super) use statement::{Numbers, Record, Statement, Value};
 pub(super) use together::{Answer, together_over_pool};

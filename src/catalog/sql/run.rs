@@ -43,8 +43,14 @@ pub(in crate::catalog) enum Begin {
 /// rows.
 const BEGIN_BY_KEY: &str = "BEGIN; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
                             SET LOCAL enable_seqscan = off";
-const BEGIN_CHECKED: &str = "BEGIN; SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL enable_hashjoin = off; \
-                             SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off";
+
+/// How a transaction of [`Begin::Checked`] begins on PostgreSQL, for one that is said in one message.
+pub(in crate::catalog) const CHECKED: [&str; 4] = [
+    "SET CONSTRAINTS ALL IMMEDIATE",
+    "SET LOCAL enable_hashjoin = off",
+    "SET LOCAL enable_mergejoin = off",
+    "SET LOCAL enable_seqscan = off",
+];
 
 impl Statement {
     /// All rows, over the pool.
@@ -162,7 +168,10 @@ impl Connection<'_> {
             Self::Postgres(pg) => Transaction::Postgres(match begin {
                 Begin::Deferred | Begin::Immediate => pg.begin().await?,
                 Begin::ByKey => pg.begin_with(BEGIN_BY_KEY).await?,
-                Begin::Checked => pg.begin_with(BEGIN_CHECKED).await?,
+                Begin::Checked => {
+                    let begin = format!("BEGIN; {}", CHECKED.join("; "));
+                    pg.begin_with(AssertSqlSafe(begin)).await?
+                }
             }),
             Self::Sqlite(sqlite) => Transaction::Sqlite(match begin {
                 Begin::Deferred => sqlite.begin().await?,

@@ -32,18 +32,43 @@ fn written(value: &Value) -> Result<String, sqlx::Error> {
         Value::Int4(value) => format!("({}::int)", number(value)),
         Value::Bool(value) => format!("({}::bool)", word(value)),
         Value::Text(value) => format!("({}::text)", text(value)?),
-        Value::Int8s(values) => array(values.iter().map(number), "bigint"),
-        Value::Int4s(values) => array(values.iter().map(number), "int"),
-        Value::Bools(values) => array(values.iter().map(word), "bool"),
-        Value::Texts(values) => {
-            let texts: Vec<String> = values.iter().map(text).collect::<Result<_, _>>()?;
-            array(texts.into_iter(), "text")
-        }
+        Value::Int8s(values) => array(values, |out, n| *out += &n.to_string(), "bigint")?,
+        Value::Int4s(values) => array(values, |out, n| *out += &n.to_string(), "int")?,
+        Value::Bools(values) => array(values, |out, is| *out += &is.to_string(), "bool")?,
+        Value::Texts(values) => array(values, quoted, "text")?,
     })
 }
 
-fn array(values: impl Iterator<Item = String>, of: &str) -> String {
-    format!("(ARRAY[{}]::{of}[])", values.collect::<Vec<_>>().join(", "))
+/// One literal: to PostgreSQL's parser each element of `ARRAY[…]` would be an expression.
+fn array<T>(
+    values: &[Option<T>],
+    write: impl Fn(&mut String, &T),
+    of: &str,
+) -> Result<String, sqlx::Error> {
+    let mut out = String::from("{");
+    for (at, value) in values.iter().enumerate() {
+        if at > 0 {
+            out.push(',');
+        }
+        match value {
+            Some(value) => write(&mut out, value),
+            None => out += "NULL",
+        }
+    }
+    out.push('}');
+    Ok(format!("({}::{of}[])", literal(&out)?))
+}
+
+/// An element of an array, in quotes: without them a comma or the word NULL would be more than text.
+fn quoted(out: &mut String, text: &String) {
+    out.push('"');
+    for c in text.chars() {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
 }
 
 /// In quotes: a minus would be an operator, and the smallest number of all too large for it.
@@ -76,12 +101,12 @@ mod tests {
     #[test]
     fn arrays_keep_what_is_not_there() {
         let values = [
-            Value::Texts(vec![Some(r"a\'".into()), None]),
+            Value::Texts(vec![Some(r#"a\'",{}"#.into()), None, Some("NULL".into())]),
             Value::Int8s(vec![Some(i64::MIN), None]),
             Value::Bools(Vec::new()),
         ];
         let written = written_out("$1 $2 $3", &values).expect("all are bound");
-        let wanted = r"(ARRAY[E'a\\''', NULL]::text[]) (ARRAY['-9223372036854775808', NULL]::bigint[]) (ARRAY[]::bool[])";
+        let wanted = r#"(E'{"a\\\\''\\",{}",NULL,"NULL"}'::text[]) (E'{-9223372036854775808,NULL}'::bigint[]) (E'{}'::bool[])"#;
         assert_eq!(written, wanted);
         assert!(written_out("$1", &["\0".into()]).is_err());
     }

@@ -27,11 +27,12 @@ const SET: &str = "
        AND (:phase IS NULL OR (phase IN ('committed', 'source-deleted'))
                               = (:phase IN ('committed', 'source-deleted')))";
 
-/// Applies updates that are newer than what stands there.
+/// Applies updates that are newer than what stands there, and says `behind` last.
 pub(in crate::catalog) async fn update(
     sqlite: &mut SqliteConnection,
     writer: &Writer,
     updates: &[&MirrorUpdate],
+    behind: Statement,
 ) -> Result<(), sqlx::Error> {
     let mut connection = Connection::Sqlite(sqlite);
     for update in updates {
@@ -42,7 +43,7 @@ pub(in crate::catalog) async fn update(
         let values = UPDATE.row(update).chain(task);
         connection.execute(Statement::named(SET, values)).await?;
     }
-    Ok(())
+    connection.execute(behind).await.map(drop)
 }
 
 #[cfg(test)]

@@ -49,6 +49,13 @@ pub fn run(args: &JournalCollectArgs, printer: &Printer) -> anyhow::Result<ExitS
     }
     let mut found = Vec::new();
     for source in &sources {
+        if !source.has_begun()? {
+            printer.mention(&format!(
+                "{}: its process died before it could journal anything",
+                source.path().display()
+            ));
+            continue;
+        }
         printer.mention(&format!("reading {}", source.path().display()));
         let summaries = source.summaries()?;
         found.extend(summaries.into_iter().map(|summary| (source, summary)));

@@ -10,7 +10,7 @@ use crate::engine::object::item::Item;
 use crate::engine::object::ledger::Ledger;
 use crate::engine::object::proven::ProvenInBulk;
 use crate::engine::object::stores::Stores;
-use crate::model::Shard;
+use crate::model::{Shard, Stage};
 
 /// What the parts of a run share. Each part has a file of its own; this only brings them
 /// together.
@@ -44,6 +44,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// Whether nobody else is at work on the task: a cut-over lets no workers in.
+    pub fn is_by_itself(&self) -> bool {
+        self.writer.is_alone() || self.task.stage == Some(Stage::Cutover)
+    }
+
     /// Whether something may lie at the object's destination already. A place that is given back
     /// has been looked at before.
     pub fn must_look(&self, item: &Item) -> bool {

@@ -59,12 +59,17 @@ pub fn opening(task: &TaskRow, phases: PhaseCounts) -> Vec<Event> {
             command: Some(operator::command()),
         }),
     ];
-    events.extend(task.stage.map(|_| {
+    events.extend(pass_began(task));
+    events
+}
+
+/// The pass that is under way, to whoever joins it: how many objects there are by now.
+pub fn pass_began(task: &TaskRow) -> Option<Event> {
+    task.stage.map(|_| {
         Event::PassBegan(PassBegan {
             n: task.passes,
             planned: task.planned,
             superseded: 0,
         })
-    }));
-    events
+    })
 }

@@ -105,6 +105,13 @@ async fn is_over_for_workers(
         return Ok(Some(why.to_string()));
     }
     let task = catalog.task(&context.task.uuid.to_string()).await?;
-    let is_complete = task.state == TaskState::Complete;
-    Ok(is_complete.then(|| format!("task {task_id} has come to its end")))
+    let is_the_pass = (task.stage, task.passes) == (context.task.stage, context.task.passes);
+    Ok(match task.state {
+        TaskState::Complete => Some(format!("task {task_id} has come to its end")),
+        // Its documents may have changed since.
+        _ if !is_the_pass => Some(format!(
+            "a further pass of task {task_id} has begun: windlass worker {task_id} joins it"
+        )),
+        _ => None,
+    })
 }

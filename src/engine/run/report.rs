@@ -139,10 +139,15 @@ pub async fn count(context: &Context, report: &mut RunReport) -> bool {
     report.state = match (&counted, context.control.stop.reason()) {
         (_, Some(StopReason::Fatal(_))) => TaskState::Failed,
         (_, Some(_)) | (Err(_), None) => TaskState::Interrupted,
-        (Ok(_), None) if context.task.rest() == Rest::Verified => TaskState::Staged,
+        (Ok(summary), None) if context.task.rest() == Rest::Verified => {
+            match summary.remaining > summary.staged && !context.is_by_itself() {
+                true => TaskState::Running,
+                false => TaskState::Staged,
+            }
+        }
         (Ok(summary), None) if summary.is_complete() => TaskState::Complete,
         // What is left is with other workers.
-        (Ok(summary), None) if summary.remaining > 0 && !context.writer.is_alone() => {
+        (Ok(summary), None) if summary.remaining > 0 && !context.is_by_itself() => {
             TaskState::Running
         }
         (Ok(summary), None) if summary.remaining > 0 => TaskState::Interrupted,
@@ -248,7 +253,7 @@ pub async fn close_in_database(context: &Context, report: &mut RunReport, end: E
     if let Err(error) = context.ledger.mirror.flush().await {
         tracing::warn!("{error}");
     }
-    let is_over = match context.writer.is_alone() {
+    let is_over = match context.is_by_itself() {
         true => matches!(report.state, TaskState::Complete | TaskState::Failed),
         // Others may be sending theirs.
         false => report.state == TaskState::Complete,
@@ -275,7 +280,7 @@ pub async fn close_in_database(context: &Context, report: &mut RunReport, end: E
         return;
     };
     crash::point("task-before-end");
-    let ended = match context.writer.is_alone() {
+    let ended = match context.is_by_itself() {
         true => {
             let ended = context
                 .catalog

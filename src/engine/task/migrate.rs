@@ -89,9 +89,6 @@ async fn once(
     let to = open_store(&request.to, settings, &lease).await?;
     if request.sharing != Sharing::Alone {
         refuse_one_alone(catalog).await?;
-        if request.policy.online {
-            return Err(EngineError::WorkersWith { with: "--online" });
-        }
     }
     for gate in preflight::OF_BOTH {
         gate(&from, &to, &request.policy)?;
@@ -198,7 +195,7 @@ async fn go_on(task: &TaskRow, settings: &Settings, held: Held) -> Result<Migrat
             TaskState::Interrupted | TaskState::Complete => "interrupted",
         }
     );
-    match resume::locked(task, settings, held).await? {
+    match resume::locked(task, false, settings, held).await? {
         Resumed::Ran(report) => Ok(Migrated::WentOn(vec![*report])),
         // Nobody else can have finished it: the lock was held since it was looked at.
         Resumed::WasComplete => Ok(Migrated::WentOn(Vec::new())),

@@ -16,8 +16,8 @@ use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::task::held::{Held, open_store};
 use crate::engine::task::preflight::{self, refuse_changed_place};
-use crate::engine::task::sleepers;
 use crate::engine::task::take_up::{GoesOn, go_on, take_up};
+use crate::engine::task::{shared_pass, sleepers};
 use crate::engine::{EngineError, Settings};
 use crate::journal;
 use crate::model::{CutoverBegan, Event, Forecast, PassBegan, Stage, TaskState};
@@ -35,13 +35,16 @@ pub struct Pass {
     pub dead: Vec<Uuid>,
     /// When it was asked for: the services may be stopped since then.
     pub since: Option<Instant>,
+    /// Of a task that workers share: the operator says that every worker's journal fits behind a failover.
+    pub after_failover: bool,
 }
 
 impl Pass {
     /// What goes on with a task that stands there.
-    pub fn again(stage: Stage) -> Self {
+    pub fn again(stage: Stage, after_failover: bool) -> Self {
         Self {
             is_cutover: stage == Stage::Cutover,
+            after_failover,
             ..Self::default()
         }
     }
@@ -159,23 +162,61 @@ pub async fn locked(
     preflight::wait_for_neighbours(catalog, Some(task_id), &settings.connect).await?;
     wait_for_own(catalog, task_id, &settings.connect).await?;
     held.to.driver.mark_writes(task.uuid.to_string());
-    let taken_up = take_up(&task, settings, &held.session, catalog).await?;
-    let planned = catalog.plan_pass(&held.session, &request).await?;
+    let report = match task.workers {
+        true => shared(&task, &pass, &request, settings, held, announce).await?,
+        false => alone(&task, &pass, &request, settings, held, announce).await?,
+    };
+    Ok(Passed::Ran(Box::new(report)))
+}
+
+/// Makes a pass of a task that this process has alone.
+async fn alone(
+    task: &TaskRow,
+    pass: &Pass,
+    request: &PassRequest,
+    settings: &Settings,
+    held: Held,
+    announce: impl FnOnce(&PlannedPass),
+) -> Result<RunReport, EngineError> {
+    let (catalog, task_id) = (&held.catalog, task.task_id);
+    let taken_up = take_up(task, settings, &held.session, catalog).await?;
+    let planned = catalog.plan_pass(&held.session, request).await?;
     crash::point("pass-planned");
     catalog
         .task_resumes(&held.session, task_id, &executor_id())
         .await?;
     announce(&planned);
-    let events = events(&task, &planned, pass.is_cutover);
     let goes_on = GoesOn {
         task: catalog.task(&task_id.to_string()).await?,
         taken_up,
-        events,
+        events: events(task, &planned, pass.is_cutover),
         since: pass.since.unwrap_or_else(Instant::now),
         read_back: pass.read_back,
     };
-    let report = go_on(goes_on, settings, held).await?;
-    Ok(Passed::Ran(Box::new(report)))
+    go_on(goes_on, settings, held).await
+}
+
+/// Makes one of a task that workers share.
+async fn shared(
+    task: &TaskRow,
+    pass: &Pass,
+    request: &PassRequest,
+    settings: &Settings,
+    held: Held,
+    announce: impl FnOnce(&PlannedPass),
+) -> Result<RunReport, EngineError> {
+    let joining = shared_pass::join(task, settings, &held, pass.after_failover).await?;
+    let planned = held.catalog.plan_pass(&held.session, request).await?;
+    crash::point("pass-planned");
+    announce(&planned);
+    let since = pass.since.unwrap_or_else(Instant::now);
+    let begins = (
+        events(task, &planned, pass.is_cutover),
+        since,
+        pass.read_back,
+    );
+    let task = held.catalog.task(&task.task_id.to_string()).await?;
+    joining.run(task, settings, held, begins).await
 }
 
 fn request(task: &TaskRow, pass: &Pass, settings: &Settings, held: &Held) -> PassRequest {

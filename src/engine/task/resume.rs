@@ -29,6 +29,8 @@ pub struct ResumeRequest {
     pub from: ConfiguredStore,
     /// The destination.
     pub to: ConfiguredStore,
+    /// Of a task that workers share: the operator says that every worker's journal fits behind a failover.
+    pub after_failover: bool,
 }
 
 /// What resuming came to.
@@ -74,7 +76,7 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     retry_store(async || to.driver.prepare_to_read().await).await?;
     let held = Held::take(&lease, catalog, (from, to), settings).await?;
     held.catalog.ask_ahead_of_resume(&request.task).await?;
-    let result = locked(&request.task, settings, held).await;
+    let result = locked(&request.task, request.after_failover, settings, held).await;
     lease.end().await;
     result
 }
@@ -82,6 +84,7 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
 /// Goes on with a task under the lock.
 pub async fn locked(
     wanted: &TaskRow,
+    after_failover: bool,
     settings: &Settings,
     held: Held,
 ) -> Result<Resumed, EngineError> {
@@ -91,12 +94,12 @@ pub async fn locked(
     if task.state == TaskState::Complete {
         return Ok(Resumed::WasComplete);
     }
-    if task.workers {
+    if task.workers && task.stage != Some(Stage::Cutover) {
         let (task_id, what) = (task.task_id, "this way of going on");
         return Err(EngineError::ForWorkers { task_id, what });
     }
     if let Some(stage) = task.stage {
-        let pass = Pass::again(stage);
+        let pass = Pass::again(stage, after_failover);
         return Ok(
             match online::locked(&task, pass, settings, held, |_| ()).await? {
                 Passed::Ran(report) => Resumed::Ran(report),

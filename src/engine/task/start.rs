@@ -7,8 +7,6 @@ use uuid::Uuid;
 
 use crate::catalog::{FollowUp, PlanRequest, Planned, Side, TaskPlan, Together};
 use crate::crash;
-use crate::database::{LockError, Session, WorkerNumber};
-use crate::engine::flow::lock::Lease;
 use crate::engine::object::strays;
 use crate::engine::run::opening::{executor_id, opening};
 use crate::engine::run::report::RunReport;
@@ -16,7 +14,7 @@ use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, begin_first};
 use crate::engine::task::outcome::{Migrated, PlanReport, PlannedTask, Sharing};
 use crate::engine::task::preflight;
-use crate::engine::task::worker::CONNECTIONS;
+use crate::engine::task::taking_up::{CONNECTIONS, share};
 use crate::engine::{EngineError, Settings, Store, TaskFile};
 use crate::journal::{Head, Journal};
 use crate::model::{Policy, Stage, TaskKind};
@@ -256,7 +254,7 @@ async fn begin_run(
     let begun = async {
         begin_first(&catalog, &session, task_id, &journal).await?;
         if sharing == Sharing::Workers {
-            share(&session, &lease, task_id).await?;
+            share(&session, &lease, (task_id, 1)).await?;
             catalog.database().keep_to(CONNECTIONS);
         }
         let so_far = catalog.summary(task_id).await?;
@@ -291,18 +289,6 @@ async fn begin_run(
         adopted: Vec::new(),
     };
     run(job, settings, opening).await
-}
-
-/// From here on others may work on the task, too; nobody else comes in between.
-async fn share(session: &Session, lease: &Lease, task_id: i64) -> Result<(), EngineError> {
-    let number = WorkerNumber::new(task_id, 1);
-    let number = number.ok_or(EngineError::TooManyWorkers { task_id })?;
-    if !session.take_number(number).await? {
-        return Err(LockError::NumberHeld.into());
-    }
-    lease.share(number);
-    crash::point("lock-shared");
-    Ok(())
 }
 
 fn side(store: &Store) -> Side {

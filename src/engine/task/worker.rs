@@ -4,32 +4,27 @@
 
 use std::time::{Duration, Instant};
 
-use crate::catalog::{Catalog, Executor, Held as HeldShards, Joined, TaskRow, Together};
+use crate::catalog::{Catalog, Joined, TaskRow, Together};
 use crate::crash;
 use crate::database::{Hold, LockError, Session, WorkerNumber};
 use crate::engine::flow::lock::{Lease, refused_lock, take_lock};
 use crate::engine::flow::retry_store::retry_store;
-use crate::engine::run::adoption::{adoptions, within};
-use crate::engine::run::opening::{executor_id, opening, resumed};
+use crate::engine::run::opening::{executor_id, opening, pass_began, resumed};
 use crate::engine::run::recover::{WorkersCheckpoint, open_workers_checkpoint};
-use crate::engine::run::replay::Recovery;
 use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::run::{Job, run};
 use crate::engine::task::held::{executor, open_store};
 use crate::engine::task::preflight::{self, refuse_changed_place};
 use crate::engine::task::resume::{ResumeRequest, Resumed};
+use crate::engine::task::taking_up::{CONNECTIONS, TakingUp};
 use crate::engine::{EngineError, Settings, Store};
-use crate::journal::{Journal, NewEntry};
-use crate::model::{Claim, Event, TaskState};
+use crate::journal::Journal;
+use crate::model::{Event, Stage, TaskState};
 
 /// How long the server may take to let go of this worker's session of before.
 const LET_GO: Duration = Duration::from_secs(75);
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// A worker's connections beside the one that holds its locks: a server has a hundred where nobody has said
-/// otherwise, and there may be twenty workers.
-pub const CONNECTIONS: u32 = 4;
 
 /// Whether a worker also takes what dead ones have left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +62,8 @@ pub async fn work(
     let catalog = request.catalog.clone();
     preflight::refuse_missing_rights(&catalog, stores).await?;
     preflight::refuse_other_schema(&catalog, stores).await?;
-    preflight::refuse_live_services(&catalog, settings.force_live_services).await?;
+    let may_be_live = settings.force_live_services || task.stage == Some(Stage::Staging);
+    preflight::refuse_live_services(&catalog, may_be_live).await?;
     settings.state_dir.prepare()?;
     retry_store(async || from.driver.prepare_to_read().await).await?;
     retry_store(async || to.driver.prepare_to_read().await).await?;
@@ -120,6 +116,10 @@ impl Worker<'_> {
         }
         refuse_reversed(catalog, &task).await?;
         let (task_id, connect) = (task.task_id, &settings.connect);
+        // As long as this process shares the lock, no cut-over can begin.
+        if task.stage == Some(Stage::Cutover) {
+            return Err(EngineError::CutoverAlone { task_id });
+        }
         preflight::wait_for_neighbours(catalog, Some(task_id), connect).await?;
         to.driver.mark_writes(task.uuid.to_string());
         let WorkersCheckpoint { journal, mirrored } =
@@ -140,22 +140,13 @@ impl Worker<'_> {
         taking_up.own(mirrored).await?;
         let begins = match journal.head().seq {
             0 => opening(&task, so_far.phases),
-            _ => vec![Event::Resumed(resumed(so_far.phases))],
-        };
-        taking_up.tell(begins).await?;
-        let adopted = match takes_over {
-            TakesOver::No => Vec::new(),
-            TakesOver::TheDead | TakesOver::TheDeadAfterFailover => {
-                taking_up.of_the_dead(settings).await?
+            _ => {
+                let resumed = Event::Resumed(resumed(so_far.phases));
+                [resumed].into_iter().chain(pass_began(&task)).collect()
             }
         };
-        if !adopted.is_empty() {
-            // A proof counts in the tenure alone in which it was made, and these begin now.
-            let so_far = catalog.summary(task_id).await?;
-            let anew = Event::Resumed(resumed(so_far.phases));
-            taking_up.tell(vec![anew]).await?;
-        }
-        taking_up.recovery(&adopted).head_goes_out().await?;
+        let is_to_take = takes_over != TakesOver::No;
+        let adopted = taking_up.begin(begins, is_to_take, settings).await?;
         let mirrored = journal.head();
         let job = Job {
             epoch,
@@ -245,140 +236,4 @@ impl Worker<'_> {
         refuse_reversed(&self.catalog, &task).await?;
         Ok(self.catalog.make_active(&session, task_id).await?)
     }
-}
-
-/// Checkpoint and mirror of a worker that has joined, before its run.
-struct TakingUp<'a> {
-    catalog: &'a Catalog,
-    session: &'a Session,
-    task: &'a TaskRow,
-    journal: &'a Journal,
-    epoch: i32,
-}
-
-impl TakingUp<'_> {
-    fn recovery<'r>(&'r self, own: &'r [Claim]) -> Recovery<'r> {
-        Recovery {
-            catalog: self.catalog,
-            session: self.session,
-            task: self.task,
-            journal: self.journal,
-            epoch: self.epoch,
-            own: Some(own),
-        }
-    }
-
-    async fn tell(&self, events: Vec<Event>) -> Result<(), EngineError> {
-        let entries = events.into_iter().map(|event| NewEntry {
-            object: None,
-            event,
-        });
-        let entries: Vec<NewEntry> = entries.collect();
-        if !entries.is_empty() {
-            self.journal.append(entries).await?;
-        }
-        Ok(())
-    }
-
-    /// What an earlier process of this worker has left: told to the mirror by the claims of then, and only
-    /// then are they made anew.
-    async fn own(&self, mirrored: crate::journal::Head) -> Result<(), EngineError> {
-        let writer = self.recovery(&[]).writer();
-        let own = self.catalog.own_shards(&writer).await?;
-        let recovery = self.recovery(&own);
-        recovery.replay(mirrored).await?;
-        // It may have died between a claim and its entry: told twice is no harm.
-        self.adopt(&own, &own).await?;
-        crash::point("worker-caught-up");
-        self.catalog.claim_anew(self.session, &writer, &own).await?;
-        crash::point("worker-claimed-anew");
-        Ok(())
-    }
-
-    /// Journals the takeovers of shards that are this worker's now, and then the commits of which no entry
-    /// has come to the mirror.
-    async fn adopt(&self, shards: &[Claim], tokens: &[Claim]) -> Result<(), EngineError> {
-        if shards.is_empty() {
-            return Ok(());
-        }
-        let task_id = self.task.task_id;
-        let takeovers = self.catalog.takeovers(task_id, shards).await?;
-        self.tell(adoptions(&takeovers)).await?;
-        crash::point("adopted-journaled");
-        let cut_off = self.catalog.unjournaled_commits(task_id).await?;
-        let cut_off = cut_off.into_iter();
-        let cut_off = cut_off.filter(|loaded| within(shards, loaded.object.idx));
-        let recovery = self.recovery(tokens);
-        recovery.journal_commits(cut_off.collect()).await
-    }
-
-    /// Takes over the shards of executors whose sessions have ended, once nothing that they have sent can
-    /// still arrive.
-    async fn of_the_dead(&self, settings: &Settings) -> Result<Vec<Claim>, EngineError> {
-        let writer = self.recovery(&[]).writer();
-        let mut adopted = Vec::new();
-        let mut dead = Vec::new();
-        // The leases first: an owner that comes back between the two looks has claimed anew.
-        for held in self.catalog.held_by_others(&writer).await? {
-            let number = WorkerNumber::new(self.task.task_id, held.executor.epoch);
-            let has_ended = match number {
-                Some(number) => self.catalog.session_has_ended(number).await?,
-                None => false,
-            };
-            match has_ended {
-                true => dead.push(held),
-                false => tell_of_the_living(&held),
-            }
-        }
-        outlast(&dead, settings).await;
-        for held in dead {
-            crash::point("takeover-before");
-            let own = self.catalog.take_over(self.session, &writer, &held).await?;
-            crash::point("takeover-claimed");
-            self.adopt(&own, &own).await?;
-            tell_of_the_dead(&held.executor, own.len());
-            adopted.extend(own);
-        }
-        Ok(adopted)
-    }
-}
-
-/// Waits until whatever executors have sent to a store has arrived, or never will.
-async fn outlast(dead: &[HeldShards], settings: &Settings) {
-    let unclean = dead.iter().filter(|held| !held.executor.ended);
-    let rests = unclean.filter_map(|held| {
-        let rest = preflight::may_still_arrive(held.executor.heartbeat_age_s, &settings.connect)?;
-        Some((rest, &held.executor))
-    });
-    let Some((rest, executor)) = rests.max_by_key(|(rest, _)| *rest) else {
-        return;
-    };
-    tracing::warn!(
-        "process {} on {} has died, {} s after its last sign: waiting {} s until nothing that it had \
-         sent to a store can still arrive",
-        executor.pid,
-        executor.host,
-        executor.heartbeat_age_s,
-        rest.as_secs()
-    );
-    tokio::time::sleep(rest).await;
-}
-
-fn tell_of_the_living(held: &HeldShards) {
-    let executor = &held.executor;
-    tracing::info!(
-        "process {} on {} is at work on {} shards",
-        executor.pid,
-        executor.host,
-        held.claims.len()
-    );
-}
-
-fn tell_of_the_dead(executor: &Executor, shards: usize) {
-    tracing::warn!(
-        "took {shards} shards over from process {} on {}, executor {}",
-        executor.pid,
-        executor.host,
-        executor.executor
-    );
 }

@@ -28,6 +28,11 @@ pub fn at_the_close(world: &World, setup: &Setup) -> Found {
     if !world.all_done(setup) {
         return Err("the task is closed before every shard is done".into());
     }
+    // Services begin, and store what a late request would hit.
+    let others = world.processes.iter().flatten().count() > 1;
+    if setup.online && (others || world.late != [None; 2]) {
+        return Err("the cut-over is closed, and what was sent before may still arrive".into());
+    }
     for process in world.processes.iter().flatten() {
         // One that has stood still asks first.
         let acts = |step| match step {
@@ -63,6 +68,12 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
     }
     for i in 0..setup.objects {
         let object = world.db.objects[i];
+        if setup.online {
+            if object.phase != Phase::Committed {
+                return Err(format!("object {i} has not gone over"));
+            }
+            continue;
+        }
         let is_kept = setup.shared && object.outcome == Some(Outcome::SourceKept);
         if object.phase != Phase::SourceDeleted && !is_kept {
             let (phase, outcome) = (object.phase, object.outcome);

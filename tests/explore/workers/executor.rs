@@ -2,6 +2,7 @@
 
 use windlass::model::{Phase, State};
 
+use super::cutover;
 use super::journal::{Journal, What};
 use super::mirror;
 use super::rules::Rule;
@@ -25,7 +26,7 @@ pub fn hand_over(world: &mut World, setup: &Setup) {
 /// Whether the lock can be had shared. That of one's own number is asked for by a taker only in passing.
 fn locks_are_free(world: &World) -> bool {
     let is_planning = |process: &Process| process.stage == Stage::Planned;
-    let is_held = world.processes.iter().flatten().any(is_planning);
+    let is_held = world.processes.iter().flatten().any(is_planning) || cutover::holds_lock(world);
     // A try is refused while somebody is in line.
     !is_held && !world.waits
 }
@@ -35,7 +36,7 @@ fn is_active(world: &World, setup: &Setup) -> bool {
 }
 
 /// A batch of the same executor that still hangs holds its shards.
-fn hangs(world: &World, e: usize) -> bool {
+pub fn hangs(world: &World, e: usize) -> bool {
     world.hanging.is_some_and(|hanging| hanging.executor == e)
 }
 
@@ -52,6 +53,8 @@ pub fn may_join(world: &World, setup: &Setup, e: usize) -> bool {
     let has_use = is_left || world.processes == [None; 2] || setup.may(Fault::AnchoreWaits);
     is_allowed
         && has_use
+        && cutover::lets_in(world, setup)
+        && !cutover::pass_is_over(world, setup)
         && world.processes[e].is_none()
         && world.journals[e].is_some()
         && !world.db.closed
@@ -93,14 +96,15 @@ pub fn regain(world: &mut World, setup: &Setup, e: usize) -> Found {
         world.numbers[e] = true;
         return Ok(());
     }
-    if world.db.closed || !is_active(world, setup) {
+    let is_kept_out = world.process(e).stage == Stage::Working && !cutover::lets_in(world, setup);
+    if world.db.closed || is_kept_out || !is_active(world, setup) {
         leave(world, e);
         return Ok(());
     }
     take_locks(world, setup, e)
 }
 
-fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
+pub fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
     world.sessions[e] = Some(setup.holds(Rule::WorkUnderShared));
     world.numbers[e] = true;
     let process = world.process_mut(e);
@@ -129,7 +133,7 @@ fn bring_up_to_date(world: &mut World, setup: &Setup, e: usize) {
 }
 
 /// What an executor that has its locks again does with each shard.
-fn begin_tenure(world: &mut World, setup: &Setup, e: usize, s: usize) {
+pub fn begin_tenure(world: &mut World, setup: &Setup, e: usize, s: usize) {
     let shard = world.db.shards[s];
     let items = world.process(e).items;
     let remembers = setup.objects_in(s).find_map(|i| items[i]);
@@ -194,7 +198,8 @@ pub fn load(world: &World, setup: &Setup, i: usize, lease: u8) -> Option<Item> {
 
 pub fn may_claim(world: &World, e: usize) -> bool {
     let process = world.process(e);
-    let is_free = process.taking.is_none() && process.stage == Stage::Working;
+    let is_at_work = matches!(process.stage, Stage::Working | Stage::Alone);
+    let is_free = process.taking.is_none() && is_at_work;
     is_free && process.believes && !world.db.closed
 }
 
@@ -239,11 +244,14 @@ pub fn notice(world: &mut World, e: usize) {
 }
 
 /// Whether the process has nothing more to do.
-pub fn may_end(world: &World, e: usize) -> bool {
+pub fn may_end(world: &World, setup: &Setup, e: usize) -> bool {
     let process = world.process(e);
     let mut items = process.items.iter().flatten();
     let is_busy = items.any(|item| matches!(item.step, Step::Sent(_) | Step::Telling(_)));
-    world.db.closed && !is_busy && !hangs(world, e) && process.stage == Stage::Working
+    let is_over = world.db.closed
+        || cutover::pass_is_over(world, setup)
+        || cutover::leaves_nothing(world, process);
+    is_over && !is_busy && !hangs(world, e) && process.stage != Stage::Planned
 }
 
 /// Whether the task may be closed: in one transaction that looks at all its shards.
@@ -257,7 +265,7 @@ pub fn may_close(world: &World, setup: &Setup, e: usize) -> bool {
             shard.done || shard.owner.is_some_and(|owner| owner != e)
         }),
     };
-    let is_at_work = process.believes && process.stage == Stage::Working;
+    let is_at_work = process.believes && process.stage == cutover::closes(setup);
     is_at_work && is_idle && is_done && !world.db.closed
 }
 

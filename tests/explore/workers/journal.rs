@@ -79,6 +79,15 @@ impl Entries {
         (1..).zip(entries.copied()).skip(seq as usize)
     }
 
+    /// Whether it tells of a takeover behind one tenure, and no later than another.
+    fn adopts_behind(&self, before: u8, lease: u8) -> bool {
+        let tenures = before + 1..=lease;
+        let mut entries = self.after(0);
+        entries.any(|(_, entry)| {
+            tenures.contains(&entry.lease) && matches!(entry.what, What::Adopted { .. })
+        })
+    }
+
     /// Whether it tells of a takeover in this tenure.
     pub fn has_adopted(&self, lease: u8) -> bool {
         let is_it = |what| matches!(what, What::Adopted { .. });
@@ -132,10 +141,18 @@ pub fn history(world: &World, setup: &Setup, i: usize) -> Result<State, String> 
     counted.sort_by_key(|(lease, e, seq, _)| (*lease, *e, *seq));
     let mut state = State::at(setup.begins);
     let mut begins = false;
+    let mut before: Option<(usize, u8)> = None;
     for (lease, e, seq, what) in counted {
         let wrong = |why: &dyn std::fmt::Display| {
             format!("entry {seq} of executor {e} about object {i}, tenure {lease}: {why}")
         };
+        let changes_hands = before.filter(|(holder, _)| *holder != e && what.event().is_some());
+        if let Some((_, until)) = changes_hands
+            && !journals[e].is_some_and(|entries| entries.adopts_behind(until, lease))
+        {
+            return Err(wrong(&"it follows another executor's, and nothing says so"));
+        }
+        before = what.event().map(|_| (e, lease)).or(before);
         state = match what.event() {
             None => state.in_new_lease(),
             // The database's word for what the executor before did not come to journal.

@@ -12,6 +12,7 @@
 //! An executor works at one object after the other; of two at once the main search has every order.
 
 mod check;
+mod cutover;
 mod executor;
 mod faults;
 mod journal;
@@ -46,6 +47,7 @@ pub enum Move {
     Flush(usize),
     Done(usize, usize),
     Close(usize),
+    CutOver(usize),
     End(usize),
     AnchoresTurn,
     AnchoreGoes,
@@ -84,6 +86,8 @@ impl Model for Setup {
         }
         let may_join = |e: &usize| executor::may_join(world, self, *e);
         found.extend((0..EXECUTORS).filter(may_join).map(Move::Join));
+        let may_cut_over = |e: &usize| cutover::may_begin(world, self, *e);
+        found.extend((0..EXECUTORS).filter(may_cut_over).map(Move::CutOver));
         for e in 0..EXECUTORS {
             if world.processes[e].is_some_and(|process| process.frozen) {
                 found.push(Move::Wake(e));
@@ -127,6 +131,7 @@ impl Model for Setup {
             Move::Flush(e) => mirror::flush(world, self, e),
             Move::Done(e, s) => mirror::done(world, self, e, s),
             Move::Close(e) => executor::close(world, self, e)?,
+            Move::CutOver(e) => cutover::begin(world, self, e)?,
             Move::End(e) => executor::leave(world, e),
             Move::AnchoresTurn => faults::anchores_turn(world, self),
             Move::AnchoreGoes => world.waits = false,
@@ -162,7 +167,7 @@ fn of_executor(world: &World, setup: &Setup, e: usize, found: &mut Vec<Move>) {
     let Some(process) = world.processes[e].filter(|process| !process.frozen) else {
         return;
     };
-    if process.stage != Stage::Working {
+    if matches!(process.stage, Stage::Planned | Stage::Between) {
         if process.stage == Stage::Planned || !world.waits {
             found.push(Move::HandOver);
         }
@@ -209,7 +214,7 @@ fn of_executor(world: &World, setup: &Setup, e: usize, found: &mut Vec<Move>) {
     if executor::may_close(world, setup, e) {
         found.push(Move::Close(e));
     }
-    if executor::may_end(world, e) {
+    if executor::may_end(world, setup, e) {
         found.push(Move::End(e));
     }
 }

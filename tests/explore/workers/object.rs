@@ -3,7 +3,7 @@
 //! Reading has no effect, so that reading and its entry are one move; so are a landed write and its
 //! entry, since a request that outlives its process may land without one.
 
-use windlass::model::{Action, Outcome, Phase, Rest};
+use windlass::model::{Action, Outcome, Phase};
 
 use super::executor::{notices_loss, tell};
 use super::journal::What;
@@ -98,7 +98,7 @@ fn act(world: &mut World, setup: &Setup, e: usize, i: usize) -> Found {
         world.read(setup, Place::A, i),
         world.read(setup, Place::B, i),
     );
-    let next = item.state.next(Rest::SourceDeleted);
+    let next = item.state.next(setup.rest(world));
     let step = match next {
         None | Some(Action::KeepSource) => Step::AtRest,
         Some(Action::Copy) => copy(world, setup, e, i, from, to),

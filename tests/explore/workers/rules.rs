@@ -51,6 +51,13 @@ rules! {
     KinInOneShard,
     /// The task is closed when every shard is done.
     CloseWhenDone,
+    /// What the passes of an online task have staged is committed by one executor, which holds the lock
+    /// exclusive: nobody is let in beside it.
+    CutoverIsAlone,
+    /// It begins when nobody else may wake, and nothing that was sent can still arrive.
+    CutoverWaitsForAll,
+    /// A shard that is opened again for it is still its last owner's, and so has to be taken over.
+    ReopenedKeepsOwner,
     /// A commit asks for its shards' owner and lease first.
     CommitIsFenced,
     /// So does the question whether a source may go.

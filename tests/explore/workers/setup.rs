@@ -1,6 +1,6 @@
 //! What a search begins with, and what it may meet.
 
-use windlass::model::Phase;
+use windlass::model::{Phase, Rest};
 
 use super::journal::Journal;
 use super::rules::{Rule, Rules};
@@ -39,6 +39,8 @@ pub struct Setup {
     pub shared: bool,
     /// How far objects are at the beginning.
     pub begins: Phase,
+    /// Whether copies are staged first, and committed in a cut-over. Sources stay.
+    pub online: bool,
     /// Whether sources are rows of the database.
     pub rows: bool,
     /// Whether the second executor is of another version.
@@ -55,6 +57,7 @@ const PLAIN: Setup = Setup {
     objects: 2,
     shared: false,
     begins: Phase::Pending,
+    online: false,
     rows: false,
     versions: false,
     instant: false,
@@ -142,6 +145,13 @@ const KIN: Setup = Setup {
     ..TWO
 };
 
+const ONLINE: Setup = Setup {
+    name: "one shard, staged and cut over",
+    online: true,
+    faults: &[Fault::Kill, Fault::Freeze, Fault::SessionLoss],
+    ..ONE
+};
+
 /// What is copied is not written again, and rows are deleted in one statement: so nothing is left that
 /// only the claim can close.
 const COPIED: Setup = Setup {
@@ -169,6 +179,7 @@ pub const ALL: &[Setup] = &[
     ROWS,
     VERSIONS,
     KIN,
+    ONLINE,
 ];
 
 /// Further than a test without an optimizer should go.
@@ -177,6 +188,10 @@ pub const DEEPER: &[Setup] = &[
     deeper(HANGING),
     deeper(LOSING_CHECKPOINTS),
     deeper(ROWS),
+    with_kills(
+        deeper(ONLINE),
+        &[Fault::Kill, Fault::SessionLoss, Fault::JournalLoss],
+    ),
     with_kills(
         STANDING_STILL,
         &[Fault::Kill, Fault::Freeze, Fault::SessionLoss],
@@ -235,6 +250,7 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         Rule::OneVersion => &VERSIONS,
         Rule::KinInOneShard => &KIN,
         Rule::CloseWhenDone => &TWO,
+        Rule::CutoverIsAlone | Rule::CutoverWaitsForAll | Rule::ReopenedKeepsOwner => &ONLINE,
         _ => &ONE,
     }
 }
@@ -275,6 +291,15 @@ impl Setup {
 
     pub fn objects_in(&self, s: usize) -> impl Iterator<Item = usize> + '_ {
         (0..self.objects).filter(move |i| self.shard(*i) == s)
+    }
+
+    /// How far a run takes its objects.
+    pub fn rest(&self, world: &World) -> Rest {
+        match (self.online, world.db.cutover) {
+            (false, _) => Rest::SourceDeleted,
+            (true, false) => Rest::Verified,
+            (true, true) => Rest::Committed,
+        }
     }
 
     /// What an executor makes of the document.
@@ -335,6 +360,7 @@ impl Setup {
                 shards: [shard; OBJECTS],
                 heads: [[0; OBJECTS]; 2],
                 active: Active::Ours,
+                cutover: false,
                 closed: false,
             },
             sessions: [Some(false), None],

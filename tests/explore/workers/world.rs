@@ -92,6 +92,8 @@ pub struct Database {
     /// How far the mirror has each executor's entries, by object.
     pub heads: [[u8; OBJECTS]; EXECUTORS],
     pub active: Active,
+    /// The cut-over of an online task has begun.
+    pub cutover: bool,
     pub closed: bool,
 }
 
@@ -143,6 +145,8 @@ pub enum Stage {
     /// It has dropped that and holds nothing: only where a rule is off.
     Between,
     Working,
+    /// It carries out the cut-over, and holds the lock exclusive.
+    Alone,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

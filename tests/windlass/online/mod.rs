@@ -2,7 +2,7 @@
 
 mod cutover;
 mod passes;
-mod services;
+pub mod services;
 mod storm;
 
 use std::path::{Path, PathBuf};

@@ -132,6 +132,10 @@ impl Program {
         self.spawn_with_input(args, "")
     }
 
+    pub fn spawn_with<S: AsRef<str>>(&self, args: &[S], environment: &[(&str, &str)]) -> Running {
+        self.start(&self.with_state_dir(args), "", environment)
+    }
+
     pub fn spawn_with_input<S: AsRef<str>>(&self, args: &[S], input: &str) -> Running {
         self.spawn_exactly(&self.with_state_dir(args), input)
     }

@@ -1,6 +1,7 @@
 //! Several workers on one task, each on a machine of its own: killed, stopped, cut off, and taken over.
 
 mod history;
+mod staged;
 mod storm;
 
 use std::time::Duration;

@@ -70,6 +70,16 @@ impl Source {
         }
     }
 
+    /// Whether anything was journaled in it, or could be.
+    pub fn has_begun(&self) -> anyhow::Result<bool> {
+        match self {
+            Self::Checkpoint { dir, .. } => {
+                journal::has_begun(dir).with_context(|| format!("cannot read {}", dir.display()))
+            }
+            Self::Shipped { .. } | Self::Export(_) => Ok(true),
+        }
+    }
+
     /// The chains in it, each proven to its end.
     pub fn summaries(&self) -> anyhow::Result<Vec<Summary>> {
         let mut summaries: Vec<Summary> = Vec::new();

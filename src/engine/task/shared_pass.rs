@@ -1,0 +1,140 @@
+//! A further pass of a task that several workers share, and its cut-over. Both are planned under the lock that
+//! nobody shares then, by a worker that takes over whatever the others have left; the pass is shared behind its
+//! plan, the cut-over is not: services begin when it is through, and nobody may be left who could still write.
+
+use std::time::Instant;
+
+use crate::catalog::{Catalog, Joined, TaskRow, Together};
+use crate::crash;
+use crate::database::Session;
+use crate::engine::run::opening::{executor_id, opening, resumed};
+use crate::engine::run::recover::{WorkersCheckpoint, open_workers_checkpoint};
+use crate::engine::run::report::RunReport;
+use crate::engine::run::{Job, run};
+use crate::engine::task::held::{Held, executor};
+use crate::engine::task::taking_up::{CONNECTIONS, TakingUp, share};
+use crate::engine::{EngineError, Settings};
+use crate::journal::Journal;
+use crate::model::{Event, Stage};
+
+/// A worker that has brought what it knows to the mirror.
+pub struct Joining {
+    journal: Journal,
+    epoch: i32,
+}
+
+/// Joins a task before its pass is planned, under the lock that nobody shares.
+pub async fn join(
+    task: &TaskRow,
+    settings: &Settings,
+    held: &Held,
+    after_failover: bool,
+) -> Result<Joining, EngineError> {
+    let (catalog, session) = (&held.catalog, &held.session);
+    let WorkersCheckpoint { journal, mirrored } =
+        open_workers_checkpoint(task, settings, catalog).await?;
+    let epoch = joins(catalog, session, task, &journal, after_failover).await?;
+    crash::point("worker-joined");
+    let taking_up = TakingUp {
+        catalog,
+        session,
+        task,
+        journal: &journal,
+        epoch,
+    };
+    taking_up.own(mirrored).await?;
+    Ok(Joining { journal, epoch })
+}
+
+async fn joins(
+    catalog: &Catalog,
+    session: &Session,
+    task: &TaskRow,
+    journal: &Journal,
+    after_failover: bool,
+) -> Result<i32, EngineError> {
+    let task_id = task.task_id;
+    let executor = executor(journal, 0);
+    let by = (env!("CARGO_PKG_VERSION"), &*executor_id());
+    loop {
+        match catalog
+            .worker_joins(session, task_id, &executor, by)
+            .await?
+        {
+            Joined::At(epoch) => return Ok(epoch),
+            Joined::FailedOver if !after_failover => {
+                return Err(EngineError::FailedOver { task_id });
+            }
+            Joined::FailedOver | Joined::NotActive(_) => {
+                catalog.make_active(session, task_id).await?;
+            }
+            Joined::OtherVersion(version) => {
+                return Err(EngineError::OtherWorkersVersion { task_id, version });
+            }
+            // Asked before, under the same lock.
+            Joined::Complete => return Err(EngineError::NotOnline { task_id }),
+        }
+    }
+}
+
+impl Joining {
+    /// Runs a pass that has been planned: `events` are what it begins with behind the worker's own first
+    /// entries.
+    pub async fn run(
+        self,
+        task: TaskRow,
+        settings: &Settings,
+        held: Held,
+        (events, since, read_back): (Vec<Event>, Instant, bool),
+    ) -> Result<RunReport, EngineError> {
+        let Self { journal, epoch } = self;
+        let Held {
+            session,
+            lease,
+            catalog,
+            from,
+            to,
+        } = held;
+        let task_id = task.task_id;
+        let taking_up = TakingUp {
+            catalog: &catalog,
+            session: &session,
+            task: &task,
+            journal: &journal,
+            epoch,
+        };
+        // The plan may have opened shards of its own again.
+        taking_up.claim_own_anew().await?;
+        let so_far = catalog.summary(task_id).await?;
+        let mut begins = match journal.head().seq {
+            0 => opening(&task, so_far.phases),
+            _ => vec![Event::Resumed(resumed(so_far.phases))],
+        };
+        begins.extend(events);
+        let adopted = taking_up.begin(begins, true, settings).await?;
+        if task.stage == Some(Stage::Staging) {
+            share(&session, &lease, (task_id, epoch)).await?;
+            catalog.database().keep_to(CONNECTIONS);
+        }
+        let mirrored = journal.head();
+        let job = Job {
+            epoch,
+            catalog,
+            from,
+            to,
+            mirrored,
+            so_far,
+            lease,
+            // What the dead had copied last may not be in the mirror.
+            rebuilt: !adopted.is_empty(),
+            late_until: None,
+            since,
+            read_back,
+            together: Together::Workers,
+            adopted: adopted.iter().map(|claim| claim.shard).collect(),
+            journal,
+            task,
+        };
+        run(job, settings, Vec::new()).await
+    }
+}
