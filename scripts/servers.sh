@@ -103,16 +103,16 @@ need_chromium() {
     exit 1
 }
 
-# For trying the package where nothing is installed yet.
-need_debootstrap() {
-    command -v debootstrap >/dev/null && return
+# COMMAND: what Debian has in a package of the same name.
+need_command() {
+    command -v "$1" >/dev/null && return
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        say 'installing the package debootstrap'
+        say "installing the package $1"
         apt-get update -q >&2
-        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends debootstrap >&2
-        command -v debootstrap >/dev/null && return
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$1" >&2
+        command -v "$1" >/dev/null && return
     fi
-    say 'debootstrap is missing. On Debian or Ubuntu: sudo apt-get install debootstrap'
+    say "$1 is missing. On Debian or Ubuntu: sudo apt-get install $1"
     exit 1
 }
 

@@ -77,7 +77,7 @@ mod turns;
 mod uploads;
 mod variants;
 mod verify;
-#[cfg(feature = "failpoints")]
 mod walkthroughs;
+#[cfg(feature = "failpoints")]
 mod workers;
 mod world;

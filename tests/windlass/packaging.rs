@@ -81,6 +81,17 @@ fn the_debian_package_is_made_of_what_there_is() {
     for kept in strings(&deb["conf-files"]) {
         assert!(installed.iter().any(|to| to == kept), "{kept}");
     }
+    // The glibc that the program is linked against, and not the one of whoever made the package.
+    let build = read("scripts/package");
+    let glibc = build
+        .lines()
+        .find_map(|line| line.strip_prefix("glibc="))
+        .expect("a version");
+    let depends = deb["depends"].as_str().expect("a list");
+    assert!(
+        depends.contains(&format!("libc6 (>= {glibc})")),
+        "{depends}"
+    );
     let scripts = deb["maintainer-scripts"].as_str().expect("a directory");
     assert!(root().join(scripts).join("postinst").exists());
 }
@@ -270,6 +281,7 @@ fn systemd_understands_the_units() {
 fn the_scripts_parse() {
     let scripts = [
         ("bash", "scripts/servers.sh"),
+        ("bash", "scripts/private.sh"),
         ("bash", "scripts/package"),
         ("bash", "scripts/dist"),
         ("bash", "scripts/image-root"),

@@ -35,7 +35,7 @@ fn written(value: &Value) -> Result<String, sqlx::Error> {
         Value::Int8s(values) => array(values, |out, n| *out += &n.to_string(), "bigint")?,
         Value::Int4s(values) => array(values, |out, n| *out += &n.to_string(), "int")?,
         Value::Bools(values) => array(values, |out, is| *out += &is.to_string(), "bool")?,
-        Value::Texts(values) => array(values, quoted, "text")?,
+        Value::Texts(values) => array(values, |out, text| quoted(out, text), "text")?,
     })
 }
 
@@ -60,7 +60,7 @@ fn array<T>(
 }
 
 /// An element of an array, in quotes: without them a comma or the word NULL would be more than text.
-fn quoted(out: &mut String, text: &String) {
+fn quoted(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         if matches!(c, '"' | '\\') {
