@@ -165,6 +165,13 @@ impl Catalog {
             .await?
             .told()
     }
+
+    /// At most `most` of its objects that failed, were accepted so, or were skipped: one by one, as in
+    /// [`Self::tell`].
+    pub async fn found(&self, task_id: i64, most: u32) -> Result<Vec<Found>, CatalogError> {
+        self.all("read the objects that failed", found(task_id, most))
+            .await
+    }
 }
 
 /// The statements, in the words of a database.
@@ -256,6 +263,10 @@ const FOUND: &str = "
      ORDER BY CASE outcome WHEN 'failed' THEN 0 WHEN 'accepted' THEN 1 ELSE 2 END,
            phase = 'committed', idx LIMIT $2";
 
+fn found(task_id: i64, most: u32) -> Statement {
+    Statement::new(FOUND).bind(task_id).bind(i64::from(most))
+}
+
 type Count = (
     String,
     String,
@@ -299,14 +310,13 @@ async fn read(
         true => Some(read_times(connection, &sql, task_id).await?),
         false => None,
     };
-    let found = of_task(FOUND.into()).bind(i64::from(most));
     Ok(Raw {
         task,
         parent,
         children,
         counts: connection.all(of_task(COUNTS.into())).await?,
         checkpoints: connection.all(of_task(sql.checkpoints())).await?,
-        found: connection.all(found).await?,
+        found: connection.all(found(task_id, most)).await?,
         times,
     })
 }

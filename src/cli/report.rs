@@ -19,7 +19,7 @@ use super::{ExitStatus, Printer, format};
 use crate::catalog::{TaskRow, Told};
 use crate::journal::{self, JournalError};
 use crate::report::{JournalSeen, Report, SPREADSHEET_MAX, Signed, Tally, page, statement};
-pub use gathered::{history, report_of};
+pub use gathered::{finding, history, report_of};
 use sign::Signer;
 
 /// A report that lies in its file.

@@ -1,15 +1,23 @@
 //! The objects that did not come to a good end, with their reasons.
 
-use super::data::{Cause, FINDINGS_MAX, Finding, FindingKind, Report};
-use super::frame::Way;
+use super::data::{Cause, FINDINGS_MAX, Finding, FindingKind, Report, SPREADSHEET_MAX};
 use super::html::Html;
 use super::page::section;
 use super::table::{Cell, Table};
 use super::words;
 use crate::model::{self, csv_cell};
 
+/// Where all of these objects are as a table for spreadsheets.
+#[derive(Debug, Clone, Copy)]
+pub enum Spreadsheet<'a> {
+    /// Within the page itself, which asks for nothing.
+    Within,
+    /// At the server that tells the page, by this path from it.
+    At(&'a str),
+}
+
 /// The causes, counted over all; then the first objects one by one.
-pub fn findings(html: &mut Html, report: &Report, way: Way) {
+pub fn findings(html: &mut Html, report: &Report, spreadsheet: Spreadsheet<'_>) {
     section(html, "findings", |html| {
         let s = &report.total;
         // What was accepted behind the commit is among the kept ones.
@@ -45,8 +53,9 @@ pub fn findings(html: &mut Html, report: &Report, way: Way) {
             is_long: false,
         }
         .write(html, report.causes.iter().map(cause_row).collect(), None);
-        if way == Way::File {
-            spreadsheet(html, report, all);
+        match spreadsheet {
+            Spreadsheet::Within => within(html, report, all),
+            Spreadsheet::At(path) => at_the_server(html, report.task.task_id, path, all),
         }
         let shown = report.findings.iter().take(FINDINGS_MAX);
         Table {
@@ -77,9 +86,24 @@ fn elsewhere(html: &mut Html, id: i64, left: u64) {
     });
 }
 
-/// All of them for a spreadsheet, within the page itself: it asks for nothing.
-fn spreadsheet(html: &mut Html, report: &Report, all: u64) {
+fn within(html: &mut Html, report: &Report, all: u64) {
+    let csv = failures_csv(&report.findings);
+    let size = words::bytes(csv.len() as u64);
     let rows = report.findings.len() as u64;
+    download(html, rows, all, &format!(" ({size})"), |html| {
+        html.download(&csv_name(report.task.task_id), "text/csv", &csv);
+    });
+}
+
+fn at_the_server(html: &mut Html, id: i64, path: &str, all: u64) {
+    let name = csv_name(id);
+    let rows = all.min(SPREADSHEET_MAX as u64);
+    download(html, rows, all, "", |html| {
+        html.leaf("a", &[("href", path), ("download", &name)], &name);
+    });
+}
+
+fn download(html: &mut Html, rows: u64, all: u64, size: &str, link: impl FnOnce(&mut Html)) {
     let which = match rows < all {
         true => format!(
             "The first {} of {}",
@@ -88,21 +112,24 @@ fn spreadsheet(html: &mut Html, report: &Report, all: u64) {
         ),
         false => format!("All {}", words::number(rows)),
     };
-    let csv = csv(&report.findings);
-    let size = words::bytes(csv.len() as u64);
-    let name = format!("windlass-task-{}-failures.csv", report.task.task_id);
     html.element("p", &[("class", "download")], |html| {
         html.text(&format!("{which} as a table for spreadsheets: "));
-        html.download(&name, "text/csv", &csv);
+        link(html);
         html.text(&format!(
-            " ({size}). What a spreadsheet would take for a formula stands behind an apostrophe in it."
+            "{size}. What a spreadsheet would take for a formula stands behind an apostrophe in it."
         ));
     });
 }
 
+/// What a table of a task's failures is called where it is saved.
+pub fn csv_name(id: i64) -> String {
+    format!("windlass-task-{id}-failures.csv")
+}
+
 const CSV_HEADER: &str = "user,bucket,id,document,outcome,phase,class,cause,tries,reason\r\n";
 
-fn csv(findings: &[Finding]) -> String {
+/// These objects as a table for spreadsheets.
+pub fn failures_csv(findings: &[Finding]) -> String {
     let mut csv = CSV_HEADER.to_owned();
     for finding in findings {
         let tries = finding.attempts.to_string();
@@ -193,7 +220,7 @@ mod tests {
             attempts: 2,
             why: "a\nb".into(),
         };
-        let rows = csv(&[finding]);
+        let rows = failures_csv(&[finding]);
         let row = rows.lines().nth(1).unwrap();
         let expected = "'=cmd|' /C calc'!A0,'+1,'@SUM(A1),\"'-2,\"\"x\"\"\",failed,pending,permanent,other,2,a\\nb";
         assert_eq!(row, expected);

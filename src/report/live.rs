@@ -5,11 +5,12 @@ use uuid::Uuid;
 
 use super::banner::{banner, title};
 use super::data::Report;
+use super::findings::{self, Spreadsheet};
 use super::frame::{Way, document, skip};
 use super::html::Html;
 use super::page::{navigation, section};
 use super::table::{Cell, Table};
-use super::{balance, findings, proof, table, words, work};
+use super::{balance, proof, table, words, work};
 use crate::model::TaskState;
 
 /// What a look at a task tells beside its report.
@@ -21,6 +22,8 @@ pub struct Now {
     pub speed: Option<Speed>,
     /// Who works at it, or has worked at it, the latest first.
     pub workers: Vec<Worker>,
+    /// Where its failures are as a table for spreadsheets, from the page.
+    pub failures: String,
 }
 
 /// How fast a task goes.
@@ -165,7 +168,7 @@ pub fn parts(report: &Report, now: &Now) -> Vec<Part> {
         part("work", |html| work::work_by_others(html, report)),
         part("buckets", |html| balance::buckets(html, report)),
         part("findings", |html| {
-            findings::findings(html, report, Way::Served)
+            findings::findings(html, report, Spreadsheet::At(&now.failures));
         }),
         part("proof", |html| proof::proof(html, report)),
         part("configuration", |html| proof::configuration(html, report)),

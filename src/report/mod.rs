@@ -26,6 +26,7 @@ pub use data::{
     Bucket, Cause, Chain, Ending, FINDINGS_MAX, Finding, FindingKind, History, JournalSeen, Made,
     Related, Report, Run, SPREADSHEET_MAX, Side, Signed, Steps, Task, Witness,
 };
+pub use findings::{csv_name, failures_csv};
 pub use frame::Way;
 pub use live::{Notice, Now, Part, Served, Speed, Worker, live_title, notice, parts, served_page};
 pub use page::page;

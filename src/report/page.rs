@@ -2,9 +2,10 @@
 
 use super::banner::{banner, title};
 use super::data::Report;
+use super::findings::{self, Spreadsheet};
 use super::frame::{Way, document, skip};
 use super::html::Html;
-use super::{balance, findings, proof, table, work};
+use super::{balance, proof, table, work};
 
 /// Identifiers and names of all sections, in their order.
 const SECTIONS: [(&str, &str); 7] = [
@@ -30,7 +31,7 @@ pub fn page(report: &Report) -> String {
             balance::balance(html, report);
             work::work(html, report);
             balance::buckets(html, report);
-            findings::findings(html, report, Way::File);
+            findings::findings(html, report, Spreadsheet::Within);
             proof::proof(html, report);
             proof::configuration(html, report);
         });

@@ -89,6 +89,7 @@ async fn a_running_migration_is_seen_as_it_goes_on_and_as_it_ends() {
         .until("top", "390 of 400 objects committed; 10 failed")
         .await;
     assert!(events.says("balance", "It adds up: 400 = 390 + 0 + 10 + 0."));
+    expect_failures_as_a_table(&serving).await;
     let secret = &world.s3_spec().await.secret_key;
     for secret in [secret, &world.database.place.password] {
         let told = format!("{:?}{}", events.parts, serving.page().await);
@@ -96,6 +97,37 @@ async fn a_running_migration_is_seen_as_it_goes_on_and_as_it_ends() {
     }
     let ended = serving.end().await;
     world.expect_no_secret(&ended, secret);
+}
+
+/// What the page links to is the table of all ten, as a report has it within itself.
+async fn expect_failures_as_a_table(serving: &Serving) {
+    let page = serving.page().await;
+    let link = "href=\"1/failures.csv\" download=\"windlass-task-1-failures.csv\"";
+    assert!(
+        page.contains(link) && page.contains("All 10 as a table"),
+        "{page}"
+    );
+    let url = serving.by("/tasks/1/failures.csv");
+    let answer = serving.client.get(&url).send().await.expect("an answer");
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["content-type"], "text/csv; charset=utf-8");
+    let saved = &answer.headers()["content-disposition"];
+    assert_eq!(
+        saved,
+        "attachment; filename=\"windlass-task-1-failures.csv\""
+    );
+    let table = answer.text().await.expect("text");
+    let mut lines = table.lines();
+    let head = "user,bucket,id,document,outcome,phase,class,cause,tries,reason";
+    assert_eq!(lines.next(), Some(head));
+    let rows: Vec<&str> = lines.collect();
+    assert_eq!(rows.len(), 10, "{table}");
+    let told = ",failed,pending,permanent,damaged-at-source,";
+    assert!(rows.iter().all(|row| row.contains(told)), "{table}");
+    for nowhere in ["/tasks/2/failures.csv", "/failures.csv"] {
+        let (status, _) = serving.get(&serving.by(nowhere)).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{nowhere}");
+    }
 }
 
 /// The role may see and nothing else, has one connection, and whatever is done over it can't write.
@@ -137,6 +169,8 @@ async fn a_database_that_goes_away_and_comes_back_is_told() {
     events.until("notice", "Live").await;
     server.stop_fast();
     events.until("notice", "The database is away").await;
+    let (status, why) = serving.get(&serving.by("/tasks/1/failures.csv")).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{why}");
     let page = serving.page().await;
     assert!(page.contains("The database is away"), "{page}");
     assert!(
@@ -283,7 +317,13 @@ async fn beyond_this_machine_only_who_knows_the_token_is_answered() {
         "{}",
         serving.told
     );
-    for path in ["/", "/tasks/1", "/tasks/1/events", "/events"] {
+    for path in [
+        "/",
+        "/tasks/1",
+        "/tasks/1/events",
+        "/tasks/1/failures.csv",
+        "/events",
+    ] {
         for query in ["", "?token=", "?token=00000000000000000000000000000000"] {
             let (status, text) = serving.get(&serving.by(&format!("{path}{query}"))).await;
             assert_eq!(status, StatusCode::FORBIDDEN, "{path}{query}");

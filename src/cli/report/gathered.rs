@@ -144,7 +144,8 @@ fn kind(outcome: &str, phase: &str) -> FindingKind {
     }
 }
 
-fn finding(found: &Found) -> Finding {
+/// An object that failed, as a report has it.
+pub fn finding(found: &Found) -> Finding {
     Finding {
         user: found.user_id.clone(),
         bucket: found.bucket.clone(),

@@ -14,14 +14,18 @@ use tokio::sync::Semaphore;
 use super::guard::{Guard, Refusal};
 use super::lookout::{Lookout, Seen, Subject, View};
 use super::stream;
+use crate::catalog::CatalogError;
 use crate::engine;
-use crate::report::{Served, Way, served_page};
+use crate::report::{Served, Way, csv_name, served_page};
 
 /// Browsers that are told of what is new, at once; one more asks for the page every few seconds.
 const STREAMS_MAX: usize = 48;
 
 /// How long a page waits for the database, before it says that it does.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a table of failures waits for the looks before it, and for its rows.
+const FAILURES_LIMIT: Duration = Duration::from_secs(60);
 
 /// What an answer is sent as.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -52,17 +56,20 @@ enum Wanted {
     Root,
     Page(Subject),
     Events(Subject),
+    Failures(i64),
     Nothing,
 }
 
 fn wanted(path: &str) -> Wanted {
     let parts: Vec<&str> = path.split('/').skip(1).collect();
-    let task = |id: &str| id.parse().ok().filter(|id| *id > 0).map(Subject::Task);
+    let number = |id: &str| id.parse().ok().filter(|id| *id > 0);
+    let task = |id: &str| number(id).map(Subject::Task);
     match parts.as_slice() {
         [""] => Wanted::Root,
         ["events"] => Wanted::Events(Subject::List),
         ["tasks", id] => task(id).map_or(Wanted::Nothing, Wanted::Page),
         ["tasks", id, "events"] => task(id).map_or(Wanted::Nothing, Wanted::Events),
+        ["tasks", id, "failures.csv"] => number(id).map_or(Wanted::Nothing, Wanted::Failures),
         _ => Wanted::Nothing,
     }
 }
@@ -113,6 +120,7 @@ impl Answers {
             },
             Wanted::Page(subject) if is_shown(subject) => self.page(subject).await,
             Wanted::Events(subject) if is_shown(subject) => self.events(subject),
+            Wanted::Failures(id) if is_shown(Subject::Task(id)) => self.failures(id).await,
             _ => words(StatusCode::NOT_FOUND, "there is no such page here"),
         }
     }
@@ -122,10 +130,7 @@ impl Answers {
         let view = match &*seen {
             Seen::Page(view) => view.clone(),
             Seen::NotYet => View::of_nothing(subject),
-            Seen::Nowhere => {
-                let why = "there is no such task in this database";
-                return words(StatusCode::NOT_FOUND, why);
-            }
+            Seen::Nowhere => return nowhere(),
         };
         let query = self.lookout.query();
         let list = format!("../{query}");
@@ -167,6 +172,31 @@ impl Answers {
         answer
     }
 
+    async fn failures(&self, id: i64) -> Response<Body> {
+        let asked = self.lookout.failures(id);
+        let csv = match tokio::time::timeout(FAILURES_LIMIT, asked).await {
+            Ok(Ok(csv)) => csv,
+            Ok(Err(error)) => match error.downcast_ref() {
+                Some(CatalogError::NoSuchTask { .. }) => return nowhere(),
+                _ => return words(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
+            },
+            Err(_) => {
+                let why = "the database has much to do, or is away; ask again in a while";
+                return words(StatusCode::SERVICE_UNAVAILABLE, why);
+            }
+        };
+        let mut answer = Response::new(body(csv));
+        let headers = answer.headers_mut();
+        let kind = HeaderValue::from_static("text/csv; charset=utf-8");
+        headers.insert(header::CONTENT_TYPE, kind);
+        let saved = format!("attachment; filename=\"{}\"", csv_name(id));
+        // Letters and a number.
+        if let Ok(saved) = HeaderValue::from_str(&saved) {
+            headers.insert(header::CONTENT_DISPOSITION, saved);
+        }
+        answer
+    }
+
     fn elsewhere(&self, path: &str) -> Response<Body> {
         let mut answer = words(StatusCode::TEMPORARY_REDIRECT, path);
         let target = format!("{path}{}", self.lookout.query());
@@ -195,6 +225,13 @@ fn refused(refusal: Refusal) -> Response<Body> {
     }
 }
 
+fn nowhere() -> Response<Body> {
+    words(
+        StatusCode::NOT_FOUND,
+        "there is no such task in this database",
+    )
+}
+
 fn words(status: StatusCode, words: &str) -> Response<Body> {
     let mut answer = Response::new(body(format!("{words}\n")));
     *answer.status_mut() = status;
@@ -218,6 +255,9 @@ mod tests {
             ("/events", Wanted::Events(Subject::List)),
             ("/tasks/7", Wanted::Page(Subject::Task(7))),
             ("/tasks/7/events", Wanted::Events(Subject::Task(7))),
+            ("/tasks/7/failures.csv", Wanted::Failures(7)),
+            ("/tasks/0/failures.csv", Wanted::Nothing),
+            ("/failures.csv", Wanted::Nothing),
             ("/tasks/7/", Wanted::Nothing),
             ("/tasks/-7", Wanted::Nothing),
             ("/tasks/latest", Wanted::Nothing),

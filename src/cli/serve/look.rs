@@ -9,12 +9,12 @@ use crate::catalog::{Catalog, Executor, TaskRow, Told};
 use crate::cli::alive::Standing;
 use crate::cli::list;
 use crate::cli::pace::Rate;
-use crate::cli::report::{history, report_of};
+use crate::cli::report::{finding, history, report_of};
 use crate::model::{Summary, TaskKind};
 use crate::progress::RATE_WINDOW;
 use crate::report::{
-    FINDINGS_MAX, History, JournalSeen, Listed, Now, Part, Report, Speed, Worker, list_parts,
-    live_title, parts,
+    FINDINGS_MAX, History, JournalSeen, Listed, Now, Part, Report, SPREADSHEET_MAX, Speed, Worker,
+    failures_csv, list_parts, live_title, parts,
 };
 
 /// Between two looks at a task that is at work; and at one that is not, which may be resumed.
@@ -52,6 +52,7 @@ pub async fn at_task(
     catalog: &Catalog,
     id: i64,
     place: &str,
+    query: &str,
     memory: &mut Memory,
 ) -> anyhow::Result<Looked> {
     let began = Instant::now();
@@ -78,6 +79,7 @@ pub async fn at_task(
             false => None,
         },
         workers: workers(&told, &executors),
+        failures: format!("{id}/failures.csv{query}"),
     };
     let report = report(task, &told, memory, place)?;
     let rest = if is_at_work { AT_WORK } else { AT_REST };
@@ -167,6 +169,14 @@ fn workers(told: &Told, executors: &[Executor]) -> Vec<Worker> {
         })
     };
     executors.iter().filter_map(worker).collect()
+}
+
+/// A task's failures as a table for spreadsheets.
+pub async fn at_failures(catalog: &Catalog, id: i64) -> anyhow::Result<String> {
+    let task = catalog.task(&id.to_string()).await?;
+    let found = catalog.found(task.task_id, SPREADSHEET_MAX as u32).await?;
+    let findings: Vec<_> = found.iter().map(finding).collect();
+    Ok(failures_csv(&findings))
 }
 
 /// Looks at all tasks.

@@ -126,6 +126,8 @@ pub struct Lookout {
     query: String,
     watched: Mutex<HashMap<Subject, Watched>>,
     wanted: Notify,
+    /// Held by whoever asks the database.
+    asking: tokio::sync::Mutex<()>,
 }
 
 impl Lookout {
@@ -138,6 +140,7 @@ impl Lookout {
             query,
             watched: Mutex::default(),
             wanted: Notify::new(),
+            asking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -183,6 +186,12 @@ impl Lookout {
         seen.clone()
     }
 
+    /// A task's failures as a table for spreadsheets, asked for between two looks.
+    pub async fn failures(&self, id: i64) -> anyhow::Result<String> {
+        let _alone = self.asking.lock().await;
+        look::at_failures(&self.catalog, id).await
+    }
+
     fn watched(&self) -> MutexGuard<'_, HashMap<Subject, Watched>> {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,7 +212,9 @@ impl Lookout {
                 () = self.wanted.notified() => continue,
             }
             let memory = memories.entry(subject).or_default();
+            let alone = self.asking.lock().await;
             let rest = self.look(subject, memory).await;
+            drop(alone);
             if let Some(one) = self.watched().get_mut(&subject) {
                 one.due = Instant::now() + rest;
             }
@@ -254,7 +265,9 @@ impl Lookout {
         let looked = async {
             match subject {
                 Subject::List => look::at_all(&self.catalog, &self.place, &self.query).await,
-                Subject::Task(id) => look::at_task(&self.catalog, id, &self.place, memory).await,
+                Subject::Task(id) => {
+                    look::at_task(&self.catalog, id, &self.place, &self.query, memory).await
+                }
             }
         };
         tokio::pin!(looked);
