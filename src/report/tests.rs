@@ -174,6 +174,7 @@ fn served(state: TaskState) -> String {
             failed: 0,
             under_way: 0,
         }],
+        failures: HOSTILE.into(),
     };
     let away = Notice::Away {
         why: HOSTILE.into(),
