@@ -189,7 +189,7 @@ pub const DEEPER: &[Setup] = &[
     deeper(LOSING_CHECKPOINTS),
     deeper(ROWS),
     with_kills(
-        deeper(ONLINE),
+        ONLINE,
         &[Fault::Kill, Fault::SessionLoss, Fault::JournalLoss],
     ),
     with_kills(
