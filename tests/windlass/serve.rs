@@ -130,6 +130,26 @@ async fn expect_failures_as_a_table(serving: &Serving) {
     }
 }
 
+/// Some give up in the middle, the others are all answered, and by few questions: each takes its second.
+async fn ask_for_tables_all_the_time(serving: &Serving) {
+    let url = serving.by("/tasks/1/failures.csv");
+    for _ in 0..5 {
+        let given_up = serving.client.get(&url).timeout(Duration::from_millis(5));
+        let _ = given_up.send().await;
+    }
+    let asked = Instant::now();
+    let all = (0..20).map(|_| serving.get(&url));
+    for (status, table) in futures::future::join_all(all).await {
+        assert_eq!(status, StatusCode::OK, "{table}");
+        assert!(table.starts_with("user,bucket,"), "{table}");
+    }
+    let took = asked.elapsed();
+    assert!(
+        took < Duration::from_secs(15),
+        "twenty together took {took:?}"
+    );
+}
+
 /// The role may see and nothing else, has one connection, and whatever is done over it can't write.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_only_reads_over_one_connection() {
@@ -150,6 +170,12 @@ async fn it_only_reads_over_one_connection() {
         assert!(events.says("notice", "Live"));
     }
     assert!(events.through() > before);
+    ask_for_tables_all_the_time(&serving).await;
+    // Whoever looks on is told all the same.
+    for _ in 0..2 {
+        events.next().await;
+    }
+    assert!(events.says("notice", "Live"));
     let connections = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'few'";
     assert_eq!(world.count(connections).await, 1);
     migration.interrupt();

@@ -12,9 +12,8 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::Semaphore;
 
 use super::guard::{Guard, Refusal};
-use super::lookout::{Lookout, Seen, Subject, View};
+use super::lookout::{Failures, Lookout, Seen, Subject, View};
 use super::stream;
-use crate::catalog::CatalogError;
 use crate::engine;
 use crate::report::{Served, Way, csv_name, served_page};
 
@@ -173,14 +172,11 @@ impl Answers {
     }
 
     async fn failures(&self, id: i64) -> Response<Body> {
-        let asked = self.lookout.failures(id);
-        let csv = match tokio::time::timeout(FAILURES_LIMIT, asked).await {
-            Ok(Ok(csv)) => csv,
-            Ok(Err(error)) => match error.downcast_ref() {
-                Some(CatalogError::NoSuchTask { .. }) => return nowhere(),
-                _ => return words(StatusCode::SERVICE_UNAVAILABLE, &format!("{error:#}")),
-            },
-            Err(_) => {
+        let csv = match self.lookout.failures(id, FAILURES_LIMIT).await {
+            Some(Failures::Table(csv)) => csv,
+            Some(Failures::Nowhere) => return nowhere(),
+            Some(Failures::Away(why)) => return words(StatusCode::SERVICE_UNAVAILABLE, &why),
+            None => {
                 let why = "the database has much to do, or is away; ask again in a while";
                 return words(StatusCode::SERVICE_UNAVAILABLE, why);
             }
@@ -240,8 +236,8 @@ fn words(status: StatusCode, words: &str) -> Response<Body> {
     answer
 }
 
-fn body(text: String) -> Body {
-    Full::new(Bytes::from(text)).boxed_unsync()
+fn body(text: impl Into<Bytes>) -> Body {
+    Full::new(text.into()).boxed_unsync()
 }
 
 #[cfg(test)]

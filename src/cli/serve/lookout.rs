@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::Timestamp;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::look::{self, Looked, Memory};
@@ -115,6 +116,30 @@ struct Watched {
     wanted: Instant,
 }
 
+/// What comes of asking for a task's failures as a table.
+#[derive(Debug, Clone)]
+pub enum Failures {
+    /// This.
+    Table(Bytes),
+    /// There is no such task.
+    Nowhere,
+    /// The database did not answer; why.
+    Away(String),
+}
+
+/// Tables that browsers wait for.
+struct Tables {
+    wanted: Vec<(i64, oneshot::Sender<Failures>)>,
+    /// Before that none is asked for: the longer one takes, the longer the database is let alone.
+    due: Instant,
+}
+
+/// What the database is asked next.
+enum Question {
+    Look(Subject),
+    Failures(i64),
+}
+
 /// Looks at what browsers look at.
 pub struct Lookout {
     catalog: Catalog,
@@ -125,9 +150,8 @@ pub struct Lookout {
     /// What stands behind each path on the page.
     query: String,
     watched: Mutex<HashMap<Subject, Watched>>,
+    tables: Mutex<Tables>,
     wanted: Notify,
-    /// Held by whoever asks the database.
-    asking: tokio::sync::Mutex<()>,
 }
 
 impl Lookout {
@@ -139,8 +163,11 @@ impl Lookout {
             home,
             query,
             watched: Mutex::default(),
+            tables: Mutex::new(Tables {
+                wanted: Vec::new(),
+                due: Instant::now(),
+            }),
             wanted: Notify::new(),
-            asking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -186,10 +213,17 @@ impl Lookout {
         seen.clone()
     }
 
-    /// A task's failures as a table for spreadsheets, asked for between two looks.
-    pub async fn failures(&self, id: i64) -> anyhow::Result<String> {
-        let _alone = self.asking.lock().await;
-        look::at_failures(&self.catalog, id).await
+    /// A task's failures as a table for spreadsheets, asked for between two looks, for all who wait for it
+    /// together; none where nothing has come of it in time.
+    pub async fn failures(&self, id: i64, limit: Duration) -> Option<Failures> {
+        let (sender, told) = oneshot::channel();
+        self.tables().wanted.push((id, sender));
+        self.wanted.notify_one();
+        tokio::time::timeout(limit, told).await.ok()?.ok()
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn watched(&self) -> MutexGuard<'_, HashMap<Subject, Watched>> {
@@ -202,7 +236,7 @@ impl Lookout {
         loop {
             let next = self.next();
             memories.retain(|subject, _| self.watched().contains_key(subject));
-            let Some((subject, due)) = next else {
+            let Some((question, due)) = next else {
                 self.wanted.notified().await;
                 continue;
             };
@@ -211,19 +245,39 @@ impl Lookout {
                 // Somebody has come to look at something else, perhaps.
                 () = self.wanted.notified() => continue,
             }
-            let memory = memories.entry(subject).or_default();
-            let alone = self.asking.lock().await;
-            let rest = self.look(subject, memory).await;
-            drop(alone);
-            if let Some(one) = self.watched().get_mut(&subject) {
-                one.due = Instant::now() + rest;
+            match question {
+                Question::Look(subject) => {
+                    let memory = memories.entry(subject).or_default();
+                    let rest = self.look(subject, memory).await;
+                    if let Some(one) = self.watched().get_mut(&subject) {
+                        one.due = Instant::now() + rest;
+                    }
+                }
+                Question::Failures(id) => self.tell_failures(id).await,
             }
             tokio::time::sleep(GAP).await;
         }
     }
 
+    /// What is to be asked next, and when. Whatever is due first comes first: whoever asks for tables all the
+    /// time holds up no page.
+    fn next(&self) -> Option<(Question, Instant)> {
+        let look = self.next_look();
+        let look = look.map(|(subject, due)| (Question::Look(subject), due));
+        let questions = self.next_table().into_iter().chain(look);
+        questions.min_by_key(|(_, due)| *due)
+    }
+
+    /// Nobody is asked for what its browser waits for no more.
+    fn next_table(&self) -> Option<(Question, Instant)> {
+        let mut tables = self.tables();
+        tables.wanted.retain(|(_, waiting)| !waiting.is_closed());
+        let (id, _) = tables.wanted.first()?;
+        Some((Question::Failures(*id), tables.due))
+    }
+
     /// What is to be looked at next, and when. What nobody looks at is left alone, and then forgotten.
-    fn next(&self) -> Option<(Subject, Instant)> {
+    fn next_look(&self) -> Option<(Subject, Instant)> {
         let mut watched = self.watched();
         let now = Instant::now();
         watched.retain(|_, one| {
@@ -238,6 +292,23 @@ impl Lookout {
         looked_at
             .map(|(subject, one)| (*subject, one.due))
             .min_by_key(|(_, due)| *due)
+    }
+
+    /// One task's table, for all who wait for it.
+    async fn tell_failures(&self, id: i64) {
+        let began = Instant::now();
+        let failures = match look::at_failures(&self.catalog, id).await {
+            Ok(table) => Failures::Table(table.into()),
+            Err(error) if is_of_no_task(&error) => Failures::Nowhere,
+            Err(error) => Failures::Away(format!("{error:#}")),
+        };
+        let mut tables = self.tables();
+        tables.due = Instant::now() + began.elapsed();
+        let is_told = |(wanted, _): &mut (i64, _)| *wanted == id;
+        for (_, waiting) in tables.wanted.extract_if(.., is_told) {
+            // One that waits no more is told nothing.
+            let _ = waiting.send(failures.clone());
+        }
     }
 
     /// One look, told to all; how long to rest before the next.
@@ -281,7 +352,7 @@ impl Lookout {
     }
 
     fn tell_error(&self, subject: Subject, error: &anyhow::Error, memory: &mut Memory) {
-        if matches!(error.downcast_ref(), Some(CatalogError::NoSuchTask { .. })) {
+        if is_of_no_task(error) {
             if let Some(one) = self.watched().get(&subject) {
                 one.seen.send_replace(Arc::new(Seen::Nowhere));
             }
@@ -307,4 +378,8 @@ impl Lookout {
             one.seen.send_replace(Arc::new(Seen::Page(view)));
         }
     }
+}
+
+fn is_of_no_task(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(CatalogError::NoSuchTask { .. }))
 }
