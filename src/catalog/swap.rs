@@ -154,7 +154,6 @@ pub(super) async fn try_swap(
     let look = Statement::new(unless_altered(dialect_of(connection)))
         .bind(batch.writer.task_id)
         .bind(Numbers(&batch.idxs()));
-    crash::point("swap-before-commit");
     let moved = match backend::move_at_once(connection, batch, look).await? {
         Some(moved) => moved,
         None => match move_in_steps(connection, batch).await? {
@@ -190,6 +189,7 @@ async fn move_in_steps(
         let refused = refused.into_iter().map(|(idx, why)| (idx, Err(why)));
         return Ok(Err(refused.collect()));
     }
+    crash::point("swap-before-commit");
     transaction.commit().await?;
     Ok(Ok(moved.into_keys().collect()))
 }

@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 
 use crate::catalog::request::{Batch, SWAP};
 use crate::catalog::sql::{CHECKED, Connection, Statement, Value};
+use crate::crash;
 
 /// A division by zero, by which a message that has found something amiss undoes itself.
 const AMISS: &str = "22012";
@@ -89,6 +90,8 @@ pub(in crate::catalog) async fn move_at_once(
 ) -> Result<Option<HashSet<u64>>, sqlx::Error> {
     let mut statements: Vec<Statement> = CHECKED.map(Statement::new).into();
     statements.extend([statement(batch, MOVED_AND_MARKED), look]);
+    // Between its statements nobody can come.
+    crash::point("swap-before-commit");
     let answers = Connection::Postgres(pg).several(statements).await;
     let mut answers = match answers {
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(AMISS) => {

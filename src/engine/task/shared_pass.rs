@@ -103,8 +103,7 @@ impl Joining {
             journal: &journal,
             epoch,
         };
-        // The plan may have opened shards of its own again.
-        taking_up.claim_own_anew().await?;
+        taking_up.claim_opened().await?;
         let so_far = catalog.summary(task_id).await?;
         let mut begins = match journal.head().seq {
             0 => opening(&task, so_far.phases),

@@ -75,15 +75,16 @@ impl TakingUp<'_> {
         // It may have died between a claim and its entry: told twice is no harm.
         self.adopt(&own, &own).await?;
         crash::point("worker-caught-up");
-        self.claim_own_anew().await
+        self.catalog.claim_anew(self.session, &writer, &own).await?;
+        crash::point("worker-claimed-anew");
+        Ok(())
     }
 
-    /// Claims the shards anew that are still its own.
-    pub async fn claim_own_anew(&self) -> Result<(), EngineError> {
+    /// Claims anew what a plan has opened again of its own: of that there is nothing to be told.
+    pub async fn claim_opened(&self) -> Result<(), EngineError> {
         let writer = self.recovery(&[]).writer();
         let own = self.catalog.own_shards(&writer).await?;
         self.catalog.claim_anew(self.session, &writer, &own).await?;
-        crash::point("worker-claimed-anew");
         Ok(())
     }
 
