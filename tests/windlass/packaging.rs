@@ -281,7 +281,7 @@ fn systemd_understands_the_units() {
 fn the_scripts_parse() {
     let scripts = [
         ("bash", "scripts/servers.sh"),
-        ("bash", "scripts/private.sh"),
+        ("bash", "scripts/shipped.sh"),
         ("bash", "scripts/package"),
         ("bash", "scripts/dist"),
         ("bash", "scripts/image-root"),

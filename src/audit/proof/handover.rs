@@ -29,9 +29,8 @@ pub struct Handover {
 /// A handover, and what the shard's objects were then.
 struct Kept {
     handover: Handover,
-    at_head: Vec<Possible>,
-    /// The same with what it had not touched in the tenure that was ended, as its own journal knows that.
-    known: Vec<Possible>,
+    /// Each as its own journal knows it, and whether that was touched in the tenure that was ended.
+    at_head: Vec<(Possible, bool)>,
     behind: Vec<Possible>,
 }
 
@@ -53,7 +52,6 @@ impl Handovers {
         let kept = |handover| Kept {
             handover,
             at_head: Vec::new(),
-            known: Vec::new(),
             behind: Vec::new(),
         };
         Self {
@@ -91,17 +89,11 @@ impl Handovers {
         (first..=last, begun)
     }
 
-    /// Keeps what a shard's objects are at its head: each as it was `known`, and whether it was touched in
-    /// the tenure that was ended.
-    pub fn keep(&mut self, at: usize, objects: Vec<(Possible, bool)>, has_begun: bool) {
+    /// Keeps what a shard's objects are at its head, and which of them were touched in the tenure that was ended.
+    pub fn keep(&mut self, at: usize, at_head: Vec<(Possible, bool)>, has_begun: bool) {
         let kept = &mut self.all[at];
-        kept.behind = vec![Possible::NOTHING; objects.len()];
-        let told = |(known, is_touched): &(Possible, bool)| match is_touched {
-            true => *known,
-            false => Possible::NOTHING,
-        };
-        kept.at_head = objects.iter().map(told).collect();
-        kept.known = objects.into_iter().map(|(known, _)| known).collect();
+        kept.behind = vec![Possible::NOTHING; at_head.len()];
+        kept.at_head = at_head;
         if has_begun {
             self.open.insert(kept.handover.takeover.0, at);
         }
@@ -141,7 +133,7 @@ impl Handovers {
     ) -> Option<Possible> {
         let mut reached = self.all[..self.next].iter();
         let kept = reached.find(|kept| kept.handover.takeover == takeover)?;
-        let (known, behind) = (kept.known.get(at)?, kept.behind.get(at)?);
+        let ((known, _), behind) = (kept.at_head.get(at)?, kept.behind.get(at)?);
         Some(possibilities.either(*known, *behind))
     }
 
@@ -149,9 +141,14 @@ impl Handovers {
     pub fn left(self, possibilities: Possibilities) -> Vec<(Takeover, Inheritance)> {
         let possibilities = Arc::new(possibilities);
         let reached = self.all.into_iter().take(self.next);
+        // Of what it has not touched in its tenure, the one before has the last word.
+        let told = |(known, is_touched)| match is_touched {
+            true => known,
+            false => Possible::NOTHING,
+        };
         let left = reached.map(|kept| {
             let inheritance = Inheritance {
-                at_head: kept.at_head,
+                at_head: kept.at_head.into_iter().map(told).collect(),
                 behind: kept.behind,
                 possibilities: possibilities.clone(),
             };

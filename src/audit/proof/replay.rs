@@ -199,7 +199,6 @@ impl Replay {
         for at in self.handovers.due(self.entries) {
             let (shard, behind) = self.handovers.tenure(at, &self.adopted);
             let slots = shard.map(|idx| self.latest(idx));
-            // Of what it has not touched in this tenure, the one before has the last word.
             let is_touched = |slot: &Slot| {
                 behind.is_some_and(|behind| u64::from(slot.seq) > behind || behind == 0)
             };

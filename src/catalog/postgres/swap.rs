@@ -88,18 +88,22 @@ pub(in crate::catalog) async fn move_at_once(
     batch: &Batch<'_>,
     look: Statement,
 ) -> Result<Option<HashSet<u64>>, sqlx::Error> {
-    let mut statements: Vec<Statement> = CHECKED.map(Statement::new).into();
-    statements.extend([statement(batch, MOVED_AND_MARKED), look]);
+    let statements = [
+        Statement::new(CHECKED),
+        statement(batch, MOVED_AND_MARKED),
+        look,
+    ];
     // Between its statements nobody can come.
     crash::point("swap-before-commit");
-    let answers = Connection::Postgres(pg).several(statements).await;
+    let answers = Connection::Postgres(pg).several(statements.into()).await;
     let mut answers = match answers {
         Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some(AMISS) => {
             return Ok(None);
         }
-        answers => answers?.into_iter().skip(CHECKED.len()),
+        answers => answers?.into_iter().rev(),
     };
-    let moved = answers.next().ok_or(sqlx::Error::RowNotFound)?;
+    // The look is the last of them, and what has begun them are several.
+    let moved = answers.nth(1).ok_or(sqlx::Error::RowNotFound)?;
     let moved: Vec<(i64,)> = moved.all()?;
     Ok(Some(moved.into_iter().map(|(idx,)| idx as u64).collect()))
 }

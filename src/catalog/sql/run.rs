@@ -39,18 +39,25 @@ pub(in crate::catalog) enum Begin {
     Checked,
 }
 
-/// In one round trip. A planner that takes a table for small hashes all of it for each batch of some hundred
-/// rows.
-const BEGIN_BY_KEY: &str = "BEGIN; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; \
-                            SET LOCAL enable_seqscan = off";
+/// A planner that takes a table for small hashes all of it for each batch of some hundred rows.
+macro_rules! by_key {
+    () => {
+        "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off"
+    };
+}
+
+macro_rules! checked {
+    () => {
+        concat!("SET CONSTRAINTS ALL IMMEDIATE; ", by_key!())
+    };
+}
+
+/// In one round trip.
+const BEGIN_BY_KEY: &str = concat!("BEGIN; ", by_key!());
+const BEGIN_CHECKED: &str = concat!("BEGIN; ", checked!());
 
 /// How a transaction of [`Begin::Checked`] begins on PostgreSQL, for one that is said in one message.
-pub(in crate::catalog) const CHECKED: [&str; 4] = [
-    "SET CONSTRAINTS ALL IMMEDIATE",
-    "SET LOCAL enable_hashjoin = off",
-    "SET LOCAL enable_mergejoin = off",
-    "SET LOCAL enable_seqscan = off",
-];
+pub(in crate::catalog) const CHECKED: &str = checked!();
 
 impl Statement {
     /// All rows, over the pool.
@@ -168,10 +175,7 @@ impl Connection<'_> {
             Self::Postgres(pg) => Transaction::Postgres(match begin {
                 Begin::Deferred | Begin::Immediate => pg.begin().await?,
                 Begin::ByKey => pg.begin_with(BEGIN_BY_KEY).await?,
-                Begin::Checked => {
-                    let begin = format!("BEGIN; {}", CHECKED.join("; "));
-                    pg.begin_with(AssertSqlSafe(begin)).await?
-                }
+                Begin::Checked => pg.begin_with(BEGIN_CHECKED).await?,
             }),
             Self::Sqlite(sqlite) => Transaction::Sqlite(match begin {
                 Begin::Deferred => sqlite.begin().await?,

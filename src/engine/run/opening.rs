@@ -4,6 +4,7 @@ use rustix::process::{Pid, test_kill_process};
 
 use crate::catalog::TaskRow;
 use crate::engine::run::operator;
+use crate::journal::Head;
 use crate::model::{Created, Event, PassBegan, PhaseCounts, Resumed, Started};
 
 /// Which executor this is, for the journal.
@@ -61,6 +62,15 @@ pub fn opening(task: &TaskRow, phases: PhaseCounts) -> Vec<Event> {
     ];
     events.extend(pass_began(task));
     events
+}
+
+/// How a process begins in its journal: with the task where that has no entries yet, since it is new, or one
+/// before it died too soon.
+pub fn begins(task: &TaskRow, head: Head, phases: PhaseCounts) -> Vec<Event> {
+    match head.seq {
+        0 => opening(task, phases),
+        _ => vec![Event::Resumed(resumed(phases))],
+    }
 }
 
 /// The pass that is under way, to whoever joins it: how many objects there are by now.

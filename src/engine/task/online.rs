@@ -16,8 +16,9 @@ use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::task::held::{Held, open_store};
 use crate::engine::task::preflight::{self, refuse_changed_place};
-use crate::engine::task::take_up::{GoesOn, go_on, take_up};
-use crate::engine::task::{shared_pass, sleepers};
+use crate::engine::task::shared_pass::{Joining, join};
+use crate::engine::task::sleepers;
+use crate::engine::task::take_up::{GoesOn, TakenUp, go_on, take_up};
 use crate::engine::{EngineError, Settings};
 use crate::journal;
 use crate::model::{CutoverBegan, Event, Forecast, PassBegan, Stage, TaskState};
@@ -162,42 +163,17 @@ pub async fn locked(
     preflight::wait_for_neighbours(catalog, Some(task_id), &settings.connect).await?;
     wait_for_own(catalog, task_id, &settings.connect).await?;
     held.to.driver.mark_writes(task.uuid.to_string());
-    let report = match task.workers {
-        true => shared(&task, &pass, &request, settings, held, announce).await?,
-        false => alone(&task, &pass, &request, settings, held, announce).await?,
-    };
+    let report = plan_and_run(&task, &pass, &request, settings, held, announce).await?;
     Ok(Passed::Ran(Box::new(report)))
 }
 
-/// Makes a pass of a task that this process has alone.
-async fn alone(
-    task: &TaskRow,
-    pass: &Pass,
-    request: &PassRequest,
-    settings: &Settings,
-    held: Held,
-    announce: impl FnOnce(&PlannedPass),
-) -> Result<RunReport, EngineError> {
-    let (catalog, task_id) = (&held.catalog, task.task_id);
-    let taken_up = take_up(task, settings, &held.session, catalog).await?;
-    let planned = catalog.plan_pass(&held.session, request).await?;
-    crash::point("pass-planned");
-    catalog
-        .task_resumes(&held.session, task_id, &executor_id())
-        .await?;
-    announce(&planned);
-    let goes_on = GoesOn {
-        task: catalog.task(&task_id.to_string()).await?,
-        taken_up,
-        events: events(task, &planned, pass.is_cutover),
-        since: pass.since.unwrap_or_else(Instant::now),
-        read_back: pass.read_back,
-    };
-    go_on(goes_on, settings, held).await
+/// A checkpoint that is brought together with the mirror, and goes on with the task alone or as a worker.
+enum Begun {
+    Alone(TakenUp),
+    Worker(Joining),
 }
 
-/// Makes one of a task that workers share.
-async fn shared(
+async fn plan_and_run(
     task: &TaskRow,
     pass: &Pass,
     request: &PassRequest,
@@ -205,18 +181,39 @@ async fn shared(
     held: Held,
     announce: impl FnOnce(&PlannedPass),
 ) -> Result<RunReport, EngineError> {
-    let joining = shared_pass::join(task, settings, &held, pass.after_failover).await?;
-    let planned = held.catalog.plan_pass(&held.session, request).await?;
+    let (catalog, session, task_id) = (&held.catalog, &held.session, task.task_id);
+    let begun = match task.workers {
+        true => Begun::Worker(join(task, settings, &held, pass.after_failover).await?),
+        false => Begun::Alone(take_up(task, settings, session, catalog).await?),
+    };
+    let planned = catalog.plan_pass(session, request).await?;
     crash::point("pass-planned");
+    // A worker has said so as it joined.
+    if matches!(begun, Begun::Alone(_)) {
+        catalog
+            .task_resumes(session, task_id, &executor_id())
+            .await?;
+    }
     announce(&planned);
-    let since = pass.since.unwrap_or_else(Instant::now);
-    let begins = (
-        events(task, &planned, pass.is_cutover),
-        since,
-        pass.read_back,
-    );
-    let task = held.catalog.task(&task.task_id.to_string()).await?;
-    joining.run(task, settings, held, begins).await
+    let events = events(task, &planned, pass.is_cutover);
+    let (since, read_back) = (pass.since.unwrap_or_else(Instant::now), pass.read_back);
+    let task = catalog.task(&task_id.to_string()).await?;
+    match begun {
+        Begun::Worker(joining) => {
+            let begins = (events, since, read_back);
+            joining.run(task, settings, held, begins).await
+        }
+        Begun::Alone(taken_up) => {
+            let goes_on = GoesOn {
+                task,
+                taken_up,
+                events,
+                since,
+                read_back,
+            };
+            go_on(goes_on, settings, held).await
+        }
+    }
 }
 
 fn request(task: &TaskRow, pass: &Pass, settings: &Settings, held: &Held) -> PassRequest {

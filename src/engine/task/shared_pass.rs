@@ -4,15 +4,15 @@
 
 use std::time::Instant;
 
-use crate::catalog::{Catalog, Joined, TaskRow, Together};
+use crate::catalog::{Catalog, Joined, TaskRow};
 use crate::crash;
 use crate::database::Session;
-use crate::engine::run::opening::{executor_id, opening, resumed};
+use crate::engine::run::opening::{begins, executor_id};
 use crate::engine::run::recover::{WorkersCheckpoint, open_workers_checkpoint};
 use crate::engine::run::report::RunReport;
 use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, executor};
-use crate::engine::task::taking_up::{CONNECTIONS, TakingUp, share};
+use crate::engine::task::taking_up::{TakingUp, job, share};
 use crate::engine::{EngineError, Settings};
 use crate::journal::Journal;
 use crate::model::{Event, Stage};
@@ -88,51 +88,26 @@ impl Joining {
         (events, since, read_back): (Vec<Event>, Instant, bool),
     ) -> Result<RunReport, EngineError> {
         let Self { journal, epoch } = self;
-        let Held {
-            session,
-            lease,
-            catalog,
-            from,
-            to,
-        } = held;
         let task_id = task.task_id;
         let taking_up = TakingUp {
-            catalog: &catalog,
-            session: &session,
+            catalog: &held.catalog,
+            session: &held.session,
             task: &task,
             journal: &journal,
             epoch,
         };
         taking_up.claim_opened().await?;
-        let so_far = catalog.summary(task_id).await?;
-        let mut begins = match journal.head().seq {
-            0 => opening(&task, so_far.phases),
-            _ => vec![Event::Resumed(resumed(so_far.phases))],
-        };
+        let so_far = held.catalog.summary(task_id).await?;
+        let mut begins = begins(&task, journal.head(), so_far.phases);
         begins.extend(events);
         let adopted = taking_up.begin(begins, true, settings).await?;
         if task.stage == Some(Stage::Staging) {
-            share(&session, &lease, (task_id, epoch)).await?;
-            catalog.database().keep_to(CONNECTIONS);
+            share(&held, (task_id, epoch)).await?;
         }
-        let mirrored = journal.head();
         let job = Job {
-            epoch,
-            catalog,
-            from,
-            to,
-            mirrored,
-            so_far,
-            lease,
-            // What the dead had copied last may not be in the mirror.
-            rebuilt: !adopted.is_empty(),
-            late_until: None,
             since,
             read_back,
-            together: Together::Workers,
-            adopted: adopted.iter().map(|claim| claim.shard).collect(),
-            journal,
-            task,
+            ..job(task, (journal, epoch), held, so_far, &adopted)
         };
         run(job, settings, Vec::new()).await
     }

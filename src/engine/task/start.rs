@@ -14,7 +14,7 @@ use crate::engine::run::{Job, run};
 use crate::engine::task::held::{Held, begin_first};
 use crate::engine::task::outcome::{Migrated, PlanReport, PlannedTask, Sharing};
 use crate::engine::task::preflight;
-use crate::engine::task::taking_up::{CONNECTIONS, share};
+use crate::engine::task::taking_up::share;
 use crate::engine::{EngineError, Settings, Store, TaskFile};
 use crate::journal::{Head, Journal};
 use crate::model::{Policy, Stage, TaskKind};
@@ -244,18 +244,11 @@ async fn begin_run(
     journal: Journal,
     settings: &Settings,
 ) -> Result<RunReport, EngineError> {
-    let Held {
-        session,
-        lease,
-        catalog,
-        from,
-        to,
-    } = held;
     let begun = async {
-        begin_first(&catalog, &session, task_id, &journal).await?;
+        let catalog = &held.catalog;
+        begin_first(catalog, &held.session, task_id, &journal).await?;
         if sharing == Sharing::Workers {
-            share(&session, &lease, (task_id, 1)).await?;
-            catalog.database().keep_to(CONNECTIONS);
+            share(&held, (task_id, 1)).await?;
         }
         let so_far = catalog.summary(task_id).await?;
         Ok((catalog.task(&task_id.to_string()).await?, so_far))
@@ -271,13 +264,13 @@ async fn begin_run(
     let job = Job {
         task,
         epoch: 1,
-        catalog,
-        from,
-        to,
+        catalog: held.catalog,
+        from: held.from,
+        to: held.to,
         journal,
         mirrored: root,
         so_far,
-        lease,
+        lease: held.lease,
         rebuilt: false,
         late_until: None,
         since: Instant::now(),

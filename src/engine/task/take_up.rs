@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::catalog::{Catalog, Executor, TaskRow, Together};
 use crate::crash;
 use crate::database::Session;
-use crate::engine::run::opening::{self, resumed};
+use crate::engine::run::opening::begins;
 use crate::engine::run::recover::{Checkpoint, open_checkpoint, rebuilt_after};
 use crate::engine::run::replay::Recovery;
 use crate::engine::run::report::RunReport;
@@ -123,11 +123,7 @@ pub async fn go_on(
         late_until,
     } = taken_up;
     let so_far = catalog.summary(task.task_id).await?;
-    let mut opening = match journal.head().seq {
-        // It died between its plan and its first entry.
-        0 => opening::opening(&task, so_far.phases),
-        _ => vec![Event::Resumed(resumed(so_far.phases))],
-    };
+    let mut opening = begins(&task, journal.head(), so_far.phases);
     opening.extend(events);
     let mirrored = journal.head();
     let job = Job {

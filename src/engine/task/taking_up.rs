@@ -1,35 +1,63 @@
 //! Checkpoint, mirror and shards of a worker that has joined a task, before its run.
 
-use crate::catalog::{Catalog, Executor, Held as HeldShards, TaskRow};
+use std::time::Instant;
+
+use crate::catalog::{Catalog, Executor, Held as HeldShards, TaskRow, Together};
 use crate::crash;
 use crate::database::{LockError, Session, WorkerNumber};
-use crate::engine::flow::lock::Lease;
+use crate::engine::run::Job;
 use crate::engine::run::adoption::{adoptions, within};
 use crate::engine::run::opening::resumed;
 use crate::engine::run::replay::Recovery;
+use crate::engine::task::held::Held;
 use crate::engine::task::preflight;
 use crate::engine::{EngineError, Settings};
 use crate::journal::{Journal, NewEntry};
-use crate::model::{Claim, Event};
+use crate::model::{Claim, Event, Summary};
 
 /// A worker's connections beside the one that holds its locks: a server has a hundred where nobody has said
 /// otherwise, and there may be twenty workers.
 pub const CONNECTIONS: u32 = 4;
 
 /// From here on others may work on the task, too; nobody else comes in between.
-pub async fn share(
-    session: &Session,
-    lease: &Lease,
-    (task_id, epoch): (i64, i32),
-) -> Result<(), EngineError> {
+pub async fn share(held: &Held, (task_id, epoch): (i64, i32)) -> Result<(), EngineError> {
     let number = WorkerNumber::new(task_id, epoch);
     let number = number.ok_or(EngineError::TooManyWorkers { task_id })?;
-    if !session.take_number(number).await? {
+    if !held.session.take_number(number).await? {
         return Err(LockError::NumberHeld.into());
     }
-    lease.share(number);
+    held.lease.share(number);
     crash::point("lock-shared");
+    held.catalog.database().keep_to(CONNECTIONS);
     Ok(())
+}
+
+/// What a worker runs that has begun, with what it has taken over.
+pub fn job(
+    task: TaskRow,
+    (journal, epoch): (Journal, i32),
+    held: Held,
+    so_far: Summary,
+    adopted: &[Claim],
+) -> Job {
+    Job {
+        task,
+        epoch,
+        catalog: held.catalog,
+        from: held.from,
+        to: held.to,
+        mirrored: journal.head(),
+        journal,
+        so_far,
+        lease: held.lease,
+        // What the dead had copied last may not be in the mirror.
+        rebuilt: !adopted.is_empty(),
+        late_until: None,
+        since: Instant::now(),
+        read_back: false,
+        together: Together::Workers,
+        adopted: adopted.iter().map(|claim| claim.shard).collect(),
+    }
 }
 
 /// Checkpoint and mirror of a worker that has joined, before its run.

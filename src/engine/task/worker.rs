@@ -4,23 +4,23 @@
 
 use std::time::{Duration, Instant};
 
-use crate::catalog::{Catalog, Joined, TaskRow, Together};
+use crate::catalog::{Catalog, Joined, TaskRow};
 use crate::crash;
 use crate::database::{Hold, LockError, Session, WorkerNumber};
 use crate::engine::flow::lock::{Lease, refused_lock, take_lock};
 use crate::engine::flow::retry_store::retry_store;
-use crate::engine::run::opening::{executor_id, opening, pass_began, resumed};
+use crate::engine::run::opening::{begins, executor_id, pass_began};
 use crate::engine::run::recover::{WorkersCheckpoint, open_workers_checkpoint};
 use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
-use crate::engine::run::{Job, run};
-use crate::engine::task::held::{executor, open_store};
+use crate::engine::run::run;
+use crate::engine::task::held::{Held, executor, open_store};
 use crate::engine::task::preflight::{self, refuse_changed_place};
 use crate::engine::task::resume::{ResumeRequest, Resumed};
-use crate::engine::task::taking_up::{CONNECTIONS, TakingUp};
+use crate::engine::task::taking_up::{CONNECTIONS, TakingUp, job};
 use crate::engine::{EngineError, Settings, Store};
 use crate::journal::Journal;
-use crate::model::{Event, Stage, TaskState};
+use crate::model::{Stage, TaskState};
 
 /// How long the server may take to let go of this worker's session of before.
 const LET_GO: Duration = Duration::from_secs(75);
@@ -138,34 +138,20 @@ impl Worker<'_> {
             epoch,
         };
         taking_up.own(mirrored).await?;
-        let begins = match journal.head().seq {
-            0 => opening(&task, so_far.phases),
-            _ => {
-                let resumed = Event::Resumed(resumed(so_far.phases));
-                [resumed].into_iter().chain(pass_began(&task)).collect()
-            }
-        };
+        let mut begins = begins(&task, journal.head(), so_far.phases);
+        if journal.head().seq > 0 {
+            begins.extend(pass_began(&task));
+        }
         let is_to_take = takes_over != TakesOver::No;
         let adopted = taking_up.begin(begins, is_to_take, settings).await?;
-        let mirrored = journal.head();
-        let job = Job {
-            epoch,
+        let held = Held {
+            session: session.clone(),
+            lease: self.lease.clone(),
             catalog: catalog.clone(),
             from,
             to,
-            mirrored,
-            so_far,
-            lease: self.lease.clone(),
-            // What the dead had copied last may not be in the mirror.
-            rebuilt: !adopted.is_empty(),
-            late_until: None,
-            since: Instant::now(),
-            read_back: false,
-            together: Together::Workers,
-            adopted: adopted.iter().map(|claim| claim.shard).collect(),
-            journal,
-            task,
         };
+        let job = job(task, (journal, epoch), held, so_far, &adopted);
         let report: RunReport = run(job, settings, Vec::new()).await?;
         Ok(Resumed::Ran(Box::new(report)))
     }

@@ -53,14 +53,7 @@ pub fn may_begin(world: &World, setup: &Setup, e: usize) -> bool {
 }
 
 pub fn begin(world: &mut World, setup: &Setup, e: usize) -> Found {
-    world.processes[e] = Some(Process {
-        stage: Stage::Alone,
-        believes: false,
-        frozen: false,
-        jumped: false,
-        items: [None; OBJECTS],
-        taking: None,
-    });
+    world.processes[e] = Some(Process::new(Stage::Alone));
     world.db.cutover = true;
     // What it has claimed before is told and claimed anew first, as by whoever comes back.
     take_locks(world, setup, e)?;

@@ -65,14 +65,7 @@ pub fn may_join(world: &World, setup: &Setup, e: usize) -> bool {
 
 /// A process begins, new or on the checkpoint of one that has died.
 pub fn join(world: &mut World, setup: &Setup, e: usize) -> Found {
-    world.processes[e] = Some(Process {
-        stage: Stage::Working,
-        believes: false,
-        frozen: false,
-        jumped: false,
-        items: [None; OBJECTS],
-        taking: None,
-    });
+    world.processes[e] = Some(Process::new(Stage::Working));
     take_locks(world, setup, e)
 }
 

@@ -345,12 +345,8 @@ impl Setup {
             done: false,
         };
         let planner = Process {
-            stage: Stage::Planned,
             believes: true,
-            frozen: false,
-            jumped: false,
-            items: [None; OBJECTS],
-            taking: None,
+            ..Process::new(Stage::Planned)
         };
         World {
             stores,

@@ -161,6 +161,20 @@ pub struct Process {
     pub taking: Option<Taking>,
 }
 
+impl Process {
+    /// One that has just begun, and has no session yet.
+    pub fn new(stage: Stage) -> Self {
+        Self {
+            stage,
+            believes: false,
+            frozen: false,
+            jumped: false,
+            items: [None; OBJECTS],
+            taking: None,
+        }
+    }
+}
+
 /// A request that nobody awaits any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Late {

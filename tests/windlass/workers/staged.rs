@@ -35,10 +35,14 @@ impl Workers {
         (workers, services)
     }
 
-    /// A command for the task, on a machine that has never seen it.
-    async fn command(&self, machine: &Program, command: &[&str]) -> Outcome {
-        let mut args = vec!["--db-connect", &self.url, command[0], &self.task];
-        args.extend(&command[1..]);
+    /// What is typed for the task on a machine that has never seen it.
+    fn typed<'w>(&'w self, command: &'w str, options: &[&'w str]) -> Vec<&'w str> {
+        let words = ["--db-connect", &self.url, command, &self.task];
+        [&words, options].concat()
+    }
+
+    async fn command(&self, machine: &Program, command: &str, options: &[&str]) -> Outcome {
+        let args = self.typed(command, options);
         machine.run_with(&args, &SHARD).await
     }
 
@@ -135,9 +139,8 @@ async fn workers_share_the_passes_and_one_carries_out_the_cutover() {
     services.touch(&keys[50]).await;
     services.delete(&keys[55]).await;
     workers.slow();
-    let mut args = vec!["--db-connect", &workers.url, "sync", &workers.task];
-    args.extend(["--concurrency", "2"]);
-    let planner = second.spawn_with(&args, &SHARD);
+    let sync = workers.typed("sync", &["--concurrency", "2"]);
+    let planner = second.spawn_with(&sync, &SHARD);
     until("the pass is planned", async || {
         workers
             .world
@@ -163,7 +166,7 @@ async fn workers_share_the_passes_and_one_carries_out_the_cutover() {
     assert_eq!(workers.state().await, "staged");
     workers.expect_as_stored(&services, "db").await;
 
-    let done = workers.command(last, &["cutover", "--dontask"]).await;
+    let done = workers.command(last, "cutover", &["--dontask"]).await;
     let done = done.expect_code(0);
     assert!(done.stdout.contains("complete"), "{}", done.stdout);
     workers.expect_gone_over(&services).await;
@@ -173,7 +176,7 @@ async fn workers_share_the_passes_and_one_carries_out_the_cutover() {
     assert!(proof["adoptions"].as_u64() > Some(0), "{proof:#}");
     let again = workers.start(third, "worker").wait().await.expect_code(0);
     assert!(again.stdout.contains("is complete"), "{}", again.stdout);
-    let deleted = workers.command(last, &["delete-source", "--dontask"]).await;
+    let deleted = workers.command(last, "delete-source", &["--dontask"]).await;
     deleted.expect_code(0);
     let sources = "SELECT count(*) FROM archive_document";
     assert_eq!(workers.world.count(sources).await, 0);
@@ -187,13 +190,7 @@ async fn a_cutover_that_dies_lets_no_worker_in_and_another_machine_goes_on_with_
     let [first, second, third] = [Program::new(), Program::new(), Program::new()];
     workers.first_pass(&first, &second).await;
     let crash = [("FAILPOINTS", "swap-after-commit=return")];
-    let cutover = [
-        "--db-connect",
-        &workers.url,
-        "cutover",
-        &workers.task,
-        "--dontask",
-    ];
+    let cutover = workers.typed("cutover", &["--dontask"]);
     let died = second.run_with(&cutover, &crash).await;
     assert_ne!(died.code, Some(0), "{}", died.stderr);
     assert!(workers.world.moved().await > 0, "{}", died.stderr);
@@ -201,7 +198,7 @@ async fn a_cutover_that_dies_lets_no_worker_in_and_another_machine_goes_on_with_
     let refused = workers.start(&first, "worker").wait().await.expect_code(2);
     assert!(refused.stderr.contains("cut-over"), "{}", refused.stderr);
     assert!(refused.stderr.contains("resume"), "{}", refused.stderr);
-    let sync = workers.command(&first, &["sync"]).await.expect_code(2);
+    let sync = workers.command(&first, "sync", &[]).await.expect_code(2);
     assert!(sync.stderr.contains("cut-over"), "{}", sync.stderr);
     // The checkpoint of the one that has died stays where it is: it may have journaled what nobody was told.
     let resumed = workers.start(&third, "resume").wait().await.expect_code(0);
@@ -223,8 +220,7 @@ async fn a_crash_at_every_point_of_a_shared_cutover_is_survived() {
         let [stager, dies, other] = [Program::new(), Program::new(), Program::new()];
         let staged = workers.start(&stager, "worker").wait().await.expect_code(0);
         assert!(staged.stdout.contains("staged"), "{}", staged.stdout);
-        let cutover = ["cutover", &workers.task, "--dontask"];
-        let cutover = [&["--db-connect", &workers.url], &cutover[..]].concat();
+        let cutover = workers.typed("cutover", &["--dontask"]);
         let crash = format!("{point}=return");
         let crashed = dies.run_with(&cutover, &[("FAILPOINTS", &crash)]).await;
         assert_eq!(crashed.code, None, "{point}: {}", crashed.stderr);
@@ -264,14 +260,14 @@ async fn a_crash_on_the_way_into_a_further_pass_is_survived() {
         let crash = crash
             .each_ref()
             .map(|(name, value)| (*name, value.as_str()));
-        let sync = ["--db-connect", &workers.url, "sync", &workers.task];
+        let sync = workers.typed("sync", &[]);
         let crashed = dies.run_with(&sync, &crash).await;
         assert_eq!(crashed.code, None, "{point}: {}", crashed.stderr);
         workers.world.let_time_pass().await;
         let resumed = workers.start(&other, "resume").wait().await.expect_code(0);
         assert!(resumed.stdout.contains("staged"), "{}", resumed.stdout);
         services.mend().await;
-        let done = workers.command(&other, &["cutover", "--dontask"]).await;
+        let done = workers.command(&other, "cutover", &["--dontask"]).await;
         done.expect_code(0);
         workers.expect_gone_over(&services).await;
         workers
@@ -318,8 +314,7 @@ async fn a_storm_of_kills_over_passes_and_a_cutover_loses_nothing() {
         workers.take_in(&services);
     }
     workers.world.proxy.set_fault(Fault::None);
-    let cutover = ["--db-connect", &workers.url, "cutover", &workers.task];
-    let cutover = [&cutover[..], &["--dontask"]].concat();
+    let cutover = workers.typed("cutover", &["--dontask"]);
     for machine in &machines {
         let mut running = machine.spawn(&cutover);
         let pause = 200 + random.within(0..1_000) as u64;

@@ -1,7 +1,13 @@
-# Sourced by scripts/package and scripts/dist: what of this machine nothing that is shipped may name.
+# Sourced by scripts/package and scripts/dist: what must hold of all that is shipped.
 # shellcheck shell=bash
 
-# Pairs of a directory and what stands for it in what is built, from wide to narrow.
+# PROGRAM: the newest version of glibc that any of its symbols asks for.
+glibc_asked() { objdump -T "$1" | grep -o 'GLIBC_[0-9.]*' | cut -d_ -f2 | sort -Vu | tail -n 1; }
+
+# VERSION MOST
+is_at_most() { [ "$(printf '%s\n' "$1" "$2" | sort -V | tail -n 1)" = "$2" ]; }
+
+# What of this machine it may not name: pairs of a directory and what stands for it in what is built, from wide to narrow.
 private_places() {
     local cargo_home=${CARGO_HOME:-$HOME/.cargo} registry
     [ "$HOME" = / ] || printf '%s\n' "$HOME" /home
