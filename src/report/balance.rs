@@ -134,10 +134,17 @@ pub fn buckets(html: &mut Html, report: &Report) {
     });
 }
 
+/// The longest name that may take its width from the ten numbers beside it; Anchore's own are shorter.
+const BUCKET_MAX_CHARS: usize = 24;
+
 fn row(bucket: &Bucket) -> Vec<Cell> {
     let s = &bucket.summary;
+    let name = bucket.name.clone();
     vec![
-        Cell::Outside(bucket.name.clone()),
+        match name.chars().count() <= BUCKET_MAX_CHARS {
+            true => Cell::Names(name, String::new()),
+            false => Cell::Outside(name),
+        },
         Cell::count(s.planned),
         Cell::count(s.committed),
         Cell::count(s.skipped),
