@@ -4,7 +4,7 @@ use crate::catalog::{Catalog, TaskRow, Writer};
 use crate::engine::flow::control::Control;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry::StepError;
-use crate::engine::flow::warned::Warned;
+use crate::engine::flow::warned::{Telling, Warned};
 use crate::engine::object::batches::{Commits, Deletes};
 use crate::engine::object::item::Item;
 use crate::engine::object::ledger::Ledger;
@@ -83,6 +83,22 @@ impl Context {
                 .await
                 .is_ok(),
             Side::Database => self.lease.session().is_some() && self.catalog.ping().await.is_ok(),
+        }
+    }
+    /// Says what happened to one object, unless enough of its kind has been said: on a screen with ten
+    /// thousand of them nobody finds the eleventh kind.
+    pub fn tell(&self, is_failure: bool, kind: &'static str, line: &str) {
+        let telling = self.warned.more_of(kind);
+        match (telling, is_failure) {
+            (Telling::Count, _) => tracing::info!("{line}"),
+            (_, true) => tracing::error!("{line}"),
+            (_, false) => tracing::warn!("{line}"),
+        }
+        if telling == Telling::SayLast {
+            let task_id = self.task.task_id;
+            tracing::warn!(
+                "{kind}: more of these are counted and not said; all of them: windlass journal {task_id}"
+            );
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod estimate;
 pub mod item;
 pub mod ledger;
 pub mod leftovers;
+mod perform;
 pub mod proven;
 mod restore;
 pub mod sample;
@@ -23,29 +24,22 @@ pub mod uploads;
 mod verify;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use uuid::Uuid;
 
-use crate::catalog::{CatalogError, Deletable, Swap, Swapped};
+use crate::catalog::CatalogError;
 use crate::crash;
 use crate::engine::flow::retry::{Side, StepError, Verdict};
-use crate::engine::flow::warned::Telling;
-use crate::engine::object::batches::{BatchOutcome, DeleteRequest};
 use crate::engine::object::context::Context;
 use crate::engine::object::error::RunError;
 use crate::engine::object::item::Item;
+use crate::engine::object::perform::{kept_on_purpose, perform};
 use crate::engine::object::step::{SUPERSEDED, Step};
-use crate::engine::object::strays::Found;
 use crate::engine::object::verify::Proof;
 use crate::engine::stop::StopReason;
 use crate::model::{
-    Action, Cause, Copied, Event, Facts, FailureClass, Phase, Rest, Returned, Skipped,
-    SourceDeleted, SourceKept, State, TaskKind,
+    Action, Cause, Copied, Event, Facts, FailureClass, Phase, Rest, Skipped, State,
 };
-
-/// How often a copy that reads back unequal is made again in one run.
-const MAX_RETURNS: u32 = 2;
 
 /// Takes an object as far as it goes in this run; gives it back if it was let in for its row alone and
 /// has to move bytes after all.
@@ -223,12 +217,7 @@ async fn perform_with_tries(
                 }
                 if waits(context, action, &error) {
                     let line = format!("{}: {}", item.object.key, error.message);
-                    tell(
-                        context,
-                        false,
-                        "documents that wait for the next pass",
-                        &line,
-                    );
+                    context.tell(false, "documents that wait for the next pass", &line);
                     return Ok(Step::Waits);
                 }
                 return Ok(Step::failed(item, &error, tries.attempts()));
@@ -307,192 +296,6 @@ async fn lease(context: &Context, item: &mut Item) -> Result<Option<Uuid>, RunEr
     Ok(Some(lease))
 }
 
-async fn perform(
-    context: &Context,
-    item: &Item,
-    action: Action,
-    lease: Uuid,
-) -> Result<Step, StepError> {
-    if item.object.state.phase < Phase::Committed {
-        if let Some(why) = &item.refused {
-            return Ok(Step::refused(item, Cause::RefusedAtPlan, why.clone()));
-        }
-        if !item.row_as_planned {
-            return Ok(Step::skipped(SUPERSEDED));
-        }
-    }
-    if let Some(why) = bulk::copied_too_early(context, item) {
-        return Ok(Step::Happened(Event::Returned(Returned {
-            to: Phase::Pending,
-            why,
-        })));
-    }
-    match action {
-        Action::Copy => {
-            crash::point("copy-before");
-            let copy = copy::copy(context, item).await?;
-            if copy.was_there {
-                // What was begun is not needed.
-                let destination = context.stores.destination.as_ref();
-                uploads::give_up(&context.ledger, destination, item).await;
-            }
-            context.control.health.record_success(Side::Source);
-            context.control.health.record_success(Side::Destination);
-            // What lay there already has not moved.
-            let moved = if copy.was_there { 0 } else { copy.facts.size };
-            context.control.progress.copied(moved);
-            let copied = item.object.copied(&copy.facts);
-            Ok(match copy.proof {
-                Some(verified) => Step::Proven(copied, verified),
-                None => Step::Copied(copied),
-            })
-        }
-        Action::Verify => verify(context, item, lease).await,
-        Action::Commit => commit(context, item, lease).await,
-        Action::DeleteSource => delete_source(context, item, lease).await,
-        Action::KeepSource => Ok(Step::Happened(kept_on_purpose(context))),
-    }
-}
-
-/// A source that stays behind a commit as it is to.
-fn kept_on_purpose(context: &Context) -> Event {
-    Event::SourceKept(SourceKept {
-        why: match context.task.stage {
-            Some(_) => "sources stay at the cut-over".to_owned(),
-            None => "--nodelete".to_owned(),
-        },
-    })
-}
-
-async fn verify(context: &Context, item: &Item, lease: Uuid) -> Result<Step, StepError> {
-    if strays::is_stray(&context.task, item) {
-        let found = strays::prove(context, item).await?;
-        crash::point("read-back");
-        context.control.health.record_success(Side::Destination);
-        return Ok(match found {
-            Found::Ours(verified) => Step::Happened(Event::Verified(verified)),
-            Found::Kept(why) => Step::source_kept(&why),
-        });
-    }
-    let Some(facts) = &item.object.copy else {
-        let message = format!("{}: nothing is known of its copy", item.object.dest_url);
-        let cause = Cause::CopyDiffers;
-        return Err(StepError::permanent(Side::Destination, cause, message));
-    };
-    if let Some(verified) = context.proven.proof(item.object.idx, facts, lease) {
-        return Ok(Step::Happened(Event::Verified(verified)));
-    }
-    let proof = verify::verify(context, facts).await?;
-    crash::point("read-back");
-    context.control.health.record_success(Side::Destination);
-    match proof {
-        Proof::Equal(verified) => Ok(Step::Happened(Event::Verified(verified))),
-        Proof::Unequal(why) if item.returns >= MAX_RETURNS => {
-            let why = format!("{why}; copied {} times, and never right", item.returns + 1);
-            Ok(Step::refused(item, Cause::CopyDiffers, why))
-        }
-        Proof::Unequal(why) => {
-            tell(context, false, "copies that differ", &why);
-            let phase = item.object.state.phase;
-            Ok(match verify::unproven(phase, why.clone()) {
-                Some(event) => Step::Happened(event),
-                None => Step::refused(
-                    item,
-                    Cause::CopyDiffers,
-                    format!("{why}; the source is kept"),
-                ),
-            })
-        }
-    }
-}
-
-async fn commit(context: &Context, item: &Item, lease: Uuid) -> Result<Step, StepError> {
-    let Some(to) = item.object.copy.clone() else {
-        return Ok(Step::Again);
-    };
-    let Some(token) = context.lease.claims().token_of(item.object.idx) else {
-        return Ok(Step::Lost);
-    };
-    let swap = Swap {
-        idx: item.object.idx,
-        token,
-        key: item.object.key.clone(),
-        from: item.object.source.clone(),
-        row: item
-            .object
-            .row_after(&to, jiff::Timestamp::now().as_second()),
-        to,
-        seq: item.seq,
-        copied_at: item.copied_at.clone(),
-        verified_at: item.verified_at.clone(),
-    };
-    let asked = Instant::now();
-    let settled = context.commits.commit(swap, lease).await;
-    let seconds = asked.elapsed().as_secs_f64();
-    context.control.progress.commit_seconds.observe(seconds);
-    let settled = settled?;
-    crash::point("commit-answered");
-    context.control.health.record_success(Side::Database);
-    Ok(match settled {
-        BatchOutcome::ProofLapsed => Step::Again,
-        BatchOutcome::Done(Swapped::Moved) => {
-            Step::Happened(Event::Committed(item.object.committed()))
-        }
-        BatchOutcome::Done(Swapped::Superseded) => Step::skipped(SUPERSEDED),
-        BatchOutcome::Done(Swapped::Lost) => Step::Lost,
-    })
-}
-
-async fn delete_source(context: &Context, item: &Item, lease: Uuid) -> Result<Step, StepError> {
-    if strays::is_stray(&context.task, item)
-        && let Some(why) = strays::look_again(context, item).await?
-    {
-        return Ok(Step::source_kept(&why));
-    }
-    if let Some(why) = undeleted_source(context, item).await? {
-        return Ok(Step::source_kept(&why));
-    }
-    let url = item.object.source.url.clone();
-    let request = DeleteRequest {
-        idx: item.object.idx,
-        url: url.clone(),
-        token: context.lease.claims().token_of(item.object.idx),
-        proven_in: lease,
-    };
-    let settled = context.deletes.delete(request).await?;
-    context.control.health.record_success(Side::Source);
-    Ok(match settled {
-        BatchOutcome::ProofLapsed => Step::Again,
-        BatchOutcome::Done(Deletable::Yes) => {
-            Step::Happened(Event::SourceDeleted(SourceDeleted { source_url: url }))
-        }
-        BatchOutcome::Done(Deletable::Lost) => Step::Lost,
-        BatchOutcome::Done(Deletable::Shared) => {
-            Step::source_kept("another row points at the source")
-        }
-        BatchOutcome::Done(Deletable::RowChanged) => {
-            let since = match strays::is_stray(&context.task, item) {
-                true => "plan",
-                false => "commit",
-            };
-            Step::source_kept(&format!(
-                "its row in archive_metadata has changed since the {since}"
-            ))
-        }
-    })
-}
-
-/// Why a source stays although its copy is right: behind a migration beside live services it need not be
-/// what was copied. A service that died between content and row has left something newer there.
-async fn undeleted_source(context: &Context, item: &Item) -> Result<Option<String>, StepError> {
-    let is_behind_online =
-        context.task.kind == TaskKind::DeleteSource && context.task.policy.online;
-    match is_behind_online {
-        true => copy::other_source(context, item).await,
-        false => Ok(None),
-    }
-}
-
 /// Journals a copy while it is already being read back: reading has no effect that the entry
 /// would have to come before. A proof counts once the copy is journaled; whatever else the
 /// reading came to is left to the step itself, which tries again and says what is wrong.
@@ -521,23 +324,6 @@ async fn copied_and_read_back(
     }
 }
 
-/// Says what happened to one object, unless enough of its kind has been said: on a screen with ten
-/// thousand of them nobody finds the eleventh kind.
-fn tell(context: &Context, is_failure: bool, kind: &'static str, line: &str) {
-    let telling = context.warned.more_of(kind);
-    match (telling, is_failure) {
-        (Telling::Count, _) => tracing::info!("{line}"),
-        (_, true) => tracing::error!("{line}"),
-        (_, false) => tracing::warn!("{line}"),
-    }
-    if telling == Telling::SayLast {
-        let task_id = context.task.task_id;
-        tracing::warn!(
-            "{kind}: more of these are counted and not said; all of them: windlass journal {task_id}"
-        );
-    }
-}
-
 async fn happened(
     context: &Context,
     item: &mut Item,
@@ -553,7 +339,7 @@ async fn happened(
             context.control.progress.failed();
             let words = failed.cause.unwrap_or(Cause::Other).words();
             let line = format!("{}: {}", item.object.key, failed.error);
-            tell(context, true, words, &line);
+            context.tell(true, words, &line);
             if failed.class == FailureClass::Fatal.name() {
                 return Err(ledger::fatal(&context.control.stop, failed.error.clone()));
             }
@@ -564,7 +350,7 @@ async fn happened(
         Event::Skipped(skipped) => {
             context.control.progress.skipped();
             let line = format!("{}: {}", item.object.key, skipped.why);
-            tell(context, false, "skipped", &line);
+            context.tell(false, "skipped", &line);
         }
         // Both are known now: one write of the journal less for each object.
         Event::Committed(_) if context.task.rest() <= Rest::Committed => {
