@@ -1,6 +1,6 @@
 //! A journal's steps, taken once more by the pure state machine, in a few bytes per object.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 
@@ -99,6 +99,9 @@ pub struct Replay {
     beyond: HashMap<u64, Vec<Slot>>,
     /// The entries that told of takeovers.
     adopted: HashMap<Takeover, u64>,
+    /// The shards that were another's, by their first object: their last one, and the entry that tells of the
+    /// latest takeover.
+    from_others: BTreeMap<u64, (u64, u64)>,
     /// What others have taken from this executor.
     handovers: Handovers,
     /// What it has taken from others whose journals are here as well.
@@ -127,6 +130,7 @@ impl Replay {
             mirrored_seq,
             beyond: HashMap::new(),
             adopted: HashMap::new(),
+            from_others: BTreeMap::new(),
             handovers: Handovers::default(),
             inherited: Arc::default(),
             keys: RandomState::new(),
@@ -271,6 +275,11 @@ impl Replay {
         matches!(self.beginning, Some(Beginning::Rebuilt { .. }))
     }
 
+    fn was_anothers_since(&self, idx: u64, seq: u32) -> bool {
+        let shard = self.from_others.range(..=idx).next_back();
+        shard.is_some_and(|(_, (last, taken))| idx <= *last && *taken > u64::from(seq))
+    }
+
     fn new_lease(&mut self, event: &Event) {
         // `rebuilt` voids nothing that the states it begins with still hold.
         if !matches!(event, Event::Resumed(_)) {
@@ -310,6 +319,10 @@ impl Replay {
             }
             self.adopted.insert(takeover, entry.seq);
             self.handovers.adopted(takeover);
+            if adopted.executor != entry.executor {
+                self.from_others
+                    .insert(shard.first, (shard.last, entry.seq));
+            }
             let all = self.inherited.clone();
             let inherited = all.get(&takeover);
             for idx in shard.first..=shard.last {
@@ -360,9 +373,11 @@ impl Replay {
         }
         let before = self.latest(object.idx);
         let possible = self.possibilities.after(before.possible, &entry.event)?;
-        // What a lost checkpoint had journaled of it, nobody can say any more.
-        let may_have_failed =
-            before.outcome == Some(Outcome::Failed) || (before.seq == 0 && self.is_rebuilt());
+        // What a lost checkpoint had journaled of it, nobody can say any more; what another worker had, not
+        // this journal.
+        let may_have_failed = before.outcome == Some(Outcome::Failed)
+            || (before.seq == 0 && self.is_rebuilt())
+            || self.was_anothers_since(object.idx, before.seq);
         if matches!(entry.event, Event::Accepted(_)) && !may_have_failed {
             return Err("\"accepted\" is about an object that had not failed".into());
         }

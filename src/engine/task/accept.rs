@@ -2,19 +2,23 @@
 //! Anchore's changes; each object gets an entry in the journal and an outcome in the mirror, and the
 //! task may come to its end by it. Their sources stay where they are.
 
-use crate::catalog::{Catalog, FailedObject, FailureCount, MirrorUpdate, TaskRow};
+use std::time::Instant;
+
+use crate::catalog::{Catalog, FailedObject, FailureCount, MirrorUpdate, TaskRow, Writer};
 use crate::database::Session;
 use crate::engine::flow::lock::{Lease, take_lock};
 use crate::engine::run::executor_end;
-use crate::engine::run::opening::resumed;
+use crate::engine::run::opening::{begins, resumed};
 use crate::engine::run::replay::Recovery;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::run::scheduler::Left;
+use crate::engine::task::shared_pass::{Joining, join};
 use crate::engine::task::take_up::{TakenUp, take_up};
+use crate::engine::task::taking_up::TakingUp;
 use crate::engine::{EngineError, Settings};
-use crate::journal::NewEntry;
+use crate::journal::{Journal, NewEntry};
 use crate::model::{
-    Accepted, Cause, Completed, EndedFailed, Event, Interrupted, Summary, TaskState,
+    Accepted, Cause, Claim, Completed, EndedFailed, Event, Interrupted, Summary, TaskState,
 };
 
 /// Objects journaled and mirrored at once.
@@ -111,10 +115,6 @@ async fn locked(
 ) -> Result<Accepting, EngineError> {
     catalog.ensure_schema().await?;
     let task = catalog.task(&request.task.uuid.to_string()).await?;
-    if task.workers {
-        let (task_id, what) = (task.task_id, "accept");
-        return Err(EngineError::ForWorkers { task_id, what });
-    }
     refuse_reversed(catalog, &task).await?;
     if next_page(request, catalog, task.task_id, None)
         .await?
@@ -124,13 +124,16 @@ async fn locked(
         let there = catalog.failure_counts(task.task_id).await?;
         return Ok(Accepting::NothingSuch(there));
     }
-    let taken_up = take_up(&task, settings, session, catalog).await?;
+    let open = match task.workers {
+        true => Open::as_worker(&task, settings, session, catalog).await?,
+        false => Open::alone(take_up(&task, settings, session, catalog).await?),
+    };
     let accepting = Accept {
         request,
         catalog,
         session,
         task: &task,
-        taken_up: &taken_up,
+        open: &open,
     };
     let accepted_now = accepting.objects().await?;
     let (state, summary) = accepting.end().await?;
@@ -144,7 +147,7 @@ async fn locked(
         summary,
         causes: catalog.failure_counts(task.task_id).await?,
     };
-    taken_up.journal.close().await?;
+    open.journal.close().await?;
     Ok(Accepting::Done(Box::new(report)))
 }
 
@@ -171,24 +174,74 @@ async fn next_page(
     }
 }
 
+/// A checkpoint that is brought together with the mirror.
+struct Open {
+    journal: Journal,
+    epoch: i32,
+    late_until: Option<Instant>,
+    /// Of a task that workers share: all that any of them has left, this worker's now.
+    own: Option<Vec<Claim>>,
+}
+
+impl Open {
+    fn alone(taken_up: TakenUp) -> Self {
+        Self {
+            journal: taken_up.journal,
+            epoch: taken_up.epoch,
+            late_until: taken_up.late_until,
+            own: None,
+        }
+    }
+
+    /// Under the lock that nobody shares no other worker lives: what is open is the dead's, or this one's own.
+    async fn as_worker(
+        task: &TaskRow,
+        settings: &Settings,
+        session: &Session,
+        catalog: &Catalog,
+    ) -> Result<Self, EngineError> {
+        let Joining { journal, epoch } = join(task, settings, (catalog, session), false).await?;
+        let taking_up = TakingUp {
+            catalog,
+            session,
+            task,
+            journal: &journal,
+            epoch,
+        };
+        let phases = catalog.summary(task.task_id).await?.phases;
+        let begins = begins(task, journal.head(), phases);
+        taking_up.begin(begins, true, settings).await?;
+        let own = catalog
+            .own_shards(&taking_up.recovery(&[]).writer())
+            .await?;
+        Ok(Self {
+            journal,
+            epoch,
+            late_until: None,
+            own: Some(own),
+        })
+    }
+}
+
 /// A task that is open for this.
 struct Accept<'a> {
     request: &'a AcceptRequest,
     catalog: &'a Catalog,
     session: &'a Session,
     task: &'a TaskRow,
-    taken_up: &'a TakenUp,
+    open: &'a Open,
 }
 
 impl Accept<'_> {
-    fn recovery(&self) -> Recovery<'_> {
+    /// A worker tells of these shards alone.
+    fn recovery<'r>(&'r self, own: Option<&'r [Claim]>) -> Recovery<'r> {
         Recovery {
             catalog: self.catalog,
             session: self.session,
             task: self.task,
-            journal: &self.taken_up.journal,
-            epoch: self.taken_up.epoch,
-            own: None,
+            journal: &self.open.journal,
+            epoch: self.open.epoch,
+            own,
         }
     }
 
@@ -196,9 +249,12 @@ impl Accept<'_> {
     /// the next resume brings together.
     async fn objects(&self) -> Result<u64, EngineError> {
         let task_id = self.task.task_id;
-        let journal = &self.taken_up.journal;
-        let phases = self.catalog.summary(task_id).await?.phases;
-        self.journal_task(Event::Resumed(resumed(phases))).await?;
+        let journal = &self.open.journal;
+        // A worker has begun before it took anything over.
+        if self.open.own.is_none() {
+            let phases = self.catalog.summary(task_id).await?.phases;
+            self.journal_task(Event::Resumed(resumed(phases))).await?;
+        }
         let (mut accepted, mut after_idx) = (0, None);
         loop {
             let (last, page) = next_page(self.request, self.catalog, task_id, after_idx).await?;
@@ -216,8 +272,21 @@ impl Accept<'_> {
                 Some(MirrorUpdate::of(idx, seq, at, &new.event))
             });
             let updates: Vec<MirrorUpdate> = updates.collect();
-            self.recovery().tell(journal.head(), updates).await?;
+            let claims = self.claims(&updates).await?;
+            let recovery = self.recovery(claims.as_deref());
+            recovery.tell(journal.head(), updates).await?;
         }
+    }
+
+    /// A worker's claims on what it tells of.
+    async fn claims(&self, updates: &[MirrorUpdate]) -> Result<Option<Vec<Claim>>, EngineError> {
+        let Some(own) = &self.open.own else {
+            return Ok(None);
+        };
+        let writer = self.recovery(Some(own)).writer();
+        let idxs: Vec<u64> = updates.iter().map(|update| update.idx).collect();
+        let claims = self.catalog.take_shards(self.session, &writer, &idxs);
+        Ok(Some(claims.await?))
     }
 
     /// The task's end, where nothing else is left of it. One that was stopped early is not at its
@@ -256,17 +325,35 @@ impl Accept<'_> {
             }
         };
         self.journal_task(event).await?;
-        self.recovery().head_goes_out().await?;
-        let TakenUp {
-            journal,
-            late_until,
-            ..
-        } = self.taken_up;
+        let recovery = self.recovery(self.open.own.as_deref());
+        recovery.head_goes_out().await?;
         // Nothing is sent to a store here.
-        let end = executor_end(journal.executor(), Left::Nothing, *late_until);
+        let executor = self.open.journal.executor();
+        let end = executor_end(executor, Left::Nothing, self.open.late_until);
         let (catalog, session) = (self.catalog, self.session);
-        catalog.task_ends(session, task_id, state, end).await?;
+        let state = match &self.open.own {
+            Some(own) => {
+                self.close_shards(&recovery.writer(), own).await?;
+                catalog.worker_ends(session, task_id, end).await?
+            }
+            None => {
+                catalog.task_ends(session, task_id, state, end).await?;
+                state
+            }
+        };
         Ok((state, summary))
+    }
+
+    /// A task that workers share is at its end when every shard is. What has more to do stays open.
+    async fn close_shards(&self, writer: &Writer, own: &[Claim]) -> Result<(), EngineError> {
+        for claim in own {
+            let (shard, token) = (claim.shard, claim.token());
+            let done = self
+                .catalog
+                .shard_done(writer, shard, token, self.task.rest());
+            done.await?;
+        }
+        Ok(())
     }
 
     async fn journal_task(&self, event: Event) -> Result<(), EngineError> {
@@ -274,7 +361,7 @@ impl Accept<'_> {
             object: None,
             event,
         };
-        self.taken_up.journal.append(vec![entry]).await?;
+        self.open.journal.append(vec![entry]).await?;
         Ok(())
     }
 }

@@ -183,7 +183,7 @@ async fn plan_and_run(
 ) -> Result<RunReport, EngineError> {
     let (catalog, session, task_id) = (&held.catalog, &held.session, task.task_id);
     let begun = match task.workers {
-        true => Begun::Worker(join(task, settings, &held, pass.after_failover).await?),
+        true => Begun::Worker(join(task, settings, (catalog, session), pass.after_failover).await?),
         false => Begun::Alone(take_up(task, settings, session, catalog).await?),
     };
     let planned = catalog.plan_pass(session, request).await?;

@@ -19,18 +19,17 @@ use crate::model::{Event, Stage};
 
 /// A worker that has brought what it knows to the mirror.
 pub struct Joining {
-    journal: Journal,
-    epoch: i32,
+    pub journal: Journal,
+    pub epoch: i32,
 }
 
-/// Joins a task before its pass is planned, under the lock that nobody shares.
+/// Joins a task under the lock that nobody shares: before its pass is planned, or to have it alone.
 pub async fn join(
     task: &TaskRow,
     settings: &Settings,
-    held: &Held,
+    (catalog, session): (&Catalog, &Session),
     after_failover: bool,
 ) -> Result<Joining, EngineError> {
-    let (catalog, session) = (&held.catalog, &held.session);
     let WorkersCheckpoint { journal, mirrored } =
         open_workers_checkpoint(task, settings, catalog).await?;
     let epoch = joins(catalog, session, task, &journal, after_failover).await?;

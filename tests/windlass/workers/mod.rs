@@ -1,5 +1,6 @@
 //! Several workers on one task, each on a machine of its own: killed, stopped, cut off, and taken over.
 
+mod accepted;
 mod history;
 mod staged;
 mod storm;

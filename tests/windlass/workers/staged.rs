@@ -36,12 +36,17 @@ impl Workers {
     }
 
     /// What is typed for the task on a machine that has never seen it.
-    fn typed<'w>(&'w self, command: &'w str, options: &[&'w str]) -> Vec<&'w str> {
+    pub(super) fn typed<'w>(&'w self, command: &'w str, options: &[&'w str]) -> Vec<&'w str> {
         let words = ["--db-connect", &self.url, command, &self.task];
         [&words, options].concat()
     }
 
-    async fn command(&self, machine: &Program, command: &str, options: &[&str]) -> Outcome {
+    pub(super) async fn command(
+        &self,
+        machine: &Program,
+        command: &str,
+        options: &[&str],
+    ) -> Outcome {
         let args = self.typed(command, options);
         machine.run_with(&args, &SHARD).await
     }
