@@ -2,6 +2,7 @@
 
 use windlass::model::{Outcome, Phase};
 
+use super::failover;
 use super::journal;
 use super::setup::Setup;
 use super::world::{Active, Content, PLANNED, Place, Step, World};
@@ -55,6 +56,10 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
     if world.db.active == Active::Another {
         return Ok(());
     }
+    // The operator has to see to it.
+    if failover::is_stopped(world, setup) && !failover::all_fit(world, setup) {
+        return Ok(());
+    }
     // What only a lost checkpoint could go on with, a new executor would: it is the other one here.
     if !world.db.closed && world.journals == [None; 2] {
         return Ok(());
@@ -63,6 +68,11 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
         return Err("the task is never closed".into());
     }
     journal::agree(world, setup)?;
+    for i in 0..setup.objects {
+        if world.timeline > 0 && !world.is_right(setup, i) {
+            return Err(format!("row {i} is left without its document"));
+        }
+    }
     if world.meddled {
         return Ok(());
     }

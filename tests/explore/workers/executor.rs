@@ -3,6 +3,7 @@
 use windlass::model::{Phase, State};
 
 use super::cutover;
+use super::failover;
 use super::journal::{Journal, What};
 use super::mirror;
 use super::rules::Rule;
@@ -61,6 +62,7 @@ pub fn may_join(world: &World, setup: &Setup, e: usize) -> bool {
         && is_active(world, setup)
         && locks_are_free(world)
         && !hangs(world, e)
+        && !failover::is_stopped(world, setup)
 }
 
 /// A process begins, new or on the checkpoint of one that has died.
@@ -90,7 +92,11 @@ pub fn regain(world: &mut World, setup: &Setup, e: usize) -> Found {
         return Ok(());
     }
     let is_kept_out = world.process(e).stage == Stage::Working && !cutover::lets_in(world, setup);
-    if world.db.closed || is_kept_out || !is_active(world, setup) {
+    let is_over = world.db.closed || !is_active(world, setup);
+    let is_stopped = failover::is_stopped(world, setup);
+    // What the database has lost shows when the journal is brought to the mirror.
+    let shows_loss = setup.holds(Rule::MirrorBeforeClaim) && failover::shows_loss(world, setup, e);
+    if is_over || is_kept_out || is_stopped || shows_loss {
         leave(world, e);
         return Ok(());
     }
@@ -104,7 +110,9 @@ pub fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
     process.believes = true;
     process.jumped = false;
     process.taking = None;
+    let lost = failover::lost_commits(world, setup, e);
     bring_up_to_date(world, setup, e);
+    failover::return_lost(world, setup, e, &lost);
     for s in 0..setup.shards() {
         if world.db.shards[s].owner == Some(e) && !world.db.shards[s].done {
             let is_adopted = tell_adoption(world, setup, e, s);
@@ -117,6 +125,14 @@ pub fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
         begin_tenure(world, setup, e, s);
     }
     Ok(())
+}
+
+/// A batch for the mirror. A process that hears that the database has lost what it had ends.
+pub fn flush(world: &mut World, setup: &Setup, e: usize) {
+    match failover::shows_loss(world, setup, e) {
+        true => leave(world, e),
+        false => mirror::flush(world, setup, e),
+    }
 }
 
 fn bring_up_to_date(world: &mut World, setup: &Setup, e: usize) {

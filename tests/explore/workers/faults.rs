@@ -1,5 +1,6 @@
 //! What goes wrong, and what others do.
 
+use super::failover;
 use super::executor::{self, leave};
 use super::mirror;
 use super::rules::Rule;
@@ -18,6 +19,8 @@ pub enum Disturbance {
     Overwrite(usize),
     AnotherTask,
     Damage(usize, Content),
+    StandbyStalls,
+    FailOver,
 }
 
 pub fn possible(world: &World, setup: &Setup) -> Vec<Disturbance> {
@@ -28,6 +31,9 @@ pub fn possible(world: &World, setup: &Setup) -> Vec<Disturbance> {
         if frozen && world.sessions[e].is_some() {
             found.push(Disturbance::LoseSession(e));
         }
+    }
+    if world.standby.is_some() {
+        found.push(Disturbance::FailOver);
     }
     if world.left == 0 {
         return found;
@@ -72,6 +78,9 @@ fn of_executor(world: &World, setup: &Setup, e: usize, found: &mut Vec<Disturban
 fn of_others(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
     if setup.may(Fault::AnchoreWaits) && !world.waits && !world.lock_is_free() {
         found.push(Disturbance::StandInLine);
+    }
+    if failover::may_stall(world, setup) {
+        found.push(Disturbance::StandbyStalls);
     }
     let is_first = world.db.active == Active::Ours;
     if setup.may(Fault::AnotherTask) && is_first && may_another_begin(world, setup) {
@@ -130,8 +139,11 @@ fn may_be_damaged(world: &World, setup: &Setup, i: usize) -> bool {
 }
 
 pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) {
-    let is_free = matches!(what, Disturbance::LoseSession(e)
-        if world.processes[e].is_some_and(|process| process.frozen));
+    let is_free = match what {
+        Disturbance::LoseSession(e) => world.processes[e].is_some_and(|process| process.frozen),
+        Disturbance::FailOver => true,
+        _ => false,
+    };
     world.left -= u8::from(!is_free);
     match what {
         Disturbance::Kill(e) => leave(world, e),
@@ -146,6 +158,8 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) {
         Disturbance::StandInLine => world.waits = true,
         Disturbance::Overwrite(i) => overwrite(world, setup, i),
         Disturbance::AnotherTask => another_task(world, setup),
+        Disturbance::StandbyStalls => failover::stall(world),
+        Disturbance::FailOver => failover::fail_over(world, setup),
         Disturbance::Damage(i, content) => {
             world.write(setup, Place::B, i, content);
             world.hurt[i] |= world.db.rows[i].at == Place::B;

@@ -29,6 +29,8 @@ pub enum What {
     Failed(Phase),
     Skipped,
     Returned,
+    /// The database has lost the commit.
+    CommitLost,
 }
 
 impl What {
@@ -44,6 +46,7 @@ impl What {
             What::Failed(phase) => Told::Failed(phase),
             What::Skipped => Told::Skipped,
             What::Returned => Told::Returned(Phase::Pending),
+            What::CommitLost => Told::Returned(Phase::Verified),
         };
         Some(told.event())
     }

@@ -91,6 +91,7 @@ fn apply(object: &mut Object, order: u8, seq: u8, what: What) {
         What::Claimed | What::Adopted { .. } => return,
         What::Copied(content) => (Phase::Copied, None, Some(content)),
         What::Verified => (object.phase.max(Phase::Verified), None, None),
+        What::CommitLost => (Phase::Verified, None, None),
         What::Committed => (Phase::Committed, None, None),
         What::SourceDeleted => (Phase::SourceDeleted, None, None),
         What::SourceKept => (Phase::Committed, Some(Outcome::SourceKept), None),

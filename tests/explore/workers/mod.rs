@@ -14,6 +14,7 @@
 mod check;
 mod cutover;
 mod executor;
+mod failover;
 mod faults;
 mod journal;
 mod mirror;
@@ -38,6 +39,7 @@ pub enum Move {
     FlushFails,
     HandOver,
     Join(usize),
+    AfterFailover(usize),
     Notice(usize),
     Regain(usize),
     TakeFree(usize, usize),
@@ -86,6 +88,8 @@ impl Model for Setup {
         }
         let may_join = |e: &usize| executor::may_join(world, self, *e);
         found.extend((0..EXECUTORS).filter(may_join).map(Move::Join));
+        let may_go_on = |e: &usize| failover::may_go_on(world, self, *e);
+        found.extend((0..EXECUTORS).filter(may_go_on).map(Move::AfterFailover));
         let may_cut_over = |e: &usize| cutover::may_begin(world, self, *e);
         found.extend((0..EXECUTORS).filter(may_cut_over).map(Move::CutOver));
         for e in 0..EXECUTORS {
@@ -109,6 +113,7 @@ impl Model for Setup {
     }
 
     fn carry_out(&self, world: &mut World, by: Move) -> Found {
+        let before = world.standby.map(|_| world.db);
         match by {
             Move::Arrive(at) => {
                 let late = world.late[at].take().expect("it is on the wire");
@@ -122,13 +127,17 @@ impl Model for Setup {
             Move::FlushFails => world.hanging = None,
             Move::HandOver => executor::hand_over(world, self),
             Move::Join(e) => executor::join(world, self, e)?,
+            Move::AfterFailover(e) => {
+                world.db.timeline = world.timeline;
+                executor::join(world, self, e)?;
+            }
             Move::Notice(e) => executor::notice(world, e),
             Move::Regain(e) => executor::regain(world, self, e)?,
             Move::TakeFree(e, s) => executor::take_free(world, self, e, s),
             Move::BeginTakeover(e, s) => takeover::begin_takeover(world, e, s),
             Move::GoOnTaking(e) => takeover::go_on_taking(world, self, e),
             Move::Step(e, i) => object::step(world, self, e, i)?,
-            Move::Flush(e) => mirror::flush(world, self, e),
+            Move::Flush(e) => executor::flush(world, self, e),
             Move::Done(e, s) => mirror::done(world, self, e, s),
             Move::Close(e) => executor::close(world, self, e)?,
             Move::CutOver(e) => cutover::begin(world, self, e)?,
@@ -138,6 +147,9 @@ impl Model for Setup {
             Move::Wake(e) => faults::wake(world, e, false),
             Move::WakeSending(e) => faults::wake(world, e, true),
             Move::Disturb(what) => faults::disturb(world, self, what),
+        }
+        if let Some(before) = before {
+            failover::count_lag(world, &before);
         }
         check::always(world, self)
     }
@@ -160,7 +172,8 @@ fn is_settled(world: &World) -> bool {
         .iter()
         .zip(world.sessions)
         .all(|(process, session)| process.is_none() == session.is_none());
-    world.left == 0 && is_alone && alone.next().is_none() && is_quiet && is_held
+    let is_over = world.left == 0 && world.standby.is_none();
+    is_over && is_alone && alone.next().is_none() && is_quiet && is_held
 }
 
 fn of_executor(world: &World, setup: &Setup, e: usize, found: &mut Vec<Move>) {
@@ -262,4 +275,12 @@ fn of_two_lines_either_is_enough_and_one_is_needed() {
         rules: Rules::without(second).and_without(first),
         ..*setup::for_second_line(second)
     });
+}
+
+#[test]
+fn failover_scratch() {
+    println!("ALL: {:?}", crate::violation(&setup::FAILOVERS));
+    for rule in [Rule::FailoverStops, Rule::WordWaitsForAll, Rule::WordAfterJournals, Rule::WordWithoutLoss] {
+        println!("{rule:?} off: {:?}", crate::violation(&Setup { rules: Rules::without(rule), ..setup::FAILOVERS }));
+    }
 }

@@ -5,6 +5,7 @@
 
 use windlass::model::{Action, Outcome, Phase};
 
+use super::failover;
 use super::executor::{notices_loss, tell};
 use super::journal::What;
 use super::mirror;
@@ -147,7 +148,8 @@ fn go_out(world: &mut World, setup: &Setup, e: usize, i: usize, sending: Sending
     }
     world.process_mut(e).jumped = false;
     let lease = world.item(e, i).lease;
-    if !world.owns(setup, e, i, lease) {
+    // Behind a failover nobody else acts before the operator lets them.
+    if !world.owns(setup, e, i, lease) && !failover::is_stopped(world, setup) {
         return Err(format!(
             "executor {e} sends for object {i}, whose shard it has lost"
         ));
@@ -160,7 +162,7 @@ fn go_out(world: &mut World, setup: &Setup, e: usize, i: usize, sending: Sending
 pub fn arrive(world: &mut World, setup: &Setup, late: Late) -> Found {
     let i = late.object;
     let is_own = world.db.shards[setup.shard(i)].owner == Some(late.executor);
-    if !is_own && !late.instant {
+    if !is_own && !late.instant && !failover::is_stopped(world, setup) {
         return Err(format!(
             "a request of executor {} arrives after another has taken object {i}",
             late.executor
@@ -177,6 +179,8 @@ pub fn arrive(world: &mut World, setup: &Setup, late: Late) -> Found {
         }
         Sending::Delete => world.write(setup, Place::A, i, Content::Absent),
     }
+    // Sent on a commit that a failover has taken since.
+    world.hurt[i] |= failover::is_stopped(world, setup) && !world.is_right(setup, i);
     Ok(())
 }
 
@@ -221,6 +225,9 @@ fn commit(world: &mut World, setup: &Setup, e: usize, i: usize) -> Found {
         at: Place::B,
         content,
     };
+    if world.timeline > 0 {
+        world.hurt[i] = false;
+    }
     let seq = world.journals[e].map_or(0, |journal| journal.0[i].len());
     let object = &mut world.db.objects[i];
     object.phase = Phase::Committed;

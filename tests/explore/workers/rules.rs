@@ -58,6 +58,14 @@ rules! {
     CutoverWaitsForAll,
     /// A shard that is opened again for it is still its last owner's, and so has to be taken over.
     ReopenedKeepsOwner,
+    /// Behind a failover nobody joins or comes back until the operator says so.
+    FailoverStops,
+    /// He says so when no process of before is left, and nothing that one has sent can still arrive,
+    WordWaitsForAll,
+    /// when the journal of every worker is there and fits,
+    WordAfterJournals,
+    /// and when none tells of a commit that the database does not have.
+    WordWithoutLoss,
     /// A commit asks for its shards' owner and lease first.
     CommitIsFenced,
     /// So does the question whether a source may go.

@@ -29,6 +29,8 @@ pub enum Fault {
     AnotherTask,
     /// A store damages or loses one of two copies.
     Damage,
+    /// The server is failed over to a standby that does not have its last transactions.
+    Failover,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -152,6 +154,12 @@ const ONLINE: Setup = Setup {
     ..ONE
 };
 
+pub const FAILOVERS: Setup = Setup {
+    name: "one shard, failovers",
+    faults: &[Fault::Kill, Fault::Failover],
+    ..ONE
+};
+
 /// What is copied is not written again, and rows are deleted in one statement: so nothing is left that
 /// only the claim can close.
 const COPIED: Setup = Setup {
@@ -247,6 +255,10 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         | Rule::SwapOnTheSession => &BESIDE_ANOTHER_TASK,
         Rule::WorkUnderShared | Rule::SharedFirst | Rule::AskAfterJump => &BESIDE_ANCHORE,
         Rule::MirrorIsFenced | Rule::FenceHoldsTheShard => &HANGING,
+        Rule::FailoverStops
+        | Rule::WordWaitsForAll
+        | Rule::WordAfterJournals
+        | Rule::WordWithoutLoss => &FAILOVERS,
         Rule::OneVersion => &VERSIONS,
         Rule::KinInOneShard => &KIN,
         Rule::CloseWhenDone => &TWO,
@@ -358,7 +370,10 @@ impl Setup {
                 active: Active::Ours,
                 cutover: false,
                 closed: false,
+                timeline: 0,
             },
+            standby: None,
+            timeline: 0,
             sessions: [Some(false), None],
             numbers: [true, false],
             waits: false,

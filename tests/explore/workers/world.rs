@@ -95,6 +95,16 @@ pub struct Database {
     /// The cut-over of an online task has begun.
     pub cutover: bool,
     pub closed: bool,
+    /// The timeline of the server on which workers may share the task, as it stands with the active task.
+    pub timeline: u8,
+}
+
+/// A standby that follows the server no more: what it would have after a failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Standby {
+    pub db: Database,
+    /// How many transactions it does not have.
+    pub lags: u8,
 }
 
 /// What goes to a store and can't be fenced.
@@ -159,6 +169,8 @@ pub struct Process {
     pub jumped: bool,
     pub items: [Option<Item>; OBJECTS],
     pub taking: Option<Taking>,
+    /// The database has lost entries that it had acknowledged to this process.
+    pub went_back: bool,
 }
 
 impl Process {
@@ -171,6 +183,7 @@ impl Process {
             jumped: false,
             items: [None; OBJECTS],
             taking: None,
+            went_back: false,
         }
     }
 }
@@ -200,6 +213,9 @@ pub struct Hanging {
 pub struct World {
     pub stores: [[Content; OBJECTS]; 2],
     pub db: Database,
+    pub standby: Option<Standby>,
+    /// The timeline that the server is on: one that is failed over to begins another.
+    pub timeline: u8,
     /// Each executor's session, and whether it holds the lock shared.
     pub sessions: [Option<bool>; EXECUTORS],
     /// Whether each executor's session holds the lock of its number.
