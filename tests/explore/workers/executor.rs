@@ -111,7 +111,10 @@ pub fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
     process.jumped = false;
     process.taking = None;
     let lost = failover::lost_commits(world, setup, e);
-    bring_up_to_date(world, setup, e);
+    match world.process(e).items == [None; OBJECTS] {
+        true if setup.holds(Rule::MirrorBeforeClaim) => mirror::replay(world, setup, e),
+        _ => bring_up_to_date(world, setup, e),
+    }
     failover::return_lost(world, setup, e, &lost);
     for s in 0..setup.shards() {
         if world.db.shards[s].owner == Some(e) && !world.db.shards[s].done {

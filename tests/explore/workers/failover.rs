@@ -105,21 +105,35 @@ fn fits(world: &World, setup: &Setup, e: usize, i: usize) -> bool {
     let mut state = State::at(setup.begins);
     let mut is_fit = object.phase == Phase::Committed && !object.journaled;
     for (seq, entry) in journal.0[i].after(0) {
-        if let Some(event) = entry.what.event() {
-            state = state.apply(&event).unwrap_or(State::at(state.phase));
-        }
+        state = match entry.what.event() {
+            None => state.in_new_lease(),
+            Some(event) => state.apply(&event).unwrap_or(state),
+        };
         is_fit |= seq >= head && state.phase == object.phase;
     }
     is_fit
 }
 
-/// Whether a journal tells of a commit that the database does not have.
-fn has_lost(world: &World, _setup: &Setup, e: usize, i: usize) -> bool {
+/// Whether a journal tells of a claim, a takeover or a commit that the database does not have.
+fn has_lost(world: &World, setup: &Setup, e: usize, i: usize) -> bool {
     let Some(journal) = world.journals[e] else {
         return false;
     };
+    let shard = world.db.shards[setup.shard(i)];
+    let takeovers = || shard.before.iter().flatten();
+    let mut beyond = journal.0[i].after(world.db.heads[e][i]);
+    let is_of_another = shard.owner != Some(e) && !takeovers().any(|before| before.executor == e);
+    let has_lost_claim = is_of_another && beyond.any(|_| true);
+    let mut entries = journal.0[i].after(0);
+    let has_lost_takeover = entries.any(|(_, entry)| {
+        let is_adoption = matches!(entry.what, What::Adopted { .. });
+        is_adoption && !takeovers().any(|before| before.lease == entry.lease)
+    });
     let is_behind = leaves_behind(journal.0[i].after(0));
-    is_behind && world.db.objects[i].phase < Phase::Committed
+    let has_lost_commit = is_behind && world.db.objects[i].phase < Phase::Committed;
+    (has_lost_claim && setup.holds(Rule::LostClaim))
+        || (has_lost_takeover && setup.holds(Rule::LostTakeover))
+        || (has_lost_commit && setup.holds(Rule::LostCommit))
 }
 
 /// Whether entries leave an object behind its commit.

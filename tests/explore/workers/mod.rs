@@ -280,7 +280,9 @@ fn of_two_lines_either_is_enough_and_one_is_needed() {
 #[test]
 fn failover_scratch() {
     println!("ALL: {:?}", crate::violation(&setup::FAILOVERS));
-    for rule in [Rule::FailoverStops, Rule::WordWaitsForAll, Rule::WordAfterJournals, Rule::WordWithoutLoss] {
+    println!("only verify: {:?}", crate::violation(&Setup { rules: Rules::without(Rule::LostTakeover).and_without(Rule::LostClaim).and_without(Rule::LostCommit), ..setup::FAILOVERS }));
+    println!("lost commit only: {:?}", crate::violation(&Setup { rules: Rules::without(Rule::LostTakeover).and_without(Rule::LostClaim), ..setup::FAILOVERS }));
+    for rule in [Rule::FailoverStops, Rule::WordWaitsForAll, Rule::WordAfterJournals, Rule::WordWithoutLoss, Rule::LostClaim, Rule::LostTakeover, Rule::LostCommit] {
         println!("{rule:?} off: {:?}", crate::violation(&Setup { rules: Rules::without(rule), ..setup::FAILOVERS }));
     }
 }

@@ -66,6 +66,9 @@ rules! {
     WordAfterJournals,
     /// and when none tells of a commit that the database does not have.
     WordWithoutLoss,
+    LostClaim,
+    LostTakeover,
+    LostCommit,
     /// A commit asks for its shards' owner and lease first.
     CommitIsFenced,
     /// So does the question whether a source may go.
