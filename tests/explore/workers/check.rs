@@ -5,7 +5,7 @@ use windlass::model::{Outcome, Phase};
 use super::failover;
 use super::journal;
 use super::setup::Setup;
-use super::world::{Active, Content, PLANNED, Place, Step, World};
+use super::world::{Active, Content, EXECUTORS, PLANNED, Place, Step, World};
 use crate::search::Found;
 
 pub fn always(world: &World, setup: &Setup) -> Found {
@@ -57,7 +57,8 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
         return Ok(());
     }
     // The operator has to see to it.
-    if failover::is_stopped(world, setup) && !failover::all_fit(world, setup) {
+    let may_go_on = |e| failover::journals_allow(world, setup, e);
+    if failover::is_stopped(world, setup) && !(0..EXECUTORS).any(may_go_on) {
         return Ok(());
     }
     // What only a lost checkpoint could go on with, a new executor would: it is the other one here.

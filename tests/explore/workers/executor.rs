@@ -111,10 +111,7 @@ pub fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
     process.jumped = false;
     process.taking = None;
     let lost = failover::lost_commits(world, setup, e);
-    match world.process(e).items == [None; OBJECTS] {
-        true if setup.holds(Rule::MirrorBeforeClaim) => mirror::replay(world, setup, e),
-        _ => bring_up_to_date(world, setup, e),
-    }
+    bring_up_to_date(world, setup, e);
     failover::return_lost(world, setup, e, &lost);
     for s in 0..setup.shards() {
         if world.db.shards[s].owner == Some(e) && !world.db.shards[s].done {
@@ -139,8 +136,12 @@ pub fn flush(world: &mut World, setup: &Setup, e: usize) {
 }
 
 fn bring_up_to_date(world: &mut World, setup: &Setup, e: usize) {
-    if setup.holds(Rule::MirrorBeforeClaim) {
-        mirror::flush(world, setup, e);
+    if !setup.holds(Rule::MirrorBeforeClaim) {
+        return;
+    }
+    match world.process(e).items == [None; OBJECTS] {
+        true => mirror::replay(world, setup, e),
+        false => mirror::flush(world, setup, e),
     }
 }
 
@@ -215,9 +216,14 @@ pub fn may_claim(world: &World, e: usize) -> bool {
     is_free && process.believes && !world.db.closed
 }
 
-pub fn may_take_free(world: &World, e: usize, s: usize) -> bool {
+pub fn may_take_free(world: &World, setup: &Setup, e: usize, s: usize) -> bool {
     let shard = world.db.shards[s];
-    may_claim(world, e) && shard.owner.is_none() && !shard.done
+    // It may be its own by an earlier claim, where a failover has lost the one that it remembers.
+    let is_held = setup
+        .objects_in(s)
+        .any(|i| world.process(e).items[i].is_some());
+    let is_free = shard.owner.is_none_or(|owner| owner == e && !is_held);
+    may_claim(world, e) && is_free && !shard.done
 }
 
 /// A shard that nobody has is claimed, on the session.

@@ -4,7 +4,7 @@
 use windlass::model::{Phase, State};
 
 use super::executor::{leave, tell};
-use super::journal::{Entry, What};
+use super::journal::{Entry, Journal, What};
 use super::rules::Rule;
 use super::setup::{Fault, Setup};
 use super::world::{Database, EXECUTORS, Stage, Standby, World};
@@ -12,9 +12,14 @@ use super::world::{Database, EXECUTORS, Stage, Standby, World};
 /// Transactions that a standby lacks at most.
 const LAG_MAX: u8 = 4;
 
+/// Whether the server was failed over, and nobody was let go on since.
+pub fn is_unsettled(world: &World) -> bool {
+    world.db.timeline != world.timeline
+}
+
 /// Whether nobody may join the task or come back to it.
 pub fn is_stopped(world: &World, setup: &Setup) -> bool {
-    world.db.timeline != world.timeline && setup.holds(Rule::FailoverStops)
+    is_unsettled(world) && setup.holds(Rule::FailoverStopsAll)
 }
 
 pub fn may_stall(world: &World, setup: &Setup) -> bool {
@@ -62,29 +67,33 @@ pub fn fail_over(world: &mut World, setup: &Setup) {
     }
 }
 
-/// `resume --after-failover`: the operator says that the journal of every worker is there and fits.
+/// `resume --after-failover`, on a machine whose worker has ended.
 pub fn may_go_on(world: &World, setup: &Setup, e: usize) -> bool {
     let is_quiet = world.processes == [None; EXECUTORS] && world.late == [None; 2];
-    let waits_for_all = setup.holds(Rule::WordWaitsForAll);
     is_stopped(world, setup)
         && world.processes[e].is_none()
-        && (is_quiet || !waits_for_all)
+        && (is_quiet || !setup.holds(Rule::WordWhenAllAreGone))
         && world.lock_is_free()
         && !world.waits
-        && all_fit(world, setup)
+        && journals_allow(world, setup, e)
 }
 
-/// Whether the operator can say so of every journal.
-pub fn all_fit(world: &World, setup: &Setup) -> bool {
+/// Whether no journal forbids it: all are there, and none tells of what the database has lost. What a worker
+/// itself has lost of its commits it makes again, as long as the shard is its own.
+pub fn journals_allow(world: &World, setup: &Setup, e: usize) -> bool {
+    let objects = |by: usize| (0..setup.objects).map(move |i| (by, i));
+    let allows = |(by, i): (usize, usize)| {
+        let is_own = world.db.shards[setup.shard(i)].owner == Some(by);
+        let makes_again = by == e && is_own;
+        (fits(world, setup, by, i) || !setup.holds(Rule::WordWhenJournalsFit))
+            && (!has_lost_claim(world, setup, by, i) || !setup.holds(Rule::LostClaimsForbid))
+            && (!has_lost_takeover(world, setup, by, i) || !setup.holds(Rule::LostTakeoversForbid))
+            && (!has_lost_commit(world, by, i)
+                || makes_again
+                || !setup.holds(Rule::LostCommitsForbid))
+    };
     let are_here = world.journals.iter().all(Option::is_some);
-    are_here
-        && (0..EXECUTORS).all(|e| {
-            (0..setup.objects).all(|i| {
-                let fits = fits(world, setup, e, i) || !setup.holds(Rule::WordAfterJournals);
-                let is_kept = !has_lost(world, setup, e, i) || !setup.holds(Rule::WordWithoutLoss);
-                fits && is_kept
-            })
-        })
+    are_here && (0..EXECUTORS).flat_map(objects).all(allows)
 }
 
 /// `journal verify` by itself: the mirror says what the journal does, either as of the entry that the mirror
@@ -114,26 +123,36 @@ fn fits(world: &World, setup: &Setup, e: usize, i: usize) -> bool {
     is_fit
 }
 
-/// Whether a journal tells of a claim, a takeover or a commit that the database does not have.
-fn has_lost(world: &World, setup: &Setup, e: usize, i: usize) -> bool {
-    let Some(journal) = world.journals[e] else {
-        return false;
-    };
+/// Whether a journal goes on, behind what the database has of it, about a shard that was never its executor's
+/// to the database.
+fn has_lost_claim(world: &World, setup: &Setup, e: usize, i: usize) -> bool {
     let shard = world.db.shards[setup.shard(i)];
-    let takeovers = || shard.before.iter().flatten();
-    let mut beyond = journal.0[i].after(world.db.heads[e][i]);
-    let is_of_another = shard.owner != Some(e) && !takeovers().any(|before| before.executor == e);
-    let has_lost_claim = is_of_another && beyond.any(|_| true);
-    let mut entries = journal.0[i].after(0);
-    let has_lost_takeover = entries.any(|(_, entry)| {
-        let is_adoption = matches!(entry.what, What::Adopted { .. });
-        is_adoption && !takeovers().any(|before| before.lease == entry.lease)
-    });
-    let is_behind = leaves_behind(journal.0[i].after(0));
-    let has_lost_commit = is_behind && world.db.objects[i].phase < Phase::Committed;
-    (has_lost_claim && setup.holds(Rule::LostClaim))
-        || (has_lost_takeover && setup.holds(Rule::LostTakeover))
-        || (has_lost_commit && setup.holds(Rule::LostCommit))
+    let mut takeovers = shard.before.iter().flatten();
+    let was_its = shard.owner == Some(e) || takeovers.any(|before| before.executor == e);
+    let head = world.db.heads[e][i];
+    !was_its && world.journals[e].is_some_and(|journal| journal.0[i].after(head).next().is_some())
+}
+
+/// Whether a journal tells of a takeover that the database does not know.
+fn has_lost_takeover(world: &World, setup: &Setup, e: usize, i: usize) -> bool {
+    let shard = world.db.shards[setup.shard(i)];
+    let is_known = |lease: u8| {
+        shard
+            .before
+            .iter()
+            .flatten()
+            .any(|before| before.lease == lease)
+    };
+    let is_lost = |(_, entry): (u8, Entry)| {
+        matches!(entry.what, What::Adopted { .. }) && !is_known(entry.lease)
+    };
+    world.journals[e].is_some_and(|journal| journal.0[i].after(0).any(is_lost))
+}
+
+/// Whether a journal ends behind a commit that the database does not have.
+fn has_lost_commit(world: &World, e: usize, i: usize) -> bool {
+    let is_behind = |journal: Journal| leaves_behind(journal.0[i].after(0));
+    world.journals[e].is_some_and(is_behind) && world.db.objects[i].phase < Phase::Committed
 }
 
 /// Whether entries leave an object behind its commit.
@@ -163,7 +182,10 @@ pub fn lost_commits(world: &World, setup: &Setup, e: usize) -> Vec<usize> {
 /// They go back to verified.
 pub fn return_lost(world: &mut World, setup: &Setup, e: usize, lost: &[usize]) {
     for i in lost {
-        let lease = world.db.shards[setup.shard(*i)].lease;
+        // The lease may be lost as well in which they were made.
+        let journal = world.journals[e].expect("asked before");
+        let latest = journal.0[*i].after(0).map(|(_, entry)| entry.lease).max();
+        let lease = latest.unwrap_or(world.db.shards[setup.shard(*i)].lease);
         tell(world, e, *i, lease, What::CommitLost);
     }
 }

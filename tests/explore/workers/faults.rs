@@ -1,7 +1,7 @@
 //! What goes wrong, and what others do.
 
-use super::failover;
 use super::executor::{self, leave};
+use super::failover;
 use super::mirror;
 use super::rules::Rule;
 use super::setup::{Fault, Setup};

@@ -217,7 +217,7 @@ fn of_executor(world: &World, setup: &Setup, e: usize, found: &mut Vec<Move>) {
         if mirror::may_be_done(world, setup, e, s) {
             found.push(Move::Done(e, s));
         }
-        if executor::may_take_free(world, e, s) {
+        if executor::may_take_free(world, setup, e, s) {
             found.push(Move::TakeFree(e, s));
         }
         if takeover::may_take_over(world, setup, e, s) {
@@ -275,14 +275,4 @@ fn of_two_lines_either_is_enough_and_one_is_needed() {
         rules: Rules::without(second).and_without(first),
         ..*setup::for_second_line(second)
     });
-}
-
-#[test]
-fn failover_scratch() {
-    println!("ALL: {:?}", crate::violation(&setup::FAILOVERS));
-    println!("only verify: {:?}", crate::violation(&Setup { rules: Rules::without(Rule::LostTakeover).and_without(Rule::LostClaim).and_without(Rule::LostCommit), ..setup::FAILOVERS }));
-    println!("lost commit only: {:?}", crate::violation(&Setup { rules: Rules::without(Rule::LostTakeover).and_without(Rule::LostClaim), ..setup::FAILOVERS }));
-    for rule in [Rule::FailoverStops, Rule::WordWaitsForAll, Rule::WordAfterJournals, Rule::WordWithoutLoss, Rule::LostClaim, Rule::LostTakeover, Rule::LostCommit] {
-        println!("{rule:?} off: {:?}", crate::violation(&Setup { rules: Rules::without(rule), ..setup::FAILOVERS }));
-    }
 }

@@ -5,8 +5,8 @@
 
 use windlass::model::{Action, Outcome, Phase};
 
-use super::failover;
 use super::executor::{notices_loss, tell};
+use super::failover;
 use super::journal::What;
 use super::mirror;
 use super::rules::Rule;
@@ -149,7 +149,7 @@ fn go_out(world: &mut World, setup: &Setup, e: usize, i: usize, sending: Sending
     world.process_mut(e).jumped = false;
     let lease = world.item(e, i).lease;
     // Behind a failover nobody else acts before the operator lets them.
-    if !world.owns(setup, e, i, lease) && !failover::is_stopped(world, setup) {
+    if !world.owns(setup, e, i, lease) && !failover::is_unsettled(world) {
         return Err(format!(
             "executor {e} sends for object {i}, whose shard it has lost"
         ));
@@ -162,7 +162,7 @@ fn go_out(world: &mut World, setup: &Setup, e: usize, i: usize, sending: Sending
 pub fn arrive(world: &mut World, setup: &Setup, late: Late) -> Found {
     let i = late.object;
     let is_own = world.db.shards[setup.shard(i)].owner == Some(late.executor);
-    if !is_own && !late.instant && !failover::is_stopped(world, setup) {
+    if !is_own && !late.instant && !failover::is_unsettled(world) {
         return Err(format!(
             "a request of executor {} arrives after another has taken object {i}",
             late.executor
@@ -180,7 +180,7 @@ pub fn arrive(world: &mut World, setup: &Setup, late: Late) -> Found {
         Sending::Delete => world.write(setup, Place::A, i, Content::Absent),
     }
     // Sent on a commit that a failover has taken since.
-    world.hurt[i] |= failover::is_stopped(world, setup) && !world.is_right(setup, i);
+    world.hurt[i] |= failover::is_unsettled(world) && !world.is_right(setup, i);
     Ok(())
 }
 

@@ -58,17 +58,19 @@ rules! {
     CutoverWaitsForAll,
     /// A shard that is opened again for it is still its last owner's, and so has to be taken over.
     ReopenedKeepsOwner,
-    /// Behind a failover nobody joins or comes back until the operator says so.
-    FailoverStops,
-    /// He says so when no process of before is left, and nothing that one has sent can still arrive,
-    WordWaitsForAll,
+    /// Behind a failover of the database nobody joins the task or comes back to it, until the operator lets
+    /// one executor go on.
+    FailoverStopsAll,
+    /// That is when no process of before is left, and nothing that one has sent can still arrive,
+    WordWhenAllAreGone,
     /// when the journal of every worker is there and fits,
-    WordAfterJournals,
-    /// and when none tells of a commit that the database does not have.
-    WordWithoutLoss,
-    LostClaim,
-    LostTakeover,
-    LostCommit,
+    WordWhenJournalsFit,
+    /// and none tells of a claim that the database does not have,
+    LostClaimsForbid,
+    /// of a takeover,
+    LostTakeoversForbid,
+    /// or of a commit, other than of the worker's own that is to go on.
+    LostCommitsForbid,
     /// A commit asks for its shards' owner and lease first.
     CommitIsFenced,
     /// So does the question whether a source may go.

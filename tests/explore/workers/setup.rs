@@ -154,7 +154,7 @@ const ONLINE: Setup = Setup {
     ..ONE
 };
 
-pub const FAILOVERS: Setup = Setup {
+const FAILOVERS: Setup = Setup {
     name: "one shard, failovers",
     faults: &[Fault::Kill, Fault::Failover],
     ..ONE
@@ -188,6 +188,7 @@ pub const ALL: &[Setup] = &[
     VERSIONS,
     KIN,
     ONLINE,
+    FAILOVERS,
 ];
 
 /// Further than a test without an optimizer should go.
@@ -232,6 +233,15 @@ pub const DEEPER: &[Setup] = &[
             Fault::Damage,
         ],
     ),
+    with_kills(
+        FAILOVERS,
+        &[
+            Fault::Kill,
+            Fault::Freeze,
+            Fault::SessionLoss,
+            Fault::Failover,
+        ],
+    ),
     TWO,
 ];
 
@@ -255,10 +265,12 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         | Rule::SwapOnTheSession => &BESIDE_ANOTHER_TASK,
         Rule::WorkUnderShared | Rule::SharedFirst | Rule::AskAfterJump => &BESIDE_ANCHORE,
         Rule::MirrorIsFenced | Rule::FenceHoldsTheShard => &HANGING,
-        Rule::FailoverStops
-        | Rule::WordWaitsForAll
-        | Rule::WordAfterJournals
-        | Rule::WordWithoutLoss => &FAILOVERS,
+        Rule::FailoverStopsAll
+        | Rule::WordWhenAllAreGone
+        | Rule::WordWhenJournalsFit
+        | Rule::LostClaimsForbid
+        | Rule::LostTakeoversForbid
+        | Rule::LostCommitsForbid => &FAILOVERS,
         Rule::OneVersion => &VERSIONS,
         Rule::KinInOneShard => &KIN,
         Rule::CloseWhenDone => &TWO,
