@@ -65,6 +65,18 @@ pub fn may_join(world: &World, setup: &Setup, e: usize) -> bool {
         && !failover::is_stopped(world, setup)
 }
 
+/// `resume`, behind a task that was active in between and has undone nothing of this one.
+pub fn may_make_active(world: &World, setup: &Setup, e: usize) -> bool {
+    let is_alone = world.lock_is_free() || !setup.holds(Rule::ActiveUnderExclusive);
+    setup.may(Fault::TaskBetween)
+        && world.db.active == Active::Another
+        && is_alone
+        && locks_are_free(world)
+        && world.processes[e].is_none()
+        && world.journals[e].is_some()
+        && !world.db.closed
+}
+
 /// A process begins, new or on the checkpoint of one that has died.
 pub fn join(world: &mut World, setup: &Setup, e: usize) -> Found {
     world.processes[e] = Some(Process::new(Stage::Working));

@@ -18,6 +18,7 @@ pub enum Disturbance {
     StandInLine,
     Overwrite(usize),
     AnotherTask,
+    TaskBetween,
     Damage(usize, Content),
     StandbyStalls,
     FailOver,
@@ -85,6 +86,9 @@ fn of_others(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
     let is_first = world.db.active == Active::Ours;
     if setup.may(Fault::AnotherTask) && is_first && may_another_begin(world, setup) {
         found.push(Disturbance::AnotherTask);
+    }
+    if setup.may(Fault::TaskBetween) && is_first && may_another_begin(world, setup) {
+        found.push(Disturbance::TaskBetween);
     }
     for i in 0..setup.objects {
         let is_free = world.lock_is_free() && is_quiet(world, i);
@@ -158,6 +162,10 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) {
         Disturbance::StandInLine => world.waits = true,
         Disturbance::Overwrite(i) => overwrite(world, setup, i),
         Disturbance::AnotherTask => another_task(world, setup),
+        Disturbance::TaskBetween => {
+            world.db.active = Active::Another;
+            world.others_work = true;
+        }
         Disturbance::StandbyStalls => failover::stall(world),
         Disturbance::FailOver => failover::fail_over(world, setup),
         Disturbance::Damage(i, content) => {

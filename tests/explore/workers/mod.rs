@@ -28,7 +28,7 @@ use crate::search::{Found, Model};
 use faults::Disturbance;
 use rules::{Rule, Rules, SECOND_LINES};
 use setup::Setup;
-use world::{EXECUTORS, Item, Stage, Step, World};
+use world::{Active, EXECUTORS, Item, Stage, Step, World};
 
 /// One transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub enum Move {
     HandOver,
     Join(usize),
     AfterFailover(usize),
+    OthersEnd,
+    MakeActive(usize),
     Notice(usize),
     Regain(usize),
     TakeFree(usize, usize),
@@ -88,6 +90,11 @@ impl Model for Setup {
         }
         let may_join = |e: &usize| executor::may_join(world, self, *e);
         found.extend((0..EXECUTORS).filter(may_join).map(Move::Join));
+        if world.others_work {
+            found.push(Move::OthersEnd);
+        }
+        let may_activate = |e: &usize| executor::may_make_active(world, self, *e);
+        found.extend((0..EXECUTORS).filter(may_activate).map(Move::MakeActive));
         let may_go_on = |e: &usize| failover::may_go_on(world, self, *e);
         found.extend((0..EXECUTORS).filter(may_go_on).map(Move::AfterFailover));
         let may_cut_over = |e: &usize| cutover::may_begin(world, self, *e);
@@ -127,6 +134,11 @@ impl Model for Setup {
             Move::FlushFails => world.hanging = None,
             Move::HandOver => executor::hand_over(world, self),
             Move::Join(e) => executor::join(world, self, e)?,
+            Move::OthersEnd => world.others_work = false,
+            Move::MakeActive(e) => {
+                world.db.active = Active::Ours;
+                executor::join(world, self, e)?;
+            }
             Move::AfterFailover(e) => {
                 world.db.timeline = world.timeline;
                 executor::join(world, self, e)?;
@@ -167,6 +179,7 @@ fn is_settled(world: &World) -> bool {
         .next()
         .is_some_and(|process| process.believes && !process.frozen);
     let is_quiet = world.late == [None; 2] && world.hanging.is_none() && !world.waits;
+    let is_quiet = is_quiet && !world.others_work;
     let is_held = world
         .processes
         .iter()

@@ -148,6 +148,11 @@ fn go_out(world: &mut World, setup: &Setup, e: usize, i: usize, sending: Sending
     }
     world.process_mut(e).jumped = false;
     let lease = world.item(e, i).lease;
+    if world.others_work {
+        return Err(format!(
+            "executor {e} sends for object {i} while another task is active"
+        ));
+    }
     // Behind a failover nobody else acts before the operator lets them.
     if !world.owns(setup, e, i, lease) && !failover::is_unsettled(world) {
         return Err(format!(
@@ -219,6 +224,9 @@ fn commit(world: &mut World, setup: &Setup, e: usize, i: usize) -> Found {
         return Err(format!(
             "row {i} is swapped by executor {e}, which has lost its shard"
         ));
+    }
+    if world.others_work {
+        return Err(format!("row {i} is swapped while another task is active"));
     }
     let content = item.facts.expect("a verified copy is known");
     world.db.rows[i] = Row {

@@ -7,6 +7,8 @@ rules! {
     PlannerKeepsTheLock,
     /// Whoever gets the lock shared asks which task is active, and works on no other.
     ActiveIsAsked,
+    /// The task is made the active one again under the lock exclusive.
+    ActiveUnderExclusive,
     /// Another task begins under the lock exclusive, and is active from then on.
     OthersTakeExclusive,
     /// An executor works only while its session holds the lock shared.

@@ -27,6 +27,8 @@ pub enum Fault {
     Overwrite,
     /// Another task undoes or replaces this one.
     AnotherTask,
+    /// Workers of another task share the lock for a while, and its documents are others.
+    TaskBetween,
     /// A store damages or loses one of two copies.
     Damage,
     /// The server is failed over to a standby that does not have its last transactions.
@@ -111,6 +113,12 @@ const BESIDE_ANOTHER_TASK: Setup = Setup {
     ..ONE
 };
 
+const BESIDE_OTHER_WORKERS: Setup = Setup {
+    name: "one shard, another task's workers in between",
+    faults: &[Fault::Kill, Fault::Freeze, Fault::TaskBetween],
+    ..BESIDE_ANOTHER_TASK
+};
+
 const DAMAGED: Setup = Setup {
     name: "one shard, damaged copies",
     begins: Phase::Verified,
@@ -183,6 +191,7 @@ pub const ALL: &[Setup] = &[
     STANDING_STILL,
     BESIDE_ANCHORE,
     BESIDE_ANOTHER_TASK,
+    BESIDE_OTHER_WORKERS,
     DAMAGED,
     ROWS,
     VERSIONS,
@@ -263,6 +272,7 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         | Rule::ActiveIsAsked
         | Rule::OthersTakeExclusive
         | Rule::SwapOnTheSession => &BESIDE_ANOTHER_TASK,
+        Rule::ActiveUnderExclusive => &BESIDE_OTHER_WORKERS,
         Rule::WorkUnderShared | Rule::SharedFirst | Rule::AskAfterJump => &BESIDE_ANCHORE,
         Rule::MirrorIsFenced | Rule::FenceHoldsTheShard => &HANGING,
         Rule::FailoverStopsAll
@@ -389,6 +399,7 @@ impl Setup {
             sessions: [Some(false), None],
             numbers: [true, false],
             waits: false,
+            others_work: false,
             processes: [Some(planner), None],
             journals: [Some(Journal::new()); 2],
             late: [None; 2],

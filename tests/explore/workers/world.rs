@@ -222,6 +222,8 @@ pub struct World {
     pub numbers: [bool; EXECUTORS],
     /// Anchore's tool is in line for the lock.
     pub waits: bool,
+    /// Workers of another task, with other documents, hold the lock shared.
+    pub others_work: bool,
     pub processes: [Option<Process>; EXECUTORS],
     /// None where the checkpoint is gone.
     pub journals: [Option<Journal>; EXECUTORS],
@@ -285,7 +287,8 @@ impl World {
     /// Whether somebody who asks for the lock exclusive would get it.
     pub fn lock_is_free(&self) -> bool {
         let holds = |process: &Process| process.stage == Stage::Planned;
-        !self.sessions.contains(&Some(true)) && !self.processes.iter().flatten().any(holds)
+        let is_shared = self.others_work || self.sessions.contains(&Some(true));
+        !is_shared && !self.processes.iter().flatten().any(holds)
     }
 
     pub fn all_done(&self, setup: &Setup) -> bool {
