@@ -147,14 +147,10 @@ pub fn history(world: &World, setup: &Setup, i: usize) -> Result<State, String> 
                 let has_returned = entries.is_some_and(|own| own.returns(*lease, *head, seq));
                 *executor == e && !has_returned && (entry.lease < *lease || world.timeline > 0)
             };
-            let mut ended = cuts.iter().filter(ends).peekable();
-            let is_cut = ended.clone().any(|(_, _, head)| seq > *head);
-            let lease = match ended.peek() {
-                Some(_) if world.timeline > 0 => ended.map(|(_, lease, _)| lease - 1).min(),
-                _ => None,
-            };
-            if !is_cut {
-                let lease = lease.unwrap_or(entry.lease).min(entry.lease);
+            let ended = cuts.iter().filter(ends);
+            if !ended.clone().any(|(_, _, head)| seq > *head) {
+                let before = ended.map(|(_, lease, _)| lease - 1).min();
+                let lease = before.unwrap_or(entry.lease).min(entry.lease);
                 counted.push((lease, e, seq, entry.what));
             }
         }

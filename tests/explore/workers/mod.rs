@@ -3,11 +3,14 @@
 //!
 //! Left out, since the other searches hold it: power cuts, old copies of a checkpoint, the ways in which
 //! a row can change, what a task that is undone leaves at its destination. Uploads in parts are left out
-//! since they show nobody anything before they are whole. And what is not settled yet: failovers of the
-//! database, and two processes on copies of one checkpoint. A process that stands still in the instant
-//! between asking and sending is let beside kills and takeovers only: beside another task, or a store that
-//! loses a copy, its delete is the one thing that nothing here can stop
-//! (`docs/decisions/0016-many-workers-on-one-task.md`).
+//! since they show nobody anything before they are whole. And what is not settled yet: two processes on
+//! copies of one checkpoint, and failovers beside anything but kills and processes that stand still. A
+//! process that stands still in the instant between asking and sending is let beside kills and takeovers
+//! only: beside another task, or a store that loses a copy, its delete is the one thing that nothing here
+//! can stop (`docs/decisions/0016-many-workers-on-one-task.md`).
+//!
+//! Where a failover has lost what nobody can make again, nobody goes on with the task: the search takes that
+//! for an end. What has become of its rows is looked at only where somebody goes on.
 //!
 //! An executor works at one object after the other; of two at once the main search has every order.
 

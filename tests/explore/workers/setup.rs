@@ -242,15 +242,7 @@ pub const DEEPER: &[Setup] = &[
             Fault::Damage,
         ],
     ),
-    with_kills(
-        FAILOVERS,
-        &[
-            Fault::Kill,
-            Fault::Freeze,
-            Fault::SessionLoss,
-            Fault::Failover,
-        ],
-    ),
+    with_kills(FAILOVERS, &[Fault::Freeze, Fault::Failover]),
     TWO,
 ];
 
