@@ -318,3 +318,34 @@ async fn a_commit_that_the_database_has_lost_is_found_until_it_is_made_again() {
     assert!(first.what.contains("lost the commit"), "{first:?}");
     assert!(first.seq.is_some());
 }
+
+/// The same behind a failover that has taken the head back as well: the mirror fits the journal as it was then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_was_lost_with_the_head_is_found() {
+    let proven = Proven::new(6).await;
+    let export = proven.export().await;
+    let mut entries = export.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        line
+    });
+    let copied = entries.find(|line| {
+        let entry = &line["entry"];
+        entry["event"] == "copied" && entry["object"]["idx"] == 2
+    });
+    let copied = copied.expect("it was copied");
+    let (seq, hash) = (
+        &copied["entry"]["seq"],
+        copied["hash"].as_str().expect("a hash"),
+    );
+    let back = format!(
+        "UPDATE windlass_executors SET seq = {seq}, head = '{hash}';
+         UPDATE windlass_objects SET phase = 'copied', seq = {seq}, outcome = NULL,
+                verified_at = NULL, committed_at = NULL, source_deleted_at = NULL WHERE idx = 2"
+    );
+    proven.sql(&back).await;
+    let proof = proven.prove().await;
+    assert_eq!(proof.problems, 1, "{:?}", proof.findings);
+    let first = &proof.findings[0];
+    assert!(first.what.contains("lost the commit"), "{first:?}");
+    assert!(first.seq.is_some());
+}

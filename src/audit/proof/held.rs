@@ -72,6 +72,11 @@ impl Mirror<'_> {
     /// Whether the object's row is another than the mirror says.
     fn hold_one(&self, proof: &mut Proof, row: &MirroredRow) -> bool {
         proof.objects += 1;
+        let mut lost = self.journals.all().filter_map(|told| told.lost_commit(row));
+        if let Some(problem) = lost.next() {
+            proof.problem(problem);
+            return false;
+        }
         match self.journals.last_word(row.object.idx, row.epoch, row.seq) {
             LastWord::Abandoned => {}
             LastWord::Elsewhere => proof.told_elsewhere += 1,
@@ -155,6 +160,26 @@ impl Told<'_> {
     /// Whether it has entries behind the head that the mirror had.
     fn may_move(&self, row: &MirroredRow) -> bool {
         row.seq > self.mirrored_seq as i64 || !self.replay.beyond(row.object.idx).is_empty()
+    }
+
+    /// A commit that the journal has behind the mirror's head, and the database has not. It is journaled when
+    /// it is done, so a failover has lost it; and the head went back with it, so that all else fits.
+    fn lost_commit(&self, row: &MirroredRow) -> Option<Problem> {
+        let last = self.replay.beyond(row.object.idx).last()?;
+        let is_behind = |state: &State| state.phase >= Phase::Committed;
+        let states = self.replay.states(last);
+        let is_committed = !states.is_empty() && states.iter().all(is_behind);
+        let is_before = words(row).is_ok_and(|words| words.phase < Phase::Committed);
+        (is_committed && is_before && !last.went_back).then(|| Problem {
+            part: Part::Mirror,
+            seq: Some(u64::from(last.seq)),
+            object: Some(row.object.key().to_string()),
+            what: format!(
+                "the mirror says {}, as of entry {}; the journal says that it was committed, as of entry {}: \
+                 the database has lost the commit, and windlass resume makes it again where this journal is",
+                row.phase, row.seq, last.seq
+            ),
+        })
     }
 
     fn held(&self, row: &MirroredRow) -> Held {

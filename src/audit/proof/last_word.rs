@@ -44,7 +44,16 @@ pub struct Shared<'a> {
     shards: BTreeMap<u64, Vec<Takeover>>,
 }
 
-impl Journals<'_> {
+impl<'a> Journals<'a> {
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &Told<'a>> {
+        let (alone, shared) = match self {
+            Self::Alone(told) => (Some(told), None),
+            Self::Shared(shared) => (None, Some(shared.told.values())),
+        };
+        alone.into_iter().chain(shared.into_iter().flatten())
+    }
+
     /// Whose the last word on an object is, of which the mirror has this one's entry.
     pub fn last_word(&self, idx: u64, epoch: i32, seq: i64) -> LastWord<'_> {
         match self {

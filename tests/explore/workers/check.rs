@@ -2,9 +2,10 @@
 
 use windlass::model::{Outcome, Phase};
 
+use super::failover;
 use super::journal;
-use super::setup::Setup;
-use super::world::{Active, Content, PLANNED, Place, Step, World};
+use super::setup::{Fault, Setup};
+use super::world::{Active, Content, EXECUTORS, PLANNED, Place, Step, World};
 use crate::search::Found;
 
 pub fn always(world: &World, setup: &Setup) -> Found {
@@ -16,7 +17,8 @@ pub fn always(world: &World, setup: &Setup) -> Found {
         if !world.hurt[i] && !world.is_right(setup, i) {
             return Err(format!("row {i} does not point at its document"));
         }
-        if world.db.active == Active::Another && world.db.rows[i] != PLANNED {
+        let is_undone = !setup.may(Fault::TaskBetween) && world.db.active == Active::Another;
+        if is_undone && world.db.rows[i] != PLANNED {
             return Err(format!("row {i} is moved against another task"));
         }
     }
@@ -55,6 +57,11 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
     if world.db.active == Active::Another {
         return Ok(());
     }
+    // The operator has to see to it.
+    let may_go_on = |e| failover::journals_allow(world, setup, e);
+    if failover::is_stopped(world, setup) && !(0..EXECUTORS).any(may_go_on) {
+        return Ok(());
+    }
     // What only a lost checkpoint could go on with, a new executor would: it is the other one here.
     if !world.db.closed && world.journals == [None; 2] {
         return Ok(());
@@ -63,6 +70,11 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
         return Err("the task is never closed".into());
     }
     journal::agree(world, setup)?;
+    for i in 0..setup.objects {
+        if world.timeline > 0 && !world.is_right(setup, i) {
+            return Err(format!("row {i} is left without its document"));
+        }
+    }
     if world.meddled {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 use windlass::model::{Phase, State};
 
 use super::cutover;
+use super::failover;
 use super::journal::{Journal, What};
 use super::mirror;
 use super::rules::Rule;
@@ -61,6 +62,19 @@ pub fn may_join(world: &World, setup: &Setup, e: usize) -> bool {
         && is_active(world, setup)
         && locks_are_free(world)
         && !hangs(world, e)
+        && !failover::is_stopped(world, setup)
+}
+
+/// `resume`, behind a task that was active in between and has undone nothing of this one.
+pub fn may_make_active(world: &World, setup: &Setup, e: usize) -> bool {
+    let is_alone = world.lock_is_free() || !setup.holds(Rule::ActiveUnderExclusive);
+    setup.may(Fault::TaskBetween)
+        && world.db.active == Active::Another
+        && is_alone
+        && locks_are_free(world)
+        && world.processes[e].is_none()
+        && world.journals[e].is_some()
+        && !world.db.closed
 }
 
 /// A process begins, new or on the checkpoint of one that has died.
@@ -90,7 +104,11 @@ pub fn regain(world: &mut World, setup: &Setup, e: usize) -> Found {
         return Ok(());
     }
     let is_kept_out = world.process(e).stage == Stage::Working && !cutover::lets_in(world, setup);
-    if world.db.closed || is_kept_out || !is_active(world, setup) {
+    let is_over = world.db.closed || !is_active(world, setup);
+    let is_stopped = failover::is_stopped(world, setup);
+    // What the database has lost shows when the journal is brought to the mirror.
+    let shows_loss = setup.holds(Rule::MirrorBeforeClaim) && failover::shows_loss(world, setup, e);
+    if is_over || is_kept_out || is_stopped || shows_loss {
         leave(world, e);
         return Ok(());
     }
@@ -104,7 +122,9 @@ pub fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
     process.believes = true;
     process.jumped = false;
     process.taking = None;
+    let lost = failover::lost_commits(world, setup, e);
     bring_up_to_date(world, setup, e);
+    failover::return_lost(world, setup, e, &lost);
     for s in 0..setup.shards() {
         if world.db.shards[s].owner == Some(e) && !world.db.shards[s].done {
             let is_adopted = tell_adoption(world, setup, e, s);
@@ -119,9 +139,21 @@ pub fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
     Ok(())
 }
 
+/// A batch for the mirror. A process that hears that the database has lost what it had ends.
+pub fn flush(world: &mut World, setup: &Setup, e: usize) {
+    match failover::shows_loss(world, setup, e) {
+        true => leave(world, e),
+        false => mirror::flush(world, setup, e),
+    }
+}
+
 fn bring_up_to_date(world: &mut World, setup: &Setup, e: usize) {
-    if setup.holds(Rule::MirrorBeforeClaim) {
-        mirror::flush(world, setup, e);
+    if !setup.holds(Rule::MirrorBeforeClaim) {
+        return;
+    }
+    match world.process(e).items == [None; OBJECTS] {
+        true => mirror::replay(world, setup, e),
+        false => mirror::flush(world, setup, e),
     }
 }
 
@@ -196,9 +228,14 @@ pub fn may_claim(world: &World, e: usize) -> bool {
     is_free && process.believes && !world.db.closed
 }
 
-pub fn may_take_free(world: &World, e: usize, s: usize) -> bool {
+pub fn may_take_free(world: &World, setup: &Setup, e: usize, s: usize) -> bool {
     let shard = world.db.shards[s];
-    may_claim(world, e) && shard.owner.is_none() && !shard.done
+    // It may be its own by an earlier claim, where a failover has lost the one that it remembers.
+    let is_held = setup
+        .objects_in(s)
+        .any(|i| world.process(e).items[i].is_some());
+    let is_free = shard.owner.is_none_or(|owner| owner == e && !is_held);
+    may_claim(world, e) && is_free && !shard.done
 }
 
 /// A shard that nobody has is claimed, on the session.

@@ -1,6 +1,7 @@
 //! What goes wrong, and what others do.
 
 use super::executor::{self, leave};
+use super::failover;
 use super::mirror;
 use super::rules::Rule;
 use super::setup::{Fault, Setup};
@@ -17,7 +18,10 @@ pub enum Disturbance {
     StandInLine,
     Overwrite(usize),
     AnotherTask,
+    TaskBetween,
     Damage(usize, Content),
+    StandbyStalls,
+    FailOver,
 }
 
 pub fn possible(world: &World, setup: &Setup) -> Vec<Disturbance> {
@@ -28,6 +32,9 @@ pub fn possible(world: &World, setup: &Setup) -> Vec<Disturbance> {
         if frozen && world.sessions[e].is_some() {
             found.push(Disturbance::LoseSession(e));
         }
+    }
+    if world.standby.is_some() {
+        found.push(Disturbance::FailOver);
     }
     if world.left == 0 {
         return found;
@@ -73,9 +80,15 @@ fn of_others(world: &World, setup: &Setup, found: &mut Vec<Disturbance>) {
     if setup.may(Fault::AnchoreWaits) && !world.waits && !world.lock_is_free() {
         found.push(Disturbance::StandInLine);
     }
+    if failover::may_stall(world, setup) {
+        found.push(Disturbance::StandbyStalls);
+    }
     let is_first = world.db.active == Active::Ours;
     if setup.may(Fault::AnotherTask) && is_first && may_another_begin(world, setup) {
         found.push(Disturbance::AnotherTask);
+    }
+    if setup.may(Fault::TaskBetween) && is_first && may_another_begin(world, setup) {
+        found.push(Disturbance::TaskBetween);
     }
     for i in 0..setup.objects {
         let is_free = world.lock_is_free() && is_quiet(world, i);
@@ -130,8 +143,11 @@ fn may_be_damaged(world: &World, setup: &Setup, i: usize) -> bool {
 }
 
 pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) {
-    let is_free = matches!(what, Disturbance::LoseSession(e)
-        if world.processes[e].is_some_and(|process| process.frozen));
+    let is_free = match what {
+        Disturbance::LoseSession(e) => world.processes[e].is_some_and(|process| process.frozen),
+        Disturbance::FailOver => true,
+        _ => false,
+    };
     world.left -= u8::from(!is_free);
     match what {
         Disturbance::Kill(e) => leave(world, e),
@@ -146,6 +162,12 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) {
         Disturbance::StandInLine => world.waits = true,
         Disturbance::Overwrite(i) => overwrite(world, setup, i),
         Disturbance::AnotherTask => another_task(world, setup),
+        Disturbance::TaskBetween => {
+            world.db.active = Active::Another;
+            world.others_work = true;
+        }
+        Disturbance::StandbyStalls => failover::stall(world),
+        Disturbance::FailOver => failover::fail_over(world, setup),
         Disturbance::Damage(i, content) => {
             world.write(setup, Place::B, i, content);
             world.hurt[i] |= world.db.rows[i].at == Place::B;

@@ -29,6 +29,8 @@ pub enum What {
     Failed(Phase),
     Skipped,
     Returned,
+    /// The database has lost the commit.
+    CommitLost,
 }
 
 impl What {
@@ -44,6 +46,7 @@ impl What {
             What::Failed(phase) => Told::Failed(phase),
             What::Skipped => Told::Skipped,
             What::Returned => Told::Returned(Phase::Pending),
+            What::CommitLost => Told::Returned(Phase::Verified),
         };
         Some(told.event())
     }
@@ -85,6 +88,14 @@ impl Entries {
         let mut entries = self.after(0);
         entries.any(|(_, entry)| {
             tenures.contains(&entry.lease) && matches!(entry.what, What::Adopted { .. })
+        })
+    }
+
+    /// Whether it tells, behind a head and no later than an entry, of a takeover in a later tenure.
+    fn returns(&self, lease: u8, head: u8, seq: u8) -> bool {
+        let mut entries = self.after(0).take_while(|(at, _)| *at <= seq);
+        entries.any(|(at, entry)| {
+            at > head && entry.lease > lease && matches!(entry.what, What::Adopted { .. })
         })
     }
 
@@ -130,11 +141,17 @@ pub fn history(world: &World, setup: &Setup, i: usize) -> Result<State, String> 
     let mut counted = Vec::new();
     for (e, entries) in (0..EXECUTORS).zip(journals) {
         for (seq, entry) in entries.iter().flat_map(|entries| entries.after(0)) {
-            let is_cut = |(executor, lease, head): &(usize, u8, u8)| {
-                *executor == e && entry.lease < *lease && seq > *head
+            // A lease that a failover has lost is claimed again by others: such entries are of the tenure
+            // that their takeover has ended.
+            let ends = |(executor, lease, head): &&(usize, u8, u8)| {
+                let has_returned = entries.is_some_and(|own| own.returns(*lease, *head, seq));
+                *executor == e && !has_returned && (entry.lease < *lease || world.timeline > 0)
             };
-            if !cuts.iter().any(is_cut) {
-                counted.push((entry.lease, e, seq, entry.what));
+            let ended = cuts.iter().filter(ends);
+            if !ended.clone().any(|(_, _, head)| seq > *head) {
+                let before = ended.map(|(_, lease, _)| lease - 1).min();
+                let lease = before.unwrap_or(entry.lease).min(entry.lease);
+                counted.push((lease, e, seq, entry.what));
             }
         }
     }

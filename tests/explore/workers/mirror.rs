@@ -31,6 +31,24 @@ pub fn flush(world: &mut World, setup: &Setup, e: usize) {
     land(world, setup, batch);
 }
 
+/// What an executor that has just begun finds in its journal beyond the head: told by the claims of now.
+pub fn replay(world: &mut World, setup: &Setup, e: usize) {
+    let Some(journal) = world.journals[e] else {
+        return;
+    };
+    for i in 0..setup.objects {
+        let shard = world.db.shards[setup.shard(i)];
+        let is_own = shard.owner == Some(e) && !shard.done;
+        for (seq, entry) in journal.0[i].after(world.db.heads[e][i]) {
+            if is_own || !setup.holds(Rule::MirrorIsFenced) {
+                let order = order(setup, e, shard.lease);
+                apply(&mut world.db.objects[i], order, seq, entry.what);
+            }
+        }
+        world.db.heads[e][i] = journal.lens()[i];
+    }
+}
+
 /// The first half of a batch: which of its entries may pass.
 pub fn look(world: &World, setup: &Setup, e: usize) -> Hanging {
     let mut batch = Hanging {
@@ -91,6 +109,7 @@ fn apply(object: &mut Object, order: u8, seq: u8, what: What) {
         What::Claimed | What::Adopted { .. } => return,
         What::Copied(content) => (Phase::Copied, None, Some(content)),
         What::Verified => (object.phase.max(Phase::Verified), None, None),
+        What::CommitLost => (Phase::Verified, None, None),
         What::Committed => (Phase::Committed, None, None),
         What::SourceDeleted => (Phase::SourceDeleted, None, None),
         What::SourceKept => (Phase::Committed, Some(Outcome::SourceKept), None),

@@ -3,17 +3,21 @@
 //!
 //! Left out, since the other searches hold it: power cuts, old copies of a checkpoint, the ways in which
 //! a row can change, what a task that is undone leaves at its destination. Uploads in parts are left out
-//! since they show nobody anything before they are whole. And what is not settled yet: failovers of the
-//! database, and two processes on copies of one checkpoint. A process that stands still in the instant
-//! between asking and sending is let beside kills and takeovers only: beside another task, or a store that
-//! loses a copy, its delete is the one thing that nothing here can stop
-//! (`docs/decisions/0016-many-workers-on-one-task.md`).
+//! since they show nobody anything before they are whole. And what is not settled yet: two processes on
+//! copies of one checkpoint, and failovers beside anything but kills and processes that stand still. A
+//! process that stands still in the instant between asking and sending is let beside kills and takeovers
+//! only: beside another task, or a store that loses a copy, its delete is the one thing that nothing here
+//! can stop (`docs/decisions/0016-many-workers-on-one-task.md`).
+//!
+//! Where a failover has lost what nobody can make again, nobody goes on with the task: the search takes that
+//! for an end. What has become of its rows is looked at only where somebody goes on.
 //!
 //! An executor works at one object after the other; of two at once the main search has every order.
 
 mod check;
 mod cutover;
 mod executor;
+mod failover;
 mod faults;
 mod journal;
 mod mirror;
@@ -27,7 +31,7 @@ use crate::search::{Found, Model};
 use faults::Disturbance;
 use rules::{Rule, Rules, SECOND_LINES};
 use setup::Setup;
-use world::{EXECUTORS, Item, Stage, Step, World};
+use world::{Active, EXECUTORS, Item, Stage, Step, World};
 
 /// One transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +42,9 @@ pub enum Move {
     FlushFails,
     HandOver,
     Join(usize),
+    AfterFailover(usize),
+    OthersEnd,
+    MakeActive(usize),
     Notice(usize),
     Regain(usize),
     TakeFree(usize, usize),
@@ -86,6 +93,13 @@ impl Model for Setup {
         }
         let may_join = |e: &usize| executor::may_join(world, self, *e);
         found.extend((0..EXECUTORS).filter(may_join).map(Move::Join));
+        if world.others_work {
+            found.push(Move::OthersEnd);
+        }
+        let may_activate = |e: &usize| executor::may_make_active(world, self, *e);
+        found.extend((0..EXECUTORS).filter(may_activate).map(Move::MakeActive));
+        let may_go_on = |e: &usize| failover::may_go_on(world, self, *e);
+        found.extend((0..EXECUTORS).filter(may_go_on).map(Move::AfterFailover));
         let may_cut_over = |e: &usize| cutover::may_begin(world, self, *e);
         found.extend((0..EXECUTORS).filter(may_cut_over).map(Move::CutOver));
         for e in 0..EXECUTORS {
@@ -109,6 +123,7 @@ impl Model for Setup {
     }
 
     fn carry_out(&self, world: &mut World, by: Move) -> Found {
+        let before = world.standby.map(|_| world.db);
         match by {
             Move::Arrive(at) => {
                 let late = world.late[at].take().expect("it is on the wire");
@@ -122,13 +137,22 @@ impl Model for Setup {
             Move::FlushFails => world.hanging = None,
             Move::HandOver => executor::hand_over(world, self),
             Move::Join(e) => executor::join(world, self, e)?,
+            Move::OthersEnd => world.others_work = false,
+            Move::MakeActive(e) => {
+                world.db.active = Active::Ours;
+                executor::join(world, self, e)?;
+            }
+            Move::AfterFailover(e) => {
+                world.db.timeline = world.timeline;
+                executor::join(world, self, e)?;
+            }
             Move::Notice(e) => executor::notice(world, e),
             Move::Regain(e) => executor::regain(world, self, e)?,
             Move::TakeFree(e, s) => executor::take_free(world, self, e, s),
             Move::BeginTakeover(e, s) => takeover::begin_takeover(world, e, s),
             Move::GoOnTaking(e) => takeover::go_on_taking(world, self, e),
             Move::Step(e, i) => object::step(world, self, e, i)?,
-            Move::Flush(e) => mirror::flush(world, self, e),
+            Move::Flush(e) => executor::flush(world, self, e),
             Move::Done(e, s) => mirror::done(world, self, e, s),
             Move::Close(e) => executor::close(world, self, e)?,
             Move::CutOver(e) => cutover::begin(world, self, e)?,
@@ -138,6 +162,9 @@ impl Model for Setup {
             Move::Wake(e) => faults::wake(world, e, false),
             Move::WakeSending(e) => faults::wake(world, e, true),
             Move::Disturb(what) => faults::disturb(world, self, what),
+        }
+        if let Some(before) = before {
+            failover::count_lag(world, &before);
         }
         check::always(world, self)
     }
@@ -155,12 +182,14 @@ fn is_settled(world: &World) -> bool {
         .next()
         .is_some_and(|process| process.believes && !process.frozen);
     let is_quiet = world.late == [None; 2] && world.hanging.is_none() && !world.waits;
+    let is_quiet = is_quiet && !world.others_work;
     let is_held = world
         .processes
         .iter()
         .zip(world.sessions)
         .all(|(process, session)| process.is_none() == session.is_none());
-    world.left == 0 && is_alone && alone.next().is_none() && is_quiet && is_held
+    let is_over = world.left == 0 && world.standby.is_none();
+    is_over && is_alone && alone.next().is_none() && is_quiet && is_held
 }
 
 fn of_executor(world: &World, setup: &Setup, e: usize, found: &mut Vec<Move>) {
@@ -204,7 +233,7 @@ fn of_executor(world: &World, setup: &Setup, e: usize, found: &mut Vec<Move>) {
         if mirror::may_be_done(world, setup, e, s) {
             found.push(Move::Done(e, s));
         }
-        if executor::may_take_free(world, e, s) {
+        if executor::may_take_free(world, setup, e, s) {
             found.push(Move::TakeFree(e, s));
         }
         if takeover::may_take_over(world, setup, e, s) {

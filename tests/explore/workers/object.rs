@@ -6,6 +6,7 @@
 use windlass::model::{Action, Outcome, Phase};
 
 use super::executor::{notices_loss, tell};
+use super::failover;
 use super::journal::What;
 use super::mirror;
 use super::rules::Rule;
@@ -147,7 +148,13 @@ fn go_out(world: &mut World, setup: &Setup, e: usize, i: usize, sending: Sending
     }
     world.process_mut(e).jumped = false;
     let lease = world.item(e, i).lease;
-    if !world.owns(setup, e, i, lease) {
+    if world.others_work {
+        return Err(format!(
+            "executor {e} sends for object {i} while another task is active"
+        ));
+    }
+    // Behind a failover nobody else acts before the operator lets them.
+    if !world.owns(setup, e, i, lease) && !failover::is_unsettled(world) {
         return Err(format!(
             "executor {e} sends for object {i}, whose shard it has lost"
         ));
@@ -160,7 +167,7 @@ fn go_out(world: &mut World, setup: &Setup, e: usize, i: usize, sending: Sending
 pub fn arrive(world: &mut World, setup: &Setup, late: Late) -> Found {
     let i = late.object;
     let is_own = world.db.shards[setup.shard(i)].owner == Some(late.executor);
-    if !is_own && !late.instant {
+    if !is_own && !late.instant && !failover::is_unsettled(world) {
         return Err(format!(
             "a request of executor {} arrives after another has taken object {i}",
             late.executor
@@ -177,6 +184,8 @@ pub fn arrive(world: &mut World, setup: &Setup, late: Late) -> Found {
         }
         Sending::Delete => world.write(setup, Place::A, i, Content::Absent),
     }
+    // Sent on a commit that a failover has taken since.
+    world.hurt[i] |= failover::is_unsettled(world) && !world.is_right(setup, i);
     Ok(())
 }
 
@@ -216,11 +225,17 @@ fn commit(world: &mut World, setup: &Setup, e: usize, i: usize) -> Found {
             "row {i} is swapped by executor {e}, which has lost its shard"
         ));
     }
+    if world.others_work {
+        return Err(format!("row {i} is swapped while another task is active"));
+    }
     let content = item.facts.expect("a verified copy is known");
     world.db.rows[i] = Row {
         at: Place::B,
         content,
     };
+    if world.timeline > 0 {
+        world.hurt[i] = false;
+    }
     let seq = world.journals[e].map_or(0, |journal| journal.0[i].len());
     let object = &mut world.db.objects[i];
     object.phase = Phase::Committed;

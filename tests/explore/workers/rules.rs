@@ -7,6 +7,8 @@ rules! {
     PlannerKeepsTheLock,
     /// Whoever gets the lock shared asks which task is active, and works on no other.
     ActiveIsAsked,
+    /// The task is made the active one again under the lock exclusive.
+    ActiveUnderExclusive,
     /// Another task begins under the lock exclusive, and is active from then on.
     OthersTakeExclusive,
     /// An executor works only while its session holds the lock shared.
@@ -58,6 +60,19 @@ rules! {
     CutoverWaitsForAll,
     /// A shard that is opened again for it is still its last owner's, and so has to be taken over.
     ReopenedKeepsOwner,
+    /// Behind a failover of the database nobody joins the task or comes back to it, until the operator lets
+    /// one executor go on.
+    FailoverStopsAll,
+    /// That is when no process of before is left, and nothing that one has sent can still arrive,
+    WordWhenAllAreGone,
+    /// when the journal of every worker is there and fits,
+    WordWhenJournalsFit,
+    /// and none tells of a claim that the database does not have,
+    LostClaimsForbid,
+    /// of a takeover,
+    LostTakeoversForbid,
+    /// or of a commit, other than of the worker's own that is to go on.
+    LostCommitsForbid,
     /// A commit asks for its shards' owner and lease first.
     CommitIsFenced,
     /// So does the question whether a source may go.

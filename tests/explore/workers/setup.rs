@@ -27,8 +27,12 @@ pub enum Fault {
     Overwrite,
     /// Another task undoes or replaces this one.
     AnotherTask,
+    /// Workers of another task share the lock for a while, and its documents are others.
+    TaskBetween,
     /// A store damages or loses one of two copies.
     Damage,
+    /// The server is failed over to a standby that does not have its last transactions.
+    Failover,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +113,12 @@ const BESIDE_ANOTHER_TASK: Setup = Setup {
     ..ONE
 };
 
+const BESIDE_OTHER_WORKERS: Setup = Setup {
+    name: "one shard, another task's workers in between",
+    faults: &[Fault::Kill, Fault::Freeze, Fault::TaskBetween],
+    ..BESIDE_ANOTHER_TASK
+};
+
 const DAMAGED: Setup = Setup {
     name: "one shard, damaged copies",
     begins: Phase::Verified,
@@ -152,6 +162,12 @@ const ONLINE: Setup = Setup {
     ..ONE
 };
 
+const FAILOVERS: Setup = Setup {
+    name: "one shard, failovers",
+    faults: &[Fault::Kill, Fault::Failover],
+    ..ONE
+};
+
 /// What is copied is not written again, and rows are deleted in one statement: so nothing is left that
 /// only the claim can close.
 const COPIED: Setup = Setup {
@@ -175,11 +191,13 @@ pub const ALL: &[Setup] = &[
     STANDING_STILL,
     BESIDE_ANCHORE,
     BESIDE_ANOTHER_TASK,
+    BESIDE_OTHER_WORKERS,
     DAMAGED,
     ROWS,
     VERSIONS,
     KIN,
     ONLINE,
+    FAILOVERS,
 ];
 
 /// Further than a test without an optimizer should go.
@@ -224,6 +242,7 @@ pub const DEEPER: &[Setup] = &[
             Fault::Damage,
         ],
     ),
+    with_kills(FAILOVERS, &[Fault::Freeze, Fault::Failover]),
     TWO,
 ];
 
@@ -245,8 +264,15 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         | Rule::ActiveIsAsked
         | Rule::OthersTakeExclusive
         | Rule::SwapOnTheSession => &BESIDE_ANOTHER_TASK,
+        Rule::ActiveUnderExclusive => &BESIDE_OTHER_WORKERS,
         Rule::WorkUnderShared | Rule::SharedFirst | Rule::AskAfterJump => &BESIDE_ANCHORE,
         Rule::MirrorIsFenced | Rule::FenceHoldsTheShard => &HANGING,
+        Rule::FailoverStopsAll
+        | Rule::WordWhenAllAreGone
+        | Rule::WordWhenJournalsFit
+        | Rule::LostClaimsForbid
+        | Rule::LostTakeoversForbid
+        | Rule::LostCommitsForbid => &FAILOVERS,
         Rule::OneVersion => &VERSIONS,
         Rule::KinInOneShard => &KIN,
         Rule::CloseWhenDone => &TWO,
@@ -358,10 +384,14 @@ impl Setup {
                 active: Active::Ours,
                 cutover: false,
                 closed: false,
+                timeline: 0,
             },
+            standby: None,
+            timeline: 0,
             sessions: [Some(false), None],
             numbers: [true, false],
             waits: false,
+            others_work: false,
             processes: [Some(planner), None],
             journals: [Some(Journal::new()); 2],
             late: [None; 2],

@@ -95,6 +95,16 @@ pub struct Database {
     /// The cut-over of an online task has begun.
     pub cutover: bool,
     pub closed: bool,
+    /// The timeline of the server on which workers may share the task, as it stands with the active task.
+    pub timeline: u8,
+}
+
+/// A standby that follows the server no more: what it would have after a failover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Standby {
+    pub db: Database,
+    /// How many transactions it does not have.
+    pub lags: u8,
 }
 
 /// What goes to a store and can't be fenced.
@@ -159,6 +169,8 @@ pub struct Process {
     pub jumped: bool,
     pub items: [Option<Item>; OBJECTS],
     pub taking: Option<Taking>,
+    /// The database has lost entries that it had acknowledged to this process.
+    pub went_back: bool,
 }
 
 impl Process {
@@ -171,6 +183,7 @@ impl Process {
             jumped: false,
             items: [None; OBJECTS],
             taking: None,
+            went_back: false,
         }
     }
 }
@@ -200,12 +213,17 @@ pub struct Hanging {
 pub struct World {
     pub stores: [[Content; OBJECTS]; 2],
     pub db: Database,
+    pub standby: Option<Standby>,
+    /// The timeline that the server is on: one that is failed over to begins another.
+    pub timeline: u8,
     /// Each executor's session, and whether it holds the lock shared.
     pub sessions: [Option<bool>; EXECUTORS],
     /// Whether each executor's session holds the lock of its number.
     pub numbers: [bool; EXECUTORS],
     /// Anchore's tool is in line for the lock.
     pub waits: bool,
+    /// Workers of another task, with other documents, hold the lock shared.
+    pub others_work: bool,
     pub processes: [Option<Process>; EXECUTORS],
     /// None where the checkpoint is gone.
     pub journals: [Option<Journal>; EXECUTORS],
@@ -269,7 +287,8 @@ impl World {
     /// Whether somebody who asks for the lock exclusive would get it.
     pub fn lock_is_free(&self) -> bool {
         let holds = |process: &Process| process.stage == Stage::Planned;
-        !self.sessions.contains(&Some(true)) && !self.processes.iter().flatten().any(holds)
+        let is_shared = self.others_work || self.sessions.contains(&Some(true));
+        !is_shared && !self.processes.iter().flatten().any(holds)
     }
 
     pub fn all_done(&self, setup: &Setup) -> bool {
