@@ -70,6 +70,7 @@ pub fn may_make_active(world: &World, setup: &Setup, e: usize) -> bool {
     let is_alone = world.lock_is_free() || !setup.holds(Rule::ActiveUnderExclusive);
     setup.may(Fault::TaskBetween)
         && world.db.active == Active::Another
+        && !failover::is_stopped(world, setup)
         && is_alone
         && locks_are_free(world)
         && world.processes[e].is_none()

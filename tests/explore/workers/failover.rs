@@ -67,6 +67,13 @@ pub fn fail_over(world: &mut World, setup: &Setup) {
     }
 }
 
+/// Another task notes the timeline for its own workers, not for those of this one.
+pub fn lets_others_work(world: &mut World, setup: &Setup) {
+    if !setup.holds(Rule::TimelineIsTheTasks) {
+        world.db.timeline = world.timeline;
+    }
+}
+
 /// `resume --after-failover`, on a machine whose worker has ended.
 pub fn may_go_on(world: &World, setup: &Setup, e: usize) -> bool {
     let is_quiet = world.processes == [None; EXECUTORS] && world.late == [None; 2];

@@ -165,6 +165,7 @@ pub fn disturb(world: &mut World, setup: &Setup, what: Disturbance) {
         Disturbance::TaskBetween => {
             world.db.active = Active::Another;
             world.others_work = true;
+            failover::lets_others_work(world, setup);
         }
         Disturbance::StandbyStalls => failover::stall(world),
         Disturbance::FailOver => failover::fail_over(world, setup),

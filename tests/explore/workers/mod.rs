@@ -143,6 +143,7 @@ impl Model for Setup {
                 executor::join(world, self, e)?;
             }
             Move::AfterFailover(e) => {
+                world.db.active = Active::Ours;
                 world.db.timeline = world.timeline;
                 executor::join(world, self, e)?;
             }

@@ -63,6 +63,8 @@ rules! {
     /// Behind a failover of the database nobody joins the task or comes back to it, until the operator lets
     /// one executor go on.
     FailoverStopsAll,
+    /// Another task that is worked on in between does not let this one go on.
+    TimelineIsTheTasks,
     /// That is when no process of before is left, and nothing that one has sent can still arrive,
     WordWhenAllAreGone,
     /// when the journal of every worker is there and fits,

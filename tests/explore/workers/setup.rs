@@ -168,6 +168,12 @@ const FAILOVERS: Setup = Setup {
     ..ONE
 };
 
+const FAILOVERS_AND_OTHERS: Setup = Setup {
+    name: "one shard, failovers with another task in between",
+    faults: &[Fault::TaskBetween, Fault::Failover],
+    ..ONE
+};
+
 /// What is copied is not written again, and rows are deleted in one statement: so nothing is left that
 /// only the claim can close.
 const COPIED: Setup = Setup {
@@ -198,6 +204,7 @@ pub const ALL: &[Setup] = &[
     KIN,
     ONLINE,
     FAILOVERS,
+    FAILOVERS_AND_OTHERS,
 ];
 
 /// Further than a test without an optimizer should go.
@@ -267,6 +274,7 @@ pub fn for_rule(rule: Rule) -> &'static Setup {
         Rule::ActiveUnderExclusive => &BESIDE_OTHER_WORKERS,
         Rule::WorkUnderShared | Rule::SharedFirst | Rule::AskAfterJump => &BESIDE_ANCHORE,
         Rule::MirrorIsFenced | Rule::FenceHoldsTheShard => &HANGING,
+        Rule::TimelineIsTheTasks => &FAILOVERS_AND_OTHERS,
         Rule::FailoverStopsAll
         | Rule::WordWhenAllAreGone
         | Rule::WordWhenJournalsFit
