@@ -35,7 +35,7 @@ pub enum Active {
     This,
     /// On another, or on none.
     Other(Option<i64>),
-    /// On this, before the server was failed over.
+    /// On this or another, before the server was failed over.
     FailedOver,
 }
 
@@ -52,16 +52,17 @@ pub(super) fn notes_timeline() -> Statement {
 
 fn asks_active() -> Statement {
     Statement::new(format!(
-        "SELECT CAST(task_id AS bigint), coalesce(timeline = {TIMELINE}, false)
-           FROM windlass_active"
+        "SELECT CAST(task_id AS bigint), timeline = {TIMELINE} FROM windlass_active"
     ))
 }
 
 fn active(answer: Answer, task_id: i64) -> Result<Active, sqlx::Error> {
-    let active: Option<(Option<i64>, bool)> = answer.optional()?;
+    let active: Option<(Option<i64>, Option<bool>)> = answer.optional()?;
     Ok(match active {
-        Some((Some(active), true)) if active == task_id => Active::This,
-        Some((Some(active), false)) if active == task_id => Active::FailedOver,
+        Some((Some(active), Some(true))) if active == task_id => Active::This,
+        Some((Some(active), _)) if active == task_id => Active::FailedOver,
+        // Another task that one process has had in between does not let this one go on.
+        Some((_, Some(false))) => Active::FailedOver,
         other => Active::Other(other.and_then(|(active, _)| active)),
     })
 }

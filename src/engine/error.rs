@@ -217,8 +217,9 @@ pub enum EngineError {
     /// What the server that was failed over to has lost, nobody knows.
     #[error(
         "the database was failed over since workers have shared task {task_id}, and may have lost what they \
-         had claimed: windlass journal verify {task_id}, on each machine that has worked on it; where every \
-         journal fits, nothing is lost, and windlass resume {task_id} --after-failover goes on"
+         had claimed: once none of them runs, windlass journal verify {task_id}, on each machine that has worked \
+         on it; where every journal fits, windlass resume {task_id} --after-failover goes on; where one has \
+         commits that the database has lost, on that machine first"
     )]
     FailedOver {
         /// The task.
