@@ -6,7 +6,7 @@ use std::path::Path;
 
 use uuid::Uuid;
 
-use super::tree::{Tree, is_temporary};
+use super::tree::{Tree, is_temporary, temporary};
 use super::{StoreError, StoreErrorKind};
 use crate::durable::sync_name;
 use crate::model::{DriverKind, Place};
@@ -109,11 +109,11 @@ fn refuse_foreign(root: &Path) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Writes and removes a file, in a folder named as Anchore's are: left behind by a crash it
-/// keeps nobody from starting.
+/// Writes and removes a file, in a folder named as Anchore's are and under a name that is no document's: left
+/// behind by a crash or a power cut it keeps nobody from starting, and no directory from being empty.
 fn probe(root: &Path) -> io::Result<()> {
     let dir = root.join(Uuid::new_v4().simple().to_string());
-    let file = dir.join("probe");
+    let file = temporary(&dir);
     fs::create_dir(&dir)?;
     let written = File::create_new(&file).and_then(|mut probe| {
         probe.write_all(b"windlass")?;

@@ -304,7 +304,7 @@ impl Known {
     }
 }
 
-fn temporary(dir: &Path) -> PathBuf {
+pub(super) fn temporary(dir: &Path) -> PathBuf {
     dir.join(format!("{TEMP_PREFIX}{}{TEMP_SUFFIX}", Uuid::new_v4()))
 }
 

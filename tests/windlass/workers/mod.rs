@@ -413,13 +413,6 @@ async fn a_task_is_planned_for_workers_or_not() {
         "{}",
         again.stderr
     );
-    let accept = ["accept", &workers.task];
-    let refused = workers.world.program.run(&accept).await.expect_code(2);
-    assert!(
-        refused.stderr.contains("planned for workers"),
-        "{}",
-        refused.stderr
-    );
     let alone = seeded(5).await;
     alone.migrate(&["--nodelete"]).await.expect_code(0);
     let task = alone.task().await;
