@@ -12,9 +12,8 @@ use crate::engine::run::opening::{begins, resumed};
 use crate::engine::run::replay::Recovery;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::run::scheduler::Left;
-use crate::engine::task::shared_pass::{Joining, join};
+use crate::engine::task::shared_pass::join;
 use crate::engine::task::take_up::{TakenUp, take_up};
-use crate::engine::task::taking_up::TakingUp;
 use crate::engine::{EngineError, Settings};
 use crate::journal::{Journal, NewEntry};
 use crate::model::{
@@ -200,23 +199,17 @@ impl Open {
         session: &Session,
         catalog: &Catalog,
     ) -> Result<Self, EngineError> {
-        let Joining { journal, epoch } = join(task, settings, (catalog, session), false).await?;
-        let taking_up = TakingUp {
-            catalog,
-            session,
-            task,
-            journal: &journal,
-            epoch,
-        };
+        let joining = join(task, settings, (catalog, session), false).await?;
+        let taking_up = joining.taking_up(task, (catalog, session));
         let phases = catalog.summary(task.task_id).await?.phases;
-        let begins = begins(task, journal.head(), phases);
+        let begins = begins(task, joining.journal.head(), phases);
         taking_up.begin(begins, true, settings).await?;
         let own = catalog
             .own_shards(&taking_up.recovery(&[]).writer())
             .await?;
         Ok(Self {
-            journal,
-            epoch,
+            journal: joining.journal,
+            epoch: joining.epoch,
             late_until: None,
             own: Some(own),
         })

@@ -34,15 +34,10 @@ pub async fn join(
         open_workers_checkpoint(task, settings, catalog).await?;
     let epoch = joins(catalog, session, task, &journal, after_failover).await?;
     crash::point("worker-joined");
-    let taking_up = TakingUp {
-        catalog,
-        session,
-        task,
-        journal: &journal,
-        epoch,
-    };
+    let joining = Joining { journal, epoch };
+    let taking_up = joining.taking_up(task, (catalog, session));
     taking_up.own(mirrored).await?;
-    Ok(Joining { journal, epoch })
+    Ok(joining)
 }
 
 async fn joins(
@@ -77,6 +72,21 @@ async fn joins(
 }
 
 impl Joining {
+    /// What it takes up of its own and of others.
+    pub fn taking_up<'a>(
+        &'a self,
+        task: &'a TaskRow,
+        (catalog, session): (&'a Catalog, &'a Session),
+    ) -> TakingUp<'a> {
+        TakingUp {
+            catalog,
+            session,
+            task,
+            journal: &self.journal,
+            epoch: self.epoch,
+        }
+    }
+
     /// Runs a pass that has been planned: `events` are what it begins with behind the worker's own first
     /// entries.
     pub async fn run(
@@ -86,20 +96,14 @@ impl Joining {
         held: Held,
         (events, since, read_back): (Vec<Event>, Instant, bool),
     ) -> Result<RunReport, EngineError> {
-        let Self { journal, epoch } = self;
         let task_id = task.task_id;
-        let taking_up = TakingUp {
-            catalog: &held.catalog,
-            session: &held.session,
-            task: &task,
-            journal: &journal,
-            epoch,
-        };
+        let taking_up = self.taking_up(&task, (&held.catalog, &held.session));
         taking_up.claim_opened().await?;
         let so_far = held.catalog.summary(task_id).await?;
-        let mut begins = begins(&task, journal.head(), so_far.phases);
+        let mut begins = begins(&task, self.journal.head(), so_far.phases);
         begins.extend(events);
         let adopted = taking_up.begin(begins, true, settings).await?;
+        let Self { journal, epoch } = self;
         if task.stage == Some(Stage::Staging) {
             share(&held, (task_id, epoch)).await?;
         }

@@ -127,12 +127,7 @@ impl Workers {
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_share_the_passes_and_one_carries_out_the_cutover() {
     let (mut workers, mut services) = Workers::staged().await;
-    let machines = [
-        Program::new(),
-        Program::new(),
-        Program::new(),
-        Program::new(),
-    ];
+    let machines = [(); 4].map(|()| Program::new());
     let [first, second, third, last] = &machines;
     workers.first_pass(first, second).await;
 

@@ -13,12 +13,7 @@ use crate::world::seeded_on_own_server;
 async fn a_storm_of_kills_loses_nothing_and_doubles_nothing() {
     let mut random = Random::seeded(seed(77));
     let workers = Workers::planned(600).await;
-    let machines = [
-        Program::new(),
-        Program::new(),
-        Program::new(),
-        Program::new(),
-    ];
+    let machines = [(); 4].map(|()| Program::new());
     workers.slow();
     // One that is lost with its disk before the others come: what it has left can only be taken over.
     let lost = Program::new();
@@ -73,7 +68,7 @@ async fn a_storm_of_kills_loses_nothing_and_doubles_nothing() {
     // Those of the machines that have lost their disks are named; another one may have been killed so early
     // that it has none.
     let others = proof["others"].as_array().map_or(0, Vec::len);
-    assert!((1..=3).contains(&others), "{proof:#}");
+    assert!((2..=3).contains(&others), "{proof:#}");
 }
 
 /// A machine with a worker, or with one that stands still.
