@@ -345,7 +345,7 @@ fn own_rows(
         shards(task_id, 0, objects),
         becomes_active(task_id),
     ];
-    rows.extend(request.workers.then(notes_timeline));
+    rows.extend(request.workers.then(|| notes_timeline(task_id)));
     Ok(rows)
 }
 

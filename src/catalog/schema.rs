@@ -36,7 +36,7 @@ pub(super) const TABLES_IN_USE: [&str; 6] = [
 pub(super) const SERVICES_TABLE: &str = "services";
 
 /// Version and description of each script in [`Dialect::own_tables`].
-const MIGRATIONS: [(i64, &str); 8] = [
+const MIGRATIONS: [(i64, &str); 9] = [
     (1, "tasks"),
     (2, "follow-ups"),
     (3, "uploads"),
@@ -45,6 +45,7 @@ const MIGRATIONS: [(i64, &str); 8] = [
     (6, "window"),
     (7, "workers"),
     (8, "timeline"),
+    (9, "timeline of a task"),
 ];
 
 /// The newest of them.

@@ -35,7 +35,7 @@ pub enum Active {
     This,
     /// On another, or on none.
     Other(Option<i64>),
-    /// On this or another, before the server was failed over.
+    /// On this or another, and this one was last worked on before the server was failed over.
     FailedOver,
 }
 
@@ -45,15 +45,20 @@ const TIMELINE: &str = "substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
 /// The oldest server that workers can share a task on.
 const SERVER_MIN: i32 = 100_000;
 
-/// Notes the timeline with the active task.
-pub(super) fn notes_timeline() -> Statement {
-    Statement::new(format!("UPDATE windlass_active SET timeline = {TIMELINE}"))
+/// Notes the timeline on which a task becomes the active one.
+pub(super) fn notes_timeline(task_id: i64) -> Statement {
+    let sql = format!("UPDATE windlass_tasks SET timeline = {TIMELINE} WHERE task_id = $1");
+    Statement::new(sql).bind(task_id)
 }
 
-fn asks_active() -> Statement {
-    Statement::new(format!(
-        "SELECT CAST(task_id AS bigint), timeline = {TIMELINE} FROM windlass_active"
-    ))
+/// The active task, and whether this one was made active on the server's timeline.
+fn asks_active(task_id: i64) -> Statement {
+    let sql = format!(
+        "SELECT CAST(a.task_id AS bigint),
+                (SELECT t.timeline = {TIMELINE} FROM windlass_tasks t WHERE t.task_id = $1)
+           FROM windlass_active a"
+    );
+    Statement::new(sql).bind(task_id)
 }
 
 fn active(answer: Answer, task_id: i64) -> Result<Active, sqlx::Error> {
@@ -61,7 +66,7 @@ fn active(answer: Answer, task_id: i64) -> Result<Active, sqlx::Error> {
     Ok(match active {
         Some((Some(active), Some(true))) if active == task_id => Active::This,
         Some((Some(active), _)) if active == task_id => Active::FailedOver,
-        // Another task that one process has had in between does not let this one go on.
+        // Another task in between does not let this one go on.
         Some((_, Some(false))) => Active::FailedOver,
         other => Active::Other(other.and_then(|(active, _)| active)),
     })
@@ -89,10 +94,9 @@ fn joins(now: &str) -> String {
                 (SELECT coalesce(max(epoch), 0) + 1 FROM windlass_executors
                   WHERE task_id = :task_id),
                 :host, :pid, :version, :seq, :head
-          WHERE EXISTS (SELECT 1 FROM windlass_active
-                         WHERE task_id = :task_id AND timeline = {TIMELINE})
+          WHERE EXISTS (SELECT 1 FROM windlass_active WHERE task_id = :task_id)
             AND EXISTS (SELECT 1 FROM windlass_tasks
-                         WHERE task_id = :task_id AND state <> 'complete')
+                         WHERE task_id = :task_id AND state <> 'complete' AND timeline = {TIMELINE})
             AND NOT EXISTS (SELECT 1 FROM windlass_executors
                              WHERE task_id = :task_id AND version <> :version)
          ON CONFLICT (task_id, executor) DO UPDATE
@@ -140,14 +144,16 @@ impl Catalog {
         task_id: i64,
     ) -> Result<Active, CatalogError> {
         let what = "ask for the active task";
-        let [answer] = self.at_once_over(what, session, [asks_active()]).await?;
+        let [answer] = self
+            .at_once_over(what, session, [asks_active(task_id)])
+            .await?;
         active(answer, task_id).map_err(CatalogError::of(what))
     }
 
     /// Makes a task the one that those may work on who share the lock: over a session that has it alone.
     pub async fn make_active(&self, session: &Session, task_id: i64) -> Result<(), CatalogError> {
         let what = "make the task the active one";
-        let active = [becomes_active(task_id), notes_timeline()];
+        let active = [becomes_active(task_id), notes_timeline(task_id)];
         self.at_once_over(what, session, active).await.map(drop)
     }
 
@@ -177,7 +183,7 @@ impl Catalog {
         let statements = [
             anchores_turn,
             turn,
-            asks_active(),
+            asks_active(task_id),
             Statement::new(versions).bind(task_id).bind(version),
             Statement::named(&joins(dialect.now()), values),
             anchores,

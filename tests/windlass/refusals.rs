@@ -477,7 +477,7 @@ async fn tables_of_an_older_windlass() {
     world
         .sql(
             "ALTER TABLE windlass_objects DROP cause, DROP superseded, DROP dest_tag, DROP lease;
-             ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP workers, DROP measured;
+             ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP workers, DROP measured, DROP timeline;
              ALTER TABLE windlass_shards DROP lease_epoch;
              DROP TABLE windlass_active, windlass_takeovers;
              DELETE FROM windlass_migrations WHERE version > 3",
@@ -503,7 +503,7 @@ async fn tables_of_an_older_windlass() {
     world.program.run(&["status", "1"]).await.expect_code(0);
     world
         .sql(
-            "ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP workers, DROP measured;
+            "ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP workers, DROP measured, DROP timeline;
              ALTER TABLE windlass_objects DROP superseded, DROP dest_tag, DROP lease;
              ALTER TABLE windlass_shards DROP lease_epoch;
              DROP TABLE windlass_active, windlass_takeovers;

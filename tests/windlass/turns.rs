@@ -16,7 +16,7 @@ const MOST: usize = 30;
 
 /// The tables of windlass are made once for a database, which takes four turns for each script; and on a busy
 /// machine so long that a heartbeat or two come between.
-const MOST_AT_FIRST: usize = 64 + 4 * 8;
+const MOST_AT_FIRST: usize = 64 + 4 * 9;
 
 struct Counted {
     turns: Turns,

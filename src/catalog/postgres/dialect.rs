@@ -157,7 +157,7 @@ impl Dialect for Postgres {
         ]
     }
 
-    fn own_tables(&self) -> [&'static str; 8] {
+    fn own_tables(&self) -> [&'static str; 9] {
         [
             include_str!("../../../migrations/postgres/0001_tasks.sql"),
             include_str!("../../../migrations/postgres/0002_follow_ups.sql"),
@@ -167,6 +167,7 @@ impl Dialect for Postgres {
             include_str!("../../../migrations/postgres/0006_window.sql"),
             include_str!("../../../migrations/postgres/0007_workers.sql"),
             include_str!("../../../migrations/postgres/0008_timeline.sql"),
+            include_str!("../../../migrations/postgres/0009_timeline_of_a_task.sql"),
         ]
     }
 

@@ -136,7 +136,7 @@ pub(in crate::catalog) trait Dialect: Debug + Send + Sync {
     fn before_joins(&self) -> &'static [&'static str];
 
     /// The scripts that make windlass's own tables, in their order.
-    fn own_tables(&self) -> [&'static str; 8];
+    fn own_tables(&self) -> [&'static str; 9];
 
     /// A column in the order of its bytes, which is the order in which stores list their keys.
     fn byte_order(&self, column: &str) -> String;

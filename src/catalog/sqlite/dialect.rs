@@ -126,7 +126,7 @@ impl Dialect for Sqlite {
         Vec::new()
     }
 
-    fn own_tables(&self) -> [&'static str; 8] {
+    fn own_tables(&self) -> [&'static str; 9] {
         [
             include_str!("../../../migrations/sqlite/0001_tasks.sql"),
             include_str!("../../../migrations/sqlite/0002_follow_ups.sql"),
@@ -136,6 +136,7 @@ impl Dialect for Sqlite {
             include_str!("../../../migrations/sqlite/0006_window.sql"),
             include_str!("../../../migrations/sqlite/0007_workers.sql"),
             include_str!("../../../migrations/sqlite/0008_timeline.sql"),
+            include_str!("../../../migrations/sqlite/0009_timeline_of_a_task.sql"),
         ]
     }
 

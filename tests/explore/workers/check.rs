@@ -69,6 +69,7 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
     if !world.db.closed {
         return Err("the task is never closed".into());
     }
+    journal::each_fits(world, setup)?;
     journal::agree(world, setup)?;
     for i in 0..setup.objects {
         if world.timeline > 0 && !world.is_right(setup, i) {

@@ -129,7 +129,14 @@ pub fn take_locks(world: &mut World, setup: &Setup, e: usize) -> Found {
     for s in 0..setup.shards() {
         if world.db.shards[s].owner == Some(e) && !world.db.shards[s].done {
             let is_adopted = tell_adoption(world, setup, e, s);
-            journal_cut_off(world, setup, e, s, is_adopted);
+            let lease = world.db.shards[s].lease;
+            journal_cut_off(world, setup, e, (s, lease), is_adopted);
+        } else if !setup.holds(Rule::CutOffIsTheOwners) {
+            // By what it remembers.
+            let items = world.process(e).items;
+            if let Some(item) = setup.objects_in(s).find_map(|i| items[i]) {
+                journal_cut_off(world, setup, e, (s, item.lease), false);
+            }
         }
     }
     // What was journaled just now belongs to the tenure that ends here.

@@ -181,6 +181,64 @@ pub fn history(world: &World, setup: &Setup, i: usize) -> Result<State, String> 
     Ok(state)
 }
 
+/// Each journal by itself tells of nothing that is not possible, whatever of it counts. What a takeover has
+/// found it can't tell.
+pub fn each_fits(world: &World, setup: &Setup) -> Found {
+    for (e, journal) in (0..EXECUTORS).zip(world.journals) {
+        for i in 0..setup.objects {
+            let entries = journal.iter().flat_map(|journal| journal.0[i].after(0));
+            fits(setup, entries).map_err(|(seq, why)| {
+                format!("entry {seq} of executor {e} about object {i}: {why}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn fits(setup: &Setup, entries: impl Iterator<Item = (u8, Entry)>) -> Result<(), (u8, String)> {
+    let mut possible = vec![State::at(setup.begins)];
+    let mut begins = false;
+    for (seq, entry) in entries {
+        let before = std::mem::take(&mut possible);
+        match (entry.what, entry.what.event()) {
+            (What::Adopted { .. }, _) => possible = any(),
+            // The proof that it rested on is of the tenure before.
+            (What::Committed, _) if begins => possible.push(State::at(Phase::Committed)),
+            (_, None) => possible.extend(before.into_iter().map(State::in_new_lease)),
+            (_, Some(event)) => {
+                let mut refused = String::new();
+                for state in before {
+                    match state.apply(&event) {
+                        Ok(state) => possible.push(state),
+                        Err(illegal) => refused = illegal.to_string(),
+                    }
+                }
+                if possible.is_empty() {
+                    return Err((seq, refused));
+                }
+            }
+        }
+        begins = matches!(entry.what, What::Adopted { .. });
+    }
+    Ok(())
+}
+
+fn any() -> Vec<State> {
+    let outcomes = std::iter::once(None).chain(Outcome::ALL.map(Some));
+    let phases = Phase::ALL.into_iter();
+    let states = outcomes.flat_map(|outcome| {
+        let at = move |phase| {
+            [false, true].map(|proven| State {
+                phase,
+                outcome,
+                proven,
+            })
+        };
+        phases.clone().flat_map(at)
+    });
+    states.collect()
+}
+
 /// What the journals tell together is what the mirror says, to the letter.
 pub fn agree(world: &World, setup: &Setup) -> Found {
     if world.journals.contains(&None) {

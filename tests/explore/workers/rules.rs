@@ -37,6 +37,9 @@ rules! {
     RegainClaimsAnew,
     /// Before that, what it has journaled goes to the mirror.
     MirrorBeforeClaim,
+    /// Commits of which the mirror has no entry are journaled only in shards that are its own in the database:
+    /// of others' it may have journaled them already, and gone on.
+    CutOffIsTheOwners,
     /// What is told the mirror asks for each shard's owner and lease.
     MirrorIsFenced,
     /// It asks so that no takeover comes between the question and its end.

@@ -73,8 +73,8 @@ pub fn go_on_taking(world: &mut World, setup: &Setup, e: usize) {
     let s = taking.shard;
     if taking.claimed {
         tell_adoption(world, setup, e, s);
-        journal_cut_off(world, setup, e, s, true);
         let lease = world.db.shards[s].lease;
+        journal_cut_off(world, setup, e, (s, lease), true);
         for i in setup.objects_in(s) {
             world.process_mut(e).items[i] = load(world, setup, i, lease);
         }
@@ -131,11 +131,16 @@ pub fn tell_adoption(world: &mut World, setup: &Setup, e: usize, s: usize) -> bo
 }
 
 /// Commits of which no entry has come to the mirror: one's own, or those of the owner before.
-pub fn journal_cut_off(world: &mut World, setup: &Setup, e: usize, s: usize, adopted: bool) {
+pub fn journal_cut_off(
+    world: &mut World,
+    setup: &Setup,
+    e: usize,
+    (s, lease): (usize, u8),
+    adopted: bool,
+) {
     if adopted && !setup.holds(Rule::JournalCutOffCommits) {
         return;
     }
-    let lease = world.db.shards[s].lease;
     for i in setup.objects_in(s) {
         let object = world.db.objects[i];
         let is_told = world.journals[e].is_some_and(|journal| {

@@ -217,6 +217,46 @@ async fn a_worker_that_stood_still_past_its_takeover_changes_nothing_when_it_wak
     history::expect_deeds_found(&workers, &[&first, &second]).await;
 }
 
+/// Whoever took its shards has died at once, and the commits have no entry in the mirror: but its own journal
+/// has them, and the deletes behind them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_wakes_journals_no_commit_of_shards_that_were_taken_from_it() {
+    let workers = Workers::planned(120).await;
+    let (first, second) = (Program::new(), Program::new());
+    workers.slow();
+    let mut asleep = workers.start(&first, "worker");
+    let is_ahead =
+        "SELECT count(*) FROM windlass_objects WHERE phase = 'committed' AND NOT journaled";
+    until(
+        "sources are gone of which the mirror knows nothing",
+        async || {
+            asleep.freeze();
+            let is_caught = workers.world.count(is_ahead).await > 2 * IN_FLIGHT as i64;
+            if !is_caught {
+                asleep.go_on();
+            }
+            is_caught
+        },
+    )
+    .await;
+    end_connections(&workers).await;
+    workers.world.let_time_pass().await;
+    let args = workers.args("resume");
+    let crash = [("FAILPOINTS", "takeover-claimed=return")];
+    let crashed = second.run_with(&args, &crash).await;
+    assert_eq!(crashed.code, None, "{}", crashed.stderr);
+    assert!(workers.world.count(is_ahead).await > 0);
+    asleep.go_on();
+    workers.world.proxy.set_fault(Fault::None);
+    let woken = asleep.wait().await;
+    assert!(matches!(woken.code, Some(0 | 130)), "{}", woken.stderr);
+    workers.world.let_time_pass().await;
+    workers.start(&second, "resume").wait().await.expect_code(0);
+    workers.expect_all_moved_once().await;
+    workers.expect_verified(&first).await;
+    workers.expect_one_history(&[&first, &second]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_that_lose_their_sessions_come_back_and_go_on() {
     let workers = Workers::planned(200).await;
@@ -528,14 +568,14 @@ async fn behind_a_failover_workers_wait_for_a_word() {
     workers.until_moved(4).await;
     workers
         .world
-        .sql("UPDATE windlass_active SET timeline = '000000FF'")
+        .sql("UPDATE windlass_tasks SET timeline = '000000FF'")
         .await;
     end_connections(&workers).await;
     let ended = running.wait().await.expect_code(130);
     assert!(ended.stdout.contains("was failed over"), "{}", ended.stdout);
     workers.world.proxy.set_fault(Fault::None);
-    // Not by another task either that one process has had in between.
-    for active in ["task_id", "NULL"] {
+    // Not by another task either that was active in between: it is on the timeline of now.
+    for active in ["task_id", "NULL", "99"] {
         let active = format!("UPDATE windlass_active SET task_id = {active}");
         workers.world.sql(&active).await;
         for command in ["worker", "resume"] {
