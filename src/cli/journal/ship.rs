@@ -111,8 +111,13 @@ pub async fn run(
     }
 }
 
-/// Brings over what is not there yet. None where there is no checkpoint.
+/// Brings over what is not there yet. None where there is no checkpoint, or one in which nothing could be
+/// journaled yet.
 fn ship(checkpoint: &Path, task: Uuid, to: &Path) -> anyhow::Result<Option<Shipped>> {
+    let has_begun = journal::has_begun(checkpoint);
+    if !has_begun.with_context(|| format!("cannot read {}", checkpoint.display()))? {
+        return Ok(None);
+    }
     let journal = match journal::read(checkpoint, task) {
         Err(JournalError::NotFound { .. }) => return Ok(None),
         journal => journal?,

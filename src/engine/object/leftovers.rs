@@ -39,11 +39,18 @@ pub async fn tell(context: &Context) {
     if let Ok(Some((parent, urls))) = unused(context).await
         && !urls.is_empty()
     {
+        let until = match context.task.kind {
+            TaskKind::DeleteSource => format!(
+                "until windlass delete-source {} looks at each, by one process and without services",
+                parent.task_id
+            ),
+            // A task that has been taken back is not followed once more.
+            _ => "there: one process takes a task back without a trace, several leave these".into(),
+        };
         tracing::warn!(
             "destinations at which the passes may have left copies of documents that are gone: {}; they stay \
-             as long as services run: windlass delete-source {} without them looks at each",
-            urls.len(),
-            parent.task_id
+             {until}",
+            urls.len()
         );
     }
 }

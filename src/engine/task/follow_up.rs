@@ -121,27 +121,21 @@ async fn refuse_sharing(request: &FollowUpRequest, catalog: &Catalog) -> Result<
     if request.sharing == Sharing::Alone {
         return Ok(());
     }
-    refuse_one_alone(catalog).await?;
-    match request.after.stage {
-        None => Ok(()),
-        // What its passes have left is cleared away by one process, behind all others.
-        Some(_) => Err(EngineError::WorkersWith {
-            with: "a task of --online",
-        }),
-    }
+    refuse_one_alone(catalog).await
 }
 
 /// How many destinations of an online task have to be looked at for copies that no row points at: a
-/// delete-source beside services has left them to one without.
+/// delete-source beside services, or by several workers, has left them to one without.
 async fn leftovers(request: &FollowUpRequest, catalog: &Catalog) -> Result<u64, EngineError> {
     let after = &request.after;
-    let is_alone = !request.policy.services_on_new_config;
+    let is_shared = request.sharing != Sharing::Alone;
+    let is_alone = !request.policy.services_on_new_config && !is_shared;
     if request.kind != TaskKind::DeleteSource || after.stage.is_none() || !is_alone {
         return Ok(0);
     }
     let deletes = catalog.deletes_of(after.uuid).await?;
-    let has_looked =
-        |task: &TaskRow| task.state == TaskState::Complete && !task.policy.services_on_new_config;
+    let was_alone = |task: &TaskRow| !task.policy.services_on_new_config && !task.workers;
+    let has_looked = |task: &TaskRow| task.state == TaskState::Complete && was_alone(task);
     if deletes.iter().any(has_looked) {
         return Ok(0);
     }

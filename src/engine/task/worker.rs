@@ -62,7 +62,8 @@ pub async fn work(
     let catalog = request.catalog.clone();
     preflight::refuse_missing_rights(&catalog, stores).await?;
     preflight::refuse_other_schema(&catalog, stores).await?;
-    let may_be_live = settings.force_live_services || task.stage == Some(Stage::Staging);
+    let is_known = task.stage == Some(Stage::Staging) || task.policy.services_on_new_config;
+    let may_be_live = settings.force_live_services || is_known;
     preflight::refuse_live_services(&catalog, may_be_live).await?;
     settings.state_dir.prepare()?;
     retry_store(async || from.driver.prepare_to_read().await).await?;

@@ -83,7 +83,8 @@ impl Workers {
     }
 
     async fn state(&self) -> String {
-        sqlx::query_scalar("SELECT state FROM windlass_tasks")
+        sqlx::query_scalar("SELECT state FROM windlass_tasks WHERE task_id = $1")
+            .bind(self.task.parse::<i64>().expect("a number"))
             .fetch_one(&self.world.database.pool)
             .await
             .expect("the task")

@@ -184,6 +184,74 @@ async fn workers_share_the_passes_and_one_carries_out_the_cutover() {
     workers.world.look().await.expect_all_at("s3", documents);
 }
 
+/// Sources go by several processes, on a word beside services, too; what the passes have left goes by one.
+/// Then it is taken back by several.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_delete_the_sources_of_a_staged_task_and_take_it_back() {
+    let (mut workers, mut services) = Workers::staged().await;
+    let machines = [Program::new(), Program::new(), Program::new()];
+    let [first, second, third] = &machines;
+    workers.first_pass(first, second).await;
+    let keys: Vec<_> = services.documents.keys().cloned().collect();
+    services.delete(&keys[7]).await;
+    let cutover = workers.command(third, "cutover", &["--dontask"]).await;
+    cutover.expect_code(0);
+    workers.expect_gone_over(&services).await;
+    let documents = services.documents.len();
+    let online = workers.task.clone();
+    assert_eq!(workers.world.look().await.strays.len(), 1);
+
+    let sources = "SELECT count(*) FROM archive_document";
+    for (command, in_database, at) in [("delete-source", 0, "s3"), ("reverse", documents, "db")] {
+        let plan = ["--plan-only", "--dontask"];
+        workers.task.clone_from(&online);
+        let planned = workers.command(third, command, &plan).await.expect_code(0);
+        workers.task = workers.world.task().await;
+        let line = format!("worker {}", workers.task);
+        assert!(planned.stdout.contains(&line), "{}", planned.stdout);
+        workers.slow();
+        let both = [first, second].map(|machine| workers.start(machine, "worker"));
+        let mut told = Vec::new();
+        for one in both {
+            told.push(one.wait().await.expect_code(0).stderr);
+        }
+        assert_eq!(workers.state().await, "complete");
+        assert!(
+            told.iter().any(|told| told.contains("they stay")),
+            "{told:?}"
+        );
+        workers.world.proxy.set_fault(Fault::None);
+        assert_eq!(workers.world.count(sources).await, in_database as i64);
+        workers.expect_as_stored(&services, at).await;
+        let left = workers.world.look().await.strays.len();
+        let (code, proof) = workers
+            .verify_export(&workers.collect(&[first, second]).await)
+            .await;
+        assert_eq!(code, Some(0), "{proof:#}");
+        match command {
+            "delete-source" => {
+                assert_eq!(left, 1);
+                workers.task.clone_from(&online);
+                let alone = ["--dontask"];
+                let cleared = workers.command(third, command, &alone).await.expect_code(0);
+                assert_eq!(workers.world.look().await.strays.len(), 0);
+                let nothing = workers.command(third, command, &alone).await.expect_code(0);
+                assert!(
+                    nothing.stdout.contains("nothing to do"),
+                    "{}",
+                    nothing.stdout
+                );
+                assert!(
+                    !cleared.stdout.contains("nothing to do"),
+                    "{}",
+                    cleared.stdout
+                );
+            }
+            _ => assert_eq!(left, 0),
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cutover_that_dies_lets_no_worker_in_and_another_machine_goes_on_with_it() {
     let (mut workers, services) = Workers::staged().await;
