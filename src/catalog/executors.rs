@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
+use super::request::Writer;
 use super::sql::{Dialect, Statement};
 use super::summary::summary_question;
 use super::tasks::task_question;
@@ -31,6 +32,15 @@ pub struct Executor {
     pub ended: bool,
     /// Seconds since its last heartbeat.
     pub heartbeat_age_s: i64,
+}
+
+/// What the workers of a task have to share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WorkersShare {
+    /// How many are at work.
+    pub at_work: u64,
+    /// How often a store has asked the others for fewer requests, since the task began.
+    pub others_throttled: u64,
 }
 
 /// Younger than this is the last sign of whoever is at work: signs come every half second.
@@ -125,16 +135,35 @@ impl Catalog {
         Ok(latest.map(|executor| (task_id, executor)))
     }
 
-    /// How many workers have told of themselves lately.
-    pub async fn workers_at_work(&self, task_id: i64) -> Result<u64, CatalogError> {
+    /// Tells the other workers of a task how often a store has asked this one for fewer requests, and asks how
+    /// many have told of themselves lately, and how often stores have asked the others.
+    pub async fn share(
+        &self,
+        writer: &Writer,
+        throttled: u64,
+    ) -> Result<WorkersShare, CatalogError> {
+        let (task_id, executor) = (writer.task_id, writer.executor.to_string());
+        if throttled > 0 {
+            let tells = Statement::new(
+                "UPDATE windlass_executors SET throttled = throttled + $3
+                  WHERE task_id = $1 AND executor = $2",
+            );
+            let tells = tells.bind(task_id).bind(&executor).bind(throttled as i64);
+            self.execute("tell that a store asks for less", tells)
+                .await?;
+        }
         let age = dialect(&self.db).age_s("heartbeat");
         let question = Statement::new(format!(
-            "SELECT count(*) FROM windlass_executors
-              WHERE task_id = $1 AND ended_at IS NULL AND {age} < {AT_WORK_S}"
+            "SELECT count(CASE WHEN ended_at IS NULL AND {age} < {AT_WORK_S} THEN 1 END),
+                    CAST(coalesce(sum(CASE WHEN executor <> $2 THEN throttled END), 0) AS bigint)
+               FROM windlass_executors WHERE task_id = $1"
         ));
-        let counted = self.one("count the workers", question.bind(task_id));
-        let (workers,): (i64,) = counted.await?;
-        Ok(workers as u64)
+        let question = question.bind(task_id).bind(&executor);
+        let (at_work, others): (i64, i64) = self.one("count the workers", question).await?;
+        Ok(WorkersShare {
+            at_work: at_work as u64,
+            others_throttled: others as u64,
+        })
     }
 
     /// Notes that an executor begins, or goes on after a stop: over the locked session, so that of

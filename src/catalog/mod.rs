@@ -68,7 +68,7 @@ pub use anchore_schema::SchemaFindings;
 pub use audit::{MirrorQuery, MirroredRow, MovedOn, RowTuple};
 pub use claims::ShardsCounted;
 pub use error::CatalogError;
-pub use executors::Executor;
+pub use executors::{Executor, WorkersShare};
 pub use handle::{Catalog, SHARD_OBJECTS};
 pub use listing::{BucketUser, ListedRow};
 pub use mirror_apart::Unmirrored;

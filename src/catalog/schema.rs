@@ -45,7 +45,7 @@ const MIGRATIONS: [(i64, &str); 9] = [
     (6, "window"),
     (7, "workers"),
     (8, "timeline"),
-    (9, "timeline of a task"),
+    (9, "shared tasks"),
 ];
 
 /// The newest of them.

@@ -259,7 +259,9 @@ fn of_store(error: &StoreError) -> Code {
         StoreErrorKind::Denied | StoreErrorKind::Credentials => Code::StoreDenied,
         StoreErrorKind::NoSuchPlace => Code::StoreNoSuchPlace,
         StoreErrorKind::Full => Code::StoreFull,
-        StoreErrorKind::Throttled | StoreErrorKind::Unavailable => Code::StoreUnavailable,
+        StoreErrorKind::Conflict | StoreErrorKind::Throttled | StoreErrorKind::Unavailable => {
+            Code::StoreUnavailable
+        }
         StoreErrorKind::Misconfigured | StoreErrorKind::Unsupported | StoreErrorKind::Corrupt => {
             Code::StoreMisconfigured
         }

@@ -3,6 +3,8 @@
 //! It is for tests, and panics where a driver does not conform. It is part of the library so
 //! that drivers are held to it by unit tests (local stores) and integration tests (servers).
 
+mod conditions;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -53,6 +55,7 @@ pub async fn conform_but(driver: &dyn Driver, spared: Spared) {
         whole_or_nothing(driver).await;
     }
     marks(driver).await;
+    conditions::conditions(driver).await;
     assert!(driver.is_empty().await.expect("is_empty"), "empty again");
 }
 

@@ -55,6 +55,24 @@ pub trait Driver: Send + Sync + 'static {
     /// Stores a whole object, replacing what was there. `md5` is the digest of `body`.
     async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<Receipt, StoreError>;
 
+    /// The same of a store that [heeds](Self::heeds_conditions) what a write may replace: it is refused as a
+    /// [conflict](StoreErrorKind::Conflict) where anything else lies there.
+    async fn put_over(
+        &self,
+        url: &str,
+        body: Bytes,
+        md5: [u8; 16],
+        replaces: &Replaces,
+    ) -> Result<Receipt, StoreError> {
+        drop(replaces.clone());
+        self.put(url, body, md5).await
+    }
+
+    /// Whether writes can say what they may replace, tried out at the store itself.
+    async fn heeds_conditions(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Begins to store an object whose parts come one after the other.
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError>;
 
@@ -108,6 +126,18 @@ pub trait Driver: Send + Sync + 'static {
     async fn lacking(&self) -> Result<Vec<Lack>, StoreError> {
         Ok(Vec::new())
     }
+}
+
+/// What a write may replace.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Replaces {
+    /// Whatever lies there.
+    #[default]
+    Anything,
+    /// Nothing: no object may lie there.
+    Nothing,
+    /// The object of this version ([`Stat::tag`]).
+    Version(String),
 }
 
 /// Objects that are asked after at once, where a store tells of each by itself.
@@ -203,6 +233,11 @@ pub trait Upload: Send {
     /// Adds bytes. The parts that go out are of the store's size, not the caller's.
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
 
+    /// What it may replace when it becomes visible, in a store that heeds that.
+    fn replaces(&mut self, replaces: Replaces) {
+        drop(replaces);
+    }
+
     /// Makes the whole object visible, durably.
     async fn finish(self: Box<Self>) -> Result<(), StoreError>;
 
@@ -262,6 +297,7 @@ pub trait UploadsInOnePiece: Send + Sync {
         url: &str,
         size: u64,
         md5: [u8; 16],
+        replaces: Replaces,
     ) -> Result<Box<dyn Upload>, StoreError>;
 }
 

@@ -28,6 +28,8 @@ pub enum StoreErrorKind {
     Full,
     /// The configuration cannot work.
     Misconfigured,
+    /// Something else lies there than this write may replace.
+    Conflict,
     /// The store asks for less.
     Throttled,
     /// Time-outs, resets, 5xx.
@@ -81,7 +83,8 @@ impl StoreError {
             | StoreErrorKind::Full
             | StoreErrorKind::Misconfigured => FailureClass::Fatal,
             StoreErrorKind::Throttled => FailureClass::Throttled,
-            StoreErrorKind::Unavailable => FailureClass::Retryable,
+            // Whoever looks again finds out what has come in between.
+            StoreErrorKind::Conflict | StoreErrorKind::Unavailable => FailureClass::Retryable,
         }
     }
 

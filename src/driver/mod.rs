@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::config::{DriverConfig, StoreConfig};
 use crate::database::Database;
 
-pub use contract::{Driver, Fit, Lack, Namesakes, Reader, Receipt, Stat};
+pub use contract::{Driver, Fit, Lack, Namesakes, Reader, Receipt, Replaces, Stat};
 pub use contract::{ResumableUpload, ResumableUploads, Upload, UploadLog, UploadsInOnePiece};
 pub use error::{StoreError, StoreErrorKind};
 pub use fence::{Fence, FenceSlot};

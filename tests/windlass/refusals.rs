@@ -479,6 +479,7 @@ async fn tables_of_an_older_windlass() {
             "ALTER TABLE windlass_objects DROP cause, DROP superseded, DROP dest_tag, DROP lease;
              ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP workers, DROP measured, DROP timeline;
              ALTER TABLE windlass_shards DROP lease_epoch;
+             ALTER TABLE windlass_executors DROP throttled;
              DROP TABLE windlass_active, windlass_takeovers;
              DELETE FROM windlass_migrations WHERE version > 3",
         )
@@ -506,6 +507,7 @@ async fn tables_of_an_older_windlass() {
             "ALTER TABLE windlass_tasks DROP stage, DROP passes, DROP workers, DROP measured, DROP timeline;
              ALTER TABLE windlass_objects DROP superseded, DROP dest_tag, DROP lease;
              ALTER TABLE windlass_shards DROP lease_epoch;
+             ALTER TABLE windlass_executors DROP throttled;
              DROP TABLE windlass_active, windlass_takeovers;
              DELETE FROM windlass_migrations WHERE version > 4",
         )

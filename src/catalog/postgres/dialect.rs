@@ -167,7 +167,7 @@ impl Dialect for Postgres {
             include_str!("../../../migrations/postgres/0006_window.sql"),
             include_str!("../../../migrations/postgres/0007_workers.sql"),
             include_str!("../../../migrations/postgres/0008_timeline.sql"),
-            include_str!("../../../migrations/postgres/0009_timeline_of_a_task.sql"),
+            include_str!("../../../migrations/postgres/0009_shared_tasks.sql"),
         ]
     }
 

@@ -136,7 +136,7 @@ impl Dialect for Sqlite {
             include_str!("../../../migrations/sqlite/0006_window.sql"),
             include_str!("../../../migrations/sqlite/0007_workers.sql"),
             include_str!("../../../migrations/sqlite/0008_timeline.sql"),
-            include_str!("../../../migrations/sqlite/0009_timeline_of_a_task.sql"),
+            include_str!("../../../migrations/sqlite/0009_shared_tasks.sql"),
         ]
     }
 

@@ -119,6 +119,7 @@ fn by_code(code: &str) -> Option<Kind> {
         "AccessDenied" | "AllAccessDisabled" | "InvalidObjectState" => Kind::Denied,
         "NoSuchBucket" => Kind::NoSuchPlace,
         "NoSuchKey" | "NotFound" => Kind::NotFound,
+        "PreconditionFailed" | "ConditionalRequestConflict" => Kind::Conflict,
         "SlowDown"
         | "SlowDownRead"
         | "SlowDownWrite"
@@ -175,6 +176,7 @@ fn by_status(status: u16) -> Kind {
         401 | 403 => Kind::Denied,
         404 => Kind::NotFound,
         408 | 409 | 425 => Kind::Unavailable,
+        412 => Kind::Conflict,
         429 => Kind::Throttled,
         507 => Kind::Full,
         400..=499 | 501 => Kind::Unsupported,
@@ -268,6 +270,9 @@ mod tests {
             (400, "", Kind::Unsupported),
             (400, "BadDigest", Kind::Unavailable),
             (404, "NoSuchUpload", Kind::Unavailable),
+            (412, "PreconditionFailed", Kind::Conflict),
+            (409, "ConditionalRequestConflict", Kind::Conflict),
+            (412, "", Kind::Conflict),
             (501, "NotImplemented", Kind::Unsupported),
         ] {
             assert_eq!(answered(status, code, "").kind, kind, "{status} {code}");

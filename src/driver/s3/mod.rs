@@ -37,7 +37,7 @@ use self::region::Clients;
 use super::body::watched;
 use super::bucket::{Address, Deletes};
 use super::error::{At as _, Failure, root_cause};
-use super::{Driver, Lack, Reader, Receipt, Stat, StoreError, StoreErrorKind};
+use super::{Driver, Lack, Reader, Receipt, Replaces, Stat, StoreError, StoreErrorKind};
 use super::{ResumableUploads, Upload, UploadsInOnePiece};
 use crate::config::S3Config;
 use crate::model::{DriverKind, Place};
@@ -162,11 +162,20 @@ impl Server {
     /// One PUT. The server checks the MD5 against what arrived, so that an acknowledged write
     /// is a right one. The MD5 is among the signed headers and thereby binds the body, so that a
     /// SHA-256 of it would only double the cost: Anchore's own library leaves it out as well.
-    async fn put(&self, address: &Address, body: Bytes, md5: [u8; 16]) -> Result<Receipt, Failure> {
+    async fn put(
+        &self,
+        address: &Address,
+        body: Bytes,
+        md5: [u8; 16],
+        replaces: &Replaces,
+    ) -> Result<Receipt, Failure> {
         let mut headers = vec![
             ("content-type", CONTENT_TYPE.to_owned()),
             ("content-md5", STANDARD.encode(md5)),
         ];
+        let Conditions { if_none, if_this } = Conditions::of(replaces);
+        headers.extend(if_none.map(|none| ("if-none-match", none)));
+        headers.extend(if_this.map(|tag| ("if-match", tag)));
         headers.extend(self.mark.get().map(|mark| (MARK_HEADER, mark.clone())));
         let request = Request {
             method: "PUT",
@@ -245,6 +254,23 @@ impl Server {
     }
 }
 
+/// The headers that say what a write may replace.
+struct Conditions {
+    if_none: Option<String>,
+    if_this: Option<String>,
+}
+
+impl Conditions {
+    fn of(replaces: &Replaces) -> Self {
+        let (if_none, if_this) = match replaces {
+            Replaces::Anything => (None, None),
+            Replaces::Nothing => (Some("*".to_owned()), None),
+            Replaces::Version(tag) => (None, Some(format!("\"{tag}\""))),
+        };
+        Self { if_none, if_this }
+    }
+}
+
 /// The length that an answer tells.
 fn length(answer: &Answer) -> Option<u64> {
     answer.headers().get("content-length")?.parse().ok()
@@ -304,11 +330,26 @@ impl Driver for S3 {
     }
 
     async fn put(&self, url: &str, body: Bytes, md5: [u8; 16]) -> Result<Receipt, StoreError> {
+        self.put_over(url, body, md5, &Replaces::Anything).await
+    }
+
+    async fn put_over(
+        &self,
+        url: &str,
+        body: Bytes,
+        md5: [u8; 16],
+        replaces: &Replaces,
+    ) -> Result<Receipt, StoreError> {
         let put = async {
             let address = self.server.own_address(url)?;
-            self.server.put(&address, body, md5).await
+            self.server.put(&address, body, md5, replaces).await
         };
         put.await.at(DriverKind::S3, "put", url)
+    }
+
+    async fn heeds_conditions(&self) -> Result<bool, StoreError> {
+        let heeds = self.server.heeds_conditions().await;
+        heeds.at(DriverKind::S3, "try out", &self.place.base)
     }
 
     async fn upload(&self, url: &str) -> Result<Box<dyn Upload>, StoreError> {

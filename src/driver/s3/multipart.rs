@@ -17,9 +17,9 @@ use tokio::task::JoinSet;
 
 use super::client::timeouts;
 use super::direct::REQUEST_TIMEOUT;
-use super::{Address, CONTENT_TYPE, Server, URLS, error};
+use super::{Address, CONTENT_TYPE, Conditions, Server, URLS, error};
 use crate::driver::error::{At as _, Failure};
-use crate::driver::{ResumableUpload, Upload, UploadLog};
+use crate::driver::{Replaces, ResumableUpload, Upload, UploadLog};
 use crate::driver::{StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::model::{DriverKind, Part, Unfinished};
 
@@ -42,6 +42,7 @@ pub(super) struct S3Upload {
     log: Option<Arc<dyn UploadLog>>,
     /// Parts that the server has from an earlier run.
     known: BTreeMap<u32, Part>,
+    replaces: Replaces,
 }
 
 /// A multipart upload that the server knows of.
@@ -62,6 +63,7 @@ impl S3Upload {
             begun: None,
             log: None,
             known: BTreeMap::new(),
+            replaces: Replaces::Anything,
         }
     }
 
@@ -149,7 +151,8 @@ impl S3Upload {
         if self.begun.is_none() {
             let body = Bytes::from(std::mem::take(&mut self.part));
             let md5 = md5::Md5::digest(&body).into();
-            return self.server.put(&self.address, body, md5).await.map(drop);
+            let put = self.server.put(&self.address, body, md5, &self.replaces);
+            return put.await.map(drop);
         }
         if !self.part.is_empty() {
             self.send_part().await?;
@@ -163,7 +166,7 @@ impl S3Upload {
         begun.done.sort_by_key(CompletedPart::part_number);
         let parts = std::mem::take(&mut begun.done);
         self.server
-            .complete(&self.address, &begun.id, parts)
+            .complete(&self.address, &begun.id, parts, &self.replaces)
             .await?;
         self.begun = None;
         Ok(())
@@ -209,6 +212,10 @@ impl Upload for S3Upload {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
         let added = self.add(&bytes).await;
         added.at(DriverKind::S3, "upload", &self.url)
+    }
+
+    fn replaces(&mut self, replaces: Replaces) {
+        self.replaces = replaces;
     }
 
     async fn finish(mut self: Box<Self>) -> Result<(), StoreError> {
@@ -307,15 +314,17 @@ impl Server {
 
     /// Puts the parts together, which takes servers a while. The SDK takes an error in the body
     /// of an answer 200 for the error it is.
-    async fn complete(
+    pub(super) async fn complete(
         &self,
         address: &Address,
         id: &str,
         parts: Vec<CompletedPart>,
+        replaces: &Replaces,
     ) -> Result<(), Failure> {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts))
             .build();
+        let Conditions { if_none, if_this } = Conditions::of(replaces);
         let request = self
             .clients
             .of(&address.bucket)
@@ -323,7 +332,9 @@ impl Server {
             .bucket(&address.bucket)
             .key(&address.key)
             .upload_id(id)
-            .multipart_upload(parts);
+            .multipart_upload(parts)
+            .set_if_none_match(if_none)
+            .set_if_match(if_this);
         let request = request.customize().config_override(within(WRITE_DEADLINE));
         let completed = request.send().await.map_err(error::failure)?;
         match completed.e_tag {
@@ -336,7 +347,7 @@ impl Server {
     }
 }
 
-fn completed(number: u32, tag: String) -> CompletedPart {
+pub(super) fn completed(number: u32, tag: String) -> CompletedPart {
     CompletedPart::builder()
         .part_number(number as i32)
         .e_tag(tag)

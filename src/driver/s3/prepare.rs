@@ -1,15 +1,18 @@
 //! Whether the bucket is there and lets us work in it, tried out as Anchore tries it.
 
+use std::sync::atomic::Ordering;
+
 use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use bytes::Bytes;
 use futures::TryFutureExt as _;
 use md5::{Digest as _, Md5};
 use uuid::Uuid;
 
+use super::multipart::completed;
 use super::{Address, Server, URLS, error};
-use crate::driver::StoreErrorKind;
 use crate::driver::error::Failure;
 use crate::driver::whole_store::WholeStore;
+use crate::driver::{Receipt, Replaces, StoreErrorKind};
 use crate::model::DriverKind;
 
 /// Anchore's own probe lies at the bucket's root, whatever the prefix.
@@ -23,9 +26,7 @@ impl Server {
             self.create().await?;
         }
         let (probe, store) = (self.probe(), self.whole_store());
-        let put = self
-            .put(&probe, Bytes::new(), Md5::digest(b"").into())
-            .map_ok(drop);
+        let put = self.put_empty(&probe, &Replaces::Anything).map_ok(drop);
         let get = async {
             let url = URLS.url(&probe);
             let probe = self.get(&url).await?.at_most(0, DriverKind::S3, &url);
@@ -34,6 +35,70 @@ impl Server {
         };
         let delete = || self.delete_single(&probe);
         store.try_out(put, get, delete).await
+    }
+
+    async fn put_empty(&self, probe: &Address, replaces: &Replaces) -> Result<Receipt, Failure> {
+        let md5 = Md5::digest(b"").into();
+        self.put(probe, Bytes::new(), md5, replaces).await
+    }
+
+    /// Whether writes may say what they replace: a server that knows nothing of it takes them like any others,
+    /// or none of them.
+    pub(super) async fn heeds_conditions(&self) -> Result<bool, Failure> {
+        let probe = self.probe();
+        let heeds = self.heeds_conditions_at(&probe).await;
+        self.delete_single(&probe).await?;
+        match heeds {
+            Err(failure) if failure.kind == StoreErrorKind::Unsupported => Ok(false),
+            heeds => heeds,
+        }
+    }
+
+    async fn heeds_conditions_at(&self, probe: &Address) -> Result<bool, Failure> {
+        self.put_empty(probe, &Replaces::Nothing).await?;
+        for refused in [Replaces::Nothing, other_version()] {
+            match self.put_empty(probe, &refused).await {
+                Err(failure) if failure.kind == StoreErrorKind::Conflict => {}
+                taken => return taken.map(|_| false),
+            }
+        }
+        let there = self.stat(&URLS.url(probe)).await?;
+        let Some(tag) = there.and_then(|there| there.tag) else {
+            return Ok(false);
+        };
+        match self.put_empty(probe, &Replaces::Version(tag)).await {
+            Err(failure) if failure.kind == StoreErrorKind::Conflict => Ok(false),
+            Err(failure) => Err(failure),
+            // There are servers that heed them here, and not where an upload in parts is completed.
+            Ok(_) => self.heeds_conditions_in_parts(probe).await,
+        }
+    }
+
+    async fn heeds_conditions_in_parts(&self, probe: &Address) -> Result<bool, Failure> {
+        let id = match self.begin(probe).await {
+            // It turned out that there are no such uploads.
+            Err(_) if self.no_multipart.load(Ordering::Relaxed) => return Ok(true),
+            begun => begun?,
+        };
+        let part = Bytes::from_static(b"part");
+        let md5 = Md5::digest(&part).into();
+        let heeds = async {
+            let tag = self.send_part(probe, id.clone(), 1, part, md5).await?;
+            let parts = [completed(1, tag)];
+            for refused in [Replaces::Nothing, other_version()] {
+                let parts = parts.to_vec();
+                match self.complete(probe, &id, parts, &refused).await {
+                    Err(failure) if failure.kind == StoreErrorKind::Conflict => {}
+                    taken => return taken.map(|()| false),
+                }
+            }
+            Ok(true)
+        };
+        let heeds = heeds.await;
+        if !matches!(heeds, Ok(false)) {
+            self.abort(probe, &id).await?;
+        }
+        heeds
     }
 
     /// Reads an object that is not there: HEAD on the bucket needs the right to list, and its
@@ -123,4 +188,9 @@ impl Server {
             server_options: "the url",
         }
     }
+}
+
+/// A version that nothing has.
+fn other_version() -> Replaces {
+    Replaces::Version("0".repeat(32))
 }

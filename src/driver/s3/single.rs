@@ -18,10 +18,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::client::timeouts;
-use super::{Address, CONTENT_TYPE, S3, Server, error};
+use super::{Address, CONTENT_TYPE, Conditions, S3, Server, error};
+use crate::driver::WRITE_DEADLINE;
 use crate::driver::body::STALLED_AFTER;
 use crate::driver::error::{At as _, Failure};
-use crate::driver::{StoreError, StoreErrorKind, Upload, UploadsInOnePiece, WRITE_DEADLINE};
+use crate::driver::{Replaces, StoreError, StoreErrorKind, Upload, UploadsInOnePiece};
 use crate::model::DriverKind;
 
 /// The most that one PUT may carry, by S3's own rules.
@@ -40,10 +41,11 @@ impl UploadsInOnePiece for S3 {
         url: &str,
         size: u64,
         md5: [u8; 16],
+        replaces: Replaces,
     ) -> Result<Box<dyn Upload>, StoreError> {
         let begun = self.server.own_address(url).and_then(|address| {
             let server = self.server.clone();
-            SinglePut::begin(server, url, address, size, md5)
+            SinglePut::begin(server, url, address, (size, md5, replaces))
         });
         let begun = begun.at(DriverKind::S3, "upload", url)?;
         Ok(Box::new(begun))
@@ -86,8 +88,7 @@ impl SinglePut {
         server: Arc<Server>,
         url: &str,
         address: Address,
-        size: u64,
-        md5: [u8; 16],
+        (size, md5, replaces): (u64, [u8; 16], Replaces),
     ) -> Result<Self, Failure> {
         if size > SINGLE_MAX_BYTES {
             let message = "is larger than the 5 GiB of one request, and this server has no \
@@ -96,8 +97,10 @@ impl SinglePut {
         }
         let (pieces, body) = mpsc::channel(WAITING_PIECES);
         let body = Pieces(body);
-        let answer =
-            tokio::spawn(async move { server.put_streamed(&address, body, size, md5).await });
+        let answer = tokio::spawn(async move {
+            let put = server.put_streamed(&address, body, (size, md5), &replaces);
+            put.await
+        });
         Ok(Self {
             url: url.to_owned(),
             pieces: Some(pieces),
@@ -189,9 +192,10 @@ impl Server {
         &self,
         address: &Address,
         body: Pieces,
-        size: u64,
-        md5: [u8; 16],
+        (size, md5): (u64, [u8; 16]),
+        replaces: &Replaces,
     ) -> Result<(), Failure> {
+        let Conditions { if_none, if_this } = Conditions::of(replaces);
         let request = self
             .clients
             .of(&address.bucket)
@@ -202,6 +206,8 @@ impl Server {
             .set_metadata(self.marked())
             .content_length(i64::try_from(size).unwrap_or(i64::MAX))
             .content_md5(STANDARD.encode(md5))
+            .set_if_none_match(if_none)
+            .set_if_match(if_this)
             .body(ByteStream::new(SdkBody::from_body_1_x(body)));
         let unhurried = Builder::new()
             .timeout_config(timeouts(WHOLE_LIMIT))

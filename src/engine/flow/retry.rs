@@ -139,6 +139,7 @@ pub struct Health {
     warned: Warned,
     last_success: Mutex<[Instant; 3]>,
     throttled: AtomicU64,
+    others_throttled: AtomicU64,
     progress: Arc<Progress>,
 }
 
@@ -151,6 +152,7 @@ impl Health {
             warned: Warned::anew_after(TELL_ANEW),
             last_success: Mutex::new([Instant::now(); 3]),
             throttled: AtomicU64::new(0),
+            others_throttled: AtomicU64::new(0),
         }
     }
 
@@ -172,9 +174,19 @@ impl Health {
         self.outage_limit
     }
 
-    /// How often a side has asked for fewer requests.
+    /// How often a side has asked this process for fewer requests.
     pub fn throttled(&self) -> u64 {
         self.throttled.load(Ordering::Relaxed)
+    }
+
+    /// The same of all that share the task.
+    pub fn all_throttled(&self) -> u64 {
+        self.throttled() + self.others_throttled.load(Ordering::Relaxed)
+    }
+
+    /// Takes in how often others were asked that share the task.
+    pub fn others_throttled(&self, times: u64) {
+        self.others_throttled.store(times, Ordering::Relaxed);
     }
 
     /// Notes that a side answered as it should.

@@ -1,6 +1,7 @@
 //! What the parts of a run share.
 
 use crate::catalog::{Catalog, TaskRow, Writer};
+use crate::driver::{Replaces, Stat};
 use crate::engine::flow::control::Control;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry::StepError;
@@ -41,6 +42,9 @@ pub struct Context {
     pub proven: ProvenInBulk,
     /// What has been said of single objects.
     pub warned: Warned,
+    /// Whether writes say what they may replace: those of a task that copies while services run, where the
+    /// store heeds it. What one has sent of an earlier version can then no longer land on a later one.
+    pub conditional: bool,
 }
 
 impl Context {
@@ -61,6 +65,16 @@ impl Context {
             || item.object.shared
             // An earlier pass may have copied an earlier version.
             || self.task.passes > 1
+    }
+
+    /// What a write may replace, where this lies at its destination.
+    pub fn replaces(&self, there: Option<&Stat>) -> Replaces {
+        match (self.conditional, there.map(|stat| &stat.tag)) {
+            (false, _) => Replaces::Anything,
+            // A store that heeds conditions tells the version of all that it has.
+            (true, None | Some(None)) => Replaces::Nothing,
+            (true, Some(Some(tag))) => Replaces::Version(tag.clone()),
+        }
     }
 
     /// Asks the side of an error something cheap, to tell a store that is away from an object

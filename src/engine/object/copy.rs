@@ -5,14 +5,14 @@ use futures::StreamExt;
 
 use crate::crash;
 use crate::driver::bounded;
-use crate::driver::{Driver, Reader, Receipt, Stat};
+use crate::driver::{Driver, Reader, Receipt, Replaces, Stat, StoreError, StoreErrorKind};
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::limits::WHOLE_MAX_BYTES;
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
 use crate::engine::object::restore;
 use crate::engine::object::sending::Sending;
-use crate::engine::object::transform::{BadSource, Transform, make_whole};
+use crate::engine::object::transform::{BadSource, Transform, Whole, make_whole};
 use crate::engine::object::uploads::{self, Earlier};
 use crate::engine::object::verify::{Proof, digest_at, read_back, verified};
 use crate::model::{Cause, Facts, FailureClass, Phase, Verified, VerifyMode};
@@ -96,25 +96,7 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
                 false => make(),
             };
             match whole.map_err(|bad| bad_source(item, bad))? {
-                Some(whole) => {
-                    if context.must_look(item)
-                        && is_there_already(context, item, &whole.facts).await?
-                    {
-                        return Ok(Copy::found(whole.facts));
-                    }
-                    context.control.may_put(whole.facts.size).await;
-                    may_write(context, item).await?;
-                    let put =
-                        context
-                            .stores
-                            .destination
-                            .put(&object.dest_url, whole.bytes, whole.md5);
-                    crash::point("put-before");
-                    let receipt = put.await.map_err(StepError::store(Side::Destination))?;
-                    crash::point("put-after");
-                    let verify = context.task.policy.verify;
-                    Ok(Copy::acknowledged(whole.facts, &receipt, verify))
-                }
+                Some(whole) => put(context, item, whole).await,
                 None => stream(context, item).await,
             }
         }
@@ -122,6 +104,44 @@ async fn make(context: &Context, item: &Item) -> Result<Copy, StepError> {
             drop(reader);
             stream(context, item).await
         }
+    }
+}
+
+async fn put(context: &Context, item: &Item, whole: Whole) -> Result<Copy, StepError> {
+    let Whole { facts, bytes, md5 } = whole;
+    let replaces = match context.must_look(item) {
+        true => match may_replace(context, item, &facts).await? {
+            Some(replaces) => replaces,
+            None => return Ok(Copy::found(facts)),
+        },
+        false => context.replaces(None),
+    };
+    context.control.may_put(facts.size).await;
+    may_write(context, item).await?;
+    let destination = &context.stores.destination;
+    let put = destination.put_over(&item.object.dest_url, bytes, md5, &replaces);
+    crash::point("put-before");
+    let receipt = match put.await {
+        Ok(receipt) => receipt,
+        Err(error) => return unless_there(context, item, facts, error).await,
+    };
+    crash::point("put-after");
+    let verify = context.task.policy.verify;
+    Ok(Copy::acknowledged(facts, &receipt, verify))
+}
+
+/// A write that was refused since something has come in between may itself have been what came: its answer
+/// was lost, or it was sent twice.
+async fn unless_there(
+    context: &Context,
+    item: &Item,
+    facts: Facts,
+    error: StoreError,
+) -> Result<Copy, StepError> {
+    let is_conflict = error.kind == StoreErrorKind::Conflict;
+    match is_conflict && may_replace(context, item, &facts).await?.is_none() {
+        true => Ok(Copy::found(facts)),
+        false => Err(StepError::store(Side::Destination)(error)),
     }
 }
 
@@ -234,19 +254,25 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     };
     let size = size_in_form(item, compressed);
     let differs = |stat: &Stat| size.is_some_and(|size| size != stat.size);
+    let mut replaces = context.replaces(there.as_ref());
     if let (None, Some(stat)) = (in_one_piece, there.as_ref().filter(|stat| differs(stat))) {
         refuse_other_content(context, item, stat).await?;
     } else if there.is_some() || in_one_piece.is_some() {
         let facts = pass(context, item, compressed, None).await?;
-        if there.is_some() && is_there_already(context, item, &facts).await? {
-            return Ok(Copy::found(facts));
+        if there.is_some() {
+            replaces = match may_replace(context, item, &facts).await? {
+                Some(replaces) => replaces,
+                None => return Ok(Copy::found(facts)),
+            };
         }
         measured = Some(facts);
     }
     // It clears away what another has begun under the same key.
     may_write(context, item).await?;
     let mut sending = match in_one_piece.zip(measured) {
-        Some((store, facts)) => Sending::in_one_piece(context, store, &facts).await?,
+        Some((store, facts)) => {
+            Sending::in_one_piece(context, store, &facts, replaces.clone()).await?
+        }
         None => Sending::begin(context, item, earlier).await?,
     };
     match pass(context, item, compressed, Some(&mut sending)).await {
@@ -256,7 +282,9 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
                 return Err(error);
             }
             crash::point("upload-before-finish");
-            sending.finish().await?;
+            if let Err(error) = sending.finish(replaces).await {
+                return unless_there(context, item, facts, error).await;
+            }
             crash::point("upload-after-finish");
             Ok(Copy::written(facts))
         }
@@ -318,25 +346,25 @@ async fn look(destination: &dyn Driver, item: &Item) -> Result<Option<Stat>, Ste
     stat.await.map_err(StepError::store(Side::Destination))
 }
 
-/// Whether what lies at the destination is this copy already. Other content is refused, unless
-/// the operator allowed to replace it and no row points at it.
-async fn is_there_already(
+/// What a write may replace at the destination; none where this copy lies there already. Other content is
+/// refused, unless the operator allowed to replace it and no row points at it.
+async fn may_replace(
     context: &Context,
     item: &Item,
     facts: &Facts,
-) -> Result<bool, StepError> {
+) -> Result<Option<Replaces>, StepError> {
     let destination = context.stores.destination.as_ref();
     let Some(stat) = look(destination, item).await? else {
-        return Ok(false);
+        return Ok(Some(context.replaces(None)));
     };
     refuse_namesakes(destination, facts).await?;
     if stat.size == facts.size
         && let Proof::Equal(_) = read_back(destination, facts).await?
     {
-        return Ok(true);
+        return Ok(None);
     }
     refuse_other_content(context, item, &stat).await?;
-    Ok(false)
+    Ok(Some(context.replaces(Some(&stat))))
 }
 
 /// Refuses to replace what lies at the destination, unless that is allowed.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::driver::{ResumableUpload, Upload, UploadsInOnePiece};
+use crate::driver::{Replaces, ResumableUpload, StoreError, Upload, UploadsInOnePiece};
 use crate::engine::flow::retry::{Side, StepError};
 use crate::engine::object::context::Context;
 use crate::engine::object::item::Item;
@@ -57,6 +57,7 @@ impl<'a> Sending<'a> {
         context: &'a Context,
         in_one_piece: &dyn UploadsInOnePiece,
         facts: &Facts,
+        replaces: Replaces,
     ) -> Result<Self, StepError> {
         let mut md5 = [0; 16];
         hex::decode_to_slice(&facts.digest, &mut md5).map_err(|error| {
@@ -66,8 +67,8 @@ impl<'a> Sending<'a> {
                 format!("{}: {error}", facts.digest),
             )
         })?;
-        let upload = in_one_piece.upload(&facts.url, facts.size, md5).await;
-        let upload = upload.map_err(StepError::store(Side::Destination))?;
+        let upload = in_one_piece.upload(&facts.url, facts.size, md5, replaces);
+        let upload = upload.await.map_err(StepError::store(Side::Destination))?;
         Ok(Self::anew(context, upload))
     }
 
@@ -92,13 +93,18 @@ impl<'a> Sending<'a> {
         written.map_err(StepError::store(Side::Destination))
     }
 
-    /// Makes the whole object visible.
-    pub async fn finish(self) -> Result<(), StepError> {
-        let finished = match self.upload {
-            Way::Resumable(upload) => upload.finish().await,
-            Way::Anew(upload) => upload.finish().await,
-        };
-        finished.map_err(StepError::store(Side::Destination))
+    /// Makes the whole object visible, in the place of what it may replace.
+    pub async fn finish(self, replaces: Replaces) -> Result<(), StoreError> {
+        match self.upload {
+            Way::Resumable(mut upload) => {
+                upload.replaces(replaces);
+                upload.finish().await
+            }
+            Way::Anew(mut upload) => {
+                upload.replaces(replaces);
+                upload.finish().await
+            }
+        }
     }
 
     /// Ends for now: the next try goes on with it, or begins anew.

@@ -143,14 +143,19 @@ fn weight_bytes(context: &Context, item: &Item) -> usize {
 /// Looks how the run does, and lets in as many at once as pays.
 async fn steer(limits: Weak<Limits>, context: Weak<Context>) {
     let mut knee = Knee::new(AUTO_MOST);
-    let (mut since, mut done_before, mut throttled_before) = (Instant::now(), 0.0, 0);
+    let (mut since, mut done_before) = (Instant::now(), 0.0);
+    let mut throttled_before = match context.upgrade() {
+        // What others were asked before this one came.
+        Some(context) => context.control.health.all_throttled(),
+        None => return,
+    };
     loop {
         tokio::time::sleep(AUTO_INTERVAL).await;
         let (Some(limits), Some(context)) = (limits.upgrade(), context.upgrade()) else {
             return;
         };
         let done = done(&context.control.progress.snapshot());
-        let throttled = context.control.health.throttled();
+        let throttled = context.control.health.all_throttled();
         drop(context);
         let is_throttled = throttled > throttled_before;
         // A few objects, each of which takes long, say nothing yet.

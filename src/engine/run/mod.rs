@@ -88,7 +88,8 @@ pub async fn run(
     );
     let (committed_bytes, staged) = (before.source_stored_bytes, before.phases.verified);
     settings.progress.stands(before.phases, committed_bytes);
-    let context = Arc::new(context(job, settings));
+    let conditional = online::conditional(&job).await;
+    let context = Arc::new(context(job, settings, conditional));
     let keeper = keep_the_lock(&context, settings);
     for event in opening {
         if context.ledger.record_task(event).await.is_err() {
@@ -124,7 +125,7 @@ pub fn executor_end(executor: Uuid, left: Left, late_until: Option<Instant>) -> 
     }
 }
 
-fn context(job: Job, settings: &Settings) -> Context {
+fn context(job: Job, settings: &Settings, conditional: bool) -> Context {
     let task_id = job.task.task_id;
     let writer = Writer {
         task_id,
@@ -180,6 +181,7 @@ fn context(job: Job, settings: &Settings) -> Context {
         },
         proven: ProvenInBulk::default(),
         warned: Warned::default(),
+        conditional,
     }
 }
 

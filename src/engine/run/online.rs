@@ -2,12 +2,32 @@
 
 use std::time::{Duration, Instant};
 
+use crate::engine::flow::retry_store::retry_store;
 use crate::engine::object::bulk;
 use crate::engine::object::context::Context;
 use crate::engine::object::leftovers;
-use crate::engine::run::window;
+use crate::engine::run::{Job, window};
 use crate::engine::stop::StopReason;
 use crate::model::{Forecast, Stage};
+
+/// Whether the writes of a task that copies while services run can say what they may replace.
+pub async fn conditional(job: &Job) -> bool {
+    if job.task.stage.is_none() {
+        return false;
+    }
+    let store = job.to.driver.as_ref();
+    let heeds = retry_store(async || store.heeds_conditions().await).await;
+    match &heeds {
+        Ok(true) => tracing::info!(
+            "the destination heeds conditional writes: no late one lands on a later copy"
+        ),
+        Ok(false) => tracing::info!(
+            "the destination heeds no conditional writes: a late one is found by the cut-over's second look"
+        ),
+        Err(error) => tracing::warn!("{error}: writes say nothing of what they may replace"),
+    }
+    heeds.unwrap_or(false)
+}
 
 /// Proves the staged copies many at a time, unless they are all to be read back. What that leaves
 /// unproven is read back by itself.

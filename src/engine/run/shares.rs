@@ -1,11 +1,12 @@
-//! `--bwlimit` and `--bwlimit-read` are of all workers of a task together: each takes its share.
+//! What the workers of a task have in common: `--bwlimit` and `--bwlimit-read` are of all of them together, and
+//! each takes its share; and what a store asks of one it asks of all.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::catalog::Together;
+use crate::catalog::{Together, WorkersShare};
 use crate::engine::object::context::Context;
 
 /// How soon a worker that has come, or is gone, counts.
@@ -20,38 +21,55 @@ impl Drop for Shares {
     }
 }
 
-/// Nothing where nobody shares the task, or no rate is set.
+/// Nothing where nobody shares the task.
 pub async fn keep(context: &Arc<Context>) -> Option<Shares> {
-    let control = &context.control;
-    let is_limited = control.bandwidth.is_some() || control.read_bandwidth.is_some();
-    if context.writer.together == Together::Alone || !is_limited {
+    if context.writer.together == Together::Alone {
         return None;
     }
-    let mut known = share(context, 1).await;
+    let mut known = Known {
+        share: WorkersShare {
+            at_work: 1,
+            others_throttled: 0,
+        },
+        told: 0,
+    };
+    known.look(context).await;
     let context = context.clone();
     Some(Shares(tokio::spawn(async move {
         loop {
             tokio::time::sleep(INTERVAL).await;
-            known = share(&context, known).await;
+            known.look(&context).await;
         }
     })))
 }
 
-/// A database that does not answer leaves the share as it was.
-async fn share(context: &Context, known: u64) -> u64 {
-    let at_work = context
-        .catalog
-        .workers_at_work(context.writer.task_id)
-        .await;
-    let at_work = at_work.map_or(known, |at_work| at_work.max(1));
-    if at_work != known {
-        tracing::info!("{at_work} workers share the bandwidth");
+/// What this worker knows of the others, and they of it.
+struct Known {
+    share: WorkersShare,
+    /// How often a store has asked for fewer requests, as far as the others were told.
+    told: u64,
+}
+
+impl Known {
+    /// A database that does not answer leaves everything as it was.
+    async fn look(&mut self, context: &Context) {
+        let control = &context.control;
+        let throttled = control.health.throttled();
+        let shared = context
+            .catalog
+            .share(&context.writer, throttled - self.told);
+        let Ok(share) = shared.await else {
+            return;
+        };
+        self.told = throttled;
+        control.health.others_throttled(share.others_throttled);
+        let bandwidths = [&control.bandwidth, &control.read_bandwidth];
+        let limited = bandwidths.into_iter().flatten();
+        let (before, at_work) = (self.share.at_work, share.at_work.max(1));
+        if at_work != before && limited.clone().next().is_some() {
+            tracing::info!("{at_work} workers share the bandwidth");
+        }
+        limited.for_each(|bandwidth| bandwidth.share(at_work));
+        self.share = WorkersShare { at_work, ..share };
     }
-    let control = &context.control;
-    for bandwidth in [&control.bandwidth, &control.read_bandwidth] {
-        bandwidth
-            .iter()
-            .for_each(|bandwidth| bandwidth.share(at_work));
-    }
-    at_work
 }

@@ -1,5 +1,6 @@
 //! Copied while the services run, and cut over once they are stopped.
 
+mod conditional;
 mod cutover;
 mod passes;
 pub mod services;

@@ -413,6 +413,39 @@ async fn who_joins_does_not_stand_in_the_way_of_a_commit() {
     workers.expect_all_moved_once().await;
 }
 
+/// What a store asks of one worker it asks of all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_asks_one_worker_for_less_gets_less_from_all() {
+    let workers = Workers::planned(1_500).await;
+    let [first, second] = [Program::new(), Program::new()];
+    let throttles = Fault::RetryAfter(503, 0.3, 1);
+    workers.world.proxy.set_fault(throttles);
+    let mut asked = workers.start(&first, "worker");
+    let told = "SELECT coalesce(max(throttled), 0) FROM windlass_executors";
+    until("it is told", async || workers.world.count(told).await > 0).await;
+    asked.kill();
+    asked.wait().await;
+    workers.world.let_time_pass().await;
+    let stall = Duration::from_millis(300);
+    workers.world.proxy.set_fault(Fault::Stall(stall));
+    let args = ["--db-connect", &workers.url, "worker", &workers.task, "-v"];
+    let running = second.spawn(&args);
+    workers.until_moved(200).await;
+    workers
+        .world
+        .sql("UPDATE windlass_executors SET throttled = throttled + 1")
+        .await;
+    workers.until_moved(900).await;
+    workers.world.proxy.set_fault(Fault::None);
+    let ended = running.wait().await.expect_code(0);
+    let fewer = "89 objects at once";
+    let asks = "a store asks for less";
+    let said = ended.stderr.lines().filter(|line| line.contains(asks));
+    let said: Vec<_> = said.collect();
+    // Of what was asked before it came it knows nothing.
+    assert!(said.len() == 1 && said[0].contains(fewer), "{said:?}");
+}
+
 /// What may go out is of all together: two take as long as one, but for the moment in which the first does not
 /// know of the second.
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use s3s::dto::*;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 
 use super::body::Body;
-use super::store::{Object as Kept, Stated};
+use super::store::{Condition, Object as Kept, Stated};
 use super::{Backend, FaultReply};
 
 async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
@@ -95,11 +95,14 @@ impl S3 for Backend {
             crc32: input.checksum_crc32,
             sha256: input.checksum_sha256,
         };
-        let only_if_absent = matches!(input.if_none_match, Some(ETagCondition::Any));
+        let condition = Condition {
+            if_none_match: input.if_none_match,
+            if_match: input.if_match,
+        };
         self.call("PutObject", &input.key, |store, fault| {
             stated.check(&body)?;
             let body = mangled(body, fault);
-            let e_tag = store.put(&input.bucket, &input.key, body, only_if_absent)?;
+            let e_tag = store.put(&input.bucket, &input.key, body, &condition)?;
             store.describe(&input.bucket, &input.key, input.metadata.clone())?;
             Ok(PutObjectOutput {
                 e_tag: Some(ETag::Strong(e_tag)),
@@ -319,9 +322,13 @@ impl S3 for Backend {
                 (part.part_number.unwrap_or(0), e_tag)
             })
             .collect();
+        let condition = Condition {
+            if_none_match: input.if_none_match,
+            if_match: input.if_match,
+        };
         self.call("CompleteMultipartUpload", &input.key, |store, _| {
-            let e_tag =
-                store.complete_upload(&input.bucket, &input.key, &input.upload_id, &named)?;
+            let (bucket, key, id) = (&input.bucket, &input.key, &input.upload_id);
+            let e_tag = store.complete_upload(bucket, key, id, &named, &condition)?;
             Ok(CompleteMultipartUploadOutput {
                 bucket: Some(input.bucket),
                 key: Some(input.key.clone()),

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use md5::{Digest, Md5};
+use s3s::dto::ETagCondition;
 use s3s::dto::Metadata;
 use s3s::{S3Result, s3_error};
 use sha2::Sha256;
@@ -52,6 +53,29 @@ pub struct Stated {
     pub md5: Option<String>,
     pub crc32: Option<String>,
     pub sha256: Option<String>,
+}
+
+/// What a write says of what it may replace.
+#[derive(Default)]
+pub struct Condition {
+    pub if_none_match: Option<ETagCondition>,
+    pub if_match: Option<ETagCondition>,
+}
+
+impl Condition {
+    fn check(&self, there: Option<&Object>) -> S3Result<()> {
+        let is = |condition: &ETagCondition| match (condition, there) {
+            (ETagCondition::Any, there) => there.is_some(),
+            (ETagCondition::ETag(tag), Some(there)) => tag.value() == there.e_tag,
+            (ETagCondition::ETag(_), None) => false,
+        };
+        let is_refused = self.if_none_match.as_ref().is_some_and(is)
+            || self.if_match.as_ref().is_some_and(|tag| !is(tag));
+        match is_refused {
+            true => Err(s3_error!(PreconditionFailed, "another object is there")),
+            false => Ok(()),
+        }
+    }
 }
 
 impl Stated {
@@ -102,12 +126,9 @@ impl Store {
         bucket: &str,
         key: &str,
         body: Bytes,
-        only_if_absent: bool,
+        condition: &Condition,
     ) -> S3Result<String> {
-        let objects = &self.bucket(bucket)?.objects;
-        if only_if_absent && objects.contains_key(key) {
-            return Err(s3_error!(PreconditionFailed, "the object exists"));
-        }
+        condition.check(self.bucket(bucket)?.objects.get(key))?;
         let e_tag = md5_hex(&body);
         self.keep(bucket, key, body.into(), e_tag.clone())?;
         Ok(e_tag)
@@ -262,7 +283,9 @@ impl Store {
         key: &str,
         id: &str,
         named: &[(i32, String)],
+        condition: &Condition,
     ) -> S3Result<String> {
+        condition.check(self.bucket(bucket)?.objects.get(key))?;
         let upload = self.upload(bucket, key, id)?;
         if !named.is_sorted_by(|one, next| one.0 < next.0) {
             return Err(s3_error!(InvalidPartOrder));
