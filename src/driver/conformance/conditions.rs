@@ -8,9 +8,7 @@ use crate::driver::{Driver, Replaces, StoreError, StoreErrorKind};
 
 /// Nothing is asked of a store that does not heed conditions.
 pub async fn conditions(driver: &dyn Driver) {
-    let heeds = driver.heeds_conditions().await.expect("heeds_conditions");
-    println!("{} heeds conditional writes: {heeds}", driver.kind());
-    if !heeds {
+    if !driver.heeds_conditions().await.expect("heeds_conditions") {
         return;
     }
     let (url, large) = (url(driver, "conditional"), vec![7; UPLOAD_BYTES]);
