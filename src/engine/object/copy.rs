@@ -118,31 +118,24 @@ async fn put(context: &Context, item: &Item, whole: Whole) -> Result<Copy, StepE
     };
     context.control.may_put(facts.size).await;
     may_write(context, item).await?;
-    let destination = &context.stores.destination;
-    let put = destination.put_over(&item.object.dest_url, bytes, md5, &replaces);
+    let (destination, url) = (&context.stores.destination, &item.object.dest_url);
+    let put = destination.put_over(url, bytes, md5, &replaces);
     crash::point("put-before");
-    let receipt = match put.await {
-        Ok(receipt) => receipt,
-        Err(error) => return unless_there(context, item, facts, error).await,
-    };
+    let put = put.await;
+    // What lies there may be this very copy: its answer was lost, or it was sent twice.
+    if is_conflict(&put) && may_replace(context, item, &facts).await?.is_none() {
+        return Ok(Copy::found(facts));
+    }
+    let receipt = put.map_err(StepError::store(Side::Destination))?;
     crash::point("put-after");
     let verify = context.task.policy.verify;
     Ok(Copy::acknowledged(facts, &receipt, verify))
 }
 
-/// A write that was refused since something has come in between may itself have been what came: its answer
-/// was lost, or it was sent twice.
-async fn unless_there(
-    context: &Context,
-    item: &Item,
-    facts: Facts,
-    error: StoreError,
-) -> Result<Copy, StepError> {
-    let is_conflict = error.kind == StoreErrorKind::Conflict;
-    match is_conflict && may_replace(context, item, &facts).await?.is_none() {
-        true => Ok(Copy::found(facts)),
-        false => Err(StepError::store(Side::Destination)(error)),
-    }
+/// Whether a write was refused since something else lies there than it may replace.
+fn is_conflict<T>(written: &Result<T, StoreError>) -> bool {
+    let error = written.as_ref().err();
+    error.is_some_and(|error| error.kind == StoreErrorKind::Conflict)
 }
 
 /// Nothing becomes visible at a store that was decided upon before this process stood still, or in an
@@ -282,9 +275,11 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
                 return Err(error);
             }
             crash::point("upload-before-finish");
-            if let Err(error) = sending.finish(replaces).await {
-                return unless_there(context, item, facts, error).await;
+            let finished = sending.finish(replaces).await;
+            if is_conflict(&finished) && may_replace(context, item, &facts).await?.is_none() {
+                return Ok(Copy::found(facts));
             }
+            finished.map_err(StepError::store(Side::Destination))?;
             crash::point("upload-after-finish");
             Ok(Copy::written(facts))
         }
