@@ -4,6 +4,7 @@ use anyhow::bail;
 use bytes::Bytes;
 
 use super::args::{CheckArgs, Global};
+use super::fault::{self, Code};
 use super::{ExitStatus, Printer, connect};
 use crate::catalog::{Catalog, CatalogError, DatabaseLack};
 use crate::config::{DriverConfig, StoreConfig};
@@ -50,7 +51,14 @@ pub async fn run(
     };
     let lacks = result.as_deref().unwrap_or(&[]);
     let works = result.is_ok() && lacks.iter().all(|lack| lack.instead.is_some());
+    let code = match (&result, works, in_database.is_empty()) {
+        (Err(why), ..) => Some(fault::code(why)),
+        (Ok(_), false, _) => Some(Code::StoreDenied),
+        (Ok(_), true, false) => Some(Code::Rights),
+        (Ok(_), true, true) => None,
+    };
     let value = serde_json::json!({
+        "code": code.map(Code::name), "next": code.map(Code::next),
         "config": path, "section": section, "driver": driver.kind().name(),
         "place": store.place(), "ok": works && in_database.is_empty(),
         "error": result.as_ref().err().map(ToString::to_string),

@@ -85,16 +85,21 @@ fn fold(line: &str, columns: usize) -> String {
     let indent = " ".repeat((blanks + 4).min(columns / 2));
     let mut folded = " ".repeat(blanks);
     let mut used = blanks;
-    let mut is_first = true;
-    for word in line.split_whitespace() {
-        if !is_first && used + 1 + word.width() > columns {
+    // Blanks before the word: more than one hold the columns of a table apart.
+    let mut gap = 0;
+    for word in line.trim_start().split(char::is_whitespace) {
+        if word.is_empty() {
+            gap += 1;
+            continue;
+        }
+        if gap > 0 && used + gap + word.width() > columns {
             folded += &format!("\n{indent}");
             used = indent.len();
-        } else if !is_first {
-            folded.push(' ');
-            used += 1;
+        } else {
+            folded += &" ".repeat(gap);
+            used += gap;
         }
-        is_first = false;
+        gap = 1;
         // A word that fits into no line is cut where the line ends.
         for c in word.chars() {
             let width = c.width().unwrap_or(0);
@@ -212,6 +217,15 @@ mod tests {
             assert_eq!(plain(&folded), plain(&line), "nothing is lost");
         }
         assert_eq!(folded(&line, None), line);
+        let row = format!("     13  committed       {}", "x".repeat(30));
+        let first = folded(&row, Some(40));
+        let rest = format!("\n         {}", "x".repeat(30));
+        assert_eq!(first, format!("     13  committed{rest}"));
+        let row = format!("     13  committed       xx {}", "y".repeat(30));
+        assert!(
+            folded(&row, Some(40)).starts_with("     13  committed       xx\n"),
+            "the columns stay where they were"
+        );
     }
 
     #[test]

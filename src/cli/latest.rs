@@ -6,21 +6,29 @@ use super::fault::{Code, refused};
 use super::{Printer, connect};
 use crate::catalog::Catalog;
 use crate::database::{Database, DatabaseUrl};
+use crate::model::in_a_line;
 
 const LATEST: &str = "latest";
 
 /// Puts the task's UUID in the place of the word, and says which it is.
 ///
 /// # Errors
-/// No database is named, or none can be asked; there is no task.
+/// No database is named, or none can be asked; there is no task. What was typed can't name one.
 pub async fn resolve(
     command: &mut Command,
     global: &Global,
     printer: &Printer,
 ) -> anyhow::Result<()> {
-    let Some(wanted) = command.task_mut().filter(|wanted| *wanted == LATEST) else {
+    let is_journal = matches!(command, Command::Journal(args) if args.command.is_none());
+    let Some(wanted) = command.task_mut() else {
         return Ok(());
     };
+    if *wanted != LATEST {
+        return match names_a_task(wanted) {
+            true => Ok(()),
+            false => Err(refused(Code::UnknownTask, no_name(wanted, is_journal))),
+        };
+    }
     let url = one_database(global, "latest")?;
     let database = Database::connect(&url, &connect::connect_options(global, &url)).await?;
     let catalog = Catalog::open(database).await?;
@@ -39,9 +47,25 @@ pub async fn resolve(
             ),
         ));
     };
-    printer.say(&format!("latest is task {id} ({uuid}) of {}", url.place()));
+    printer.mention(&format!("latest is task {id} ({uuid}) of {}", url.place()));
     *wanted = uuid;
     Ok(())
+}
+
+fn names_a_task(wanted: &str) -> bool {
+    wanted.parse::<i64>().is_ok() || uuid::Uuid::try_parse(wanted).is_ok()
+}
+
+/// A slip of the hand in one of `journal`'s own commands is taken for a task.
+fn no_name(wanted: &str, is_journal: bool) -> String {
+    let wanted = in_a_line(wanted);
+    let otherwise = match is_journal {
+        true => "; commands of journal are verify, collect and ship",
+        false => "",
+    };
+    format!(
+        "{wanted} names no task: a task is named by its number, its UUID, or {LATEST}{otherwise}"
+    )
 }
 
 /// The one database in which `what` is looked for: the one that is named, or that the state directory knows.

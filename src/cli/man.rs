@@ -112,6 +112,17 @@ mod tests {
     }
 
     #[test]
+    fn a_page_names_the_variable_of_each_option() {
+        let pages = pages().unwrap();
+        let of = |wanted: &str| pages.iter().find(|(name, _)| name == wanted);
+        let (_, page) = of("windlass-migrate.1").expect("a page");
+        let page = String::from_utf8(page.clone()).unwrap();
+        for variable in ["WINDLASS_MAX_OUTAGE", "WINDLASS_BUCKET", "WINDLASS_JSON"] {
+            assert!(page.contains(variable), "{variable}:\n{page}");
+        }
+    }
+
+    #[test]
     fn each_command_has_its_page_and_none_has_a_gap() {
         let mut expected = Vec::new();
         names(&command(Environment::Ignored), "windlass", &mut expected);

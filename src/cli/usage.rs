@@ -46,7 +46,11 @@ pub fn sentence(said: &clap::Error) -> String {
     let text = said.render().to_string();
     let first = text.split("\n\n").next().unwrap_or_default();
     let first = first.strip_prefix("error: ").unwrap_or(first);
-    first.split_whitespace().collect::<Vec<_>>().join(" ")
+    // What was meant, where clap has an idea.
+    let tips = text.lines().filter_map(|line| line.strip_prefix("  tip: "));
+    let all: Vec<_> = std::iter::once(first).chain(tips).collect();
+    let in_a_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    in_a_line(&all.join("; "))
 }
 
 /// Anchore's guide leaves the URL out in one place, and then the command is taken for it.

@@ -204,16 +204,18 @@ async fn a_check_that_fails_exits_with_5_or_2() {
         dir: file.join("documents"),
         compression: Compression::default(),
     };
-    for (name, store) in [
-        ("wrong", StoreSpec::S3(wrong)),
-        ("missing", StoreSpec::S3(missing)),
-        ("nobody", StoreSpec::S3(nobody)),
-        ("localfs", below_a_file),
+    for (name, store, code) in [
+        ("wrong", StoreSpec::S3(wrong), "store-denied"),
+        ("missing", StoreSpec::S3(missing), "store-no-such-place"),
+        ("nobody", StoreSpec::S3(nobody), "store-unavailable"),
+        ("localfs", below_a_file, "store-misconfigured"),
     ] {
         let config = world.write_config(name, store);
         let failed = check(&config, &[]).await.expect_code(5);
         assert_eq!(failed.json()["ok"], false, "{name}");
         assert!(failed.json()["error"].is_string(), "{name}");
+        assert_eq!(failed.json()["code"], code, "{name}");
+        assert!(failed.json()["next"].is_string(), "{name}");
         assert!(failed.stderr.starts_with("windlass: "), "{}", failed.stderr);
     }
     let good = std::fs::read_to_string(&world.to).unwrap();
@@ -235,7 +237,12 @@ async fn a_check_that_fails_exits_with_5_or_2() {
         let key = format!("test/anchorecliconfigtest/{id}");
         client.put(&world.bucket, &key, "mine").await;
     }
-    world.program.run(&["check", &to]).await.expect_code(5);
+    let taken = world.program.run(&["check", &to, "--json"]).await;
+    let taken = taken.expect_code(5).json();
+    assert!(
+        taken["code"].is_string() && taken["next"].is_string(),
+        "{taken}"
+    );
     let kept = client
         .get(&world.bucket, "test/anchorecliconfigtest/cliconfigtest")
         .await;

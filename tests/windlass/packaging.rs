@@ -194,6 +194,39 @@ fn a_package_for_the_registry_has_all_that_it_is_built_from() {
         .filter(|line| line.starts_with("migrations/"));
     assert!(migrations.count() > 2, "{listed}");
     assert!(!listed.contains("tests/windlass"), "tests want servers");
+    let read_in = read_in_by_the_program();
+    assert!(read_in.len() > 20, "{read_in:?}");
+    for path in read_in {
+        assert!(has(&path), "{path} is not in the package:\n{listed}");
+    }
+}
+
+/// Each file that `include_str!` takes into the program itself, from the root on.
+fn read_in_by_the_program() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut directories = vec![root().join("src")];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(&directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                directories.push(path);
+                continue;
+            }
+            let name = path.to_string_lossy();
+            if !name.ends_with(".rs") || name.ends_with("tests.rs") {
+                continue;
+            }
+            let source = std::fs::read_to_string(&path).expect("source");
+            let program = source.split("#[cfg(test)]").next().expect("a beginning");
+            let named = program.split("include_str!(\"").skip(1);
+            for named in named.filter_map(|rest| rest.split('"').next()) {
+                let file = directory.join(named).canonicalize().expect(named);
+                let file = file.strip_prefix(root().canonicalize().expect("the root"));
+                found.push(file.expect("within it").display().to_string());
+            }
+        }
+    }
+    found
 }
 
 fn units() -> Vec<(PathBuf, String)> {

@@ -213,7 +213,18 @@ async fn a_slip_of_the_hand_is_told_with_what_was_meant() {
             said.contains("similar") && said.contains(meant),
             "{typed}: {said}"
         );
+        let document = program.run(&[&args[..], &["--json"]].concat()).await;
+        let error = document.expect_code(2).json()["error"].to_string();
+        assert!(error.contains(meant), "{typed}: {error}");
     }
+    // Here a slip can't be told from a task's name.
+    let slip = program.run(&["journal", "verfy", "--json"]).await;
+    let slip = slip.expect_code(2).json();
+    assert_eq!(slip["code"], "unknown-task");
+    let error = slip["error"].as_str().expect("words");
+    assert!(error.contains("verify, collect and ship"), "{error}");
+    let slip = program.run(&["status", "lastest"]).await.expect_code(2);
+    assert!(slip.stderr.contains("or latest"), "{}", slip.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,6 +305,8 @@ async fn latest_is_the_task_that_was_made_last() {
         let said = outcome.stderr.lines().next().unwrap_or_default();
         assert!(said.starts_with("latest is task 2 ("), "{args:?}: {said}");
     }
+    let quiet = world.program.run(&["status", "latest", "-q"]).await;
+    assert_eq!(quiet.expect_code(0).stderr, "");
     let status = world.program.run(&["status", "latest", "--json"]).await;
     assert_eq!(status.expect_code(0).json()["task_id"], 2);
     world.program.lose_state();
