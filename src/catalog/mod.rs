@@ -34,6 +34,7 @@ mod commit;
 mod error;
 mod executors;
 mod handle;
+mod kin;
 mod listing;
 mod marks;
 mod mirror;

@@ -11,7 +11,7 @@ use super::request::{
 };
 use super::sql::{Connection, Dialect, Statement};
 use super::workers::notes_timeline;
-use super::{anchore, plan_follow_up, schema};
+use super::{anchore, kin, plan_follow_up, schema};
 use crate::crash;
 use crate::database::{Encoding, Session};
 use crate::model::{DriverKind, Place, Stage, TaskKind};
@@ -186,7 +186,12 @@ async fn plan(
         buckets,
         follow_up,
         shared_with,
-        shared_across_shards: across_shards(connection, task_id, request, notices.shared).await?,
+        shared_across_shards: match request.workers {
+            // Nothing is known to be shared.
+            true if request.kind == TaskKind::Forward && notices.shared == 0 => 0,
+            true => kin::join(connection, task_id, request.kind).await?,
+            false => 0,
+        },
     })
 }
 
@@ -217,33 +222,6 @@ const SHARED_WITH: &str = "
         ON o.archive_id = n.archive_id AND o.bucket = n.bucket AND o.user_id = n.user_id
        AND o.document_name = n.document_name AND o.source_url = n.source_url
      WHERE n.task_id = $1 AND o.task_id = $2 AND o.phase IN ('pending', 'copied', 'verified')";
-
-/// Places that objects of several shards have in common, of a task for workers. Different sources that
-/// meet at one destination are refused as it is, but for documents that go back to one that they have shared.
-async fn across_shards(
-    connection: &mut Connection<'_>,
-    task_id: i64,
-    request: &PlanRequest,
-    shared: u64,
-) -> Result<u64, sqlx::Error> {
-    let url = match request.kind {
-        _ if !request.workers => return Ok(0),
-        TaskKind::Forward if shared == 0 => return Ok(0),
-        TaskKind::Forward => "o.shared AND o.refused IS NULL GROUP BY o.source_url",
-        TaskKind::Reverse => "o.refused IS NULL GROUP BY o.dest_url",
-        TaskKind::DeleteSource => "o.refused IS NULL GROUP BY o.source_url",
-    };
-    let across = Statement::new(format!(
-        "SELECT count(*) FROM (
-            SELECT 1 FROM windlass_objects o
-              JOIN windlass_shards s ON s.task_id = o.task_id
-               AND o.idx BETWEEN s.first_idx AND s.last_idx
-             WHERE o.task_id = $1 AND {url} HAVING min(s.shard) <> max(s.shard)) across"
-    ))
-    .bind(task_id);
-    let (across,): (i64,) = connection.one(across).await?;
-    Ok(across.unsigned_abs())
-}
 
 /// The number of a task that is rolled back in any case. Anchore counts from 1.
 const DRY_RUN_ID: i64 = -1;

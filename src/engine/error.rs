@@ -233,7 +233,8 @@ pub enum EngineError {
     },
     /// Documents of which one store has one object lie too far apart in the plan.
     #[error(
-        "{documents} documents share an object of a store with one that another worker would have: \
+        "{documents} documents share an object of a store with one that another worker would have, too many \
+         others lie between them: \
          migrate them without --workers and --plan-only; nothing was changed"
     )]
     SharedAcrossShards {

@@ -478,6 +478,47 @@ async fn workers_share_the_bandwidth() {
     workers.expect_all_moved_once().await;
 }
 
+/// Documents that are one object in a store have one worker: the stretches between them are joined.
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_of_one_object_have_one_worker() {
+    let world = seeded(100).await;
+    let shares = |one: usize, other: usize| {
+        format!(
+            r#"UPDATE archive_metadata m SET content_url = s.content_url, digest = s.digest, size = s.size,
+                      is_compressed = s.is_compressed
+                 FROM archive_metadata s
+                WHERE s."archiveId" = (SELECT "archiveId" FROM archive_metadata
+                                        ORDER BY bucket, "archiveId" OFFSET {one} LIMIT 1)
+                  AND m."archiveId" = (SELECT "archiveId" FROM archive_metadata
+                                        ORDER BY bucket, "archiveId" OFFSET {other} LIMIT 1)"#
+        )
+    };
+    for (one, other) in [(4, 25), (62, 71)] {
+        world.sql(&shares(one, other)).await;
+    }
+    let workers = Workers::planned_in(world, 100, &["--dontask"]).await;
+    let joined = "SELECT count(*) FROM windlass_shards";
+    let shards = workers.world.count(joined).await;
+    assert!((4..10).contains(&shards), "{shards}");
+    let apart = "SELECT count(*) FROM (
+        SELECT 1 FROM windlass_objects o JOIN windlass_shards s
+            ON s.task_id = o.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx
+         GROUP BY o.source_url HAVING count(DISTINCT s.shard) > 1) apart";
+    assert_eq!(workers.world.count(apart).await, 0);
+    let whole = "SELECT count(*) FROM windlass_objects o JOIN windlass_shards s
+        ON s.task_id = o.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx";
+    assert_eq!(workers.world.count(whole).await, 100);
+    let machines = [Program::new(), Program::new()];
+    for one in machines.each_ref().map(|m| workers.start(m, "worker")) {
+        one.wait().await.expect_code(0);
+    }
+    assert_eq!(workers.state().await, "complete");
+    assert_eq!(workers.world.moved().await, 100);
+    workers
+        .expect_one_history(&[&machines[0], &machines[1]])
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_planned_for_workers_or_not() {
     let workers = Workers::planned(20).await;
