@@ -496,7 +496,7 @@ async fn documents_of_one_object_have_one_worker() {
     for (one, other) in [(4, 25), (62, 71)] {
         world.sql(&shares(one, other)).await;
     }
-    let workers = Workers::planned_in(world, 100, &["--dontask"]).await;
+    let workers = Workers::planned_in(world, 100, &[]).await;
     let joined = "SELECT count(*) FROM windlass_shards";
     let shards = workers.world.count(joined).await;
     assert!((4..10).contains(&shards), "{shards}");
