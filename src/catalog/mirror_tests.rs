@@ -55,7 +55,7 @@ async fn catalog(dir: &tempfile::TempDir) -> Catalog {
     catalog.ensure_schema().await.unwrap();
     let ours = format!(
         "INSERT INTO windlass_tasks VALUES (1, 'u', 'forward', NULL, 'running', 'db', '', '', '',
-             '', 's3', '', '', '', '', true, '{{}}', 2, 2, 0, '', '', NULL, 0, NULL, false);
+             '', 's3', '', '', '', '', true, '{{}}', 2, 2, 0, '', '', NULL, 0, NULL, false, NULL);
          INSERT INTO windlass_executors (task_id, executor, epoch, host, pid, version, seq, head)
          VALUES (1, '{EXECUTOR}', 1, 'h', 1, 'v', 5, 'h');
          INSERT INTO windlass_objects (task_id, idx, user_id, bucket, archive_id, document_name,
