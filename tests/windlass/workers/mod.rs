@@ -486,24 +486,21 @@ async fn workers_share_the_bandwidth() {
 #[tokio::test(flavor = "multi_thread")]
 async fn documents_of_one_object_have_one_worker() {
     let world = seeded(100).await;
-    let shares = |one: usize, other: usize| {
-        format!(
-            r#"UPDATE archive_metadata m SET content_url = s.content_url, digest = s.digest, size = s.size,
-                      is_compressed = s.is_compressed
-                 FROM archive_metadata s
-                WHERE s."archiveId" = (SELECT "archiveId" FROM archive_metadata
-                                        ORDER BY bucket, "archiveId" OFFSET {one} LIMIT 1)
-                  AND m."archiveId" = (SELECT "archiveId" FROM archive_metadata
-                                        ORDER BY bucket, "archiveId" OFFSET {other} LIMIT 1)"#
+    // In the order of the table: the 86th and the 96th are the 101st and the 102nd, too.
+    world
+        .sql(
+            r#"INSERT INTO archive_metadata (bucket, "archiveId", "userId", "documentName", content_url,
+                      digest, size, is_compressed)
+               SELECT bucket, "archiveId", "userId", 'another name', content_url, digest, size,
+                      is_compressed
+                 FROM (SELECT *, row_number() OVER (ORDER BY ctid) AS n FROM archive_metadata) m
+                WHERE n IN (86, 96) ORDER BY n"#,
         )
-    };
-    for (one, other) in [(4, 25), (62, 71)] {
-        world.sql(&shares(one, other)).await;
-    }
-    let workers = Workers::planned_in(world, 100, &[]).await;
-    let joined = "SELECT count(*) FROM windlass_shards";
-    let shards = workers.world.count(joined).await;
-    assert!((4..10).contains(&shards), "{shards}");
+        .await;
+    let workers = Workers::planned_in(world, 102, &[]).await;
+    // Of eleven the last three are one.
+    let shards = "SELECT count(*) FROM windlass_shards";
+    assert_eq!(workers.world.count(shards).await, 9);
     let apart = "SELECT count(*) FROM (
         SELECT 1 FROM windlass_objects o JOIN windlass_shards s
             ON s.task_id = o.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx
@@ -511,13 +508,15 @@ async fn documents_of_one_object_have_one_worker() {
     assert_eq!(workers.world.count(apart).await, 0);
     let whole = "SELECT count(*) FROM windlass_objects o JOIN windlass_shards s
         ON s.task_id = o.task_id AND o.idx BETWEEN s.first_idx AND s.last_idx";
-    assert_eq!(workers.world.count(whole).await, 100);
+    assert_eq!(workers.world.count(whole).await, 102);
     let machines = [Program::new(), Program::new()];
     for one in machines.each_ref().map(|m| workers.start(m, "worker")) {
         one.wait().await.expect_code(0);
     }
     assert_eq!(workers.state().await, "complete");
-    assert_eq!(workers.world.moved().await, 100);
+    assert_eq!(workers.world.moved().await, 102);
+    let sources = "SELECT count(*) FROM archive_document";
+    assert_eq!(workers.world.count(sources).await, 0);
     workers
         .expect_one_history(&[&machines[0], &machines[1]])
         .await;
