@@ -1,6 +1,7 @@
 //! Objects of which a store has one, in a plan for workers: they lie in one shard, since two workers could not
 //! tell what the other does with it. Shards that have such objects in common are joined, with all between them.
 
+use super::request::PlanRequest;
 use super::sql::{Connection, Statement};
 use crate::model::TaskKind;
 
@@ -15,16 +16,20 @@ struct Joined {
     places: u64,
 }
 
-/// Joins the shards of a task that was planned a moment ago; how many objects of a store are left to several
-/// since too many shards lie between them.
+/// Joins the shards of a task that was planned a moment ago, where it is for workers; how many objects of a
+/// store are left to several since too many shards lie between them. `shared` objects have their source in
+/// common with another row.
 pub(super) async fn join(
     connection: &mut Connection<'_>,
     task_id: i64,
-    kind: TaskKind,
+    request: &PlanRequest,
+    shared: u64,
 ) -> Result<u64, sqlx::Error> {
     // Different sources that meet at one destination are refused as it is, but for documents that go back to
     // one that they have shared.
-    let of_one_place = match kind {
+    let of_one_place = match request.kind {
+        _ if !request.workers => return Ok(0),
+        TaskKind::Forward if shared == 0 => return Ok(0),
         TaskKind::Forward => "o.shared AND o.refused IS NULL GROUP BY o.source_url",
         TaskKind::Reverse => "o.refused IS NULL GROUP BY o.dest_url",
         TaskKind::DeleteSource => "o.refused IS NULL GROUP BY o.source_url",

@@ -186,12 +186,7 @@ async fn plan(
         buckets,
         follow_up,
         shared_with,
-        shared_across_shards: match request.workers {
-            // Nothing is known to be shared.
-            true if request.kind == TaskKind::Forward && notices.shared == 0 => 0,
-            true => kin::join(connection, task_id, request.kind).await?,
-            false => 0,
-        },
+        shared_across_shards: kin::join(connection, task_id, request, notices.shared).await?,
     })
 }
 
