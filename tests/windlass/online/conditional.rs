@@ -6,14 +6,14 @@ use super::services::{Content, Fate, Services};
 use crate::support::counting_proxy::Fault;
 use crate::world::seeded;
 
-const DOCUMENTS: usize = 80;
+const DOCUMENTS: usize = 200;
 
 /// The store keeps the first of two requests, so that the second can't land on what has come after it. What
 /// the first has written counts.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_written_without_an_answer_is_not_written_twice() {
     let mut world = seeded(DOCUMENTS).await;
-    let lost = Fault::LoseAnswers(0.15);
+    let lost = Fault::LoseAnswers(0.05);
     world.proxy.set_fault_on(Method::PUT, lost);
     let staged = world.migrate(&["--online", "-v"]).await.expect_code(0);
     let heeds = "the destination heeds conditional writes";
