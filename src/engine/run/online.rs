@@ -46,15 +46,15 @@ pub async fn after(context: &Context, copied: (u64, Duration)) -> Option<Forecas
     }
     match context.task.stage {
         Some(Stage::Cutover) => after_cutover(context).await,
+        None if !context.task.policy.online => {}
         // A service may store a document there at any moment; and of several workers one may still be at it
         // when the last shard is done, and services begin.
         None if context.task.policy.services_on_new_config || !context.writer.is_alone() => {
             leftovers::tell(context).await;
         }
         // A run that is to end leaves it to the next.
-        None if context.task.policy.online => drop(leftovers::clear(context).await),
+        None => drop(leftovers::clear(context).await),
         Some(Stage::Staging) => return window::forecast(context, copied).await,
-        None => {}
     }
     None
 }
