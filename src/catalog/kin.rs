@@ -42,10 +42,10 @@ pub(super) async fn join(
          HAVING min(s.shard) <> max(s.shard) ORDER BY 1, 2"
     ));
     let pairs: Vec<(i64, i64)> = connection.all(pairs.bind(task_id)).await?;
-    let (joined, apart): (Vec<Joined>, Vec<Joined>) = joined(&pairs)
+    let (near, apart): (Vec<Joined>, Vec<Joined>) = joined(&pairs)
         .into_iter()
         .partition(|joined| joined.last - joined.first < JOINED_MAX);
-    for Joined { first, last, .. } in joined {
+    for Joined { first, last, .. } in near {
         let grows = Statement::new(
             "UPDATE windlass_shards SET last_idx = (
                     SELECT l.last_idx FROM windlass_shards l

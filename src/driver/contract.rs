@@ -64,7 +64,7 @@ pub trait Driver: Send + Sync + 'static {
         md5: [u8; 16],
         replaces: &Replaces,
     ) -> Result<Receipt, StoreError> {
-        drop(replaces.clone());
+        let _ = replaces;
         self.put(url, body, md5).await
     }
 

@@ -173,9 +173,12 @@ impl Server {
             ("content-type", CONTENT_TYPE.to_owned()),
             ("content-md5", STANDARD.encode(md5)),
         ];
-        let Conditions { if_none, if_this } = Conditions::of(replaces);
-        headers.extend(if_none.map(|none| ("if-none-match", none)));
-        headers.extend(if_this.map(|tag| ("if-match", tag)));
+        let Conditions {
+            if_none_match,
+            if_match,
+        } = Conditions::of(replaces);
+        headers.extend(if_none_match.map(|any| ("if-none-match", any)));
+        headers.extend(if_match.map(|tag| ("if-match", tag)));
         headers.extend(self.mark.get().map(|mark| (MARK_HEADER, mark.clone())));
         let request = Request {
             method: "PUT",
@@ -256,18 +259,21 @@ impl Server {
 
 /// The headers that say what a write may replace.
 struct Conditions {
-    if_none: Option<String>,
-    if_this: Option<String>,
+    if_none_match: Option<String>,
+    if_match: Option<String>,
 }
 
 impl Conditions {
     fn of(replaces: &Replaces) -> Self {
-        let (if_none, if_this) = match replaces {
+        let (if_none_match, if_match) = match replaces {
             Replaces::Anything => (None, None),
             Replaces::Nothing => (Some("*".to_owned()), None),
             Replaces::Version(tag) => (None, Some(format!("\"{tag}\""))),
         };
-        Self { if_none, if_this }
+        Self {
+            if_none_match,
+            if_match,
+        }
     }
 }
 

@@ -324,7 +324,10 @@ impl Server {
         let parts = CompletedMultipartUpload::builder()
             .set_parts(Some(parts))
             .build();
-        let Conditions { if_none, if_this } = Conditions::of(replaces);
+        let Conditions {
+            if_none_match,
+            if_match,
+        } = Conditions::of(replaces);
         let request = self
             .clients
             .of(&address.bucket)
@@ -333,8 +336,8 @@ impl Server {
             .key(&address.key)
             .upload_id(id)
             .multipart_upload(parts)
-            .set_if_none_match(if_none)
-            .set_if_match(if_this);
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match);
         let request = request.customize().config_override(within(WRITE_DEADLINE));
         let completed = request.send().await.map_err(error::failure)?;
         match completed.e_tag {

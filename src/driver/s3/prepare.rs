@@ -57,21 +57,17 @@ impl Server {
     async fn heeds_conditions_at(&self, probe: &Address) -> Result<bool, Failure> {
         self.put_empty(probe, &Replaces::Nothing).await?;
         for refused in [Replaces::Nothing, other_version()] {
-            match self.put_empty(probe, &refused).await {
-                Err(failure) if failure.kind == StoreErrorKind::Conflict => {}
-                taken => return taken.map(|_| false),
+            if !is_refused(self.put_empty(probe, &refused).await)? {
+                return Ok(false);
             }
         }
         let there = self.stat(&URLS.url(probe)).await?;
         let Some(tag) = there.and_then(|there| there.tag) else {
             return Ok(false);
         };
-        match self.put_empty(probe, &Replaces::Version(tag)).await {
-            Err(failure) if failure.kind == StoreErrorKind::Conflict => Ok(false),
-            Err(failure) => Err(failure),
-            // There are servers that heed them here, and not where an upload in parts is completed.
-            Ok(_) => self.heeds_conditions_in_parts(probe).await,
-        }
+        let right = self.put_empty(probe, &Replaces::Version(tag)).await;
+        // There are servers that heed them here, and not where an upload in parts is completed.
+        Ok(!is_refused(right)? && self.heeds_conditions_in_parts(probe).await?)
     }
 
     async fn heeds_conditions_in_parts(&self, probe: &Address) -> Result<bool, Failure> {
@@ -86,10 +82,9 @@ impl Server {
             let tag = self.send_part(probe, id.clone(), 1, part, md5).await?;
             let parts = [completed(1, tag)];
             for refused in [Replaces::Nothing, other_version()] {
-                let parts = parts.to_vec();
-                match self.complete(probe, &id, parts, &refused).await {
-                    Err(failure) if failure.kind == StoreErrorKind::Conflict => {}
-                    taken => return taken.map(|()| false),
+                let completed = self.complete(probe, &id, parts.to_vec(), &refused);
+                if !is_refused(completed.await)? {
+                    return Ok(false);
                 }
             }
             Ok(true)
@@ -187,6 +182,15 @@ impl Server {
             where_options: "url, region and bucket",
             server_options: "the url",
         }
+    }
+}
+
+/// Whether a write was refused for what it may replace.
+fn is_refused<T>(written: Result<T, Failure>) -> Result<bool, Failure> {
+    match written {
+        Ok(_) => Ok(false),
+        Err(failure) if failure.kind == StoreErrorKind::Conflict => Ok(true),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -195,7 +195,10 @@ impl Server {
         (size, md5): (u64, [u8; 16]),
         replaces: &Replaces,
     ) -> Result<(), Failure> {
-        let Conditions { if_none, if_this } = Conditions::of(replaces);
+        let Conditions {
+            if_none_match,
+            if_match,
+        } = Conditions::of(replaces);
         let request = self
             .clients
             .of(&address.bucket)
@@ -206,8 +209,8 @@ impl Server {
             .set_metadata(self.marked())
             .content_length(i64::try_from(size).unwrap_or(i64::MAX))
             .content_md5(STANDARD.encode(md5))
-            .set_if_none_match(if_none)
-            .set_if_match(if_this)
+            .set_if_none_match(if_none_match)
+            .set_if_match(if_match)
             .body(ByteStream::new(SdkBody::from_body_1_x(body)));
         let unhurried = Builder::new()
             .timeout_config(timeouts(WHOLE_LIMIT))

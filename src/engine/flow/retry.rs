@@ -184,8 +184,8 @@ impl Health {
         self.throttled() + self.others_throttled.load(Ordering::Relaxed)
     }
 
-    /// Takes in how often others were asked that share the task.
-    pub fn others_throttled(&self, times: u64) {
+    /// Notes how often others were asked that share the task.
+    pub fn record_others_throttled(&self, times: u64) {
         self.others_throttled.store(times, Ordering::Relaxed);
     }
 

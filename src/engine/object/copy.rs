@@ -121,21 +121,32 @@ async fn put(context: &Context, item: &Item, whole: Whole) -> Result<Copy, StepE
     let (destination, url) = (&context.stores.destination, &item.object.dest_url);
     let put = destination.put_over(url, bytes, md5, &replaces);
     crash::point("put-before");
-    let put = put.await;
-    // What lies there may be this very copy: its answer was lost, or it was sent twice.
-    if is_conflict(&put) && may_replace(context, item, &facts).await?.is_none() {
+    let Some(receipt) = written(context, item, &facts, put.await).await? else {
         return Ok(Copy::found(facts));
-    }
-    let receipt = put.map_err(StepError::store(Side::Destination))?;
+    };
     crash::point("put-after");
     let verify = context.task.policy.verify;
     Ok(Copy::acknowledged(facts, &receipt, verify))
 }
 
-/// Whether a write was refused since something else lies there than it may replace.
-fn is_conflict<T>(written: &Result<T, StoreError>) -> bool {
-    let error = written.as_ref().err();
-    error.is_some_and(|error| error.kind == StoreErrorKind::Conflict)
+/// What a store has answered to a write; none where it was refused since this very copy lies there: its answer
+/// was lost, or it was sent twice.
+async fn written<T>(
+    context: &Context,
+    item: &Item,
+    facts: &Facts,
+    answer: Result<T, StoreError>,
+) -> Result<Option<T>, StepError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error)
+            if error.kind == StoreErrorKind::Conflict
+                && may_replace(context, item, facts).await?.is_none() =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(StepError::store(Side::Destination)(error)),
+    }
 }
 
 /// Nothing becomes visible at a store that was decided upon before this process stood still, or in an
@@ -263,10 +274,8 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
     // It clears away what another has begun under the same key.
     may_write(context, item).await?;
     let mut sending = match in_one_piece.zip(measured) {
-        Some((store, facts)) => {
-            Sending::in_one_piece(context, store, &facts, replaces.clone()).await?
-        }
-        None => Sending::begin(context, item, earlier).await?,
+        Some((store, facts)) => Sending::in_one_piece(context, store, &facts, replaces).await?,
+        None => Sending::begin(context, item, earlier, replaces).await?,
     };
     match pass(context, item, compressed, Some(&mut sending)).await {
         Ok(facts) => {
@@ -275,11 +284,9 @@ async fn stream(context: &Context, item: &Item) -> Result<Copy, StepError> {
                 return Err(error);
             }
             crash::point("upload-before-finish");
-            let finished = sending.finish(replaces).await;
-            if is_conflict(&finished) && may_replace(context, item, &facts).await?.is_none() {
+            let Some(()) = written(context, item, &facts, sending.finish().await).await? else {
                 return Ok(Copy::found(facts));
-            }
-            finished.map_err(StepError::store(Side::Destination))?;
+            };
             crash::point("upload-after-finish");
             Ok(Copy::written(facts))
         }

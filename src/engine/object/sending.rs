@@ -31,11 +31,13 @@ impl<'a> Sending<'a> {
         context: &'a Context,
         item: &Item,
         earlier: Earlier,
+        replaces: Replaces,
     ) -> Result<Self, StepError> {
         let (destination, url) = (&context.stores.destination, &item.object.dest_url);
         let Some(resumable) = destination.resumable() else {
             let upload = destination.upload(url).await;
-            let upload = upload.map_err(StepError::store(Side::Destination))?;
+            let mut upload = upload.map_err(StepError::store(Side::Destination))?;
+            upload.replaces(replaces);
             return Ok(Self::anew(context, upload));
         };
         let begun = match earlier {
@@ -44,7 +46,8 @@ impl<'a> Sending<'a> {
         };
         let there_bytes = begun.as_ref().map_or(0, Unfinished::leading_bytes);
         let upload = resumable.upload(url, begun, uploads::log(&context.ledger, item));
-        let upload = upload.await.map_err(StepError::store(Side::Destination))?;
+        let mut upload = upload.await.map_err(StepError::store(Side::Destination))?;
+        upload.replaces(replaces);
         Ok(Self {
             context,
             upload: Way::Resumable(upload),
@@ -93,17 +96,11 @@ impl<'a> Sending<'a> {
         written.map_err(StepError::store(Side::Destination))
     }
 
-    /// Makes the whole object visible, in the place of what it may replace.
-    pub async fn finish(self, replaces: Replaces) -> Result<(), StoreError> {
+    /// Makes the whole object visible.
+    pub async fn finish(self) -> Result<(), StoreError> {
         match self.upload {
-            Way::Resumable(mut upload) => {
-                upload.replaces(replaces);
-                upload.finish().await
-            }
-            Way::Anew(mut upload) => {
-                upload.replaces(replaces);
-                upload.finish().await
-            }
+            Way::Resumable(upload) => upload.finish().await,
+            Way::Anew(upload) => upload.finish().await,
         }
     }
 

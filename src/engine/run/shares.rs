@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::catalog::{Together, WorkersShare};
+use crate::catalog::Together;
 use crate::engine::object::context::Context;
 
 /// How soon a worker that has come, or is gone, counts.
@@ -27,10 +27,7 @@ pub async fn keep(context: &Arc<Context>) -> Option<Shares> {
         return None;
     }
     let mut known = Known {
-        share: WorkersShare {
-            at_work: 1,
-            others_throttled: 0,
-        },
+        at_work: 1,
         told: 0,
     };
     known.look(context).await;
@@ -45,7 +42,7 @@ pub async fn keep(context: &Arc<Context>) -> Option<Shares> {
 
 /// What this worker knows of the others, and they of it.
 struct Known {
-    share: WorkersShare,
+    at_work: u64,
     /// How often a store has asked for fewer requests, as far as the others were told.
     told: u64,
 }
@@ -62,14 +59,16 @@ impl Known {
             return;
         };
         self.told = throttled;
-        control.health.others_throttled(share.others_throttled);
+        control
+            .health
+            .record_others_throttled(share.others_throttled);
+        let at_work = share.at_work.max(1);
         let bandwidths = [&control.bandwidth, &control.read_bandwidth];
         let limited = bandwidths.into_iter().flatten();
-        let (before, at_work) = (self.share.at_work, share.at_work.max(1));
-        if at_work != before && limited.clone().next().is_some() {
+        if at_work != self.at_work && limited.clone().next().is_some() {
             tracing::info!("{at_work} workers share the bandwidth");
         }
         limited.for_each(|bandwidth| bandwidth.share(at_work));
-        self.share = WorkersShare { at_work, ..share };
+        self.at_work = at_work;
     }
 }

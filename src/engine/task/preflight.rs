@@ -13,7 +13,7 @@ use crate::driver::{Driver, StoreError, StoreErrorKind, WRITE_DEADLINE};
 use crate::engine::flow::lock::HEARTBEAT;
 use crate::engine::flow::retry_store::retry_store;
 use crate::engine::{EngineError, Settings, Store};
-use crate::model::{DriverKind, ObjectKey, Policy};
+use crate::model::{DriverKind, ObjectKey, Policy, Stage};
 
 /// Anchore's services renew their heartbeat every 60 s. One that is older than that and what the
 /// renewal itself may take is of a service that has stopped.
@@ -150,6 +150,12 @@ fn told(unknown: Vec<String>) {
             unknown.join(", ")
         );
     }
+}
+
+/// Whether a task goes on beside services: while its documents are only staged, or by the operator's word that
+/// services run with the new configuration.
+pub fn goes_on_beside_services(task: &TaskRow) -> bool {
+    task.stage == Some(Stage::Staging) || task.policy.services_on_new_config
 }
 
 /// Refuses to work beside live Anchore services: they would write where we read. Services that were

@@ -67,8 +67,7 @@ pub async fn resume(request: &ResumeRequest, settings: &Settings) -> Result<Resu
     preflight::ask_ahead(&catalog, stores).await?;
     preflight::refuse_missing_rights(&catalog, [&from.config, &to.config]).await?;
     preflight::refuse_other_schema(&catalog, stores).await?;
-    let is_staging = request.task.stage == Some(Stage::Staging);
-    let is_known = is_staging || request.task.policy.services_on_new_config;
+    let is_known = preflight::goes_on_beside_services(&request.task);
     let may_be_live = settings.force_live_services || is_known;
     preflight::refuse_live_services(&catalog, may_be_live).await?;
     settings.state_dir.prepare()?;

@@ -6,7 +6,7 @@ use crate::catalog::{Catalog, Executor, Held as HeldShards, TaskRow, Together};
 use crate::crash;
 use crate::database::{LockError, Session, WorkerNumber};
 use crate::engine::run::Job;
-use crate::engine::run::adoption::{adoptions, within};
+use crate::engine::run::adoption::{adoptions, cut_off};
 use crate::engine::run::opening::resumed;
 use crate::engine::run::replay::Recovery;
 use crate::engine::task::held::Held;
@@ -126,11 +126,8 @@ impl TakingUp<'_> {
         let takeovers = self.catalog.takeovers(task_id, shards).await?;
         self.tell(adoptions(&takeovers)).await?;
         crash::point("adopted-journaled");
-        let cut_off = self.catalog.unjournaled_commits(task_id).await?;
-        let cut_off = cut_off.into_iter();
-        let cut_off = cut_off.filter(|loaded| within(shards, loaded.object.idx));
-        let recovery = self.recovery(tokens);
-        recovery.journal_commits(cut_off.collect()).await
+        let cut_off = cut_off(self.catalog, task_id, shards).await?;
+        self.recovery(tokens).journal_commits(cut_off).await
     }
 
     /// Begins in the journal, and takes over what the dead have left where it is to. Its shards that were

@@ -62,7 +62,7 @@ pub async fn work(
     let catalog = request.catalog.clone();
     preflight::refuse_missing_rights(&catalog, stores).await?;
     preflight::refuse_other_schema(&catalog, stores).await?;
-    let is_known = task.stage == Some(Stage::Staging) || task.policy.services_on_new_config;
+    let is_known = preflight::goes_on_beside_services(task);
     let may_be_live = settings.force_live_services || is_known;
     preflight::refuse_live_services(&catalog, may_be_live).await?;
     settings.state_dir.prepare()?;

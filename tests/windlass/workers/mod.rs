@@ -384,6 +384,28 @@ async fn workers_delete_sources_and_take_a_task_back() {
     }
 }
 
+/// Passes are only of a task that copies while services run: what another has skipped, they have not left.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_passes_nothing_is_said_behind_a_task_without_them() {
+    let mut workers = Workers::planned_with(12, &["--nodelete"]).await;
+    let machine = Program::new();
+    workers
+        .world
+        .sql(
+            r#"UPDATE archive_metadata SET last_updated = 7
+                WHERE "archiveId" = (SELECT min("archiveId") FROM archive_metadata)"#,
+        )
+        .await;
+    let migrated = workers.start(&machine, "worker").wait().await;
+    assert!(migrated.stdout.contains("skipped"), "{}", migrated.stdout);
+    let plan = ["delete-source", &workers.task, "--plan-only", "--dontask"];
+    workers.world.program.run(&plan).await.expect_code(0);
+    workers.task = workers.world.task().await;
+    let deleted = workers.start(&machine, "worker").wait().await;
+    let said = deleted.expect_code(0).stderr;
+    assert!(!said.contains("passes"), "{said}");
+}
+
 /// A commit of another worker has Anchore's row of the task before ours. Whoever joins waits for it
 /// with neither in its hands: otherwise the server ends one of the two.
 #[tokio::test(flavor = "multi_thread")]
