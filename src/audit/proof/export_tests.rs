@@ -185,6 +185,27 @@ fn who_takes_its_own_shard_back_may_do_again_what_did_not_count() {
     assert!(journals.read().is_err());
 }
 
+/// The mirror had nothing of a tenure that was ended: at the head by which it was, its journal had not even told
+/// of the takeover that it began with.
+#[test]
+fn who_takes_a_shard_back_has_what_it_took_before_its_head() {
+    let mut journals = Journals::new();
+    journals.add(ANN, 0, copied());
+    let of_ann = journals.add(ANN, 1, copied());
+    let (of_bob, of_eve) = (journals.heads[&BOB], journals.heads[&EVE]);
+    journals.adopted(BOB, BOB, (ANN, of_ann), 2);
+    journals.add(BOB, 0, verified());
+    journals.adopted(BOB, EVE, (BOB, of_bob), 3);
+    journals.adopted(BOB, BOB, (EVE, of_eve), 4);
+    journals.add(BOB, 0, resumed());
+    journals.add(BOB, 0, verified());
+    journals.add(BOB, 1, verified());
+    assert_eq!(journals.read().map(drop), Ok(()));
+    // What nobody had copied is still not proven.
+    journals.add(BOB, 2, verified());
+    assert!(journals.read().is_err());
+}
+
 #[test]
 fn a_head_that_the_other_journal_does_not_have_is_found() {
     let mut journals = Journals::new();

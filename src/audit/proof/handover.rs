@@ -99,8 +99,8 @@ impl Handovers {
         }
     }
 
-    /// The journal tells of a takeover: of its own, or of one from it.
-    pub fn adopted(&mut self, (first, lease): Takeover) {
+    /// The journal tells of a takeover, of its own or of one from it, and of what it has found of the shard's objects.
+    pub fn adopted(&mut self, (first, lease): Takeover, found: Vec<Possible>) {
         let open = self.open.get(&first);
         if open.is_some_and(|at| lease >= self.all[*at].handover.takeover.1) {
             self.open.remove(&first);
@@ -108,6 +108,9 @@ impl Handovers {
         let began =
             |kept: &Kept| kept.handover.takeover.0 == first && kept.handover.before == Some(lease);
         if let Some(at) = self.all[..self.next].iter().position(began) {
+            // The tenure was ended at a head from before its own beginning: what it had found counts, and
+            // nothing else.
+            self.all[at].at_head = found.into_iter().map(|found| (found, false)).collect();
             self.open.insert(first, at);
         }
     }

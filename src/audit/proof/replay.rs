@@ -318,13 +318,13 @@ impl Replay {
                 continue;
             }
             self.adopted.insert(takeover, entry.seq);
-            self.handovers.adopted(takeover);
             if adopted.executor != entry.executor {
                 self.from_others
                     .insert(shard.first, (shard.last, entry.seq));
             }
             let all = self.inherited.clone();
             let inherited = all.get(&takeover);
+            let mut found = Vec::new();
             for idx in shard.first..=shard.last {
                 // What it had brought to its end itself, in an earlier tenure, nobody has touched since.
                 let before = self.latest(idx);
@@ -341,7 +341,9 @@ impl Replay {
                 };
                 let slot = Slot { possible, ..before };
                 self.put(idx, entry.seq, slot);
+                found.push(possible);
             }
+            self.handovers.adopted(takeover, found);
         }
         Ok(())
     }

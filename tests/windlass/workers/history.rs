@@ -76,6 +76,9 @@ impl Workers {
     pub async fn expect_one_history(&self, machines: &[&Program]) -> serde_json::Value {
         let export = self.collect(machines).await;
         let (code, proof) = self.verify_export(&export).await;
+        if code != Some(0) {
+            println!("{}", std::fs::read_to_string(&export).expect("an export"));
+        }
         assert_eq!(code, Some(0), "{proof:#}");
         assert_eq!(proof["mirror_compared"], true, "{proof:#}");
         assert_eq!(proof["objects"], self.documents, "{proof:#}");
