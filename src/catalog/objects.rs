@@ -3,6 +3,7 @@
 use super::backend::dialect;
 use super::error::CatalogError;
 use super::handle::Catalog;
+use super::request::Writer;
 use super::sql::{AS_PLANNED, JOIN_ROW, Statement};
 use crate::model::{Facts, Object, ObjectKey, Outcome, Phase, Restore, RowImage, Shard, State};
 
@@ -93,19 +94,25 @@ const COMMITTED: &str = "o.phase = 'committed' AND o.outcome = 'source-kept'";
 
 impl Catalog {
     /// Objects that the database has as committed while the journal is not known to have it: a
-    /// crash fell between the two. They are in shards that are not done.
-    pub async fn unjournaled_commits(&self, task_id: i64) -> Result<Vec<Loaded>, CatalogError> {
-        self.commits(task_id, "NOT o.journaled").await
+    /// crash fell between the two. They are in shards that are not done; a worker's are in its own: whoever
+    /// takes one over between two looks has commits of its own there.
+    pub async fn unjournaled_commits(&self, writer: &Writer) -> Result<Vec<Loaded>, CatalogError> {
+        let dialect = dialect(&self.db);
+        let of_task =
+            |which| Statement::new(dialect.objects_of_open_shards(which)).bind(writer.task_id);
+        let commits = match writer.is_alone() {
+            true => of_task("NOT o.journaled"),
+            false => of_task("NOT o.journaled AND s.owner = $2").bind(writer.executor.to_string()),
+        };
+        self.commits(writer.task_id, commits).await
     }
 
     /// Objects that this task has committed and that are not yet at their end, whatever the
     /// journal has of them. Those that it began with as committed were committed by another.
     pub async fn open_commits(&self, task_id: i64) -> Result<Vec<Loaded>, CatalogError> {
-        self.commits(
-            task_id,
-            "o.phase = 'committed' AND o.committed_at IS NOT NULL",
-        )
-        .await
+        let open = "o.phase = 'committed' AND o.committed_at IS NOT NULL";
+        let open = Statement::new(dialect(&self.db).objects_of_open_shards(open));
+        self.commits(task_id, open.bind(task_id)).await
     }
 
     /// The last entry of an epoch that an object names whose shard is not done; 0 if none does.
@@ -128,18 +135,10 @@ impl Catalog {
         Ok(seq as u64)
     }
 
-    async fn commits(
-        &self,
-        task_id: i64,
-        which: &'static str,
-    ) -> Result<Vec<Loaded>, CatalogError> {
+    async fn commits(&self, task_id: i64, commits: Statement) -> Result<Vec<Loaded>, CatalogError> {
         // In both, each open shard's range is looked up by itself; see `last_entry`.
-        let sql = dialect(&self.db).objects_of_open_shards(which);
         let found: Vec<(i64,)> = self
-            .all(
-                "look for commits without an entry",
-                Statement::new(sql).bind(task_id),
-            )
+            .all("look for commits without an entry", commits)
             .await?;
         let mut loaded = Vec::new();
         for (idx,) in found {

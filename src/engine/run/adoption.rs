@@ -1,6 +1,6 @@
 //! What is journaled of shards that have changed hands.
 
-use crate::catalog::{Catalog, CatalogError, Loaded, Takeover};
+use crate::catalog::Takeover;
 use crate::model::{Adopted, AdoptedShard, Claim, Event};
 
 /// Shards in one entry at most: an entry has a limit.
@@ -9,17 +9,6 @@ const SHARDS_MAX: usize = 60;
 /// Whether an object lies in one of these shards.
 pub fn within(claims: &[Claim], idx: u64) -> bool {
     claims.iter().any(|claim| claim.has(idx))
-}
-
-/// Commits of which no entry has come to the mirror, in these shards: those in others' are theirs to tell.
-pub async fn cut_off(
-    catalog: &Catalog,
-    task_id: i64,
-    shards: &[Claim],
-) -> Result<Vec<Loaded>, CatalogError> {
-    let mut cut_off = catalog.unjournaled_commits(task_id).await?;
-    cut_off.retain(|loaded| within(shards, loaded.object.idx));
-    Ok(cut_off)
 }
 
 /// The entries that tell of takeovers, which come by shard and lease: those of the same executor at the same

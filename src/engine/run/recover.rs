@@ -8,7 +8,6 @@ use crate::catalog::{Catalog, Executor, TaskRow, Together, Writer};
 use crate::crash;
 use crate::database::Session;
 use crate::engine::object::uploads;
-use crate::engine::run::adoption::cut_off;
 use crate::engine::run::replay::Recovery;
 use crate::engine::{EngineError, Settings};
 use crate::journal::{self, Head, Journal, JournalError};
@@ -285,10 +284,7 @@ pub async fn catch_up(
             };
             recovery.refuse_lost_commits(mirrored).await?;
             recovery.replay(mirrored).await?;
-            let committed = match &own {
-                Some(own) => cut_off(catalog, task.task_id, own).await?,
-                None => catalog.unjournaled_commits(task.task_id).await?,
-            };
+            let committed = catalog.unjournaled_commits(&recovery.writer()).await?;
             recovery.journal_commits(committed).await?;
             // Whoever follows may have to abort them.
             for (idx, id) in journal.uploads() {

@@ -5,7 +5,6 @@ use crate::catalog::{Active, CatalogError};
 use crate::database::Session;
 use crate::engine::EngineError;
 use crate::engine::object::context::Context;
-use crate::engine::run::adoption::cut_off;
 use crate::engine::run::opening::resumed;
 use crate::engine::run::reversed::refuse_reversed;
 use crate::engine::stop::StopReason;
@@ -74,8 +73,7 @@ async fn check_ownership(context: &Context) -> Result<Option<String>, EngineErro
     }
     let unmirrored = context.ledger.mirror.unmirrored();
     // What another has claimed since is its to tell: this journal may have the commit already, and more.
-    let own = catalog.own_shards(&context.writer).await?;
-    for loaded in cut_off(catalog, task_id, &own).await? {
+    for loaded in catalog.unjournaled_commits(&context.writer).await? {
         // The journal has it; that the mirror does not show it is the database's refusal.
         let refused = unmirrored.get(&loaded.object.idx);
         if refused.is_some_and(|refused| refused.is_committed) {

@@ -74,7 +74,7 @@ pub async fn take_up(
         }
         None => {
             recovery.replay(mirrored).await?;
-            let committed = catalog.unjournaled_commits(task.task_id).await?;
+            let committed = catalog.unjournaled_commits(&recovery.writer()).await?;
             recovery.journal_commits(committed).await?;
         }
     }

@@ -6,7 +6,7 @@ use crate::catalog::{Catalog, Executor, Held as HeldShards, TaskRow, Together};
 use crate::crash;
 use crate::database::{LockError, Session, WorkerNumber};
 use crate::engine::run::Job;
-use crate::engine::run::adoption::{adoptions, cut_off};
+use crate::engine::run::adoption::{adoptions, within};
 use crate::engine::run::opening::resumed;
 use crate::engine::run::replay::Recovery;
 use crate::engine::task::held::Held;
@@ -101,7 +101,7 @@ impl TakingUp<'_> {
         let recovery = self.recovery(&own);
         recovery.replay(mirrored).await?;
         // It may have died between a claim and its entry: told twice is no harm.
-        self.adopt(&own, &own).await?;
+        self.adopt(&own).await?;
         crash::point("worker-caught-up");
         self.catalog.claim_anew(self.session, &writer, &own).await?;
         crash::point("worker-claimed-anew");
@@ -118,7 +118,7 @@ impl TakingUp<'_> {
 
     /// Journals the takeovers of shards that are this worker's now, and then the commits of which no entry
     /// has come to the mirror.
-    async fn adopt(&self, shards: &[Claim], tokens: &[Claim]) -> Result<(), EngineError> {
+    async fn adopt(&self, shards: &[Claim]) -> Result<(), EngineError> {
         if shards.is_empty() {
             return Ok(());
         }
@@ -126,8 +126,10 @@ impl TakingUp<'_> {
         let takeovers = self.catalog.takeovers(task_id, shards).await?;
         self.tell(adoptions(&takeovers)).await?;
         crash::point("adopted-journaled");
-        let cut_off = cut_off(self.catalog, task_id, shards).await?;
-        self.recovery(tokens).journal_commits(cut_off).await
+        let recovery = self.recovery(shards);
+        let mut cut_off = self.catalog.unjournaled_commits(&recovery.writer()).await?;
+        cut_off.retain(|loaded| within(shards, loaded.object.idx));
+        recovery.journal_commits(cut_off).await
     }
 
     /// Begins in the journal, and takes over what the dead have left where it is to. Its shards that were
@@ -176,7 +178,7 @@ impl TakingUp<'_> {
             crash::point("takeover-before");
             let own = self.catalog.take_over(self.session, &writer, &held).await?;
             crash::point("takeover-claimed");
-            self.adopt(&own, &own).await?;
+            self.adopt(&own).await?;
             tell_of_the_dead(&held.executor, own.len());
             adopted.extend(own);
         }
