@@ -2,6 +2,7 @@
 
 use windlass::model::{Outcome, Phase};
 
+use super::audited;
 use super::failover;
 use super::journal;
 use super::setup::{Fault, Setup};
@@ -71,6 +72,7 @@ pub fn at_the_end(world: &World, setup: &Setup) -> Found {
     }
     journal::each_fits(world, setup)?;
     journal::agree(world, setup)?;
+    audited::by_the_auditor(world, setup)?;
     for i in 0..setup.objects {
         if world.timeline > 0 && !world.is_right(setup, i) {
             return Err(format!("row {i} is left without its document"));

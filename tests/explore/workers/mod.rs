@@ -14,6 +14,7 @@
 //!
 //! An executor works at one object after the other; of two at once the main search has every order.
 
+mod audited;
 mod check;
 mod cutover;
 mod executor;
