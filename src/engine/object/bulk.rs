@@ -1,6 +1,8 @@
 //! Copies proven many at a time, by what their store says of them rather than by reading each back: for
 //! the cut-over, every minute of which is an outage.
 
+use futures::{Stream, StreamExt as _, stream};
+
 use crate::catalog::{Copies, CopyAt};
 use crate::crash;
 use crate::driver::{Fit, Stat, StoreError};
@@ -13,9 +15,11 @@ use crate::engine::object::proven::Proven;
 use crate::engine::object::verify::{self, Proof};
 use crate::model::{Event, Facts, Phase, Repaired, Stage};
 
-/// Copies that are looked at between two questions to the database. Stores list them by the thousand, in
-/// the order in which they come.
-const PAGE: u32 = 20_000;
+/// Copies that are looked at together. Stores list them by the thousand, in the order in which they come.
+const PAGE: usize = 5_000;
+
+/// Pages that are looked at at once: far from a store, a listing waits for most of its time.
+const PAGES_AT_ONCE: usize = 4;
 
 /// Why a copy has to be made anew in the cut-over, whatever passes have seen: its row has no digest that
 /// would tell of a change.
@@ -36,9 +40,10 @@ pub async fn prove(context: &Context) -> Result<(), RunError> {
     };
     let mut proven = Proven::in_lease(session.lease());
     drop(session);
-    let mut looks = Looks::new(Copies::Staged);
-    while let Some(page) = looks.next(context).await? {
-        for (copy, stat) in page {
+    let order = order(context, Copies::Staged).await?;
+    let mut looks = looks(context, Copies::Staged, &order);
+    while let Some(page) = looks.next().await {
+        for (copy, stat) in page? {
             if seen(&copy, stat) {
                 proven.put(copy.idx as u64);
             }
@@ -53,9 +58,10 @@ pub async fn prove(context: &Context) -> Result<(), RunError> {
 /// process that stood still may have woken up and written over it. How many are still wrong.
 pub async fn look_again(context: &Context) -> Result<u64, RunError> {
     let mut wrong = 0;
-    let mut looks = Looks::new(Copies::Committed);
-    while let Some(page) = looks.next(context).await? {
-        for (copy, stat) in page {
+    let order = order(context, Copies::Committed).await?;
+    let mut looks = looks(context, Copies::Committed, &order);
+    while let Some(page) = looks.next().await {
+        for (copy, stat) in page? {
             // What a listing says of a copy may be late, or of its manifest: its bytes decide.
             let why = match seen(&copy, stat) {
                 true => None,
@@ -78,39 +84,39 @@ pub async fn look_again(context: &Context) -> Result<u64, RunError> {
     Ok(wrong)
 }
 
-/// The copies of a task, a page at a time, each with what its store says of it.
-struct Looks {
-    copies: Copies,
-    after: Option<CopyAt>,
+/// Which copies are to be looked at, as their store lists them.
+async fn order(context: &Context, copies: Copies) -> Result<Vec<u64>, RunError> {
+    let task_id = context.task.task_id;
+    let order = with_tries(context, async || {
+        let order = context.catalog.copies_in_order(task_id, copies, None);
+        order.await.map_err(StepError::from)
+    });
+    order.await?.map_err(|_| RunError::Stopping)
 }
 
+/// Copies of a page, each with what its store says of it.
 type Looked = Vec<(CopyAt, Result<Option<Stat>, StoreError>)>;
 
-impl Looks {
-    fn new(copies: Copies) -> Self {
-        Self {
-            copies,
-            after: None,
-        }
-    }
+/// The copies of a task, a page at a time: in the order in which pages come.
+fn looks<'a>(
+    context: &'a Context,
+    copies: Copies,
+    order: &'a [u64],
+) -> impl Stream<Item = Result<Looked, RunError>> + Unpin + 'a {
+    let pages = stream::iter(order.chunks(PAGE));
+    let looks = pages.map(move |page| look(context, copies, page));
+    Box::pin(looks.buffer_unordered(PAGES_AT_ONCE))
+}
 
-    async fn next(&mut self, context: &Context) -> Result<Option<Looked>, RunError> {
-        let page = with_tries(context, async || {
-            let (task_id, after) = (context.task.task_id, self.after.as_ref());
-            let page = context
-                .catalog
-                .copies_after(task_id, self.copies, after, PAGE);
-            page.await.map_err(StepError::from)
-        });
-        let page = page.await?.map_err(|_| RunError::Stopping)?;
-        let Some(last) = page.last() else {
-            return Ok(None);
-        };
-        self.after = Some(last.clone());
-        let urls: Vec<String> = page.iter().map(|copy| copy.url.clone()).collect();
-        let stats = context.stores.destination.stat_many(&urls).await;
-        Ok(Some(page.into_iter().zip(stats).collect()))
-    }
+async fn look(context: &Context, copies: Copies, page: &[u64]) -> Result<Looked, RunError> {
+    let page = with_tries(context, async || {
+        let page = context.catalog.copies(context.task.task_id, copies, page);
+        page.await.map_err(StepError::from)
+    });
+    let page = page.await?.map_err(|_| RunError::Stopping)?;
+    let urls: Vec<String> = page.iter().map(|copy| copy.url.clone()).collect();
+    let stats = context.stores.destination.stat_many(&urls).await;
+    Ok(page.into_iter().zip(stats).collect())
 }
 
 /// Whether a look shows the copy that was read back.

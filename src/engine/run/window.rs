@@ -101,10 +101,11 @@ pub async fn changed(context: &Context) -> Result<(u64, u64), CatalogError> {
 async fn proof_us(context: &Context) -> Result<f64, CatalogError> {
     let task_id = context.task.task_id;
     let began = Instant::now();
-    let copies = context
-        .catalog
-        .copies_after(task_id, Copies::Staged, None, PROOFS)
+    let (catalog, staged) = (&context.catalog, Copies::Staged);
+    let some = catalog
+        .copies_in_order(task_id, staged, Some(PROOFS))
         .await?;
+    let copies = catalog.copies(task_id, staged, &some).await?;
     let urls: Vec<String> = copies.into_iter().map(|copy| copy.url).collect();
     context.stores.destination.stat_many(&urls).await;
     Ok(each_us(began.elapsed(), urls.len() as u64))
