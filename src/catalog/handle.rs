@@ -65,6 +65,11 @@ impl Catalog {
         }
     }
 
+    /// Whether a read neither waits for a write nor is waited for.
+    pub fn reads_beside_writes(&self) -> bool {
+        dialect(&self.db).locks_rows()
+    }
+
     /// What was asked ahead until now counts no more: the lock has been taken since.
     pub fn forget_ahead(&self) {
         self.ahead.forget();

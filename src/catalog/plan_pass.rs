@@ -107,8 +107,8 @@ async fn plan_pass(
     let of_task = |sql: String| Statement::new(sql).bind(task_id);
     let dialect = dialect_of(connection);
     let mut begin = begin_plan(dialect, request.patience);
-    let objects = match request.dry_run {
-        // The plan before has looked at them, and services may be waiting.
+    // Where services are waiting, the plan before has looked at them, or the end of its pass.
+    let objects = match request.dry_run || request.stage == Stage::Cutover {
         true => Objects::LookedAt,
         false => Objects::New,
     };

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::backend::dialect_of;
 use super::error::CatalogError;
 use super::handle::Catalog;
 use super::sql::{Begin, Connection, Statement};
@@ -35,6 +36,17 @@ impl Catalog {
         };
         let done = session.watch(work).await;
         done.map_err(CatalogError::of("measure how fast rows are written"))
+    }
+
+    /// Has the planner look at the objects as a pass leaves them, so that the cut-over need not.
+    pub async fn look_at_objects(&self, session: &Session) -> Result<(), CatalogError> {
+        let mut guard = session.lock().await?;
+        let mut connection = Connection::from(&mut *guard);
+        let look = dialect_of(&connection).look_anew().iter();
+        let look = connection.several(look.map(|sql| Statement::new(*sql)).collect());
+        let done = session.watch(look).await;
+        done.map(drop)
+            .map_err(CatalogError::of("look at the objects of a pass"))
     }
 
     /// Keeps what the end of a pass has measured.

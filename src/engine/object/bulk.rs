@@ -1,11 +1,15 @@
 //! Copies proven many at a time, by what their store says of them rather than by reading each back: for
 //! the cut-over, every minute of which is an outage.
 
-use futures::{Stream, StreamExt as _, stream};
+use std::sync::Arc;
 
-use crate::catalog::{Copies, CopyAt};
+use futures::{Stream, StreamExt as _, stream};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::catalog::{Catalog, CatalogError, Copies, CopyAt};
 use crate::crash;
-use crate::driver::{Fit, Stat, StoreError};
+use crate::driver::{Driver, Fit, Stat, StoreError};
 use crate::engine::flow::retry::{Side, StepError, Verdict};
 use crate::engine::object::context::Context;
 use crate::engine::object::copy;
@@ -32,9 +36,80 @@ pub fn copied_too_early(context: &Context, item: &Item) -> Option<String> {
         .then(|| "its row has no digest: it is copied anew in the cut-over".to_owned())
 }
 
+/// How the staged copies are proven before their rows go over.
+#[derive(Debug, Default)]
+pub enum Proofs {
+    /// Each is read back.
+    ReadBack,
+    /// Many at once, by what their store says of them.
+    #[default]
+    Listed,
+    /// The same, and it has begun.
+    Begun(Beside),
+}
+
+/// A look at all staged copies that goes on beside the plan of a cut-over: one waits for the store, the other for
+/// the database. Ends where it stands when it is dropped.
+#[derive(Debug)]
+pub struct Beside(JoinSet<Result<Proven, CatalogError>>);
+
+impl Beside {
+    /// Begins with it, in this lease: nothing that was sent in an earlier one may still arrive. What the plan finds
+    /// to be of an earlier version is looked at for nothing.
+    pub fn begin(
+        catalog: Catalog,
+        destination: Arc<dyn Driver>,
+        task_id: i64,
+        lease: Uuid,
+    ) -> Self {
+        let mut looking = JoinSet::new();
+        looking.spawn(async move {
+            let staged = Copies::Staged;
+            let order = catalog.copies_in_order(task_id, staged, None).await?;
+            let (catalog, destination) = (&catalog, destination.as_ref());
+            let looks = stream::iter(pages(&order)).map(async |page| {
+                let looked = look(catalog, destination, task_id, staged, &page);
+                looked.await
+            });
+            let mut looks = std::pin::pin!(looks.buffer_unordered(PAGES_AT_ONCE));
+            let mut proven = Proven::in_lease(lease);
+            while let Some(page) = looks.next().await {
+                proven.put_seen(page?);
+            }
+            Ok(proven)
+        });
+        Self(looking)
+    }
+
+    /// What it has found, once it is through; none where that is of no use.
+    async fn found(mut self, context: &Context) -> Option<Proven> {
+        let found = tokio::select! {
+            found = self.0.join_next() => found?.ok()?,
+            () = context.control.stop.asked() => return None,
+        };
+        let lease = context.lease.session()?.lease();
+        found.ok().filter(|proven| proven.is_of(lease))
+    }
+}
+
 /// Looks at all staged copies. Those that are as they were when they were read back need no more proof in
 /// this lease; the others are left to their own step, which reads them back.
-pub async fn prove(context: &Context) -> Result<(), RunError> {
+pub async fn prove(context: &Context, proofs: Proofs) -> Result<(), RunError> {
+    let begun = match proofs {
+        Proofs::ReadBack => return Ok(()),
+        Proofs::Listed => None,
+        Proofs::Begun(beside) => beside.found(context).await,
+    };
+    let proven = match begun {
+        Some(proven) => proven,
+        None => look_at_staged(context).await?,
+    };
+    crash::point("staged-proven");
+    context.proven.take(proven);
+    Ok(())
+}
+
+async fn look_at_staged(context: &Context) -> Result<Proven, RunError> {
     let Some(session) = context.lease.held(&context.control.stop).await else {
         return Err(RunError::Stopping);
     };
@@ -43,15 +118,20 @@ pub async fn prove(context: &Context) -> Result<(), RunError> {
     let order = order(context, Copies::Staged).await?;
     let mut looks = looks(context, Copies::Staged, &order);
     while let Some(page) = looks.next().await {
-        for (copy, stat) in page? {
+        proven.put_seen(page?);
+    }
+    Ok(proven)
+}
+
+impl Proven {
+    /// Adds the copies of a page that are as they were.
+    fn put_seen(&mut self, page: Looked) {
+        for (copy, stat) in page {
             if seen(&copy, stat) {
-                proven.put(copy.idx as u64);
+                self.put(copy.idx as u64);
             }
         }
     }
-    crash::point("staged-proven");
-    context.proven.take(proven);
-    Ok(())
 }
 
 /// Looks at all committed copies once more, and writes again from its source what no longer fits: a
@@ -101,21 +181,34 @@ type Looked = Vec<(CopyAt, Result<Option<Stat>, StoreError>)>;
 fn looks<'a>(
     context: &'a Context,
     copies: Copies,
-    order: &'a [u64],
+    order: &[u64],
 ) -> impl Stream<Item = Result<Looked, RunError>> + Unpin + 'a {
-    let pages = stream::iter(order.chunks(PAGE));
-    let looks = pages.map(move |page| look(context, copies, page));
+    let looks = stream::iter(pages(order)).map(move |page| async move {
+        let (catalog, task_id) = (&context.catalog, context.task.task_id);
+        let destination = context.stores.destination.as_ref();
+        let looked = with_tries(context, async || {
+            let looked = look(catalog, destination, task_id, copies, &page);
+            looked.await.map_err(StepError::from)
+        });
+        looked.await?.map_err(|_| RunError::Stopping)
+    });
     Box::pin(looks.buffer_unordered(PAGES_AT_ONCE))
 }
 
-async fn look(context: &Context, copies: Copies, page: &[u64]) -> Result<Looked, RunError> {
-    let page = with_tries(context, async || {
-        let page = context.catalog.copies(context.task.task_id, copies, page);
-        page.await.map_err(StepError::from)
-    });
-    let page = page.await?.map_err(|_| RunError::Stopping)?;
+fn pages(order: &[u64]) -> Vec<Vec<u64>> {
+    order.chunks(PAGE).map(<[u64]>::to_vec).collect()
+}
+
+async fn look(
+    catalog: &Catalog,
+    destination: &dyn Driver,
+    task_id: i64,
+    copies: Copies,
+    page: &[u64],
+) -> Result<Looked, CatalogError> {
+    let page = catalog.copies(task_id, copies, page).await?;
     let urls: Vec<String> = page.iter().map(|copy| copy.url.clone()).collect();
-    let stats = context.stores.destination.stat_many(&urls).await;
+    let stats = destination.stat_many(&urls).await;
     Ok(page.into_iter().zip(stats).collect())
 }
 

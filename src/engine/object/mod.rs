@@ -62,8 +62,7 @@ pub async fn advance(context: &Arc<Context>, mut item: Item) -> Option<Item> {
 
 /// Whether all that is left of an object's way is its row: its copy was proven with many others.
 pub fn is_of_row_alone(context: &Context, item: &Item) -> bool {
-    item.object.state.phase == Phase::Verified
-        && context.proven.has(item.object.idx, item.checked_in)
+    item.object.state.phase == Phase::Verified && context.proven.has(item, item.checked_in)
 }
 
 /// Whether a step moves bytes, and the object was let in as one that does not.
@@ -71,7 +70,7 @@ fn needs_room(context: &Context, item: &Item, action: Action, lease: Uuid) -> bo
     !item.may_move_bytes
         && match action {
             Action::Copy => true,
-            Action::Verify => !context.proven.has(item.object.idx, lease),
+            Action::Verify => !context.proven.has(item, lease),
             Action::Commit | Action::DeleteSource | Action::KeepSource => false,
         }
 }

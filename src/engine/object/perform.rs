@@ -91,7 +91,7 @@ async fn prove(context: &Context, item: &Item, lease: Uuid) -> Result<Step, Step
         let cause = Cause::CopyDiffers;
         return Err(StepError::permanent(Side::Destination, cause, message));
     };
-    if let Some(verified) = context.proven.proof(item.object.idx, facts, lease) {
+    if let Some(verified) = context.proven.proof(item, facts, lease) {
         return Ok(Step::Happened(Event::Verified(verified)));
     }
     let proof = verify::verify(context, facts).await?;

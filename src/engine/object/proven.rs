@@ -4,6 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use uuid::Uuid;
 
+use crate::engine::object::item::Item;
 use crate::model::{Facts, Verified};
 
 /// Copies that were found as they had been when they were read back.
@@ -37,6 +38,11 @@ impl Proven {
         self.same[word] |= 1 << (idx % 64);
     }
 
+    /// Whether they were looked at in this lease.
+    pub fn is_of(&self, lease: Uuid) -> bool {
+        self.lease == lease
+    }
+
     fn has(&self, idx: u64) -> bool {
         let word = self.same.get((idx / 64) as usize);
         word.is_some_and(|word| word & (1 << (idx % 64)) != 0)
@@ -44,15 +50,15 @@ impl Proven {
 }
 
 impl ProvenInBulk {
-    /// Whether a copy was found unchanged in this lease.
-    pub fn has(&self, idx: u64, lease: Uuid) -> bool {
+    /// Whether a copy was found unchanged in this lease. Of one that was made since, that says nothing.
+    pub fn has(&self, item: &Item, lease: Uuid) -> bool {
         let proven = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        proven.lease == lease && proven.has(idx)
+        item.copied_at.is_none() && proven.is_of(lease) && proven.has(item.object.idx)
     }
 
     /// The proof of such a copy.
-    pub fn proof(&self, idx: u64, facts: &Facts, lease: Uuid) -> Option<Verified> {
-        self.has(idx, lease).then(|| Verified {
+    pub fn proof(&self, item: &Item, facts: &Facts, lease: Uuid) -> Option<Verified> {
+        self.has(item, lease).then(|| Verified {
             method: "listing".into(),
             bytes: facts.size,
             tag: None,
@@ -68,6 +74,40 @@ impl ProvenInBulk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Loaded;
+    use crate::model::{Object, ObjectKey, Phase, RowImage, State};
+
+    fn item(idx: u64) -> Item {
+        let source = RowImage {
+            url: String::new(),
+            digest: None,
+            size: None,
+            compressed: None,
+            created_at: None,
+            last_updated: None,
+        };
+        let object = Object {
+            idx,
+            key: ObjectKey::new("u", "b", "i"),
+            source,
+            dest_url: String::new(),
+            restore: None,
+            shared: false,
+            state: State::at(Phase::Verified),
+            copy: None,
+            attempts: 0,
+        };
+        let loaded = Loaded {
+            object,
+            refused: None,
+            row_as_planned: true,
+            dest_in_use: false,
+            journaled: true,
+            left_over: false,
+            seq: 0,
+        };
+        Item::new(loaded, Uuid::nil())
+    }
 
     #[test]
     fn a_proof_is_of_one_object_and_of_one_lease() {
@@ -85,10 +125,18 @@ mod tests {
             content_sha256: String::new(),
             content_size: 7,
         };
-        let has = |idx, lease| bulk.proof(idx, &facts, lease).is_some();
+        let has = |item: &Item, lease| bulk.proof(item, &facts, lease).is_some();
         for idx in 0..2_000 {
-            assert_eq!(has(idx, lease), [0, 63, 64, 1_000].contains(&idx), "{idx}");
-            assert!(!has(idx, Uuid::new_v4()));
+            let mut item = item(idx);
+            assert_eq!(
+                has(&item, lease),
+                [0, 63, 64, 1_000].contains(&idx),
+                "{idx}"
+            );
+            assert!(!has(&item, Uuid::new_v4()));
+            // The store has told of the copy before.
+            item.copied_at = Some("2026-11-28T15:30:00.000001Z".into());
+            assert!(!has(&item, lease));
         }
     }
 }

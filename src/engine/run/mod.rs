@@ -30,6 +30,7 @@ use crate::engine::flow::mirror::Mirroring;
 use crate::engine::flow::retry::Health;
 use crate::engine::flow::warned::Warned;
 use crate::engine::object::batches::{Commits, Deletes};
+use crate::engine::object::bulk::Proofs;
 use crate::engine::object::context::Context;
 use crate::engine::object::ledger::Ledger;
 use crate::engine::object::proven::ProvenInBulk;
@@ -63,8 +64,8 @@ pub struct Job {
     pub late_until: Option<Instant>,
     /// Since when the operator waits: the services may be stopped.
     pub since: Instant,
-    /// In a cut-over: read every staged copy back, rather than ask its store of many at once.
-    pub read_back: bool,
+    /// How a cut-over proves the staged copies.
+    pub proofs: Proofs,
     /// Who else may be at work.
     pub together: Together,
     /// A worker's shards that were another's before.
@@ -74,12 +75,12 @@ pub struct Job {
 /// Runs a job: `opening` are the entries that it begins with. Once it has begun, whatever ends
 /// it early is told in the report.
 pub async fn run(
-    job: Job,
+    mut job: Job,
     settings: &Settings,
     opening: Vec<Event>,
 ) -> Result<RunReport, EngineError> {
     let started = job.since;
-    let (before, late_until, read_back) = (&job.so_far, job.late_until, job.read_back);
+    let (before, late_until) = (&job.so_far, job.late_until);
     settings.progress.of_task(job.task.task_id);
     settings.progress.begin(
         job.task.planned,
@@ -89,6 +90,7 @@ pub async fn run(
     let (committed_bytes, staged) = (before.source_stored_bytes, before.phases.verified);
     settings.progress.stands(before.phases, committed_bytes);
     let conditional = online::conditional(&job).await;
+    let proofs = std::mem::take(&mut job.proofs);
     let context = Arc::new(context(job, settings, conditional));
     let keeper = keep_the_lock(&context, settings);
     for event in opening {
@@ -97,7 +99,7 @@ pub async fn run(
         }
     }
     uploads::abort_unknown(&context).await;
-    online::before(&context, read_back).await;
+    online::before(&context, proofs).await;
     let shares = shares::keep(&context).await;
     let limits = Limits::start(settings.concurrency, settings.memory_limit, &context);
     let began = Instant::now();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::flow::retry_store::retry_store;
-use crate::engine::object::bulk;
+use crate::engine::object::bulk::{self, Proofs};
 use crate::engine::object::context::Context;
 use crate::engine::object::leftovers;
 use crate::engine::run::{Job, window};
@@ -31,10 +31,10 @@ pub async fn conditional(job: &Job) -> bool {
 
 /// Proves the staged copies many at a time, unless they are all to be read back. What that leaves
 /// unproven is read back by itself.
-pub async fn before(context: &Context, read_back: bool) {
-    if context.task.stage == Some(Stage::Cutover) && !read_back {
+pub async fn before(context: &Context, proofs: Proofs) {
+    if context.task.stage == Some(Stage::Cutover) {
         // A run that is to end begins nothing.
-        let _ = bulk::prove(context).await;
+        let _ = bulk::prove(context, proofs).await;
     }
 }
 

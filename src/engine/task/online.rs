@@ -11,6 +11,7 @@ use crate::database::ConnectOptions;
 use crate::engine::ConfiguredStore;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry_store::retry_store;
+use crate::engine::object::bulk::{Beside, Proofs};
 use crate::engine::run::opening::executor_id;
 use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
@@ -186,6 +187,7 @@ async fn plan_and_run(
         true => Begun::Worker(join(task, settings, (catalog, session), pass.after_failover).await?),
         false => Begun::Alone(take_up(task, settings, session, catalog).await?),
     };
+    let proofs = proofs(&held, task_id, pass);
     let planned = catalog.plan_pass(session, request).await?;
     crash::point("pass-planned");
     // A worker has said so as it joined.
@@ -196,11 +198,11 @@ async fn plan_and_run(
     }
     announce(&planned);
     let events = events(task, &planned, pass.is_cutover);
-    let (since, read_back) = (pass.since.unwrap_or_else(Instant::now), pass.read_back);
+    let since = pass.since.unwrap_or_else(Instant::now);
     let task = catalog.task(&task_id.to_string()).await?;
     match begun {
         Begun::Worker(joining) => {
-            let begins = (events, since, read_back);
+            let begins = (events, since, proofs);
             joining.run(task, settings, held, begins).await
         }
         Begun::Alone(taken_up) => {
@@ -209,10 +211,25 @@ async fn plan_and_run(
                 taken_up,
                 events,
                 since,
-                read_back,
+                proofs,
             };
             go_on(goes_on, settings, held).await
         }
+    }
+}
+
+/// How the staged copies are proven; where a read does not wait for a write, that goes on beside the plan.
+fn proofs(held: &Held, task_id: i64, pass: &Pass) -> Proofs {
+    let (catalog, destination) = (&held.catalog, &held.to.driver);
+    match (pass.is_cutover, pass.read_back) {
+        (true, false) if catalog.reads_beside_writes() => Proofs::Begun(Beside::begin(
+            catalog.clone(),
+            destination.clone(),
+            task_id,
+            held.session.lease(),
+        )),
+        (_, false) => Proofs::Listed,
+        (_, true) => Proofs::ReadBack,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::crash;
 use crate::engine::ConfiguredStore;
 use crate::engine::flow::lock::Lease;
 use crate::engine::flow::retry_store::retry_store;
+use crate::engine::object::bulk::Proofs;
 use crate::engine::run::opening::executor_id;
 use crate::engine::run::report::RunReport;
 use crate::engine::run::reversed::refuse_reversed;
@@ -120,7 +121,7 @@ pub async fn locked(
         taken_up,
         events: Vec::new(),
         since: Instant::now(),
-        read_back: false,
+        proofs: Proofs::Listed,
     };
     let report = go_on(goes_on, settings, held).await?;
     Ok(Resumed::Ran(Box::new(report)))

@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::catalog::{Catalog, Joined, TaskRow};
 use crate::crash;
 use crate::database::Session;
+use crate::engine::object::bulk::Proofs;
 use crate::engine::run::opening::{begins, executor_id};
 use crate::engine::run::recover::{WorkersCheckpoint, open_workers_checkpoint};
 use crate::engine::run::report::RunReport;
@@ -94,7 +95,7 @@ impl Joining {
         task: TaskRow,
         settings: &Settings,
         held: Held,
-        (events, since, read_back): (Vec<Event>, Instant, bool),
+        (events, since, proofs): (Vec<Event>, Instant, Proofs),
     ) -> Result<RunReport, EngineError> {
         let task_id = task.task_id;
         let taking_up = self.taking_up(&task, (&held.catalog, &held.session));
@@ -109,7 +110,7 @@ impl Joining {
         }
         let job = Job {
             since,
-            read_back,
+            proofs,
             ..job(task, (journal, epoch), held, so_far, &adopted)
         };
         run(job, settings, Vec::new()).await

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::catalog::{FollowUp, PlanRequest, Planned, Side, TaskPlan, Together};
 use crate::crash;
+use crate::engine::object::bulk::Proofs;
 use crate::engine::object::strays;
 use crate::engine::run::opening::{executor_id, opening};
 use crate::engine::run::report::RunReport;
@@ -274,7 +275,7 @@ async fn begin_run(
         rebuilt: false,
         late_until: None,
         since: Instant::now(),
-        read_back: false,
+        proofs: Proofs::Listed,
         together: match sharing {
             Sharing::Workers => Together::Workers,
             Sharing::Alone | Sharing::PlanOnly => Together::Alone,

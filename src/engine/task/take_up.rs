@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::catalog::{Catalog, Executor, TaskRow, Together};
 use crate::crash;
 use crate::database::Session;
+use crate::engine::object::bulk::Proofs;
 use crate::engine::run::opening::begins;
 use crate::engine::run::recover::{Checkpoint, open_checkpoint, rebuilt_after};
 use crate::engine::run::replay::Recovery;
@@ -93,8 +94,8 @@ pub struct GoesOn {
     pub events: Vec<Event>,
     /// Since when the operator waits: the services may be stopped.
     pub since: Instant,
-    /// In a cut-over: read every staged copy back, rather than ask its store of many at once.
-    pub read_back: bool,
+    /// How a cut-over proves the staged copies.
+    pub proofs: Proofs,
 }
 
 /// Runs what is left of a task.
@@ -108,7 +109,7 @@ pub async fn go_on(
         taken_up,
         events,
         since,
-        read_back,
+        proofs,
     } = goes_on;
     let Held {
         lease,
@@ -140,7 +141,7 @@ pub async fn go_on(
         rebuilt: epoch > 1,
         late_until,
         since,
-        read_back,
+        proofs,
         together: Together::Alone,
         adopted: Vec::new(),
     };

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::catalog::{Catalog, Executor, Held as HeldShards, TaskRow, Together};
 use crate::crash;
 use crate::database::{LockError, Session, WorkerNumber};
+use crate::engine::object::bulk::Proofs;
 use crate::engine::run::Job;
 use crate::engine::run::adoption::{adoptions, within};
 use crate::engine::run::opening::resumed;
@@ -54,7 +55,7 @@ pub fn job(
         rebuilt: !adopted.is_empty(),
         late_until: None,
         since: Instant::now(),
-        read_back: false,
+        proofs: Proofs::Listed,
         together: Together::Workers,
         adopted: adopted.iter().map(|claim| claim.shard).collect(),
     }
