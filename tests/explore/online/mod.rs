@@ -25,6 +25,7 @@ pub enum Move {
     Arrive(usize),
     Vanish(usize),
     Step,
+    LookBeside,
     Resume(Job),
     Services(Doing),
     Begin(Job),
@@ -57,6 +58,9 @@ impl Model for Setup {
         }
         if world.process.is_some() {
             found.push(Move::Step);
+        }
+        if task::may_look_beside(world, self) {
+            found.push(Move::LookBeside);
         }
         let mut doing = Vec::new();
         services::possible(world, self, &mut doing);
@@ -107,6 +111,7 @@ impl Model for Setup {
             Move::Arrive(at) | Move::Wake(at) => faults::arrive(world, at),
             Move::Vanish(at) | Move::Die(at) => world.late[at] = None,
             Move::Step => task::step(world, self),
+            Move::LookBeside => task::look_beside(world),
             Move::Resume(job) => task::begin(world, job),
             Move::Services(doing) => services::carry_out(world, doing),
             Move::Begin(job) => {

@@ -62,8 +62,22 @@ pub fn begin(world: &mut World, job: Job) {
         job,
         step: Step::Plan,
         proven: false,
+        seen: None,
         returns: 0,
     });
+}
+
+/// Whether a cut-over may look at the copy while it plans.
+pub fn may_look_beside(world: &World, setup: &Setup) -> bool {
+    let is_planning = |process: Process| process.job == Job::Cutover && process.step == Step::Plan;
+    let is_first = |process: Process| process.seen.is_none();
+    let process = world.process.filter(|process| is_planning(*process));
+    process.is_some_and(is_first) && setup.holds(Rule::ProveInCutover)
+}
+
+/// The listing of before the plan's end: it tells of the copy, whatever the plan finds of its row.
+pub fn look_beside(world: &mut World) {
+    world.process_mut().seen = Some(world.at(Place::B));
 }
 
 /// One step of the process.
@@ -74,6 +88,9 @@ pub fn step(world: &mut World, setup: &Setup) {
             if matches!(process.job, Job::Pass | Job::Cutover) {
                 plan(world, setup, process.job == Job::Cutover);
             }
+            let staged = world.task.live.filter(|live| live.phase == Phase::Verified);
+            let facts = staged.and_then(|live| live.facts);
+            world.process_mut().proven = facts.is_some() && process.seen == facts;
             world.process_mut().step = Step::Ready;
         }
         Step::Ready => match process.job {

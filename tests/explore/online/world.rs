@@ -105,6 +105,8 @@ pub struct Process {
     pub step: Step,
     /// Whether the copy was proven in this run.
     pub proven: bool,
+    /// What a cut-over has seen of the copy beside its plan.
+    pub seen: Option<Content>,
     pub returns: u8,
 }
 
