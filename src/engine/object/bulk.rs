@@ -71,12 +71,7 @@ impl Beside {
                 let looked = look(catalog, destination, task_id, staged, &page);
                 looked.await
             });
-            let mut looks = std::pin::pin!(looks.buffer_unordered(PAGES_AT_ONCE));
-            let mut proven = Proven::in_lease(lease);
-            while let Some(page) = looks.next().await {
-                proven.put_seen(page?);
-            }
-            Ok(proven)
+            all_seen(lease, looks.buffer_unordered(PAGES_AT_ONCE)).await
         });
         Self(looking)
     }
@@ -113,25 +108,27 @@ async fn look_at_staged(context: &Context) -> Result<Proven, RunError> {
     let Some(session) = context.lease.held(&context.control.stop).await else {
         return Err(RunError::Stopping);
     };
-    let mut proven = Proven::in_lease(session.lease());
+    let lease = session.lease();
     drop(session);
     let order = order(context, Copies::Staged).await?;
-    let mut looks = looks(context, Copies::Staged, &order);
-    while let Some(page) = looks.next().await {
-        proven.put_seen(page?);
-    }
-    Ok(proven)
+    all_seen(lease, looks(context, Copies::Staged, &order)).await
 }
 
-impl Proven {
-    /// Adds the copies of a page that are as they were.
-    fn put_seen(&mut self, page: Looked) {
-        for (copy, stat) in page {
+/// The copies that are as they were, by what these looks show in a lease.
+async fn all_seen<E>(
+    lease: Uuid,
+    looks: impl Stream<Item = Result<Looked, E>>,
+) -> Result<Proven, E> {
+    let mut looks = std::pin::pin!(looks);
+    let mut proven = Proven::in_lease(lease);
+    while let Some(page) = looks.next().await {
+        for (copy, stat) in page? {
             if seen(&copy, stat) {
-                self.put(copy.idx as u64);
+                proven.put(copy.idx as u64);
             }
         }
     }
+    Ok(proven)
 }
 
 /// Looks at all committed copies once more, and writes again from its source what no longer fits: a

@@ -63,11 +63,9 @@ fn judge(kind: TaskKind, journals: &[Option<Entries>; EXECUTORS]) -> Found {
 /// The journals of one object as an export, in an order in which each tells only of what another has told before.
 fn export(kind: TaskKind, journals: &[Option<Entries>; EXECUTORS]) -> Result<String, String> {
     let mut chains = [0, 1].map(|e| Chain::new(e, kind));
-    let mut lines = String::new();
     let mut told = [0; EXECUTORS];
     loop {
-        let mut is_over = true;
-        let mut has_told = false;
+        let (mut is_over, mut has_told) = (true, false);
         for (e, entries) in journals.iter().enumerate() {
             let next = entries.as_ref().and_then(|it| it.after(told[e]).next());
             let Some((_, entry)) = next else { continue };
@@ -96,10 +94,8 @@ fn export(kind: TaskKind, journals: &[Option<Entries>; EXECUTORS]) -> Result<Str
             return Err("journals that wait for one another".into());
         }
     }
-    for (chain, _) in chains.iter().zip(journals).filter(|(_, it)| it.is_some()) {
-        lines += &chain.lines;
-    }
-    Ok(lines)
+    let here = chains.iter().zip(journals).filter(|(_, it)| it.is_some());
+    Ok(here.map(|(chain, _)| chain.lines.as_str()).collect())
 }
 
 struct Chain {
